@@ -18,13 +18,17 @@ COMMON = [
 ]
 
 
-def compile_lock(target: str, *arguments: str) -> None:
+def compile_lock(target: str, *arguments: str, given: str | None = None) -> None:
     """Write requirements/*target*; keeps the versions it already names unless UPGRADE is set."""
     upgrade = ["--upgrade"] if os.environ.get("UPGRADE") else []
-    command = [str(UV), "pip", "compile", "pyproject.toml", *COMMON, *upgrade, *arguments]
-    subprocess.run([*command, "-o", f"requirements/{target}"], cwd=ROOT, check=True)
+    source = "pyproject.toml" if given is None else "-"
+    command = [str(UV), "pip", "compile", source, *COMMON, *upgrade, *arguments]
+    subprocess.run(
+        [*command, "-o", f"requirements/{target}"], cwd=ROOT, check=True, input=given, text=True
+    )
 
 
 if __name__ == "__main__":
     compile_lock("run.lock")
     compile_lock("dev.lock", "--group=dev", "--constraints=requirements/run.lock")
+    compile_lock("setup.lock", "--constraints=requirements/dev.lock", given="uv\n")

@@ -20,7 +20,12 @@ STEPS: list[tuple[str, list[str]]] = [
     ("Dockerfile", [f"{BIN}/hadolint", "Dockerfile"]),
     (
         "docker-compose.yml",
-        [f"{BIN}/check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"],
+        [
+            f"{BIN}/check-jsonschema",
+            "--builtin-schema",
+            "vendor.compose-spec",
+            "docker-compose.yml",
+        ],
     ),
 ]
 

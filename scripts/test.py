@@ -22,13 +22,12 @@ def install_node_packages() -> None:
         return
     if stamp.exists() and stamp.stat().st_mtime >= lock.stat().st_mtime:
         return
-    subprocess.run(
-        [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=E2E, check=True
-    )
+    subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=E2E, check=True)
     stamp.touch()
 
 
 if __name__ == "__main__":
     install_node_packages()
     arguments = sys.argv[1:] or ["-n", os.environ.get("TEST_WORKERS", "2"), "--dist=loadfile"]
-    sys.exit(subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT).returncode)
+    done = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, check=False)
+    sys.exit(done.returncode)

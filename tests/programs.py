@@ -40,7 +40,9 @@ def wait_for_port(port: int, *, within: float = 10.0) -> None:
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment a program of ours gets: enough to run, and *extra*; nothing of the developer's."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
+    }
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
 

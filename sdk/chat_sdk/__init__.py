@@ -1,0 +1,88 @@
+"""A client of the Chat API: users, rooms, messages and tokens over REST, live events over Socket.IO."""
+
+from ._asgi import AsgiTransport
+from ._async.client import AsyncChatClient, AsyncRawResponse
+from ._async.transport import HttpxTransport
+from ._dialect import Dialect, Events, Routes
+from ._errors import (
+    AuthenticationError,
+    ChatError,
+    CircuitOpenError,
+    ConfigurationError,
+    ConflictError,
+    FieldError,
+    NetworkError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,  # noqa: A004 - the name the README promises
+    UnsupportedOperationError,
+    ValidationError,
+    WebSocketError,
+)
+from ._models import (
+    AuthInfo,
+    AuthUser,
+    ChatUser,
+    JoinedRoom,
+    Member,
+    MemberEvent,
+    Message,
+    Model,
+    Page,
+    Project,
+    ReadMark,
+    RevokeReceipt,
+    Room,
+    RoomDeleted,
+    SocketErrorEvent,
+    Token,
+)
+from ._options import Timeouts
+from ._transport import Request, Response, SyncTransport, Transport
+from ._version import __version__ as __version__
+
+__all__ = [
+    "AsgiTransport",
+    "AsyncChatClient",
+    "AsyncRawResponse",
+    "AuthInfo",
+    "AuthUser",
+    "AuthenticationError",
+    "ChatError",
+    "ChatUser",
+    "CircuitOpenError",
+    "ConfigurationError",
+    "ConflictError",
+    "Dialect",
+    "Events",
+    "FieldError",
+    "HttpxTransport",
+    "JoinedRoom",
+    "Member",
+    "MemberEvent",
+    "Message",
+    "Model",
+    "NetworkError",
+    "NotFoundError",
+    "Page",
+    "Project",
+    "RateLimitError",
+    "ReadMark",
+    "Request",
+    "Response",
+    "RevokeReceipt",
+    "Room",
+    "RoomDeleted",
+    "Routes",
+    "ServerError",
+    "SocketErrorEvent",
+    "SyncTransport",
+    "TimeoutError",
+    "Timeouts",
+    "Token",
+    "Transport",
+    "UnsupportedOperationError",
+    "ValidationError",
+    "WebSocketError",
+]

@@ -1,0 +1,71 @@
+"""Every decision about the wire that the public README leaves open, in one replaceable value."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """Path segments, relative to the project."""
+
+    users: str = "users"
+    rooms: str = "rooms"
+    messages: str = "messages"
+    members: str = "members"
+    token: str = "token"  # noqa: S105 - a path segment
+    revoke: str = "revoke"
+    join: str = "join"
+    leave: str = "leave"
+    read: str = "read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """Socket.IO event names: first what the client sends, then what the server sends."""
+
+    join_room: str = "joinRoom"
+    leave_room: str = "leaveRoom"
+    send_message: str = "sendMessage"
+    start_typing: str = "startTyping"
+    stop_typing: str = "stopTyping"
+    mark_read: str = "markRead"
+    refresh_token: str = "refreshToken"  # noqa: S105 - an event name
+
+    message: str = "message"
+    message_updated: str = "messageUpdated"
+    message_deleted: str = "messageDeleted"
+    user_joined: str = "userJoined"
+    user_left: str = "userLeft"
+    user_typing: str = "userTyping"
+    user_stopped_typing: str = "userStoppedTyping"
+    room_updated: str = "roomUpdated"
+    room_deleted: str = "roomDeleted"
+    token_expiring: str = "tokenExpiring"  # noqa: S105 - an event name
+    error: str = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one Chat API spells its paths, headers and events.
+
+    The defaults are this project's contract. For a server that differs, pass
+    `dialect=Dialect(api_key_header="Authorization", api_key_prefix="Bearer ", prefix="/v2")`.
+
+    *project_id*: known beforehand, so that it is never asked for. *project_scope*: False where routes
+    start right after the prefix, without `/projects/{id}`. *idempotency_header*: None where the server
+    ignores it; POSTs that create are then sent once and never repeated.
+    """
+
+    prefix: str = "/api/v1"
+    api_key_header: str = "X-API-Key"
+    api_key_prefix: str = ""
+    token_header: str = "Authorization"  # noqa: S105 - a header name
+    token_prefix: str = "Bearer "  # noqa: S105 - a scheme
+    idempotency_header: str | None = "Idempotency-Key"
+    request_id_header: str = "X-Request-Id"
+    project_path: str = "/project"
+    project_id: str | None = None
+    project_scope: bool = True
+    verify_path: str = "/auth/verify"
+    socket_path: str = "/socket.io"
+    routes: Routes = field(default_factory=Routes)
+    events: Events = field(default_factory=Events)

@@ -1,0 +1,196 @@
+"""How one node reaches the others: bytes to everybody, at most once. Only hints travel here; the truth is in the database.
+
+`LocalBus` is for a node that is alone. `RedisBus` uses pub/sub of one Redis. Both never raise to a sender and never
+make one wait: when Redis is away, everything local goes on, `state` says so, and nodes catch up from the database.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+log = logging.getLogger("chat_server.bus")
+
+MAX_BYTES = 256 * 1024
+_MAX_QUEUED = 20_000
+_BATCH = 256
+_TIMEOUT = 2.0
+_SILENCE = 5.0  # no answer to pings for so long: the connection is dead, whatever TCP says
+
+Heard = Callable[[bytes], None]
+
+
+class Bus(Protocol):
+    """Carries messages between the nodes of one deployment."""
+
+    @property
+    def state(self) -> str:
+        """`off` without other nodes, `ok`, or `degraded: …` with the reason."""
+
+    async def start(self, heard: Heard, recovered: Callable[[], None]) -> None:
+        """Pass every message, own ones too, to *heard*; call *recovered* after each time of deafness."""
+
+    def send(self, message: bytes) -> None:
+        """Send to all nodes, if it can be done now; never waits, never raises."""
+
+    async def close(self) -> None:
+        """Stop; what is queued is sent first if that takes no time."""
+
+
+class LocalBus:
+    """A node alone: nobody to tell."""
+
+    state = "off"
+
+    async def start(self, heard: Heard, recovered: Callable[[], None]) -> None:
+        """Nothing will be heard."""
+
+    def send(self, message: bytes) -> None:
+        """Nobody listens."""
+
+    async def close(self) -> None:
+        """Nothing to stop."""
+
+
+class RedisBus:
+    """Redis pub/sub. Fails open: chat goes on in every node by itself, and the database heals what was missed."""
+
+    def __init__(self, url: str, *, prefix: str = "chat") -> None:
+        """*url* may carry a password and `rediss://`; *prefix* keeps deployments on one Redis apart."""
+        self._url = url
+        self._channel = f"{prefix}:nodes:1"
+        self._queue: deque[bytes] = deque()
+        self._something = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._clients: list[Redis] = []
+        self._deaf: str | None = "not connected yet"
+        self._mute: str | None = None
+        self._closing = False
+        self.dropped = 0
+
+    @property
+    def state(self) -> str:
+        """`ok`, or `degraded: …` with the kind of error."""
+        trouble = self._deaf or self._mute
+        return f"degraded: {trouble}" if trouble else "ok"
+
+    async def start(self, heard: Heard, recovered: Callable[[], None]) -> None:
+        """Connect in the background; a Redis that is down now is found when it is up."""
+        self._tasks = [
+            asyncio.create_task(self._listen(heard, recovered), name="bus listener"),
+            asyncio.create_task(self._talk(), name="bus talker"),
+        ]
+
+    def _client(self) -> "Redis":
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        client: Redis = Redis.from_url(
+            self._url,
+            socket_connect_timeout=_TIMEOUT,
+            socket_timeout=_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),  # our own loops retry, and say so
+        )
+        self._clients.append(client)
+        return client
+
+    def send(self, message: bytes) -> None:
+        """Queue for the talker; dropped while Redis does not answer."""
+        if self._mute or self._closing or len(message) > MAX_BYTES or len(self._queue) >= _MAX_QUEUED:
+            self.dropped += 1
+            return
+        self._queue.append(message)
+        self._something.set()
+
+    async def _talk(self) -> None:
+        client = self._client()
+        pause = 0.2
+        while True:
+            await self._something.wait()
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
+            try:
+                async with asyncio.timeout(_TIMEOUT):
+                    if batch or self._mute:
+                        pipe = client.pipeline(transaction=False)
+                        for message in batch:
+                            pipe.publish(self._channel, message)
+                        if not batch:
+                            pipe.ping()
+                        await pipe.execute()
+            except Exception as error:  # noqa: BLE001  # any failure means the same: not now
+                self.dropped += len(batch) + len(self._queue)
+                self._queue.clear()
+                if self._mute is None:
+                    log.warning("bus.publish_failed: %s", type(error).__name__)
+                self._mute = f"cannot publish ({type(error).__name__})"
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+                pause = min(pause * 2, 5.0)
+                continue
+            self._mute, pause = None, 0.2
+            if not self._queue:
+                self._something.clear()
+
+    async def _listen(self, heard: Heard, recovered: Callable[[], None]) -> None:
+        client = self._client()
+        pause = 0.2
+        while True:
+            pubsub = client.pubsub()
+            try:
+                async with asyncio.timeout(_TIMEOUT * 2):
+                    await pubsub.subscribe(self._channel)
+                    while (answer := await pubsub.get_message(timeout=_TIMEOUT)) is None:
+                        pass
+                    if answer["type"] != "subscribe":
+                        raise ConnectionError("no answer to SUBSCRIBE")
+                self._deaf, pause = None, 0.2
+                recovered()
+                await self._hear(pubsub, heard)
+            except Exception as error:  # noqa: BLE001  # any failure means the same: connect again
+                if self._deaf is None:
+                    log.warning("bus.connection_lost: %s", type(error).__name__)
+                self._deaf = f"cannot listen ({type(error).__name__})"
+            try:
+                async with asyncio.timeout(1):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]  # as the library has it
+            except Exception:  # noqa: BLE001, S110  # it is being thrown away
+                pass
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+            pause = min(pause * 2, 5.0)
+
+    async def _hear(self, pubsub: Any, heard: Heard) -> None:
+        last = asked = time.monotonic()
+        while True:
+            message = await pubsub.get_message(timeout=1.0)
+            now = time.monotonic()
+            if message is not None:
+                last = now
+                if message["type"] == "message":
+                    heard(message["data"])
+            elif now - last > _SILENCE:
+                raise ConnectionError("silence")
+            if now - asked >= 1.0:
+                asked = now
+                await pubsub.ping()
+
+    async def close(self) -> None:
+        """Give the talker a moment for what is queued, then stop."""
+        deadline = time.monotonic() + 0.3
+        while self._queue and not self._mute and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:
+            try:
+                async with asyncio.timeout(1):
+                    await client.aclose()
+            except Exception:  # noqa: BLE001, S110  # it is being thrown away
+                pass

@@ -1,0 +1,159 @@
+"""What can go wrong for a caller: one class per status, a stable `code` per reason.
+
+REST answers them as `application/problem+json`; a socket acknowledges them as
+`{ok: false, error: {code, message}}`. Messages are written for the caller: they name no
+secret, no SQL and nothing of another project.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One thing to mend in the input: which field, and what about it."""
+
+    field: str
+    message: str
+
+
+class ChatError(Exception):
+    """Base of everything that is answered to a caller."""
+
+    status = 500
+    code = "internal_error"
+    message = "Something went wrong on the server."
+
+    def __init__(
+        self,
+        code: str | None = None,
+        message: str | None = None,
+        *,
+        errors: Sequence[FieldError] = (),
+        retry_after: int | None = None,
+    ) -> None:
+        self.code = code or type(self).code
+        self.message = message or type(self).message
+        self.errors = tuple(errors)
+        self.retry_after = retry_after
+        super().__init__(f"{self.code}: {self.message}")
+
+
+class BadInput(ChatError):  # noqa: N818 – named for what happened, like its siblings
+    """400: the input is not what the contract says; `errors` names the fields."""
+
+    status = 400
+    code = "invalid_input"
+    message = "The input is not valid."
+
+    @classmethod
+    def field(cls, field: str, message: str) -> "BadInput":
+        """One field is wrong, for one reason."""
+        return cls(message=f"{field}: {message}", errors=[FieldError(field, message)])
+
+    @classmethod
+    def fields(cls, errors: Sequence[FieldError]) -> "BadInput":
+        """Several fields are wrong; the message names them all."""
+        text = "; ".join(f"{error.field}: {error.message}" for error in errors)
+        return cls(message=text, errors=errors)
+
+
+class NotAuthenticated(ChatError):  # noqa: N818
+    """401: no credential, or one that opens nothing. The codes say whether to try again."""
+
+    status = 401
+    code = "authentication_required"
+    message = "An API key or a chat token is needed."
+
+
+class Forbidden(ChatError):  # noqa: N818
+    """403: the credential is good, and not for this."""
+
+    status = 403
+    code = "forbidden"
+    message = "This credential may not do that."
+
+
+class NotFound(ChatError):  # noqa: N818
+    """404: it does not exist, or is none of the caller's business: the same answer."""
+
+    status = 404
+    code = "not_found"
+    message = "There is nothing here."
+
+    @classmethod
+    def project(cls) -> "NotFound":
+        return cls("project_not_found", "There is no such project.")
+
+    @classmethod
+    def user(cls) -> "NotFound":
+        return cls("user_not_found", "There is no such user.")
+
+    @classmethod
+    def room(cls) -> "NotFound":
+        return cls("room_not_found", "There is no such room.")
+
+    @classmethod
+    def member(cls) -> "NotFound":
+        return cls("member_not_found", "This user is not a member of the room.")
+
+    @classmethod
+    def the_message(cls) -> "NotFound":
+        return cls("message_not_found", "There is no such message.")
+
+
+class MethodNotAllowed(ChatError):  # noqa: N818
+    """405: the path exists, the method does not; `allow` lists those that do."""
+
+    status = 405
+    code = "method_not_allowed"
+    message = "This path does not answer to that method."
+
+    def __init__(self, allow: str) -> None:
+        super().__init__()
+        self.allow = allow
+
+
+class Conflict(ChatError):  # noqa: N818
+    """409: something else already has the name, or is being made right now."""
+
+    status = 409
+    code = "conflict"
+    message = "That conflicts with what exists."
+
+
+class TooLarge(ChatError):  # noqa: N818
+    """413: more bytes than the limit; reading stopped there."""
+
+    status = 413
+    code = "body_too_large"
+    message = "The request body is over 64 KiB."
+
+
+class UnsupportedMediaType(ChatError):  # noqa: N818
+    """415: the body is not declared as JSON in UTF-8."""
+
+    status = 415
+    code = "unsupported_media_type"
+    message = "The request body must be application/json in UTF-8."
+
+
+class IdempotencyKeyReused(ChatError):  # noqa: N818
+    """422: the key was used before, with another body."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    message = "This Idempotency-Key was used before with a different body."
+
+
+class Unavailable(ChatError):  # noqa: N818
+    """503: the database cannot answer or cannot write now; nothing was changed. Try again."""
+
+    status = 503
+    code = "unavailable"
+    message = "The server cannot do this right now. Try again shortly."
+
+    def __init__(
+        self, code: str | None = None, message: str | None = None, *, retry_after: int = 1
+    ) -> None:
+        super().__init__(code, message, retry_after=retry_after)

@@ -1,0 +1,275 @@
+"""The door of /socket.io: origins, sizes and Engine.IO frames, before the library sees them.
+
+Every request the library would answer with a traceback, a log line or a wait without end is answered here. A bad
+frame inside a good connection is replaced by one that `frames.read` refuses, so that it is counted on its connection.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl
+
+from chat_server.frames import REFUSED
+from chat_server.limits import Allowance, Limits
+from chat_server.outbox import Outbox, Wire, wire_behind
+from chat_server.sampled import Sampled
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[Any]]
+
+WIRE: Final = "chat_server.wire"
+_SID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_MAX_PACKETS = 16  # in one polling request; Engine.IO's own bound
+_BODY_SECONDS = 10.0
+_SECURE = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+class Refused(Exception):  # noqa: N818  # an answer rather than a failure
+    """This request gets *status* and nothing else; *code* is Engine.IO's own number for the reason."""
+
+    def __init__(self, status: int, message: str, *, code: int = 3, retry_after: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Links(Protocol):
+    """What the gate asks about connections."""
+
+    def outbox(self, eio_sid: str) -> Outbox | None: ...
+    def room_for_one_more(self) -> bool: ...
+
+
+class Gate:
+    """An ASGI app in front of the library's own, to be mounted at /socket.io."""
+
+    def __init__(
+        self, app: App, links: Links, *, limits: Limits, origins: Iterable[str] | None, log: Sampled
+    ) -> None:
+        """*origins*: exactly these may connect from a browser; None lets any, for the token alone identifies."""
+        self._app = app
+        self._links = links
+        self._limits = limits
+        self._origins = None if origins is None else frozenset(origins)
+        self._log = log
+        self._polling: set[str] = set()
+        self._upgrading: set[str] = set()
+        self.retry_after: int | None = None  # set while the server is going away
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request or serve one websocket."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+
+    # -- what both have in common -----------------------------------------------------------------
+
+    def _query(self, scope: Scope, transport: str) -> str | None:
+        path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
+        if path.strip("/") not in {"", "socket.io"}:
+            raise Refused(404, "Not found")
+        pairs = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        query = dict(pairs)
+        if len(query) != len(pairs):
+            raise Refused(400, "A query parameter is given twice")
+        if query.get("transport", "polling") != transport or "j" in query:
+            raise Refused(400, "Transport unknown", code=0)
+        if query.get("EIO") != "4":
+            raise Refused(400, "Unsupported protocol version", code=5)
+        sid = query.get("sid")
+        if sid is None:
+            if self.retry_after is not None:
+                raise Refused(503, "The server is restarting", retry_after=self.retry_after)
+            if not self._links.room_for_one_more():
+                raise Refused(503, "Too many connections", retry_after=5)
+        elif not _SID.fullmatch(sid) or self._links.outbox(sid) is None:
+            raise Refused(400, "Session ID unknown", code=1)
+        return sid
+
+    def _origin(self, scope: Scope) -> str | None:
+        given = [value for name, value in scope["headers"] if name == b"origin"]
+        if not given:
+            return None
+        origin = given[0].decode("latin-1")
+        if len(given) > 1 or (self._origins is not None and origin not in self._origins):
+            raise Refused(403, "This origin is not allowed", code=4)
+        return origin
+
+    # -- polling ----------------------------------------------------------------------------------
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin: str | None = None
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], *_SECURE, *self._cors(origin)]
+            await send(message)
+
+        try:
+            origin = self._origin(scope)
+            await self._polling_request(scope, receive, answer)
+        except Refused as refused:
+            await _plain(answer, refused)
+        except OSError:
+            pass  # the peer went away
+        except Exception:  # noqa: BLE001  # whatever the library raises, the peer gets an answer and the log one line
+            self._log.exception("socket.polling_failed")
+            if not started:
+                await _plain(answer, Refused(400, "Bad request"))
+
+    async def _polling_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "OPTIONS":
+            await _empty(send, 204)
+            return
+        if method not in {"GET", "POST"}:
+            raise Refused(405, "Method not allowed", code=2)
+        sid = self._query(scope, "polling")
+        if method == "GET":
+            if sid is None:
+                await self._app(scope, receive, send)
+                return
+            if sid in self._polling:
+                raise Refused(400, "There is a request for this session already")
+            self._polling.add(sid)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._polling.discard(sid)
+            return
+        if sid is None:
+            raise Refused(400, "Bad handshake method", code=2)
+        body = self._checked(await self._body(scope, receive)).encode()
+        headers = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
+        headers.append((b"content-length", str(len(body)).encode()))
+
+        async def replay() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app({**scope, "headers": headers}, replay, send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> str:
+        limit = self._limits.message_bytes
+        declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if not declared.isdigit() or len(declared) > 12 or int(declared) > limit:
+            raise Refused(413, f"A request may have {limit} bytes")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise OSError("the peer went away")
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        raise Refused(413, f"A request may have {limit} bytes")
+                    if not message.get("more_body"):
+                        break
+        except TimeoutError:
+            raise Refused(408, "The request took too long to arrive") from None
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            raise Refused(400, "The request is not UTF-8") from None
+
+    def _checked(self, body: str) -> str:
+        packets = body.split("\x1e")
+        if len(packets) > _MAX_PACKETS:
+            raise Refused(400, f"A request may hold {_MAX_PACKETS} packets")
+        return "\x1e".join(packet if _acceptable(packet) else REFUSED for packet in packets)
+
+    def _cors(self, origin: str | None) -> list[tuple[bytes, bytes]]:
+        if origin is None:
+            return [(b"vary", b"Origin")]
+        headers = [
+            (b"vary", b"Origin"),
+            (b"access-control-allow-origin", b"*" if self._origins is None else origin.encode("latin-1")),
+            (b"access-control-allow-methods", b"GET, POST"),
+            (b"access-control-allow-headers", b"content-type"),
+            (b"access-control-max-age", b"600"),
+        ]
+        if self._origins is not None:  # load balancers keep a poller on one node by a cookie
+            headers.append((b"access-control-allow-credentials", b"true"))
+        return headers
+
+    # -- websocket --------------------------------------------------------------------------------
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._origin(scope)
+            sid = self._query(scope, "websocket")
+            if sid in self._upgrading:
+                raise Refused(400, "There is a websocket for this session already")
+        except Refused:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        wire = wire_behind(send)
+        frames = self._frames(receive, sid, wire)
+        if sid is not None:
+            self._upgrading.add(sid)
+        try:
+            await self._app({**scope, WIRE: None if sid else wire}, frames, send)
+        except OSError:
+            pass  # the peer went away
+        except Exception:  # noqa: BLE001  # see _http
+            self._log.exception("socket.websocket_failed")
+        finally:
+            if sid is not None:
+                self._upgrading.discard(sid)
+
+    def _frames(self, receive: Receive, sid: str | None, wire: Wire | None) -> Receive:
+        """Pass frames on; those Engine.IO would stumble over become REFUSED."""
+        handshake = ["2probe", "5"] if sid is not None else []
+        pongs = Allowance(0.2, 4, time.monotonic())
+
+        async def next_frame() -> Message:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return message
+            text = message.get("text")
+            if handshake:
+                if text == handshake.pop(0):
+                    if text == "5" and sid is not None and (outbox := self._links.outbox(sid)):
+                        outbox.attach(wire)
+                    return message
+                handshake.clear()
+            good = text is not None and len(text) <= self._limits.message_bytes and _acceptable(text)
+            if good and text == "3" and not pongs.take(time.monotonic()):
+                good = False
+            return message if good else {"type": "websocket.receive", "text": REFUSED}
+
+        return next_frame
+
+
+def _acceptable(packet: str) -> bool:
+    """Is this an Engine.IO packet that a client may send at any time: a message, a pong, or the end?"""
+    return packet in {"1", "3"} or (packet[:1] == "4" and packet[1:2] in {"0", "1", "2", "3", "4", "5", "6"})
+
+
+async def _plain(send: Send, refused: Refused) -> None:
+    body = b'{"code":%d,"message":"%b"}' % (refused.code, str(refused).encode())
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if refused.retry_after:
+        headers.append((b"retry-after", str(refused.retry_after).encode()))
+    if refused.status == 405:
+        headers.append((b"allow", b"GET, POST, OPTIONS"))
+    if refused.status in {408, 413}:  # the rest of the body is not going to be read
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _empty(send: Send, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b""})

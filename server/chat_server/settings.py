@@ -1,0 +1,98 @@
+"""Everything an operator can set for the Chat API server, read once at start."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Algorithm = Literal["EdDSA", "ES256", "HS256"]
+
+
+class Settings(BaseSettings):
+    """The settings of `chat-server`, from the environment, `.env` or keyword arguments."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
+
+    host: Annotated[str, Field(alias="HOST")] = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(alias="PORT", ge=0, le=65535)] = 8001
+    """Port to listen on."""
+    data_dir: Annotated[Path, Field(alias="DATA_DIR")] = Path("./data")
+    """Folder of the SQLite database; made if missing, readable by its owner alone."""
+    chat_database_url: Annotated[SecretStr | None, Field(alias="CHAT_DATABASE_URL")] = None
+    """`postgresql://…` or `sqlite:///path`; without it `DATA_DIR/chat.db`."""
+    redis_url: Annotated[SecretStr | None, Field(alias="REDIS_URL")] = None
+    """Redis that carries live events between replicas; not needed by a single process."""
+    cors_origins: Annotated[list[str], NoDecode, Field(alias="CORS_ORIGINS")] = []
+    """Origins of browsers that may call the REST routes and the socket: an exact list."""
+    trusted_proxies: Annotated[list[str], NoDecode, Field(alias="TRUSTED_PROXIES")] = []
+    """Networks (CIDR) of proxies whose X-Forwarded-For is believed."""
+    token_algorithm: Annotated[Algorithm, Field(alias="TOKEN_ALGORITHM")] = "EdDSA"  # noqa: S105 – a name
+    """Algorithm of new signing keys: EdDSA, ES256 or HS256."""
+    token_issuer: Annotated[str, Field(alias="TOKEN_ISSUER", min_length=1, max_length=255)] = (
+        "chat-server"
+    )
+    """`iss` of chat tokens; the same on every replica."""
+    token_ttl: Annotated[int, Field(alias="TOKEN_TTL", ge=1, le=3600)] = 900
+    """Seconds a chat token lives if the caller asks for nothing else."""
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(alias="LOG_LEVEL")
+    ] = "INFO"
+    """Least severe level that is logged."""
+    log_format: Annotated[Literal["json", "console"], Field(alias="LOG_FORMAT")] = "json"
+    """One JSON object a line, or text for people."""
+    postgres_pool: Annotated[int, Field(alias="CHAT_DATABASE_POOL", ge=2, le=200)] = 10
+    """Connections to Postgres per process."""
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part for part in value.replace(",", " ").split() if part]
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            scheme, separator, host = origin.partition("://")
+            if scheme not in {"http", "https"} or not separator or not host or "/" in host:
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("chat_database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        known = ("sqlite:///", "postgresql://", "postgres://")
+        if value is not None and not value.get_secret_value().startswith(known):
+            raise ValueError("must begin with postgresql:// or sqlite:///")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(
+            ("redis://", "rediss://", "unix://")
+        ):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @model_validator(mode="after")
+    def _absolute(self) -> Self:
+        object.__setattr__(self, "data_dir", self.data_dir.expanduser())
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """Where the data is: the URL that was set, or the SQLite file in the data folder."""
+        if self.chat_database_url is not None:
+            return self.chat_database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / 'chat.db'}"

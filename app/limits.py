@@ -1,0 +1,306 @@
+"""How much one user, one address, may ask for: sliding windows, counted here or in Redis.
+
+Limits are written in the notation of the `limits` library ("30/minute", "5/second;100/hour"). The
+counting is ours: the library's memory store grows without bound and needs a timer per key, and its
+Redis strategies take two round trips where one is enough.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from itertools import islice
+from typing import Literal, Protocol
+
+from limits import parse_many
+
+Kind = Literal["token", "write", "read"]
+
+MOST_KEYS = 50_000
+"""Of each window; when it is full the older half is forgotten, so a flood of keys costs no memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """*amount* uses in *period* seconds. *name* is what clients read in `RateLimit-Policy`."""
+
+    name: str
+    amount: int
+    period: int
+
+    @property
+    def policy(self) -> str:
+        """This limit as an item of the `RateLimit-Policy` header."""
+        return f'"{self.name}";q={self.amount};w={self.period}'
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one use met: was it *allowed*, how many *remaining*, when does the window *reset* (s)?
+
+    *retry_after*: seconds until one more would be allowed; 0 if it was.
+    """
+
+    limit: Limit
+    allowed: bool
+    remaining: int
+    reset: int
+    retry_after: int = 0
+
+    @property
+    def state(self) -> str:
+        """This usage as an item of the `RateLimit` header."""
+        return f'"{self.limit.name}";r={self.remaining};t={self.reset}'
+
+
+class Counters(Protocol):
+    """Counts uses. Raises OSError when it cannot."""
+
+    async def hit(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
+        """Count one use of each (limit, key), unless one of them is refused: then none is counted."""
+
+
+def read_limits(name: str, notation: str) -> tuple[Limit, ...]:
+    """The limits that *notation* states. Raises ValueError for anything else, zero included.
+
+    Several ("5/second;100/hour") are told apart by their period: `name-1s`, `name-3600s`.
+    """
+    items = parse_many(notation)
+    several = len(items) > 1
+    limits = [
+        Limit(f"{name}-{item.get_expiry()}s" if several else name, item.amount, item.get_expiry())
+        for item in items
+    ]
+    if any(limit.amount < 1 for limit in limits):
+        raise ValueError(f"a limit must allow at least one use: {notation!r}")
+    return tuple(limits)
+
+
+def judge(limit: Limit, before: float, now_used: float, elapsed: float) -> Usage:
+    """One more use, given those of the window *before* and of the present one, *elapsed* s old.
+
+    A sliding window from two fixed ones: the older counts by the share of it that is still within
+    *period* of now. Pure; the Redis script says the same in Lua.
+    """
+    weight = 1 - elapsed / limit.period
+    used = before * weight + now_used
+    left = limit.period - elapsed
+    if used + 1 <= limit.amount:
+        return Usage(limit, True, int(limit.amount - used - 1), math.ceil(left))
+    room = limit.amount - 1 - now_used  # for what is left of the window before
+    if before and room >= 0:
+        wait = limit.period * (1 - room / before) - elapsed
+    else:
+        wait = left + limit.period * (1 - (limit.amount - 1) / now_used)
+    return Usage(limit, False, 0, math.ceil(left), max(1, math.ceil(wait)))
+
+
+class _Windows:
+    """The present and the past window of one limit."""
+
+    __slots__ = ("before", "index", "now")
+
+    def __init__(self) -> None:
+        self.index = -1
+        self.now: dict[str, int] = {}
+        self.before: dict[str, int] = {}
+
+    def turn(self, index: int) -> None:
+        if index != self.index:
+            self.before = self.now if index == self.index + 1 else {}
+            self.now = {}
+            self.index = index
+
+
+class MemoryCounters:
+    """Counts in this process: microseconds, bounded, on a clock that never jumps."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, most_keys: int = MOST_KEYS
+    ) -> None:
+        self._clock = clock
+        self._most = most_keys
+        self._windows: dict[Limit, _Windows] = {}
+
+    async def hit(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
+        """Count one use of each, unless one is refused."""
+        return self.hit_now(uses)
+
+    def hit_now(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
+        """The same without a loop."""
+        answers = [self.look(limit, key) for limit, key in uses]
+        for usage in answers:
+            if not usage.allowed:
+                return answers
+        for limit, key in uses:
+            counts = self._windows[limit].now
+            counts[key] = counts.get(key, 0) + 1
+            if len(counts) > self._most:
+                self._windows[limit].now = dict(islice(counts.items(), len(counts) // 2, None))
+        return answers
+
+    def look(self, limit: Limit, key: str) -> Usage:
+        """What one more use would meet, without counting it."""
+        now = self._clock()
+        index, elapsed = divmod(now, limit.period)
+        windows = self._windows.get(limit)
+        if windows is None:
+            windows = self._windows[limit] = _Windows()
+        windows.turn(int(index))
+        return judge(limit, windows.before.get(key, 0), windows.now.get(key, 0), elapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Every limit there is."""
+
+    token: tuple[Limit, ...]
+    write: tuple[Limit, ...]
+    read: tuple[Limit, ...]
+    address: tuple[Limit, ...]
+    auth_failures: tuple[Limit, ...]
+    admin_failures: tuple[Limit, ...]
+
+    @classmethod
+    def reading(
+        cls, *, token: str, write: str, read: str, ip: str, auth_failures: str, admin_failures: str
+    ) -> "Rates":
+        """From the notation of the settings RATE_TOKEN, RATE_WRITE … Raises ValueError."""
+        return cls(
+            token=read_limits("token", token),
+            write=read_limits("write", write),
+            read=read_limits("read", read),
+            address=read_limits("address", ip),
+            auth_failures=read_limits("auth-failures", auth_failures),
+            admin_failures=read_limits("admin-failures", admin_failures),
+        )
+
+
+def address_key(address: str) -> str:
+    """Who counts as one address: an IPv4 address, or a /64 of IPv6, of which one host has plenty.
+
+    Anything else (a test client's "testclient", a socket path) counts as it is.
+    """
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return IPv6Address(int(parsed) >> 64 << 64).compressed + "/64"
+
+
+def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
+    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) for what was used."""
+    if not usages:
+        return {}
+    return {
+        "RateLimit-Policy": ", ".join(usage.limit.policy for usage in usages),
+        "RateLimit": ", ".join(usage.state for usage in usages),
+    }
+
+
+class TooMany(Exception):  # noqa: N818 - says what happened; it is the answer, not a bug
+    """Somebody used up a limit. Carries seconds to wait and the headers of the answer."""
+
+    def __init__(self, usages: Sequence[Usage]) -> None:
+        refused = [usage for usage in usages if not usage.allowed]
+        self.retry_after = max(usage.retry_after for usage in refused)
+        self.limit = refused[0].limit.name
+        self.headers = headers_for(usages) | {"Retry-After": str(self.retry_after)}
+        super().__init__(f"too many requests: wait {self.retry_after} s")
+
+
+class Limiter:
+    """Lets users and addresses through until they have used up what they may.
+
+    Counts in *shared* (Redis) if there is one. Fails open: while Redis does not answer, each process
+    counts for itself, and *on_failure* is told every time. Guessing of keys stays limited that way.
+    """
+
+    def __init__(
+        self,
+        rates: Rates,
+        shared: Counters | None = None,
+        *,
+        on_failure: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rates = rates
+        self._own = MemoryCounters(clock)
+        self._shared = shared
+        self._on_failure = on_failure
+        self._clock = clock
+        self._shut: dict[str, tuple[float, list[Usage]]] = {}
+        self._kinds = {"token": rates.token, "write": rates.write, "read": rates.read}
+
+    def check_address(self, address: str) -> None:
+        """Raise TooMany if *address* is known here to have used up its limit. Counts nothing.
+
+        Asked before anything is done for a request, so that a flood does not reach the
+        authenticators; `spend` or `failed_login` do the counting, when more is known.
+        """
+        key = address_key(address)
+        if self._shared is None:
+            usages = [self._own.look(limit, key) for limit in self.rates.address]
+            if any(not usage.allowed for usage in usages):
+                raise TooMany(usages)
+        elif self._shut:
+            until, usages = self._shut.get(key, (0.0, []))
+            if until > self._clock():
+                raise TooMany(usages)
+            self._shut.pop(key, None)
+
+    async def spend(self, kind: Kind, *, user: str, address: str) -> list[Usage]:
+        """Count one request of *user* from *address*. Raises TooMany. One round trip with Redis."""
+        key = address_key(address)
+        uses = [(limit, user) for limit in self._kinds[kind]]
+        uses += [(limit, key) for limit in self.rates.address]
+        return await self._hit(uses, key)
+
+    async def failed_login(self, address: str) -> None:
+        """Count a refused credential. Raises TooMany when *address* has had its share of those."""
+        key = address_key(address)
+        await self._hit(
+            [(limit, key) for limit in (*self.rates.auth_failures, *self.rates.address)], key
+        )
+
+    async def failed_admin(self, address: str) -> None:
+        """Count a wrong admin key. Raises TooMany likewise; a right key is never asked for this."""
+        key = address_key(address)
+        await self._hit([(limit, key) for limit in self.rates.admin_failures], key)
+
+    async def _hit(self, uses: list[tuple[Limit, str]], address: str) -> list[Usage]:
+        if self._shared is None:
+            usages = self._own.hit_now(uses)
+        else:
+            try:
+                usages = await self._shared.hit([(limit, _hidden(key)) for limit, key in uses])
+            except OSError:
+                self._on_failure()
+                usages = self._own.hit_now(uses)
+        for usage in usages:
+            if not usage.allowed:
+                self._remember(address, usages)
+                raise TooMany(usages)
+        return usages
+
+    def _remember(self, address: str, usages: list[Usage]) -> None:
+        """An address that Redis has refused is refused here, until it may come again."""
+        if self._shared is None:
+            return
+        waits = [u.retry_after for u in usages if not u.allowed and u.limit in self.rates.address]
+        if not waits:
+            return
+        if len(self._shut) >= MOST_KEYS:
+            self._shut = dict(islice(self._shut.items(), MOST_KEYS // 2, None))
+        self._shut[address] = (self._clock() + max(waits), usages)
+
+
+def _hidden(key: str) -> str:
+    """Users' ids and addresses do not belong into Redis in clear, nor at any length."""
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,25 @@
+"""Who is asking."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Carrier = Literal["bearer", "cookie", "header"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An app user whose credential was checked, keyed by (issuer, subject).
+
+    *external_id* is what the chat user is called upstream; *username*, *name* and *email* are claims,
+    true or not. *expires_at* is the end of the app's own credential in epoch seconds, None if it has
+    none. *carrier* says how the credential came: a browser sends cookies by itself, so those need more.
+    """
+
+    issuer: str
+    subject: str
+    external_id: str
+    username: str | None = None
+    name: str | None = None
+    email: str | None = None
+    expires_at: int | None = None
+    carrier: Carrier = "bearer"

@@ -1,0 +1,88 @@
+"""What the broker remembers, as the rules see it: small protocols, nothing of any database.
+
+Each raises StateUnavailable when it cannot say, unless its own docstring tells otherwise.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+class StateUnavailable(Exception):  # noqa: N818 - the state of things, not a bug
+    """The database or Redis does not answer; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A principal, keyed by (issuer, subject), and their chat user in one project.
+
+    *display_name* and *email* are what the Chat API was last told.
+    """
+
+    project_id: str
+    issuer: str
+    subject: str
+    user_id: str
+    external_id: str
+    display_name: str | None = None
+    email: str | None = None
+
+
+class Links(Protocol):
+    """Principal ↔ chat user, for ever. One chat user belongs to one principal."""
+
+    async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
+        """The link of a principal."""
+        ...
+
+    async def add(self, link: Link) -> Link | None:
+        """Keep *link* unless the principal has one; answers the one that is kept.
+
+        None if the chat user belongs to another principal; nothing is kept then.
+        """
+        ...
+
+    async def change(self, link: Link) -> None:
+        """Replace the principal's link."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """Somebody may not chat: until when (None: until it is lifted), and why (for the operator)."""
+
+    external_id: str
+    reason: str
+    until: datetime | None = None
+
+
+class Bans(Protocol):
+    """Who may not chat. Fails closed: StateUnavailable means nobody gets in."""
+
+    async def active(self, external_id: str) -> Ban | None:
+        """The ban that holds now, if any. Asked on every request: answers may be remembered for a moment."""
+        ...
+
+
+class RoomChanges(Protocol):
+    """Tells whether who is in a room may have changed, on any replica, since one last looked."""
+
+    async def mark(self, room_id: str) -> str | None:
+        """A mark that is another one after every `changed`. None: cannot be told, so remember nothing."""
+        ...
+
+    async def changed(self, room_id: str) -> None:
+        """Have every replica see another mark from now on. Never raises."""
+        ...
+
+
+class Heartbeat(Protocol):
+    """A row per process, so that one knows of the others."""
+
+    async def beat(self) -> int:
+        """Say that this process lives; answers how many others do."""
+        ...
+
+    async def stop(self) -> None:
+        """Take the row away."""
+        ...

@@ -258,6 +258,14 @@ class Settings(BaseSettings):
     auth_jwt_cookie: CookieName | None = Field(
         None, description="Cookie that may carry the token instead of Authorization"
     )
+    auth_jwt_jwks_hosts: Words = Field(
+        (),
+        description="Hosts besides the issuer's own that its discovery document may name for its keys",
+    )
+    auth_jwt_issuers: SecretStr | None = Field(
+        None,
+        description="Several issuers instead of one: a JSON list of {alias, issuer, audience, …}",
+    )
     auth_introspection_url: ProviderUrl | None = Field(
         None, description="RFC 7662 endpoint for opaque tokens"
     )
@@ -270,6 +278,9 @@ class Settings(BaseSettings):
     )
     auth_introspection_issuer: str | None = Field(
         None, description="Whose subjects these are; unset: AUTH_JWT_ISSUER"
+    )
+    auth_introspection_audience: Words = Field(
+        (), description="The `aud` an answer must name; unset: AUTH_JWT_AUDIENCE, if it names any"
     )
     auth_forward_url: ProviderUrl | None = Field(None, description="The app's own session endpoint")
     auth_forward_cookies: Words = Field((), description="Cookies to pass to it")
@@ -465,6 +476,8 @@ def _auth_conflicts(settings: Settings) -> Iterable[str]:
         "forward": ("auth_forward_url",),
         "header": ("auth_header_trusted_proxies", "auth_header_secret"),
     }
+    if settings.auth_jwt_issuers is not None:  # what each entry needs is checked where it is read
+        needed = {**needed, "jwt": ()}
     for mode in dict.fromkeys(modes):
         for name in needed.get(mode, ()):
             if not getattr(settings, name):

@@ -1,0 +1,133 @@
+"""Asks somebody else who a credential belongs to: once at a time, remembered briefly, behind a breaker."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import structlog
+from starlette.requests import HTTPConnection
+
+from app.auth.breaker import Breaker
+from app.auth.contract import ProviderUnavailable
+from app.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer
+from app.auth.recent import Recent
+
+log = structlog.get_logger(__name__)
+
+REMEMBERED = 10_000
+
+Claims = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the provider said: claims, or None for *nobody's*; `good_until` is the credential's own end."""
+
+    claims: Claims | None
+    good_until: float | None = None
+
+
+def cache_key(endpoint: str, client: str, credential: str) -> bytes:
+    """The name under which a verdict is kept: of this endpoint, for this client, on this credential.
+
+    Only a digest is kept, and one that never answers for another endpoint or client.
+    """
+    parts = (endpoint, client, sha256(credential.encode("utf-8", "surrogatepass")).hexdigest())
+    return sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).digest()
+
+
+def wants_fresh_answer(request: HTTPConnection) -> bool:
+    """Whether a remembered verdict is too old for this request.
+
+    Minting is: a chat token outlives by far what is remembered here. Being wrong about a path costs
+    one more question, and never lets anybody in.
+    """
+    return str(request.scope["path"]).rstrip("/").endswith("/token")
+
+
+class Asking:
+    """Verdicts of one provider. Fails closed: no verdict is ProviderUnavailable, never a guess."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        keep_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._name = name
+        self._keep_seconds = keep_seconds
+        self._now = now
+        self._breaker = Breaker(clock)
+        self._clock = clock
+        # Nobody's credentials are kept apart, so that a flood of junk does not push out good ones.
+        self._good: Recent[Verdict] = Recent(REMEMBERED, clock)
+        self._nobody: Recent[Verdict] = Recent(REMEMBERED, clock)
+        self._under_way: dict[bytes, asyncio.Task[Verdict]] = {}
+
+    async def verdict(
+        self,
+        key: bytes,
+        send: Callable[[], Awaitable[Answer]],
+        read: Callable[[Answer], Verdict],
+        *,
+        fresh: bool,
+    ) -> Verdict:
+        """The verdict kept under *key*, or a new one: *send* asks, *read* understands the answer.
+
+        *fresh* never settles for a kept one, nor for a question that began before this call.
+        """
+        if not fresh:
+            kept = self._good.get(key) or self._nobody.get(key)
+            if kept is not None and (kept.good_until is None or self._now() < kept.good_until):
+                return kept
+            under_way = self._under_way.get(key)
+            if under_way is not None:
+                return await asyncio.shield(under_way)
+        task = asyncio.create_task(self._ask(key, send, read))
+        if key not in self._under_way:
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _ask(
+        self,
+        key: bytes,
+        send: Callable[[], Awaitable[Answer]],
+        read: Callable[[Answer], Verdict],
+    ) -> Verdict:
+        if wait := self._breaker.wait():
+            raise ProviderUnavailable(wait)
+        try:
+            answer = await send()
+            if answer.status in GATEWAY_ERRORS:
+                raise NoAnswer(f"status {answer.status}")  # noqa: TRY301 - treated like silence
+        except NoAnswer as error:
+            self._breaker.failed()
+            log.warning("auth.provider_unreachable", provider=self._name, reason=str(error))
+            raise ProviderUnavailable from None
+        except BadAnswer as error:
+            raise self._nonsense(error) from None
+        self._breaker.answered()
+        try:
+            verdict = read(answer)
+        except BadAnswer as error:
+            raise self._nonsense(error) from None
+        self._keep(key, verdict)
+        return verdict
+
+    def _keep(self, key: bytes, verdict: Verdict) -> None:
+        self._good.forget(key)
+        self._nobody.forget(key)
+        if self._keep_seconds > 0:
+            kept = self._good if verdict.claims is not None else self._nobody
+            kept.put(key, verdict, until=self._clock() + self._keep_seconds)
+
+    def _nonsense(self, error: BadAnswer) -> ProviderUnavailable:
+        self._breaker.answered()
+        log.warning("auth.provider_bad_answer", provider=self._name, reason=str(error))
+        return ProviderUnavailable()

@@ -1,0 +1,148 @@
+"""Builds what `AUTH` names, and asks its modes in order."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import assert_never
+
+import httpx
+from starlette.requests import HTTPConnection
+
+from app.auth.config import AuthConfig, read_auth
+from app.auth.contract import AmbiguousCredentials
+from app.auth.dev import DevMode, DevSessions
+from app.auth.forward import ForwardMode
+from app.auth.header import HeaderMode
+from app.auth.introspection import IntrospectionMode
+from app.auth.issuers import Issuer
+from app.auth.jwks import FixedKey, Keys, PublishedKeys, RemoteKeys
+from app.auth.jwt import JwtMode, TrustedIssuer
+from app.auth.mode import Mode
+from app.auth.provider import Http, open_http
+from app.principal import Principal
+from app.settings import AuthMode, Settings
+
+
+class Chain:
+    """The modes in order: the first that finds its credential judges it, and its word is final.
+
+    A mode that answers None (*not signed in* by the app's own word) lets the next one try. Credentials
+    of two modes in one request are refused before either is judged.
+    """
+
+    def __init__(
+        self, modes: Sequence[Mode], remote: Sequence[tuple[str, RemoteKeys]] = ()
+    ) -> None:
+        self._modes = tuple(modes)
+        self._remote = tuple(remote)
+
+    async def __call__(self, request: HTTPConnection, /) -> Principal | None:
+        offers = [(mode, mode.find(request)) for mode in self._modes]
+        presented = [(mode, offer) for mode, offer in offers if offer is not None]
+        if len({offer.value for _, offer in presented}) > 1:
+            raise AmbiguousCredentials("the request carries two different credentials")
+        for mode, offer in presented:
+            principal = await mode.judge(request, offer)
+            if principal is not None:
+                return principal
+        return None
+
+    def keys_state(self) -> dict[str, str]:
+        """For each issuer that publishes its keys: `ok`, `stale` or `missing`. For readiness."""
+        return {name: keys.state for name, keys in self._remote}
+
+
+@asynccontextmanager
+async def build_authenticator(
+    settings: Settings,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    now: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Chain]:
+    """The authenticator *settings* describe, for as long as the block lasts.
+
+    Published keys are asked for at once, but a provider that is down does not keep the broker from
+    starting. *transport* stands in for the network, *now* and *clock* for time. Raises BadSettings.
+    """
+    config = read_auth(settings)
+    async with AsyncExitStack() as stack:
+        http: Http | None = None
+        if config.asks_anybody:
+            http = await stack.enter_async_context(open_http(transport))
+        remote: list[tuple[str, RemoteKeys]] = []
+        trusted: list[TrustedIssuer] = []
+        for issuer in config.issuers:
+            keys = _keys_of(issuer, http, clock)
+            if isinstance(keys, RemoteKeys):
+                stack.push_async_callback(keys.close)
+                remote.append((issuer.alias, keys))
+            trusted.append(TrustedIssuer(issuer, keys))
+        modes = [_mode(name, settings, config, trusted, http, now, clock) for name in settings.auth]
+        if remote:
+            await asyncio.gather(*(keys.refresh() for _, keys in remote))
+        yield Chain(modes, remote)
+
+
+def _keys_of(issuer: Issuer, http: Http | None, clock: Callable[[], float]) -> Keys:
+    if issuer.key is not None:
+        return FixedKey(issuer.key)
+    assert http is not None  # noqa: S101 -- read_auth says so for published keys
+    fetch = PublishedKeys(
+        http,
+        issuer=issuer.issuer,
+        jwks_url=issuer.jwks_url,
+        allowed_hosts=issuer.jwks_hosts,
+        algorithms=issuer.algorithms,
+    )
+    return RemoteKeys(fetch, name=issuer.issuer, clock=clock)
+
+
+def _mode(
+    name: AuthMode,
+    settings: Settings,
+    config: AuthConfig,
+    trusted: Sequence[TrustedIssuer],
+    http: Http | None,
+    now: Callable[[], float],
+    clock: Callable[[], float],
+) -> Mode:
+    match name:
+        case "jwt":
+            return JwtMode(
+                trusted,
+                cookie=settings.auth_jwt_cookie,
+                names=config.names,
+                aliased=config.aliased,
+                now=now,
+            )
+        case "introspection":
+            assert config.introspection is not None and http is not None  # noqa: S101, PT018 -- for the type checker
+            return IntrospectionMode(
+                config.introspection,
+                http,
+                names=config.names,
+                leave_dev_tokens="dev" in settings.auth,
+                clock=clock,
+                now=now,
+            )
+        case "forward":
+            assert config.forward is not None and http is not None  # noqa: S101, PT018 -- for the type checker
+            return ForwardMode(config.forward, http, names=config.names, clock=clock, now=now)
+        case "header":
+            assert config.header is not None and settings.auth_header_secret is not None  # noqa: S101, PT018 -- for the type checker
+            return HeaderMode(
+                config.header,
+                proxies=settings.auth_header_trusted_proxies,
+                secret=settings.auth_header_secret.get_secret_value(),
+                aliased=config.aliased,
+            )
+        case "dev":
+            return DevMode(dev_sessions(settings, now), aliased=config.aliased)
+    assert_never(name)
+
+
+def dev_sessions(settings: Settings, now: Callable[[], float] = time.time) -> DevSessions:
+    """The sessions of `POST /dev/login`: alike in all replicas over one database, and after a restart."""
+    return DevSessions(settings.broker_database, now)

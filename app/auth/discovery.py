@@ -1,0 +1,46 @@
+"""Where an issuer publishes its keys, by its OpenID Connect discovery document."""
+
+from urllib.parse import urlsplit
+
+from app.auth.provider import BadAnswer, Http, is_link_local, url_problem
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+
+
+def discovery_url(issuer: str) -> str:
+    """The address of the issuer's discovery document (OpenID Connect Discovery 1.0 section 4)."""
+    return issuer.removesuffix("/") + WELL_KNOWN
+
+
+async def discover_jwks_url(http: Http, issuer: str, allowed_hosts: frozenset[str]) -> str:
+    """The issuer's `jwks_uri`.
+
+    It must be where the issuer is (same scheme, host and port), or on one of *allowed_hosts*.
+    Raises NoAnswer or BadAnswer.
+    """
+    answer = await http.get(discovery_url(issuer))
+    if answer.status != 200:
+        raise BadAnswer(f"the discovery document answers {answer.status}")
+    document = answer.json_object()
+    if document.get("issuer") != issuer:
+        raise BadAnswer("the discovery document is another issuer's")
+    url = document.get("jwks_uri")
+    if not isinstance(url, str):
+        raise BadAnswer("the discovery document names no jwks_uri")
+    if problem := url_problem(url):
+        raise BadAnswer(f"the jwks_uri of the discovery document {problem}")
+    parts = urlsplit(url)
+    if is_link_local(parts.hostname or ""):
+        raise BadAnswer("the jwks_uri of the discovery document is a link-local address")
+    at_home = _origin(url) == _origin(issuer)
+    if not at_home and not {parts.hostname, parts.netloc.lower()} & allowed_hosts:
+        raise BadAnswer(
+            "the jwks_uri of the discovery document is on another host than the issuer "
+            "(AUTH_JWT_JWKS_HOSTS would allow it)"
+        )
+    return url
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,0 +1,129 @@
+"""Mode `introspection`: an opaque bearer token, judged by whoever issued it (RFC 7662)."""
+
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import quote_plus
+
+from starlette.requests import HTTPConnection
+
+from app.auth.asking import Asking, Claims, Verdict, cache_key, wants_fresh_answer
+from app.auth.bearer import DEV_PREFIX, Offer, bearer_token
+from app.auth.claims import check_audience, instant
+from app.auth.contract import InvalidCredentials
+from app.auth.jws import MAX_TOKEN_LENGTH, BadToken, looks_like_jws
+from app.auth.mode import ClaimNames, principal_from
+from app.auth.provider import Answer, BadAnswer, Http
+from app.principal import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class IntrospectionEndpoint:
+    """Where to ask, as whom, and in whose name the answers count."""
+
+    url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    issuer: str
+    alias: str | None = None
+    audience: frozenset[str] = frozenset()
+    audience_required: bool = False
+    keep_seconds: float = 10.0
+    leeway: int = 30
+
+    def authorization(self) -> str:
+        """HTTP Basic with both parts form-encoded first (RFC 6749 section 2.3.1)."""
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"
+        return "Basic " + b64encode(pair.encode()).decode("ascii")
+
+
+class IntrospectionMode:
+    """Judges every bearer token that does not look like a JWT."""
+
+    def __init__(
+        self,
+        endpoint: IntrospectionEndpoint,
+        http: Http,
+        *,
+        names: ClaimNames | None = None,
+        leave_dev_tokens: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._endpoint = endpoint
+        self._http = http
+        self._names = names or ClaimNames()
+        self._leave_dev_tokens = leave_dev_tokens
+        self._now = now
+        self._asking = Asking(
+            "the introspection endpoint", keep_seconds=endpoint.keep_seconds, clock=clock, now=now
+        )
+
+    def find(self, request: HTTPConnection) -> Offer | None:
+        """A bearer of any form but a JWT's (and, beside mode `dev`, a development session's)."""
+        token = bearer_token(request)
+        if token is None or looks_like_jws(token):
+            return None
+        if token.startswith(DEV_PREFIX) and self._leave_dev_tokens:
+            return None
+        return Offer(token, "bearer")
+
+    async def judge(self, request: HTTPConnection, offer: Offer) -> Principal:
+        """The principal the token stands for."""
+        token, endpoint = offer.value, self._endpoint
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise InvalidCredentials(f"the token is longer than {MAX_TOKEN_LENGTH} characters")
+        verdict = await self._asking.verdict(
+            cache_key(endpoint.url, endpoint.client_id, token),
+            lambda: self._http.post_form(
+                endpoint.url,
+                {"token": token, "token_type_hint": "access_token"},
+                [("authorization", endpoint.authorization())],
+            ),
+            self._read,
+            fresh=wants_fresh_answer(request),
+        )
+        claims = verdict.claims
+        if claims is None:
+            raise InvalidCredentials("the token is not active")
+        try:
+            self._check_times(claims)
+            if endpoint.audience and (endpoint.audience_required or "aud" in claims):
+                check_audience(claims.get("aud"), endpoint.audience)
+            return principal_from(
+                claims,
+                self._names,
+                issuer=endpoint.issuer,
+                alias=endpoint.alias,
+                expires_at=instant(claims, "exp"),
+                carrier=offer.carrier,
+            )
+        except BadToken as error:
+            raise InvalidCredentials(str(error)) from None
+
+    def _check_times(self, claims: Claims) -> None:
+        leeway = self._endpoint.leeway
+        expires, valid_from = instant(claims, "exp"), instant(claims, "nbf")
+        if expires is not None and self._now() >= expires + leeway:
+            raise BadToken("the token has expired")
+        if valid_from is not None and valid_from > self._now() + leeway:
+            raise BadToken("the token is not valid yet")
+        issuer = claims.get("iss")
+        if issuer is not None and issuer != self._endpoint.issuer:
+            raise BadToken("the token is from another issuer")
+
+    def _read(self, answer: Answer) -> Verdict:
+        if answer.status != 200:  # also 401: it is our own password that is refused
+            raise BadAnswer(f"status {answer.status}")
+        claims = answer.json_object()
+        active = claims.get("active")
+        if active is False:
+            return Verdict(None)
+        if active is not True:  # "true" and 1 are not true
+            raise BadAnswer("active is neither true nor false")
+        try:
+            expires = instant(claims, "exp")
+        except BadToken:
+            raise BadAnswer("exp is not a whole number of seconds") from None
+        return Verdict(claims, good_until=None if expires is None else float(expires))

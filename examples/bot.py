@@ -5,6 +5,7 @@ It greets who joins, and replies to `!ping`, `!time` and `!help`.
 
 import argparse
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 
 from broker_session import BrokerSession
@@ -53,7 +54,5 @@ if __name__ == "__main__":
     parser.add_argument("--username", default="bot")
     parser.add_argument("--broker", default="http://127.0.0.1:8000")
     options = parser.parse_args()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(answer(options.broker, options.username, options.room))
-    except KeyboardInterrupt:
-        pass

@@ -4,7 +4,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from tests.programs import ROOT, clean_environment, running_broker
 
@@ -77,4 +76,3 @@ async def test_two_terminals_and_a_bot_talk() -> None:
 async def test_an_example_without_a_broker_says_what_to_do() -> None:
     async with terminal("terminal_chat.py", "alice", "--broker", "http://127.0.0.1:9") as alice:
         await alice.shows("make run")
-    assert Path(ROOT / "Makefile").read_text().count("\nrun:") == 1

@@ -16,6 +16,8 @@ from typing import Literal, Protocol
 
 from limits import parse_many
 
+from app.errors import TooManyRequests
+
 Kind = Literal["token", "write", "read"]
 
 MOST_KEYS = 50_000
@@ -204,15 +206,13 @@ def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
     }
 
 
-class TooMany(Exception):  # noqa: N818 - says what happened; it is the answer, not a bug
-    """Somebody used up a limit. Carries seconds to wait and the headers of the answer."""
+class TooMany(TooManyRequests):
+    """Somebody used up a limit: 429, with what the draft's headers and `Retry-After` say about it."""
 
     def __init__(self, usages: Sequence[Usage]) -> None:
         refused = [usage for usage in usages if not usage.allowed]
         self.retry_after = max(usage.retry_after for usage in refused)
-        self.limit = refused[0].limit.name
-        self.headers = headers_for(usages) | {"Retry-After": str(self.retry_after)}
-        super().__init__(f"too many requests: wait {self.retry_after} s")
+        super().__init__(headers=headers_for(usages) | {"Retry-After": str(self.retry_after)})
 
 
 class Limiter:

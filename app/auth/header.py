@@ -9,12 +9,14 @@ from hmac import compare_digest
 from typing import Any
 
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.auth.bearer import Offer
 from app.auth.claims import MAX_SUBJECT_LENGTH, check_subject
 from app.auth.contract import BadProxyHeaders, InvalidCredentials
 from app.auth.jws import BadToken
 from app.auth.proxies import Network, Proxies, peer
+from app.errors import PROBLEM_JSON, BadInput, problem
 from app.principal import Principal
 
 SECRET_HEADER = "X-Proxy-Secret"  # noqa: S105 -- the name of a header
@@ -133,3 +135,50 @@ class HeaderMode:
             raise BadProxyHeaders(
                 "an identity header is not plain text of at most 255 bytes"
             ) from None
+
+
+class ProxyHeaderGuard:
+    """Refuses look-alike and repeated identity headers on everything that comes in, sockets included.
+
+    Plain ASGI, to be put around the whole application while mode `header` is on: also where no
+    identity is read, nothing behind us shall see such headers.
+    """
+
+    def __init__(self, app: ASGIApp, headers: ProxyHeaders) -> None:
+        self._app = app
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in {"http", "websocket"}:
+            try:
+                self._headers.read(scope)
+            except BadProxyHeaders:
+                await _refuse(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    error = BadInput(
+        "bad_proxy_headers", "The identity headers of this request are not acceptable."
+    )
+    path = str(scope.get("path", ""))
+    body = problem(error, request_id=str(scope.get("request_id", "")), instance=path)
+    head = {
+        "status": error.status,
+        "headers": [
+            (b"content-type", PROBLEM_JSON.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+        ],
+    }
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", **head})
+        await send({"type": "http.response.body", "body": body})
+        return
+    await receive()  # websocket.connect
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await send({"type": "websocket.http.response.start", **head})
+        await send({"type": "websocket.http.response.body", "body": body})
+    else:
+        await send({"type": "websocket.close", "code": 1008})

@@ -30,7 +30,7 @@ class ProtocolError(ValueError):
     """The peer sent what no client of this protocol sends; the text says what."""
 
 
-class OtherNamespace(ProtocolError):
+class OtherNamespaceError(ProtocolError):
     """The packet is for a namespace this server does not have."""
 
     def __init__(self, namespace: str, *, connects: bool) -> None:
@@ -39,7 +39,7 @@ class OtherNamespace(ProtocolError):
         self.connects = connects
 
 
-class BadArguments(ValueError):
+class BadArgumentsError(ValueError):
     """An event whose arguments are not strict JSON; it may still ask for an acknowledgement."""
 
     def __init__(self, message: str, *, ack_id: int | None) -> None:
@@ -56,7 +56,7 @@ class Frame(NamedTuple):
 
 
 def read(text: str | bytes | object) -> Frame:
-    """Take a client's packet apart. Raises ProtocolError, or BadArguments for an event with bad JSON."""
+    """Take a client's packet apart. Raises ProtocolError, or BadArgumentsError for an event with bad JSON."""
     if not isinstance(text, str):
         raise ProtocolError("binary packets are not accepted")
     match = _PACKET.fullmatch(text)
@@ -67,7 +67,7 @@ def read(text: str | bytes | object) -> Frame:
     if body.startswith("/") and kind == "connect":  # "0/admin": a namespace may end the packet
         namespace, body = body, ""
     if namespace not in {None, "/"}:
-        raise OtherNamespace(namespace, connects=kind == "connect")
+        raise OtherNamespaceError(namespace, connects=kind == "connect")
     if kind is None:
         raise ProtocolError("a client sends no packets of this kind")
     if kind != "event":
@@ -78,7 +78,7 @@ def read(text: str | bytes | object) -> Frame:
     try:
         data = _json(body)
     except ProtocolError as error:
-        raise BadArguments(str(error), ack_id=ack_id) from None
+        raise BadArgumentsError(str(error), ack_id=ack_id) from None
     if not isinstance(data, list) or not data or not isinstance(data[0], str):
         raise ProtocolError("an event is a list that begins with its name")
     return Frame(kind, ack_id, data)
@@ -129,7 +129,7 @@ def acknowledgement(ack_id: int, payload: bytes) -> Ready:
 
 def refusal(namespace: str, payload: bytes) -> Ready:
     """CONNECT_ERROR for *namespace* with *payload* as its JSON."""
-    return Ready(b"4%b,%b" % (namespace.encode(), payload))
+    return Ready(b"4%b%b" % (b"" if namespace == "/" else namespace.encode() + b",", payload))
 
 
 def farewell() -> Ready:

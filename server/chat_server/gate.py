@@ -83,7 +83,7 @@ class Gate:
             raise Refused(400, "Transport unknown", code=0)
         if query.get("EIO") != "4":
             raise Refused(400, "Unsupported protocol version", code=5)
-        sid = query.get("sid")
+        sid: str | None = query.get("sid")
         if sid is None:
             if self.retry_after is not None:
                 raise Refused(503, "The server is restarting", retry_after=self.retry_after)
@@ -193,7 +193,10 @@ class Gate:
             return [(b"vary", b"Origin")]
         headers = [
             (b"vary", b"Origin"),
-            (b"access-control-allow-origin", b"*" if self._origins is None else origin.encode("latin-1")),
+            (
+                b"access-control-allow-origin",
+                b"*" if self._origins is None else origin.encode("latin-1"),
+            ),
             (b"access-control-allow-methods", b"GET, POST"),
             (b"access-control-allow-headers", b"content-type"),
             (b"access-control-max-age", b"600"),
@@ -208,11 +211,11 @@ class Gate:
         try:
             self._origin(scope)
             sid = self._query(scope, "websocket")
-            if sid in self._upgrading:
-                raise Refused(400, "There is a websocket for this session already")
         except Refused:
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await _refuse_websocket(receive, send)
+            return
+        if sid in self._upgrading:
+            await _refuse_websocket(receive, send)
             return
         wire = wire_behind(send)
         frames = self._frames(receive, sid, wire)
@@ -222,6 +225,9 @@ class Gate:
             await self._app({**scope, WIRE: None if sid else wire}, frames, send)
         except OSError:
             pass  # the peer went away
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args != ("cut off",):  # see Outbox.abort
+                raise
         except Exception:  # noqa: BLE001  # see _http
             self._log.exception("socket.websocket_failed")
         finally:
@@ -241,10 +247,12 @@ class Gate:
             if handshake:
                 if text == handshake.pop(0):
                     if text == "5" and sid is not None and (outbox := self._links.outbox(sid)):
-                        outbox.attach(wire)
+                        outbox.attach(wire, asyncio.current_task())
                     return message
                 handshake.clear()
-            good = text is not None and len(text) <= self._limits.message_bytes and _acceptable(text)
+            good = (
+                text is not None and len(text) <= self._limits.message_bytes and _acceptable(text)
+            )
             if good and text == "3" and not pongs.take(time.monotonic()):
                 good = False
             return message if good else {"type": "websocket.receive", "text": REFUSED}
@@ -254,7 +262,14 @@ class Gate:
 
 def _acceptable(packet: str) -> bool:
     """Is this an Engine.IO packet that a client may send at any time: a message, a pong, or the end?"""
-    return packet in {"1", "3"} or (packet[:1] == "4" and packet[1:2] in {"0", "1", "2", "3", "4", "5", "6"})
+    return packet in {"1", "3"} or (
+        packet[:1] == "4" and packet[1:2] in {"0", "1", "2", "3", "4", "5", "6"}
+    )
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.close", "code": 1008})
 
 
 async def _plain(send: Send, refused: Refused) -> None:

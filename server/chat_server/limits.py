@@ -7,7 +7,9 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of the live side; times in seconds, sizes in bytes."""
 
-    message_bytes: int = 65_536  # also the websocket server's largest message, and one polling request
+    message_bytes: int = (
+        65_536  # also the websocket server's largest message, and one polling request
+    )
     send_queue_bytes: int = 1_000_000  # what may wait for a slow reader before it is cut off
     auth_deadline: float = 10.0  # from opening a connection to a valid token
     events_per_second: float = 10.0

@@ -63,8 +63,8 @@ class Online(msgspec.Struct, frozen=True, tag="online", omit_defaults=True):
 
     project_id: str
     room_id: str
-    came: list[str] = []  # noqa: RUF012  # msgspec copies empty defaults
-    went: list[str] = []  # noqa: RUF012
+    came: list[str] = []  # msgspec copies empty defaults
+    went: list[str] = []
     whole: bool = False
 
 
@@ -168,13 +168,10 @@ class Nodes:
 
     def _receive(self, raw: bytes) -> None:
         try:
-            if len(raw) > MAX_BYTES:
-                raise ValueError("too large")
-            message = self._decoder.decode(raw)
+            message = self._decoder.decode(raw) if len(raw) <= MAX_BYTES else None
         except ValueError:  # msgspec's errors are ValueErrors, and UnicodeDecodeError too
-            self.junk += 1
-            return
-        if message.v != _VERSION or not message.node:
+            message = None
+        if message is None or message.v != _VERSION or not message.node:
             self.junk += 1
             return
         if message.node == self.name:

@@ -71,6 +71,9 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         self._backlog: deque[Ready] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._ended = False
+        self._overflowed = False
+        self._sent = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
         self.on_overflow: Callable[[], None] = lambda: None
 
     # -- Engine.IO's side -------------------------------------------------------------------------
@@ -85,6 +88,8 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
     def _get(self) -> packet.Packet | None:
         item = self._queue.popleft()
         self._bytes -= size_of(item)
+        if self._ended and not self._queue:
+            self._sent.set()
         return item
 
     async def put(self, item: packet.Packet | None) -> None:
@@ -110,9 +115,10 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
 
     # -- our side ---------------------------------------------------------------------------------
 
-    def attach(self, wire: Wire | None) -> None:
-        """From the moment the queue has run empty, write messages to *wire*."""
+    def attach(self, wire: Wire | None, task: asyncio.Task[Any] | None) -> None:
+        """From the moment the queue has run empty, write messages to *wire*; *task* serves the websocket."""
         self._wire = wire
+        self._task = task
 
     @property
     def waiting_bytes(self) -> int:
@@ -126,7 +132,7 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
 
     def send(self, ready: Ready) -> None:
         """Send *ready*, in the order of the calls, without waiting."""
-        if self._direct and not self._backlog:
+        if self._direct and not self._backlog and not self._ended:
             wire = self._wire
             if wire is not None and not wire.full:
                 if not wire.gone:
@@ -135,9 +141,10 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         self._hold(ready)
 
     def _hold(self, ready: Ready) -> None:
-        if self._ended:
+        if self._ended or self._overflowed:
             return
         if self._bytes + ready.size > self._limit:
+            self._overflowed = True
             self.on_overflow()
             return
         if not self._direct:
@@ -183,9 +190,17 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         super().put_nowait(packet.Packet(packet.CLOSE))
         super().put_nowait(None)
 
-    def abort(self) -> bool:
-        """Drop the connection at once, if the wire is known."""
-        if self._wire is None:
-            return False
-        self._wire.abort()
-        return True
+    async def until_sent(self, deadline: float) -> None:
+        """After `end`: wait until the writer has taken the last packet, *deadline* seconds at most."""
+        try:
+            async with asyncio.timeout(deadline):
+                await self._sent.wait()
+        except TimeoutError:
+            pass
+
+    def abort(self) -> None:
+        """Drop the connection at once, with all that was not sent."""
+        if self._wire is not None:
+            self._wire.abort()
+        elif self._task is not None and not self._task.done():
+            self._task.cancel("cut off")

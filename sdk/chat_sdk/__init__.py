@@ -1,5 +1,6 @@
 """A client of the Chat API: users, rooms, messages and tokens over REST, live events over Socket.IO."""
 
+from ._aiohttp import AiohttpTransport
 from ._asgi import AsgiTransport
 from ._async.client import AsyncChatClient, AsyncRawResponse
 from ._async.transport import HttpxTransport
@@ -37,18 +38,23 @@ from ._models import (
     RoomDeleted,
     SocketErrorEvent,
     Token,
+    TokenExpiring,
 )
 from ._options import Timeouts
+from ._sync.client import ChatClient, RawResponse
+from ._sync.transport import SyncHttpxTransport
 from ._transport import Request, Response, SyncTransport, Transport
 from ._version import __version__ as __version__
 
 __all__ = [
+    "AiohttpTransport",
     "AsgiTransport",
     "AsyncChatClient",
     "AsyncRawResponse",
     "AuthInfo",
     "AuthUser",
     "AuthenticationError",
+    "ChatClient",
     "ChatError",
     "ChatUser",
     "CircuitOpenError",
@@ -68,6 +74,7 @@ __all__ = [
     "Page",
     "Project",
     "RateLimitError",
+    "RawResponse",
     "ReadMark",
     "Request",
     "Response",
@@ -77,10 +84,12 @@ __all__ = [
     "Routes",
     "ServerError",
     "SocketErrorEvent",
+    "SyncHttpxTransport",
     "SyncTransport",
     "TimeoutError",
     "Timeouts",
     "Token",
+    "TokenExpiring",
     "Transport",
     "UnsupportedOperationError",
     "ValidationError",

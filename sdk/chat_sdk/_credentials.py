@@ -11,6 +11,15 @@ from ._errors import ConfigurationError
 _SENDABLE = re.compile(r"[\x21-\x7e]{1,8192}")
 
 
+class _Hidden(str):
+    """A header value that a debugger's or crash reporter's repr does not show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+
 class _Credential:
     """A secret behind a function: repr, str, format, vars, pickle and captured locals show none of it."""
 
@@ -51,7 +60,7 @@ class ApiKey(_Credential):
 
     def header(self, dialect: Dialect) -> tuple[str, str]:
         """The header that carries the key. The only way to its value."""
-        return dialect.api_key_header, dialect.api_key_prefix + self._reveal()
+        return dialect.api_key_header, _Hidden(dialect.api_key_prefix + self._reveal())
 
 
 class UserToken(_Credential):
@@ -62,7 +71,7 @@ class UserToken(_Credential):
 
     def header(self, dialect: Dialect) -> tuple[str, str]:
         """The header that carries the token."""
-        return dialect.token_header, dialect.token_prefix + self._reveal()
+        return dialect.token_header, _Hidden(dialect.token_prefix + self._reveal())
 
     def reveal(self) -> str:
         """The token itself, for the handshake of the live connection."""

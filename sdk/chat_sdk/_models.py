@@ -188,6 +188,13 @@ class RoomDeleted(Model, frozen=True, kw_only=True):
     room_id: str
 
 
+class TokenExpiring(Model, frozen=True, kw_only=True):
+    """The connection's token runs out in *expires_in* seconds."""
+
+    expires_at: datetime | None = None
+    expires_in: float | None = None
+
+
 class SocketErrorEvent(Model, frozen=True, kw_only=True):
     """A problem the server reported on the live connection. *reconnect* says whether trying again helps."""
 

@@ -276,6 +276,7 @@ class AsyncApi:
         ends = time.monotonic() + self.timeouts.total
         server.budget = server.budget.after_call()
         attempt = 0
+        last: ChatError | None = None
         unsure = False  # an earlier attempt may have reached the server
         while True:
             attempt += 1
@@ -291,7 +292,8 @@ class AsyncApi:
                 failure = _error(response, self.dialect, credential)
             assert failure is not None  # noqa: S101 - one of the two is always there
             if isinstance(failure, CircuitOpenError):
-                raise failure
+                raise last or failure  # opened by this very call: its own failure says more
+            last = failure
             unsure = unsure or response is None or response.status >= 500
             pause = _retry.pause_before_retry(
                 Outcome(

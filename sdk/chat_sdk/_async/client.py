@@ -4,8 +4,10 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, Self, TypeVar
 
+from chat_sdk._carrier import AsyncCarrier, async_carrier
+from chat_sdk._connection import Where
 from chat_sdk._credentials import api_key as _api_key
 from chat_sdk._credentials import seal
 from chat_sdk._credentials import user_token as _user_token
@@ -14,7 +16,7 @@ from chat_sdk._errors import ConfigurationError
 from chat_sdk._models import Project
 from chat_sdk._options import Timeouts, timeouts
 from chat_sdk._retry import MAX_ATTEMPTS
-from chat_sdk._transport import Header, Response, Transport
+from chat_sdk._transport import Header, Response
 from chat_sdk._urls import base_url as _base_url
 
 from .api import AsyncApi, AsyncServer, last_response
@@ -23,6 +25,9 @@ from .messages import AsyncMessages
 from .rooms import AsyncRooms
 from .transport import HttpxTransport
 from .users import AsyncUsers
+
+if TYPE_CHECKING:
+    from .realtime import AsyncChatSocket
 
 DEFAULT_BASE_URL = "https://chat-server-psq1.onrender.com"
 
@@ -61,7 +66,7 @@ class AsyncChatClient:
         *,
         api_key: str | None = None,
         jwt_token: str | None = None,
-        transport: Transport | None = None,
+        transport: AsyncCarrier | None = None,
         timeout: float | Timeouts = Timeouts(),  # noqa: B008 - frozen
         retries: int = MAX_ATTEMPTS - 1,
         dialect: Dialect = Dialect(),  # noqa: B008 - frozen
@@ -82,10 +87,16 @@ class AsyncChatClient:
         base = _base_url(
             base_url or os.environ.get("CHAT_BASE_URL") or DEFAULT_BASE_URL, allow_http=allow_http
         )
+        carried = (
+            HttpxTransport(connect_timeout=limits.connect)
+            if transport is None
+            else async_carrier(transport)
+        )
         self._owner = True
+        self._socket: AsyncChatSocket | None = None
         self._wire(
             AsyncApi(
-                AsyncServer(base, transport or HttpxTransport(connect_timeout=limits.connect)),
+                AsyncServer(base, carried),
                 dialect=dialect,
                 key=None if sealed_key is None else _api_key(sealed_key),
                 token=None if sealed_token is None else _user_token(sealed_token),
@@ -105,8 +116,22 @@ class AsyncChatClient:
         copy = object.__new__(type(self))
         copy._allow_http = self._allow_http
         copy._owner = False
+        copy._socket = None
         copy._wire(api)
         return copy
+
+    @property
+    def socket(self) -> "AsyncChatSocket":
+        """The live connection of this client's user; the same object every time."""
+        if self._socket is None:
+            from .realtime import AsyncChatSocket
+
+            self._socket = AsyncChatSocket(self._where)
+        return self._socket
+
+    def _where(self) -> Where:
+        api = self._api
+        return Where(api.server.base, api.dialect, api.token)
 
     def as_user(self, token: str) -> Self:
         """A copy that acts as one user, with the token only; shares the connections, changes nothing here."""
@@ -161,7 +186,9 @@ class AsyncChatClient:
         self._wire(self._api.copy(token=_user_token(sealed)))
 
     async def aclose(self) -> None:
-        """Close the connections. A copy leaves those of its original alone."""
+        """Close the connections: the socket, and the rest unless this is a copy, which only borrowed it."""
+        if self._socket is not None:
+            await self._socket.disconnect()
         if self._owner:
             await self._api.server.transport.aclose()
 

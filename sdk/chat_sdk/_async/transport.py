@@ -2,14 +2,15 @@
 
 import ssl
 import time
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from chat_sdk._errors import ChatError
 from chat_sdk._quiet import quiet
 from chat_sdk._transport import Body, Request, Response, not_reached, timed_out
 from chat_sdk._waiting import async_deadline
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class HttpxTransport:
@@ -22,12 +23,15 @@ class HttpxTransport:
 
     def __init__(
         self,
-        inner: httpx.AsyncBaseTransport | None = None,
+        inner: "httpx.AsyncBaseTransport | None" = None,
         *,
         connect_timeout: float = 1.0,
         max_connections: int = 100,
         verify: ssl.SSLContext | None = None,
     ) -> None:
+        # In the functions that use it: a program with another transport starts without it.
+        import httpx
+
         quiet("httpx", "httpcore")
         self._inner = inner
         self._connect_timeout = connect_timeout
@@ -40,11 +44,13 @@ class HttpxTransport:
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
-        deadline = time.monotonic() + timeout
+        import httpx
+
+        ends = time.monotonic() + timeout
         failure: ChatError
         try:
             with async_deadline(timeout):
-                return await self._send(request, timeout, deadline)
+                return await self._send(request, timeout, ends)
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
             failure = timed_out(timeout)
         except httpx.ConnectTimeout:
@@ -59,10 +65,14 @@ class HttpxTransport:
             failure = not_reached("the connection broke")
         except ChatError as error:
             failure = error.with_traceback(None)
+        except BaseException as interruption:  # noqa: BLE001 - a cancellation, passed on
+            raise interruption.with_traceback(None)  # noqa: B904 - its frames know the headers
         # Raised out here, so that the library's exception, whose frames know the headers, is not its context.
         raise failure
 
-    async def _send(self, request: Request, seconds: float, deadline: float) -> Response:
+    async def _send(self, request: Request, seconds: float, ends: float) -> Response:
+        import httpx
+
         connect = min(seconds, self._connect_timeout)
         reply = await self._pool(request.url).handle_async_request(
             httpx.Request(
@@ -87,15 +97,17 @@ class HttpxTransport:
             )
             async for chunk in reply.aiter_raw():
                 body.add(chunk)
-                if time.monotonic() > deadline:
+                if time.monotonic() > ends:
                     raise timed_out(seconds)
             return Response(reply.status_code, headers.multi_items(), body.whole())
         finally:
             await reply.aclose()
 
-    def _pool(self, url: str) -> httpx.AsyncBaseTransport:
+    def _pool(self, url: str) -> "httpx.AsyncBaseTransport":
         if self._inner is not None:
             return self._inner
+        import httpx
+
         encrypted = url.startswith("https:")
         if encrypted not in self._pools:
             # Reading the certificate store takes 20 ms; a client of a plain-http neighbour need not.

@@ -1,0 +1,408 @@
+"""The one place that sends: build → send → retry → parse or raise."""
+
+import random
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any, Literal, TypeVar, overload
+
+import msgspec
+
+from chat_sdk import _retry
+from chat_sdk._credentials import ApiKey, UserToken
+from chat_sdk._dialect import Dialect
+from chat_sdk._errors import (
+    AuthenticationError,
+    ChatError,
+    CircuitOpenError,
+    FieldError,
+    NetworkError,
+    bad_response,
+    from_problem,
+)
+from chat_sdk._models import AuthInfo, Project, RevokeReceipt, parse
+from chat_sdk._options import Timeouts
+from chat_sdk._retry import Outcome
+from chat_sdk._transport import Header, Request, Response, SyncTransport, timed_out
+from chat_sdk._urls import BaseUrl, Query, checked_id, url
+from chat_sdk._version import __version__
+from chat_sdk._waiting import Lock, sleep
+
+T = TypeVar("T")
+Who = Literal["key", "user", "either"]
+
+_COMMON: tuple[Header, ...] = (
+    ("Accept", "application/json"),
+    ("Accept-Encoding", "gzip"),
+    ("User-Agent", f"chat-sdk-python/{__version__}"),
+)
+_ENCODER = msgspec.json.Encoder()
+
+last_response: ContextVar[list[Response] | None] = ContextVar(
+    "chat_sdk_last_response", default=None
+)
+
+
+class Server:
+    """What all copies of a client share: the connections, and what was learnt about the server."""
+
+    def __init__(self, base: BaseUrl, transport: SyncTransport) -> None:
+        self.base = base
+        self.transport = transport
+        self.breaker = _retry.Breaker()
+        self.budget = _retry.Budget()
+        self.project: Project | None = None
+        self.project_lock = Lock()
+
+
+class Api:
+    """Sends calls to one server with one set of credentials. Copied, never changed."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        dialect: Dialect,
+        key: ApiKey | None,
+        token: UserToken | None,
+        timeouts: Timeouts,
+        max_attempts: int,
+    ) -> None:
+        self.server = server
+        self.dialect = dialect
+        self.key = key
+        self.token = token
+        self.timeouts = timeouts
+        self.max_attempts = max_attempts
+
+    def copy(self, **changes: Any) -> "Api":
+        """This one with some settings changed, over the same connections."""
+        settings: dict[str, Any] = {
+            "server": self.server,
+            "dialect": self.dialect,
+            "key": self.key,
+            "token": self.token,
+            "timeouts": self.timeouts,
+            "max_attempts": self.max_attempts,
+        }
+        return Api(**{**settings, **changes})
+
+    # -- the project ----------------------------------------------------------------------------
+
+    def project(self) -> Project:
+        """The project of this client's key; asked for once, by one of however many calls want it."""
+        server = self.server
+        if server.project is not None:
+            return server.project
+        with server.project_lock:
+            if server.project is None:
+                server.project = self._find_project()
+            return server.project
+
+    def _find_project(self) -> Project:
+        dialect = self.dialect
+        if dialect.project_id is not None:
+            found = Project(id=dialect.project_id)
+        elif self.key is not None:
+            path = dialect.prefix + dialect.project_path
+            found = self.send("GET", path, Project, who="key")
+        else:
+            info = self.send("GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user")
+            if info.user.project_id is None:
+                raise bad_response("it names no project for this token", status=200)
+            found = Project(id=info.user.project_id)
+        try:
+            checked_id(found.id, "project id")
+        except ChatError:
+            pass
+        else:
+            return found
+        raise bad_response("the project's id is no id", status=200)
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    @overload
+    def request(
+        self,
+        method: str,
+        segments: tuple[str, ...],
+        into: type[T],
+        *,
+        who: Who = ...,
+        query: Query | None = ...,
+        body: Mapping[str, Any] | None = ...,
+        creates: bool = ...,
+        idempotency_key: str | None = ...,
+    ) -> T: ...
+
+    @overload
+    def request(
+        self,
+        method: str,
+        segments: tuple[str, ...],
+        into: None = None,
+        *,
+        who: Who = ...,
+        query: Query | None = ...,
+        body: Mapping[str, Any] | None = ...,
+        creates: bool = ...,
+        idempotency_key: str | None = ...,
+    ) -> None: ...
+
+    def request(
+        self,
+        method: str,
+        segments: tuple[str, ...],
+        into: type[T] | None = None,
+        *,
+        who: Who = "key",
+        query: Query | None = None,
+        body: Mapping[str, Any] | None = None,
+        creates: bool = False,
+        idempotency_key: str | None = None,
+    ) -> T | None:
+        """Call a route of the project; *segments* are checked ids and the dialect's words.
+
+        *creates*: a POST whose repetition would make a second thing. It gets an Idempotency-Key, and is
+        repeated only because of it.
+        """
+        self._credential(who)  # a call that cannot be made asks for no project either
+        dialect = self.dialect
+        path = f"{dialect.prefix}/{'/'.join(segments)}"
+        if dialect.project_scope:
+            project = self.server.project or self.project()
+            path = f"{dialect.prefix}/projects/{project.id}/{'/'.join(segments)}"
+        return self.send(
+            method,
+            path,
+            into,
+            who=who,
+            query=query,
+            body=body,
+            creates=creates,
+            idempotency_key=idempotency_key,
+        )
+
+    @overload
+    def send(
+        self,
+        method: str,
+        path: str,
+        into: type[T],
+        *,
+        who: Who,
+        query: Query | None = ...,
+        body: Mapping[str, Any] | None = ...,
+        creates: bool = ...,
+        idempotency_key: str | None = ...,
+    ) -> T: ...
+
+    @overload
+    def send(
+        self,
+        method: str,
+        path: str,
+        into: type[T] | None = ...,
+        *,
+        who: Who,
+        query: Query | None = ...,
+        body: Mapping[str, Any] | None = ...,
+        creates: bool = ...,
+        idempotency_key: str | None = ...,
+    ) -> T | None: ...
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        into: type[T] | None = None,
+        *,
+        who: Who,
+        query: Query | None = None,
+        body: Mapping[str, Any] | None = None,
+        creates: bool = False,
+        idempotency_key: str | None = None,
+    ) -> T | None:
+        """Call *path* of the server, repeat what may be repeated, and answer with the parsed reply."""
+        credential = self._credential(who)
+        if not creates or self.dialect.idempotency_header is None:
+            key = None
+        else:
+            key = _checked_key(uuid.uuid4().hex if idempotency_key is None else idempotency_key)
+        repeatable = not creates or key is not None
+        request = self._request(method, path, query, body, key, credential)
+        response = self._attempts(request, repeatable=repeatable, credential=credential)
+        return None if into is None or response is None else _parsed(response, into)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: Mapping[str, Any] | None,
+        key: str | None,
+        credential: ApiKey | UserToken,
+    ) -> Request:
+        address = url(self.server.base, path, query)
+        content = None if body is None else _encoded(body)
+        # Last, and in a function that has returned when something can fail: no frame keeps the headers.
+        headers = (*_COMMON, credential.header(self.dialect))
+        if content is not None:
+            headers += (("Content-Type", "application/json"),)
+        if key is not None and self.dialect.idempotency_header is not None:
+            headers += ((self.dialect.idempotency_header, key),)
+        return Request(method, address, headers, content)
+
+    def _credential(self, who: Who) -> ApiKey | UserToken:
+        credential = self.token if who == "user" else self.key
+        if credential is None and who == "either":
+            credential = self.token
+        if credential is not None:
+            return credential
+        if who == "user":
+            raise AuthenticationError(
+                "This call needs a chat token: jwt_token=…", code="jwt_required"
+            )
+        raise AuthenticationError("This call needs the project's API key", code="api_key_required")
+
+    def _attempts(
+        self, request: Request, *, repeatable: bool, credential: ApiKey | UserToken
+    ) -> Response | None:
+        server = self.server
+        ends = time.monotonic() + self.timeouts.total
+        server.budget = server.budget.after_call()
+        attempt = 0
+        last: ChatError | None = None
+        unsure = False  # an earlier attempt may have reached the server
+        while True:
+            attempt += 1
+            remaining = ends - time.monotonic()
+            if remaining <= 0:
+                raise timed_out(self.timeouts.total)
+            response, failure = self._attempt(request, min(remaining, self.timeouts.read))
+            if response is not None and response.status < 300:
+                return response
+            if response is not None:
+                if response.status in {404, 410} and unsure and request.method == "DELETE":
+                    return None  # gone, as was asked; by an attempt whose answer was lost
+                failure = _error(response, self.dialect, credential)
+            assert failure is not None  # noqa: S101 - one of the two is always there
+            if isinstance(failure, CircuitOpenError):
+                raise last or failure  # opened by this very call: its own failure says more
+            last = failure
+            unsure = unsure or response is None or response.status >= 500
+            pause = _retry.pause_before_retry(
+                Outcome(
+                    None if isinstance(failure, NetworkError) else failure.status,
+                    failure.code,
+                    repeatable,
+                    failure.retry_after,
+                ),
+                attempt,
+                max_attempts=self.max_attempts,
+                spread=random.random(),  # noqa: S311 - spreads load, guards nothing
+                remaining=ends - time.monotonic(),
+                budget=server.budget,
+            )
+            if pause is None or failure.code == "bad_response":
+                raise failure
+            server.budget = server.budget.after_retry()
+            sleep(pause)
+
+    def _attempt(
+        self, request: Request, seconds: float
+    ) -> tuple[Response | None, ChatError | None]:
+        """Send once and tell the breaker how it went. Errors are returned, so that no frame keeps them."""
+        server = self.server
+        wait = server.breaker.wait(time.monotonic())
+        if wait > 0:
+            return None, CircuitOpenError(
+                "The Chat API failed several times in a row; nothing is sent for now",
+                code="circuit_open",
+                retry_after=wait,
+            )
+        server.breaker = server.breaker.before_attempt()
+        judged = False
+        try:
+            response = server.transport.send(request, timeout=seconds)
+            judged = True
+        except ChatError as error:
+            judged = True
+            # An answer that was too large or broken is still an answer.
+            status = error.status if error.code == "bad_response" else None
+            server.breaker = server.breaker.after_attempt(status, time.monotonic())
+            return None, error.with_traceback(None)
+        finally:
+            if not judged:
+                server.breaker = server.breaker.after_cancel()
+        server.breaker = server.breaker.after_attempt(response.status, time.monotonic())
+        if (kept := last_response.get()) is not None:
+            kept.append(response)
+        return response, None
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """JSON of *body*; what cannot be JSON is the caller's mistake, and is said as such."""
+    try:
+        return _ENCODER.encode(body)
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        pass
+    raise from_problem(
+        400,
+        {"code": "bad_request", "detail": "The call's arguments cannot be written as JSON"},
+        request_id=None,
+        retry_after=None,
+    )
+
+
+def _checked_key(key: str) -> str:
+    if 0 < len(key) <= 255 and all("!" <= character <= "~" for character in key):
+        return key
+    raise from_problem(
+        400,
+        {
+            "code": "bad_idempotency_key",
+            "detail": "An idempotency key is 1 to 255 visible ASCII characters",
+        },
+        request_id=None,
+        retry_after=None,
+    )
+
+
+def _parsed(response: Response, into: type[T]) -> T:
+    if not response.body and into is RevokeReceipt:
+        return into()  # a server that revokes without a receipt answers 204
+    kind = (response.header("content-type") or "application/json").partition(";")[0].strip().lower()
+    if kind == "application/json" or kind.endswith("+json"):
+        try:
+            return parse(response.body, into)
+        except (
+            ValueError,
+            RecursionError,
+        ):  # msgspec's errors and UnicodeDecodeError are ValueErrors
+            pass
+        what = "the body does not have the expected shape"
+    else:
+        what = "the body is not JSON"
+    # Raised out here: the parser's exception quotes the body.
+    raise bad_response(what, status=response.status, request_id=response.header("x-request-id"))
+
+
+def _error(response: Response, dialect: Dialect, credential: ApiKey | UserToken) -> ChatError:
+    problem: object = None
+    with suppress(ValueError, RecursionError):
+        problem = msgspec.json.decode(response.body) if response.body else None
+    error = from_problem(
+        response.status,
+        problem,
+        request_id=response.header(dialect.request_id_header),
+        retry_after=_retry.retry_after(response.header("retry-after"), now=time.time()),
+    )
+    error.args = (credential.scrub(error.message),)
+    error.errors = tuple(
+        FieldError(credential.scrub(each.field), credential.scrub(each.message))
+        for each in error.errors
+    )
+    return error

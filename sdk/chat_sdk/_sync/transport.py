@@ -1,0 +1,127 @@
+"""The default transport: httpx's connection pool, without the client around it."""
+
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+from chat_sdk._errors import ChatError
+from chat_sdk._quiet import quiet
+from chat_sdk._transport import Body, Request, Response, not_reached, timed_out
+from chat_sdk._waiting import deadline
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class SyncHttpxTransport:
+    """Carries requests over httpx.
+
+    Below httpx.Client on purpose: no redirects, no proxies or netrc from the environment, no cookies
+    and no log line with the URL can happen there. Certificates are checked. *inner* is any
+    httpx.BaseTransport, such as httpx.MockTransport or one made with your own limits or proxy.
+    """
+
+    def __init__(
+        self,
+        inner: "httpx.BaseTransport | None" = None,
+        *,
+        connect_timeout: float = 1.0,
+        max_connections: int = 100,
+        verify: ssl.SSLContext | None = None,
+    ) -> None:
+        # In the functions that use it: a program with another transport starts without it.
+        import httpx
+
+        quiet("httpx", "httpcore")
+        self._inner = inner
+        self._connect_timeout = connect_timeout
+        # Below the 5 s after which uvicorn and Node hang up: a connection about to die is not reused.
+        self._limits = httpx.Limits(
+            max_connections=max_connections, max_keepalive_connections=20, keepalive_expiry=4.0
+        )
+        self._verify = verify
+        self._pools: dict[bool, httpx.BaseTransport] = {}
+
+    def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
+        """One attempt; see Transport."""
+        import httpx
+
+        ends = time.monotonic() + timeout
+        failure: ChatError
+        try:
+            with deadline(timeout):
+                return self._send(request, timeout, ends)
+        except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
+            failure = timed_out(timeout)
+        except httpx.ConnectTimeout:
+            failure = timed_out(min(timeout, self._connect_timeout))
+        except httpx.PoolTimeout:
+            failure = not_reached("all connections are in use")
+        except httpx.ConnectError:
+            failure = not_reached("no connection")
+        except httpx.RemoteProtocolError:
+            failure = not_reached("the answer was cut off or is no HTTP")
+        except (httpx.HTTPError, OSError):
+            failure = not_reached("the connection broke")
+        except ChatError as error:
+            failure = error.with_traceback(None)
+        except BaseException as interruption:  # noqa: BLE001 - a cancellation, passed on
+            raise interruption.with_traceback(None)  # noqa: B904 - its frames know the headers
+        # Raised out here, so that the library's exception, whose frames know the headers, is not its context.
+        raise failure
+
+    def _send(self, request: Request, seconds: float, ends: float) -> Response:
+        import httpx
+
+        connect = min(seconds, self._connect_timeout)
+        reply = self._pool(request.url).handle_request(
+            httpx.Request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                content=request.body,
+                extensions={
+                    "timeout": {
+                        "connect": connect,
+                        "read": seconds,
+                        "write": seconds,
+                        "pool": seconds,
+                    }
+                },
+            )
+        )
+        try:
+            headers = reply.headers
+            body = Body(
+                reply.status_code, headers.get("content-encoding"), headers.get("content-length")
+            )
+            for chunk in reply.iter_raw():
+                body.add(chunk)
+                if time.monotonic() > ends:
+                    raise timed_out(seconds)
+            return Response(reply.status_code, headers.multi_items(), body.whole())
+        finally:
+            reply.close()
+
+    def _pool(self, url: str) -> "httpx.BaseTransport":
+        if self._inner is not None:
+            return self._inner
+        import httpx
+
+        encrypted = url.startswith("https:")
+        if encrypted not in self._pools:
+            # Reading the certificate store takes 20 ms; a client of a plain-http neighbour need not.
+            verify: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            if encrypted:
+                verify = self._verify or httpx.create_ssl_context(trust_env=False)
+            self._pools[encrypted] = httpx.HTTPTransport(
+                verify=verify, trust_env=False, limits=self._limits
+            )
+        return self._pools[encrypted]
+
+    def close(self) -> None:
+        """Close all connections."""
+        pools = [self._inner] if self._inner is not None else list(self._pools.values())
+        self._pools.clear()
+        for pool in pools:
+            pool.close()

@@ -1,0 +1,168 @@
+"""One Socket.IO connection, from handshake to end. What comes after the end is for others to decide."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import socketio
+
+from ._connection import Refusal, Where
+from ._credentials import UserToken
+from ._errors import WebSocketError
+from ._feed import may_reconnect
+from ._models import SocketErrorEvent, build
+
+NAMESPACE = "/"
+
+
+class Wire:
+    """Opened once, ends once. *received(event, payload)* hears of every event, in order, on the loop."""
+
+    def __init__(self, received: Callable[[str, Any], None], ended: Callable[[], None]) -> None:
+        self._received = received
+        self._on_end = ended
+        self._refused: object = None
+        self._session: aiohttp.ClientSession | None = None
+        self._sio: Any = None
+        self._watch: asyncio.Task[None] | None = None
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def open(self, where: Where, token: UserToken, seconds: float) -> Refusal | None:
+        """Shake hands within *seconds*; None, or why not."""
+        why = "connect_failed", "The live connection could not be opened"
+        try:
+            async with asyncio.timeout(seconds):
+                await self._open(where, token, seconds)
+            return None
+        except TimeoutError:
+            why = "connect_failed", f"The live connection was not open within {seconds:.3g} s"
+        except (
+            socketio.exceptions.SocketIOError,
+            aiohttp.ClientError,
+            OSError,
+            ValueError,
+            KeyError,
+        ):
+            pass
+        except BaseException as interruption:  # noqa: BLE001 - a cancellation: tidied up after, and passed on
+            await self.close()
+            raise interruption.with_traceback(None)  # noqa: B904 - the library's frames hold the token
+        await self.close()
+        if self._refused is None:
+            return Refusal(WebSocketError(why[1], code=why[0]), for_good=False)
+        said = error_event(self._refused)
+        error = WebSocketError(
+            f"The live connection was refused ({said.code})"
+            + (f": {said.message}" if said.message else ""),
+            code=said.code,
+            retry_after=said.retry_after,
+        )
+        return Refusal(error, for_good=not may_reconnect(said.code, said.reconnect))
+
+    async def _open(self, where: Where, token: UserToken, seconds: float) -> None:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_redirect.append(_refuse_redirect)
+        self._session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, trace_configs=[tracing]
+        )
+        sio = self._sio = socketio.AsyncClient(
+            reconnection=False, handle_sigint=False, http_session=self._session
+        )
+        sio.on("connect_error", self._on_connect_error)
+        sio.on("*", self._received)
+        await sio.connect(
+            where.base.origin,
+            auth=lambda: {"token": token.reveal()},  # in the handshake's body, never in the URL
+            transports=["websocket"],
+            namespaces=[NAMESPACE],
+            socketio_path=(where.base.path + where.dialect.socket_path).strip("/"),
+            wait_timeout=seconds,
+        )
+        self._watch = asyncio.create_task(self._until_end(), name="chat_sdk wire")
+
+    def _on_connect_error(self, data: object = None) -> None:
+        if isinstance(data, dict):
+            inner = data.get("data")
+            self._refused = inner if isinstance(inner, dict) else data
+
+    async def _until_end(self) -> None:
+        await self._sio.eio.wait()
+        self._ended()
+
+    def _ended(self) -> None:
+        if not self._end.done():
+            self._end.set_result(None)
+            self._on_end()
+
+    async def wait(self) -> None:
+        """Return when the connection has ended."""
+        await asyncio.wait([self._end])
+
+    async def call(self, event: str, args: tuple[Any, ...]) -> object:
+        """Send *event* and wait for its acknowledgement; None if the connection ended first."""
+        answered: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        def acknowledge(*answer: object) -> None:
+            if not answered.done():
+                answered.set_result(answer[0] if answer else {})
+
+        if self._end.done():
+            return None
+        try:
+            await self._sio.emit(event, args, namespace=NAMESPACE, callback=acknowledge)
+        except socketio.exceptions.SocketIOError:
+            return None
+        both: list[asyncio.Future[Any]] = [answered, self._end]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return answered.result() if answered.done() else None
+
+    async def close(self) -> None:
+        """End the connection, if it has not, and let go of everything."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        if self._sio is not None:
+            try:
+                async with asyncio.timeout(2):
+                    await self._sio.disconnect()
+            except (TimeoutError, OSError, aiohttp.ClientError, socketio.exceptions.SocketIOError):
+                pass  # it is gone already, or will be when the session closes
+        if self._session is not None:
+            await self._session.close()
+        self._ended()
+
+
+async def _refuse_redirect(
+    session: aiohttp.ClientSession,  # noqa: ARG001 - the hook's arguments
+    context: SimpleNamespace,  # noqa: ARG001
+    params: aiohttp.TraceRequestRedirectParams,  # noqa: ARG001
+) -> None:
+    raise aiohttp.ClientError("redirects are not followed: the token is for one host")
+
+
+def error_event(payload: object) -> SocketErrorEvent:
+    """What the server said was wrong, or a nameless error if it said nothing readable."""
+    try:
+        return build(payload, SocketErrorEvent)
+    except ValueError:
+        return SocketErrorEvent()
+
+
+def acknowledged(event: str, answer: object) -> dict[str, Any]:
+    """The acknowledgement of *event*, if it says ok; raises WebSocketError with the server's code if not."""
+    if isinstance(answer, dict) and answer.get("ok") is True:
+        return answer
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        raise WebSocketError(
+            f"{event} was acknowledged with something the contract does not know",
+            code="bad_response",
+        )
+    said = error_event(error)
+    raise WebSocketError(
+        f"{event} was refused ({said.code})" + (f": {said.message}" if said.message else ""),
+        code=said.code,
+        retry_after=said.retry_after,
+    )

@@ -1,0 +1,209 @@
+"""The routes of the fake Chat API."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ._fake import Problem
+
+if TYPE_CHECKING:
+    from ._fake import FakeStore, Json, Seen
+
+_USER_FILTERS = ("external_user_id", "username", "status")
+
+
+def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int, Any]:
+    """Status and body for the request of *caller*: None for the key, else a user's id."""
+    path = request.path.removeprefix("/api/v1")
+    if path == "/project" and caller is None:
+        return 200, {"id": store.project_id, "name": "fake"}
+    if path == "/auth/verify":
+        return 200, _verified(store, request, caller)
+    parts = path.split("/")
+    if parts[:3] != ["", "projects", store.project_id] or len(parts) < 4:
+        raise Problem(404, "not_found")
+    what, rest = parts[3], parts[4:]
+    if what == "users":
+        if caller is not None:
+            raise Problem(403, "forbidden")
+        return _users(store, request, rest)
+    if what == "rooms":
+        return _rooms(store, request, rest, caller)
+    raise Problem(404, "not_found")
+
+
+def _verified(store: "FakeStore", request: "Seen", caller: str | None) -> "Json":
+    if caller is None:
+        raise Problem(401, "not_authenticated")
+    user = store.user(caller)
+    token = request.headers["authorization"].removeprefix("Bearer ")
+    return {
+        "valid": True,
+        "user": {
+            "userId": user["id"],
+            "username": user["username"],
+            "externalUserId": user["external_user_id"],
+            "projectId": store.project_id,
+        },
+        "expires_at": store.instant(store.bearer(token)[1]),
+    }
+
+
+def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, Any]:
+    body = request.body or {}
+    match request.method, rest:
+        case "POST", []:
+            return 201, store.create_user(body)
+        case "GET", []:
+            wanted = {name: request.query[name] for name in _USER_FILTERS if name in request.query}
+            found = [
+                user
+                for user in store.users.values()
+                if all(user[name] == value for name, value in wanted.items())
+            ]
+            return 200, _page(found, request)
+        case "GET", [user_id]:
+            return 200, store.user(user_id)
+        case "PATCH", [user_id]:
+            user = store.user(user_id)
+            user.update(body)
+            return 200, user
+        case "DELETE", [user_id]:
+            store.user(user_id)
+            del store.users[user_id]
+            for room_id in store.rooms:
+                store.leave(room_id, user_id)
+            return 204, None
+        case "POST", [user_id, "token"]:
+            return 200, store.mint(user_id, int(body.get("expires_in", 900)))
+        case "POST", [user_id, "revoke"]:
+            store.user(user_id)
+            store.generations[user_id] = store.generations.get(user_id, 0) + 1
+            generation = store.generations[user_id]
+            return 200, {
+                "generation": generation,
+                "sockets_closed": 0,
+                "nodes_acked": 1,
+                "took_ms": 0,
+            }
+    raise Problem(405, "method_not_allowed")
+
+
+def _rooms(
+    store: "FakeStore", request: "Seen", rest: list[str], caller: str | None
+) -> tuple[int, Any]:
+    body = request.body or {}
+    match request.method, rest:
+        case "POST", []:
+            return 201, store.create_room(body)
+        case "GET", []:
+            member = caller or request.query.get("member_id")
+            found = [
+                room
+                for room in store.rooms.values()
+                if member is None or member in store.members[room["id"]]
+            ]
+            return 200, _page(found, request)
+        case "GET", [room_id]:
+            return 200, store.room(room_id, caller)
+        case "PATCH", [room_id]:
+            room = store.room(room_id)
+            room.update(body)
+            return 200, room
+        case "DELETE", [room_id]:
+            store.room(room_id)
+            del store.rooms[room_id]
+            return 204, None
+        case "POST", [room_id, "join"]:
+            return 200, store.join(room_id, caller or body.get("user_id", ""))
+        case "POST", [room_id, "leave"]:
+            store.leave(room_id, caller or body.get("user_id", ""))
+            return 204, None
+        case "PUT", [room_id, "read"]:
+            store.room(room_id)
+            return 200, store.mark_read(room_id, caller or body.get("user_id", ""), body["seq"])
+        case _, [room_id, "members", *member]:
+            return _members(store, request, room_id, member, caller)
+        case _, [room_id, "messages", *message]:
+            return _messages(store, request, room_id, message, caller)
+    raise Problem(405, "method_not_allowed")
+
+
+def _members(
+    store: "FakeStore", request: "Seen", room_id: str, rest: list[str], caller: str | None
+) -> tuple[int, Any]:
+    store.room(room_id, caller)
+    inside = store.members[room_id]
+    match request.method, rest:
+        case "GET", []:
+            return 200, _page(inside.values(), request)
+        case "GET", [user_id] if user_id in inside:
+            return 200, inside[user_id]
+        case "PUT", [user_id]:
+            return 200, store.join(room_id, user_id, (request.body or {}).get("role"))
+        case "DELETE", [user_id] if user_id in inside:
+            store.leave(room_id, user_id)
+            return 204, None
+    raise Problem(404, "not_found")
+
+
+def _messages(
+    store: "FakeStore", request: "Seen", room_id: str, rest: list[str], caller: str | None
+) -> tuple[int, Any]:
+    store.room(room_id, caller)
+    body = request.body or {}
+    said = store.messages[room_id]
+    match request.method, rest:
+        case "POST", []:
+            return 201, store.post(room_id, caller or body.get("user_id", ""), body)
+        case "GET", [] if "after" in request.query:
+            after = _number(request, "after", 0)
+            return 200, _cursor([each for each in said if each["seq"] > after], request)
+        case "GET", [] if "before" in request.query:
+            before = _number(request, "before", 0)
+            return 200, _cursor([each for each in reversed(said) if each["seq"] < before], request)
+        case "GET", []:
+            return 200, _page(reversed(said), request)
+        case "PATCH", [message_id]:
+            message = store.message(room_id, message_id)
+            message.update(content=body["content"], edited_at=store.instant())
+            return 200, message
+        case "DELETE", [message_id]:
+            message = store.message(room_id, message_id)
+            message.update(content="", deleted_at=store.instant())
+            return 204, None
+    raise Problem(404, "not_found")
+
+
+def _number(request: "Seen", name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not text.isdigit():
+        raise Problem(400, "bad_request")
+    return int(text)
+
+
+def _page(things: Iterable[Any], request: "Seen") -> "Json":
+    page, limit = _number(request, "page", 1), _number(request, "limit", 50)
+    if page < 1 or not 1 <= limit <= 200:
+        raise Problem(400, "bad_request")
+    every = list(things)
+    return {
+        "items": every[(page - 1) * limit : page * limit],
+        "page": page,
+        "limit": limit,
+        "total": len(every),
+        "totalPages": -(-len(every) // limit),
+    }
+
+
+def _cursor(things: list[Any], request: "Seen") -> "Json":
+    limit = _number(request, "limit", 50)
+    items = things[:limit]
+    return {
+        "items": items,
+        "page": 1,
+        "limit": limit,
+        "total": len(things),
+        "totalPages": -(-len(things) // limit),
+        "next_cursor": items[-1]["seq"] if items else None,
+        "has_more": len(things) > limit,
+    }

@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - classes are named for what is answered
 """What can go wrong for a caller, and the one table that says what the answer is.
 
 BrokerError                 500  base: nothing of what happened is told
@@ -25,8 +26,9 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import chat_sdk
 import msgspec
+
+import chat_sdk
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -270,7 +272,8 @@ def from_chat(error: chat_sdk.ChatError) -> BrokerError:
             return _missing(error)
         case chat_sdk.ConflictError(code="idempotency_in_progress"):
             return Conflict(
-                "idempotency_in_progress", "The first call with this Idempotency-Key is still running."
+                "idempotency_in_progress",
+                "The first call with this Idempotency-Key is still running.",
             )
         case chat_sdk.ConflictError(code="message_deleted"):
             return Conflict("message_deleted", "This message was deleted.")
@@ -295,7 +298,9 @@ def _refused(error: chat_sdk.AuthenticationError) -> BrokerError:
                 return user_deleted()
             case "not_a_member":
                 return room_not_found()
-    return BadUpstream("upstream_refused", "The Chat API refuses the broker. An operator must mend that.")
+    return BadUpstream(
+        "upstream_refused", "The Chat API refuses the broker. An operator must mend that."
+    )
 
 
 def _missing(error: chat_sdk.NotFoundError) -> BrokerError:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import limits
@@ -398,7 +398,7 @@ def secrets_folder() -> Path | None:
 def load_settings() -> Settings:
     """The settings of this process. Raises BadSettings with every problem, not only the first."""
     try:
-        return Settings()  # type: ignore[call-arg]  # read from the environment
+        return Settings()
     except ValidationError as refused:
         bad = {str(error["loc"][0]).lower() for error in refused.errors() if error["loc"]}
         problems = [

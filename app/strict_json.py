@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _scan: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 
 
-class BadJson(ValueError):
+class BadJson(ValueError):  # noqa: N818 - says what the bytes are
     """Not JSON that everybody would read alike. The text is for the sender and repeats nothing of theirs."""
 
 
@@ -97,10 +97,10 @@ def _deepest(body: bytes) -> int:
 
 
 def _has_duplicates(body: bytes) -> bool:
-    def pairs(found: list[tuple[str, Any]]) -> None:
-        nonlocal repeated
-        repeated = repeated or len({key for key, _ in found}) != len(found)
+    found: list[bool] = []
 
-    repeated = False
-    json.loads(body, object_pairs_hook=pairs)
-    return repeated
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        found.append(len({key for key, _ in pairs}) != len(pairs))
+
+    json.loads(body, object_pairs_hook=look)
+    return any(found)

@@ -1,0 +1,388 @@
+"""The rules: who becomes which chat user, and who may do what. Knows no web framework and no database."""
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import chat_sdk
+from app.chat_ids import is_id
+from app.errors import (
+    BrokerError,
+    NotSignedIn,
+    Refused,
+    message_not_found,
+    room_not_found,
+    user_deleted,
+)
+from app.explain import Action, Decision, Facts, Role, decide
+from app.memberships import Memberships
+from app.people import EXTERNAL, People
+from app.principal import Principal
+from app.state.contract import Links, RoomChanges
+from chat_sdk import (
+    AsyncChatClient,
+    AuthInfo,
+    ChatUser,
+    Member,
+    Message,
+    Page,
+    ReadMark,
+    Room,
+    Token,
+)
+
+T = TypeVar("T")
+
+PAGES_SEARCHED = 50
+"""How many pages of 200 are looked through for the author of a message nobody here has seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of a list: a page by number, or *limit* messages next to a cursor (a `seq`)."""
+
+    page: int | None = None
+    limit: int | None = None
+    before: int | None = None
+    after: int | None = None
+
+
+class Broker:
+    """What an app user may have done in their name. One per process; safe for many requests at once.
+
+    Every method takes the principal first and acts for nobody else. Raises BrokerError, or a ChatError
+    of the SDK, which `errors.from_chat` translates.
+    """
+
+    def __init__(
+        self,
+        chat: AsyncChatClient,
+        links: Links,
+        changes: RoomChanges,
+        *,
+        token_ttl: int,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._chat = chat
+        self._people = People(chat, links, clock)
+        self._memberships = Memberships(chat, changes, clock)
+        self._authors = Authors(chat)
+        self._token_ttl = token_ttl
+        self._now = now
+
+    # -- tokens ---------------------------------------------------------------------------------
+
+    async def mint(self, me: Principal, *, expires_in: int | None = None) -> Token:
+        """A chat token for the caller, new each time; creates their chat user on first sight.
+
+        Lives at most as long as the operator allows, the caller asks for (*expires_in*), and the app's
+        own credential does.
+        """
+        life = self._token_ttl if expires_in is None else min(expires_in, self._token_ttl)
+        if me.expires_at is not None:
+            life = min(life, me.expires_at - int(self._now()))
+        if life < 1:
+            raise NotSignedIn("invalid_credentials", "The credential of the app has expired.")
+        user_id = await self._people.current_id(me)
+        try:
+            return await self._chat.users.generate_token(user_id, expires_in=life)
+        except chat_sdk.NotFoundError:
+            user_id = await self._people.find_again(me, instead_of=user_id)
+        try:
+            return await self._chat.users.generate_token(user_id, expires_in=life)
+        except chat_sdk.NotFoundError:
+            raise user_deleted() from None
+
+    async def sign_out(self, me: Principal) -> None:
+        """Make all chat tokens of the caller worthless and close their sockets."""
+        user_id = await self._people.known_id(me)
+        if user_id is None:
+            return
+        try:
+            await self._chat.users.revoke_token(user_id)
+        except chat_sdk.NotFoundError:
+            return
+
+    async def whoami(self, me: Principal) -> ChatUser:
+        """The caller's chat user."""
+        return await self._people.current(me)
+
+    async def verify(self, token: str) -> AuthInfo:
+        """What the Chat API says of a chat token. Raises NotSignedIn with the Chat API's code."""
+        try:
+            return await self._chat.as_user(token).auth.verify()
+        except chat_sdk.ConfigurationError:
+            pass  # nothing that could be a token, or be sent as one
+        except chat_sdk.AuthenticationError as error:
+            if error.code in _DEAD_TOKENS:
+                raise NotSignedIn(error.code, _DEAD_TOKENS[error.code]) from None
+        raise NotSignedIn("token_invalid", _DEAD_TOKENS["token_invalid"])
+
+    # -- rooms ----------------------------------------------------------------------------------
+
+    async def joined_rooms(self, me: Principal, window: Window) -> Page[Room]:
+        """The caller's rooms, each with `unread`."""
+        user_id = await self._people.id_of(me)
+        return await self._chat.rooms.list(member_id=user_id, page=window.page, limit=window.limit)
+
+    async def open_rooms(self, me: Principal, window: Window) -> Page[Room]:
+        """The rooms anybody may join."""
+        await self._people.id_of(me)
+        return await self._chat.rooms.list(private=False, page=window.page, limit=window.limit)
+
+    async def create_room(
+        self,
+        me: Principal,
+        *,
+        name: str,
+        description: str | None = None,
+        private: bool | None = None,
+        member_ids: Sequence[str] = (),
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Room:
+        """A new room that the caller owns. Raises NotFound `user_not_found` for a stranger in *member_ids*."""
+        user_id = await self._people.id_of(me)
+        members = [await self._people.named(one) for one in member_ids]
+        return await self._chat.rooms.create(
+            name=name,
+            created_by=user_id,
+            description=description,
+            private=private,
+            member_ids=list(dict.fromkeys(members)) or None,
+            metadata=metadata,
+            idempotency_key=_keyed(idempotency_key, user_id, "rooms"),
+        )
+
+    async def room(self, me: Principal, room_id: str) -> Room:
+        """One room of the caller's."""
+        await self._may(me, Action.READ, room_id)
+        return await self._chat.rooms.get(room_id)
+
+    async def update_room(self, me: Principal, room_id: str, changes: dict[str, Any]) -> Room:
+        """Change a room the caller owns: `name`, `description`, `private`, `metadata`."""
+        await self._may(me, Action.UPDATE_ROOM, room_id)
+        return await self._chat.rooms.update(room_id, **changes)
+
+    async def delete_room(self, me: Principal, room_id: str) -> None:
+        """Delete a room the caller owns."""
+        await self._may(me, Action.DELETE_ROOM, room_id)
+        try:
+            await self._chat.rooms.delete(room_id)
+        finally:
+            await self._memberships.changed(room_id)
+
+    async def join(self, me: Principal, room_id: str) -> Member:
+        """Make the caller a member of an open room, or say that they are one."""
+        user_id = await self._people.id_of(me)
+        _refuse_no_id(room_id)
+        member = await self._memberships.look(room_id, user_id)
+        if member is not None:
+            return member
+        room = await _or_no_room(self._chat.rooms.get(room_id))
+        _permit(decide(Action.JOIN, Facts(private=room.private)))
+        try:
+            return await _or_no_room(self._chat.rooms.join(room_id, user_id=user_id))
+        finally:
+            await self._memberships.changed(room_id)
+
+    async def leave(self, me: Principal, room_id: str) -> None:
+        """End the caller's membership."""
+        user_id, _ = await self._may(me, Action.LEAVE, room_id)
+        try:
+            await self._chat.rooms.leave(room_id, user_id=user_id)
+        finally:
+            await self._memberships.changed(room_id)
+
+    # -- members --------------------------------------------------------------------------------
+
+    async def members(self, me: Principal, room_id: str, window: Window) -> Page[Member]:
+        """Who is in a room of the caller's."""
+        await self._may(me, Action.READ, room_id)
+        return await self._chat.rooms.members(room_id, page=window.page, limit=window.limit)
+
+    async def add_member(self, me: Principal, room_id: str, who: str) -> Member:
+        """Bring somebody into a room the caller owns. *who*: a chat user id or `external:<id>`."""
+        await self._may(me, Action.ADD_MEMBER, room_id)
+        other = await self._people.named(who)
+        try:
+            return await self._chat.rooms.put_member(room_id, other)
+        finally:
+            await self._memberships.changed(room_id)
+
+    async def remove_member(self, me: Principal, room_id: str, who: str) -> None:
+        """Take somebody out of a room the caller owns, or the caller out of any."""
+        user_id, role = await self._role(me, room_id)
+        own = who in (user_id, EXTERNAL + me.external_id)
+        _permit(decide(Action.REMOVE_MEMBER, Facts(role=role, own=own)))
+        other = user_id if own else await self._people.named(who)
+        try:
+            await self._chat.rooms.remove_member(room_id, other)
+        finally:
+            await self._memberships.changed(room_id)
+
+    # -- messages -------------------------------------------------------------------------------
+
+    async def messages(self, me: Principal, room_id: str, window: Window) -> Page[Message]:
+        """What was said in a room of the caller's."""
+        await self._may(me, Action.READ, room_id)
+        page = await self._chat.messages.list(
+            room_id, page=window.page, limit=window.limit, before=window.before, after=window.after
+        )
+        self._authors.remember(room_id, page.items)
+        return page
+
+    async def post_message(
+        self,
+        me: Principal,
+        room_id: str,
+        content: str,
+        *,
+        client_msg_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Message:
+        """Say *content* in the room, as the caller."""
+        user_id, _ = await self._may(me, Action.POST, room_id)
+        message = await self._chat.messages.create(
+            room_id,
+            content=content,
+            user_id=user_id,
+            client_msg_id=client_msg_id,
+            metadata=metadata,
+            idempotency_key=_keyed(idempotency_key, user_id, room_id),
+        )
+        self._authors.remember(room_id, (message,))
+        return message
+
+    async def edit_message(
+        self, me: Principal, room_id: str, message_id: str, content: str
+    ) -> Message:
+        """Replace what a message of the caller's says."""
+        user_id, role = await self._role(me, room_id)
+        own = await self._authors.of(room_id, message_id) == user_id
+        _permit(decide(Action.EDIT_MESSAGE, Facts(role=role, own=own)))
+        return await self._chat.messages.update(room_id, message_id, content=content)
+
+    async def delete_message(self, me: Principal, room_id: str, message_id: str) -> None:
+        """Empty a message of the caller's, or any in a room they own."""
+        user_id, role = await self._role(me, room_id)
+        if role == "owner":
+            if not is_id(message_id):
+                raise message_not_found()
+            own = None
+        else:
+            own = await self._authors.of(room_id, message_id) == user_id
+        _permit(decide(Action.DELETE_MESSAGE, Facts(role=role, own=own)))
+        await self._chat.messages.delete(room_id, message_id)
+
+    async def mark_read(self, me: Principal, room_id: str, seq: int) -> ReadMark:
+        """Move the caller's read mark up to *seq*."""
+        user_id, _ = await self._may(me, Action.READ, room_id)
+        return await self._chat.rooms.mark_read(room_id, seq=seq, user_id=user_id)
+
+    # -- who may --------------------------------------------------------------------------------
+
+    async def _may(self, me: Principal, action: Action, room_id: str) -> tuple[str, Role]:
+        """The caller's chat user id and role, if they may; raises what the refusal answers."""
+        user_id, role = await self._role(me, room_id)
+        _permit(decide(action, Facts(role=role)))
+        return user_id, role
+
+    async def _role(self, me: Principal, room_id: str) -> tuple[str, Role]:
+        """The caller's chat user id and role; a stranger gets the answer of a room that is not there."""
+        user_id = await self._people.id_of(me)
+        _refuse_no_id(room_id)
+        role = await self._memberships.role(room_id, user_id)
+        if role is None:
+            raise room_not_found()
+        return user_id, role
+
+
+class Authors:
+    """Who wrote which message. That never changes, so what was once seen is remembered."""
+
+    _MOST = 50_000
+
+    def __init__(self, chat: AsyncChatClient) -> None:
+        self._chat = chat
+        self._known: dict[tuple[str, str], str] = {}
+
+    def remember(self, room_id: str, messages: Sequence[Message]) -> None:
+        """Messages that went by."""
+        known = self._known
+        for message in messages:
+            if message.user_id is not None:
+                known[(room_id, message.id)] = message.user_id
+        if len(known) > self._MOST:
+            for key in list(known)[: len(known) - self._MOST // 2]:
+                del known[key]
+
+    async def of(self, room_id: str, message_id: str) -> str:
+        """The author's chat user id. Raises NotFound.
+
+        The contract has no route for one message, so one that did not go by is looked for from the
+        newest back.
+        """
+        if not is_id(message_id):
+            raise message_not_found()
+        before: int | None = None
+        for _ in range(PAGES_SEARCHED):
+            author = self._known.get((room_id, message_id))
+            if author is not None:
+                return author
+            page = await self._chat.messages.list(room_id, limit=200, before=before)
+            for message in page.items:
+                if message.id == message_id and message.user_id is not None:
+                    self.remember(room_id, (message,))
+                    return message.user_id
+            oldest = min((one.seq for one in page.items if one.seq is not None), default=1)
+            if oldest <= 1 or (before is not None and oldest >= before):
+                break
+            before = oldest
+        raise message_not_found()
+
+
+_DEAD_TOKENS = {
+    "token_invalid": "This is not a chat token.",
+    "token_expired": "The chat token has expired.",
+    "token_revoked": "The chat token was revoked.",
+    "user_suspended": "This account may not chat at the moment.",
+    "user_deleted": "The chat account of this user was deleted.",
+}
+
+_REFUSALS: dict[str, Callable[[], BrokerError]] = {
+    "room_not_found": room_not_found,
+    "owner_only": lambda: Refused("owner_only", "Only the room's owner may do this."),
+    "author_only": lambda: Refused("author_only", "Only the message's author may do this."),
+}
+
+
+def _permit(decision: Decision) -> None:
+    if decision.allowed:
+        return
+    refusal = _REFUSALS[decision.refusal or "room_not_found"]
+    raise refusal()
+
+
+def _refuse_no_id(room_id: str) -> None:
+    if not is_id(room_id):
+        raise room_not_found()
+
+
+async def _or_no_room(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except chat_sdk.NotFoundError:
+        raise room_not_found() from None
+
+
+def _keyed(key: str | None, user_id: str, where: str) -> str | None:
+    """The caller's Idempotency-Key as one of the project's: apart from everybody else's."""
+    if key is None:
+        return None
+    text = f"{user_id}\0{where}\0{key}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,50 @@
+"""The same in memory: for tests, and for what need not outlive the process."""
+
+from app.state.contract import Link
+
+MOST_ROOMS = 50_000
+
+
+class MemoryLinks:
+    """Links in a dict. For tests: a restart forgets them."""
+
+    def __init__(self) -> None:
+        self._links: dict[tuple[str, str, str], Link] = {}
+
+    async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
+        """The link of a principal."""
+        return self._links.get((project_id, issuer, subject))
+
+    async def add(self, link: Link) -> Link | None:
+        """Keep *link* unless the principal has one; None if the chat user is another principal's."""
+        key = (link.project_id, link.issuer, link.subject)
+        if key in self._links:
+            return self._links[key]
+        taken = {(other.project_id, other.user_id) for other in self._links.values()}
+        if (link.project_id, link.user_id) in taken:
+            return None
+        self._links[key] = link
+        return link
+
+    async def change(self, link: Link) -> None:
+        """Replace the principal's link."""
+        self._links[(link.project_id, link.issuer, link.subject)] = link
+
+
+class LocalRoomChanges:
+    """Marks for the rooms that this process changes. Right as long as it is the only one."""
+
+    def __init__(self) -> None:
+        self._age = 0
+        self._changes: dict[str, int] = {}
+
+    async def mark(self, room_id: str) -> str | None:
+        """Another one after every `changed`."""
+        return f"{self._age}.{self._changes.get(room_id, 0)}"
+
+    async def changed(self, room_id: str) -> None:
+        """The next mark is another one."""
+        if len(self._changes) >= MOST_ROOMS:
+            self._changes.clear()
+            self._age += 1
+        self._changes[room_id] = self._changes.get(room_id, 0) + 1

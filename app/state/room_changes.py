@@ -1,0 +1,52 @@
+"""Marks of rooms in Redis, so that a change made by one replica counts at once on all."""
+
+import asyncio
+import secrets
+import time
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.state.redis import PATIENCE, PREFIX, REST_AFTER_FAILURE
+
+log = structlog.get_logger(__name__)
+
+KEPT_SECONDS = 60
+"""Longer than anybody remembers a membership: a mark that has expired looks like one never set."""
+
+
+class RedisRoomChanges:
+    """Each change of a room sets a new random mark. While Redis does not answer, nothing is remembered."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._rest_until = 0.0
+
+    async def mark(self, room_id: str) -> str | None:
+        """The room's present mark; None while Redis does not answer."""
+        if time.monotonic() < self._rest_until:
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = await self._redis.get(_key(room_id))
+        except (RedisError, OSError) as error:
+            self._failed("room_changes.unreadable", error)
+            return None
+        return found.decode("latin-1") if isinstance(found, bytes) else str(found or "")
+
+    async def changed(self, room_id: str) -> None:
+        """Set another mark. Without Redis the others find out within the 5 s they remember."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._redis.set(_key(room_id), secrets.token_hex(8), ex=KEPT_SECONDS)
+        except (RedisError, OSError) as error:
+            self._failed("room_changes.not_told", error)
+
+    def _failed(self, event: str, error: Exception) -> None:
+        self._rest_until = time.monotonic() + REST_AFTER_FAILURE
+        log.warning(event, error=type(error).__name__)
+
+
+def _key(room_id: str) -> str:
+    return f"{PREFIX}:room:{room_id}"

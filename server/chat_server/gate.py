@@ -75,7 +75,7 @@ class Gate:
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         if path.strip("/") not in {"", "socket.io"}:
             raise Refused(404, "Not found")
-        pairs = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        pairs: list[tuple[str, str]] = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         query = dict(pairs)
         if len(query) != len(pairs):
             raise Refused(400, "A query parameter is given twice")
@@ -83,7 +83,7 @@ class Gate:
             raise Refused(400, "Transport unknown", code=0)
         if query.get("EIO") != "4":
             raise Refused(400, "Unsupported protocol version", code=5)
-        sid: str | None = query.get("sid")
+        sid = query.get("sid")
         if sid is None:
             if self.retry_after is not None:
                 raise Refused(503, "The server is restarting", retry_after=self.retry_after)

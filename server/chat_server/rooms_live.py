@@ -11,6 +11,7 @@ import msgspec
 
 from chat_server import frames
 from chat_server.connections import Connection, RoomKey
+from chat_server.counts import Counts
 from chat_server.events import Event
 from chat_server.frames import Ready
 from chat_server.limits import Limits
@@ -119,12 +120,11 @@ class LiveRoom:
 class LiveRooms:
     """All rooms of this node that somebody listens to."""
 
-    def __init__(self, missed: Missed, limits: Limits) -> None:
+    def __init__(self, missed: Missed, limits: Limits, counts: Counts) -> None:
         self._missed = missed
         self._limits = limits
         self._rooms: dict[RoomKey, LiveRoom] = {}
-        self.gaps_filled = 0
-        self.events_out = 0
+        self._counts = counts
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -251,7 +251,7 @@ class LiveRooms:
         if room is None:
             return
         ready = frames.event(event.name, event.payload)
-        self.events_out += len(room.listeners)
+        self._counts.events_out += len(room.listeners)
         if event.seq is not None:
             self._message(key, room, event.seq, ready)
         elif event.name in _CHANGES and (seq := _seq_of(event.payload)) is not None:
@@ -327,7 +327,7 @@ class LiveRooms:
                 messages = await self._missed(*key, before, _PAGE)
                 for message in messages:
                     if message.seq == room.delivered + 1:
-                        self.gaps_filled += 1
+                        self._counts.gaps_filled += 1
                         room.delivered = message.seq
                         room.held.pop(message.seq, None)
                         room.spread(

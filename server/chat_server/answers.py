@@ -1,0 +1,143 @@
+"""What each call of a client does, and its acknowledgement: the contract's table, row by row."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from chat_server import calls, checks
+from chat_server.chat import Chat
+from chat_server.connections import Connection, RoomKey
+from chat_server.errors import ChatError, NotFound
+from chat_server.limits import Limits
+from chat_server.schemas import Message, Room
+from chat_server.seats import Seats
+from chat_server.tokens import Claims
+
+_encode = msgspec.json.Encoder().encode
+_OK: Final = _encode({"ok": True})
+_READS: Final = 3  # of a room, until what was read and what was heard fit together
+
+Refresh = Callable[[Connection, Claims, str], Awaitable[Claims]]
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """The acknowledgement of joinRoom; `has_more` when `missed` is not all: the rest is had over REST."""
+
+    ok: bool
+    room: Room
+    members_online: int
+    last_seq: int
+    missed: list[Message]
+    has_more: bool
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The JSON of an acknowledgement, and what is to be done once it has been sent."""
+
+    payload: bytes = _OK
+    then: Callable[[], None] | None = None
+
+
+class Answers:
+    """Answers calls, as the user whose token the socket has shown and as nobody else."""
+
+    def __init__(self, chat: Chat, seats: Seats, limits: Limits, refresh: Refresh) -> None:
+        """*refresh* puts another token in the place of a socket's own, or raises ChatError."""
+        self._chat = chat
+        self._seats = seats
+        self._limits = limits
+        self._refresh = refresh
+
+    async def answer(self, connection: Connection, claims: Claims, call: calls.Call) -> Answer:
+        """Do what *call* asks. Raises ChatError."""
+        match call:
+            case calls.Post():
+                return await self._post(claims, call)
+            case calls.Join():
+                return await self._join(connection, claims, call)
+            case calls.Leave():
+                self._seats.leave(connection, (claims.pid, call.room_id))
+                return Answer()
+            case calls.Typing():
+                return await self._type(connection, claims, call)
+            case calls.MarkRead():
+                mark = await self._chat.mark_read(
+                    claims.pid, call.room_id, claims.sub, call.seq, hide_private=True
+                )
+                body = {"ok": True, "last_read_seq": mark.last_read_seq, "unread": mark.unread}
+                return Answer(_encode(body))
+            case calls.Refresh():
+                fresh = await self._refresh(connection, claims, call.token)
+                return Answer(_encode({"ok": True, "expires_at": instant(fresh.exp)}))
+
+    async def _post(self, claims: Claims, call: calls.Post) -> Answer:
+        checks.message(call.content, call.client_msg_id, call.metadata)
+        message = await self._chat.post(
+            claims.pid,
+            call.room_id,
+            claims.sub,
+            call.content,
+            client_msg_id=call.client_msg_id,
+            metadata=call.metadata,
+            hide_private=True,
+        )
+        return Answer(b'{"ok":true,"message":%b}' % _encode(message))
+
+    async def _join(self, connection: Connection, claims: Claims, call: calls.Join) -> Answer:
+        key = (claims.pid, call.room_id)
+        rooms, most = self._seats.rooms, self._limits.rooms_per_socket
+        if key not in connection.rooms and len(connection.rooms) >= most:
+            raise ChatError("too_many_rooms", f"A socket may join {most} rooms.")
+        # From here on what the room is told is collected, so that nothing falls between reading and listening.
+        if not rooms.begin(key, connection):
+            raise ChatError("busy", "This socket is joining or leaving this room right now.")
+        connection.joining = key
+        try:
+            if await self._chat.member(*key, claims.sub) is None:
+                await self._chat.join(*key, claims.sub, may_enter_private=False)
+            for _ in range(_READS):
+                room, missed, more = await self._read(key, call.since_seq)
+                if rooms.covered(key, connection, room.last_seq):
+                    break
+            removed = rooms.doubtful(key, connection) and (
+                await self._chat.member(*key, claims.sub) is None
+            )
+            # The room, or the connection, may have ended meanwhile.
+            if removed or not rooms.waits(key, connection):
+                raise NotFound.room()  # noqa: TRY301  # the cleaning up is below
+        except BaseException:
+            self._seats.leave(connection, key)
+            raise
+        finally:
+            connection.joining = None
+        online = self._seats.take(connection, claims, key)
+        joined = Joined(True, room, online, room.last_seq, missed, more)
+        return Answer(_encode(joined), lambda: rooms.settle(key, connection, room.last_seq))
+
+    async def _read(self, key: RoomKey, since: int | None) -> tuple[Room, list[Message], bool]:
+        room = await self._chat.get_room(*key)
+        if since is None or since >= room.last_seq:
+            return room, [], False
+        missed = await self._chat.missed(*key, since, self._limits.missed_messages)
+        told = [message for message in missed if message.seq <= room.last_seq]
+        return room, told, bool(told) and told[-1].seq < room.last_seq
+
+    async def _type(self, connection: Connection, claims: Claims, call: calls.Typing) -> Answer:
+        key = (claims.pid, call.room_id)
+        if key not in connection.rooms:
+            # As over REST: what is not the caller's business does not exist.
+            if await self._chat.member(*key, claims.sub) is None:
+                raise NotFound.room()
+            raise ChatError("not_joined", "Join the room on this socket first.")
+        if call.begins:
+            self._seats.begin_typing(connection, claims, key)
+        else:
+            self._seats.stop_typing(connection, claims, key)
+        return Answer()
+
+
+def instant(seconds: int) -> str:
+    """RFC 3339 in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

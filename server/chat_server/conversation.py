@@ -1,0 +1,181 @@
+"""What a connection sends: read strictly, one packet after the other, and answered."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from socketio.exceptions import ConnectionRefusedError as Refusal
+
+from chat_server import calls, frames
+from chat_server.answers import Answers
+from chat_server.connections import Connection
+from chat_server.counts import Counts
+from chat_server.errors import ChatError
+from chat_server.frames import BadArgumentsError, Frame, OtherNamespaceError, ProtocolError
+from chat_server.limits import Limits
+from chat_server.notices import notice, refusal
+from chat_server.sampled import Sampled
+from chat_server.sessions import CONNECTION, Sessions
+
+_HANDSHAKES: Final = 3  # tried on one connection
+
+_encode = msgspec.json.Encoder().encode
+
+Library = Mapping[str, Callable[..., Awaitable[Any]]]
+
+
+class Conversation:
+    """Hears packets. Only CONNECT and DISCONNECT ever reach the library's own dispatcher."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        answers: Answers,
+        limits: Limits,
+        counts: Counts,
+        log: Sampled,
+        library: Library,
+    ) -> None:
+        """*library*: the handlers python-socketio has given to Engine.IO, by event."""
+        self._sessions = sessions
+        self._answers = answers
+        self._limits = limits
+        self._counts = counts
+        self._log = log
+        self._library = library
+
+    async def opened(self, eio_sid: str, environ: dict[str, Any]) -> None:
+        """Engine.IO: a new connection."""
+        self._sessions.open(eio_sid, environ)
+        await self._library["connect"](eio_sid, environ)
+
+    async def closed(self, eio_sid: str, reason: str) -> None:
+        """Engine.IO: a connection has ended."""
+        self._sessions.gone(eio_sid)
+        await self._library["disconnect"](eio_sid, reason)
+
+    async def received(self, eio_sid: str, data: Any) -> None:
+        """Engine.IO: a packet. The next one of this connection is read when this one has been answered."""
+        connection = self._sessions.connections.get(eio_sid)
+        if connection is None:
+            return
+        async with connection.lock:  # a polling client may send two requests at once
+            if connection.ended:
+                return
+            try:
+                await self._take(connection, data)
+            except Exception:  # noqa: BLE001  # a bug of ours: this packet is lost, nothing else
+                self._log.exception("socket.failed")
+
+    async def handshake(self, _sid: str, environ: dict[str, Any], auth: Any = None) -> None:
+        """python-socketio: a client wants in. Identity is the token's, and nothing of *environ* is believed."""
+        connection: Connection = environ[CONNECTION]
+        try:
+            await self._sessions.authenticate(connection, auth)
+        except ChatError as error:
+            self._counts.handshakes_refused += 1
+            refused = refusal(error.code, error.message, error.retry_after)
+        except Exception:  # noqa: BLE001  # a bug of ours: nobody gets in by it
+            self._log.exception("socket.handshake_failed")
+            refused = refusal("internal_error", "Something went wrong on the server.")
+        else:
+            return
+        raise Refusal(refused["message"], refused["data"])
+
+    async def _take(self, connection: Connection, data: Any) -> None:
+        try:
+            frame = frames.read(data)
+        except OtherNamespaceError as error:
+            if error.connects:
+                refused = _encode(refusal("unknown_namespace", str(error)))
+                connection.outbox.send(frames.refusal(error.namespace, refused))
+            self._strike(connection, str(error))
+        except ProtocolError as error:
+            self._strike(connection, str(error))
+        except BadArgumentsError as error:
+            if self._may_call(connection, error.ack_id):
+                wrong = calls.InvalidArguments(message=str(error))
+                self._fail(connection, error.ack_id, wrong)
+        else:
+            if frame.kind == "event":
+                await self._event(connection, frame)
+            elif frame.kind == "connect":
+                await self._connect(connection, data)
+            elif connection.claims is not None:
+                self._sessions.unname(connection)
+                self._sessions.await_token(connection)
+                await self._library["message"](connection.eio_sid, data)
+
+    def _strike(self, connection: Connection, message: str) -> None:
+        self._counts.protocol_errors += 1
+        connection.strikes += 1
+        self._log.warning("socket.protocol_error", message)
+        if connection.strikes >= self._limits.protocol_errors:
+            self._sessions.cut(connection, "protocol_error", message)
+        elif connection.claims is not None:
+            told = notice("protocol_error", message)
+            connection.outbox.send(frames.event("error", _encode(told)))
+
+    async def _connect(self, connection: Connection, data: Any) -> None:
+        if connection.claims is not None:
+            self._strike(connection, "this connection is connected already")
+            return
+        connection.connects += 1
+        if connection.connects > _HANDSHAKES:
+            self._sessions.cut(
+                connection, "token_invalid", "Too many handshakes on one connection."
+            )
+            return
+        await self._library["message"](connection.eio_sid, data)
+        if self._sessions.connections.get(connection.eio_sid) is None:
+            # It went away meanwhile: only now has the library a session to end.
+            await self._library["disconnect"](connection.eio_sid, "transport close")
+
+    def _may_call(self, connection: Connection, ack_id: int | None) -> bool:
+        now = time.monotonic()
+        if connection.claims is None:
+            self._strike(connection, "this connection is not connected yet")
+            return False
+        if connection.events.take(now):
+            return True
+        self._counts.refused_over_rate += 1
+        if connection.refusals.take(now):
+            rate = self._limits.events_per_second
+            error = ChatError("rate_limited", f"At most {rate:g} events a second.", retry_after=1)
+            self._fail(connection, ack_id, error)
+        else:
+            self._sessions.cut(connection, "slow_down")
+        return False
+
+    async def _event(self, connection: Connection, frame: Frame) -> None:
+        name = frame.data[0]
+        if name in calls.RESERVED or name.startswith("__"):
+            self._strike(connection, "this event name is reserved")
+            return
+        claims = connection.claims
+        if not self._may_call(connection, frame.ack_id) or claims is None:
+            return
+        self._counts.events_in += 1
+        try:
+            call = calls.read(name, frame.data[1:])
+            answer = await self._answers.answer(connection, claims, call)
+        except ChatError as error:
+            self._fail(connection, frame.ack_id, error)
+            return
+        except Exception:  # noqa: BLE001  # a bug of ours: this call fails, nothing else
+            self._log.exception("socket.call_failed")
+            self._fail(connection, frame.ack_id, ChatError())
+            return
+        if frame.ack_id is not None:
+            connection.outbox.send(frames.acknowledgement(frame.ack_id, answer.payload))
+        if answer.then is not None:
+            answer.then()
+
+    def _fail(self, connection: Connection, ack_id: int | None, error: ChatError) -> None:
+        if ack_id is None:
+            told = notice(error.code, error.message, error.retry_after)
+            connection.outbox.send(frames.event("error", _encode(told)))
+        else:
+            body = {"ok": False, "error": {"code": error.code, "message": error.message}}
+            connection.outbox.send(frames.acknowledgement(ack_id, _encode(body)))

@@ -36,14 +36,17 @@ _CREDENTIALS = re.compile(_CREDENTIAL)
 _IN_PROSE = re.compile(_CREDENTIAL + r"|[A-Za-z0-9_+/=-]{32,}")
 
 
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
 def scrub(text: str) -> str:
-    """A name without anything that is a credential, and not endless."""
-    return _CREDENTIALS.sub("[hidden]", text)[:LONGEST_TEXT]
+    """A name without anything that is a credential, in one line, and not endless."""
+    return _UNPRINTABLE.sub("\ufffd", _CREDENTIALS.sub("[hidden]", text))[:LONGEST_TEXT]
 
 
 def scrub_prose(text: str) -> str:
     """The same for what people write, which holds no long ids: what looks like a secret goes."""
-    return _IN_PROSE.sub("[hidden]", text)[:LONGEST_TEXT]
+    return _UNPRINTABLE.sub(" ", _IN_PROSE.sub("[hidden]", text))[:LONGEST_TEXT]
 
 
 def scrubbed(value: Any) -> Any:
@@ -88,12 +91,11 @@ class Record:
         return {name: getattr(self, name) for name in _FIELDS}
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """All names the subject goes by, for searching: a user has an id and an external one."""
-        given = [self.subject, self.detail.get("user_id")]
+    def also(self) -> str | None:
+        """The other name of a subject that is a user, for searching: they have an id and an external one."""
         external = self.detail.get("external_user_id")
-        given.append(f"external:{external}" if external else None)
-        return tuple(dict.fromkeys(name for name in given if isinstance(name, str)))
+        names = (self.detail.get("user_id"), f"external:{external}" if external else None)
+        return next((name for name in names if name and name != self.subject), None)
 
 
 _FIELDS: Final = (
@@ -230,6 +232,9 @@ class OpenEntries(Protocol):
 
     async def open(self, record: Record) -> None:
         """Note down a call that is about to happen; durable on return."""
+
+    async def touch(self, ids: Sequence[str], now: str) -> None:
+        """Say that these calls still go on at *now*."""
 
     async def close(self, record: Record) -> None:
         """Move the noted call into the chain, as *record* says it ended. Repeating it changes nothing."""

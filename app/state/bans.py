@@ -1,0 +1,225 @@
+"""Bans and marks in the database. One text of SQL for SQLite and Postgres."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    MetaData,
+    Row,
+    String,
+    Table,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.bans import BanRecord, Standing
+from app.state.contract import StateUnavailable
+
+metadata = MetaData()
+
+bans = Table(
+    "bans",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("user_id", String(64), nullable=False),
+    Column("external_user_id", String(255), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("by", String(64), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("until", String(32)),
+    Column("lifted_at", String(32)),
+    Column("lifted_by", String(64)),
+    Column("suspended", Boolean, nullable=False),
+    Column("pending", String(16)),
+    Index("bans_of_user", "external_user_id", "created_at"),
+    Index(
+        "bans_in_force",
+        "external_user_id",
+        unique=True,
+        sqlite_where=text("lifted_at IS NULL"),
+        postgresql_where=text("lifted_at IS NULL"),
+    ),
+    Index(
+        "bans_to_settle",
+        "until",
+        sqlite_where=text("suspended OR pending IS NOT NULL"),
+        postgresql_where=text("suspended OR pending IS NOT NULL"),
+    ),
+)
+
+marks = Table(
+    "revocation_marks",
+    metadata,
+    # "u:" and the external id, or "*" for everybody
+    Column("whose", String(257), primary_key=True),
+    Column("mark", BigInteger, nullable=False),
+)
+
+EVERYBODY = "*"
+REPLACED = "replaced"
+_NAMES = [field.name for field in fields(BanRecord)]
+
+_RAISE = text(
+    "INSERT INTO revocation_marks (whose, mark) VALUES (:whose, 1)"
+    " ON CONFLICT (whose) DO UPDATE SET mark = revocation_marks.mark + 1"
+)
+_STANDING = text(
+    "SELECT (SELECT CAST(COALESCE(SUM(mark), 0) AS BIGINT) FROM revocation_marks"
+    " WHERE whose IN (:whose, :everybody)) AS all_marks, b.*"
+    " FROM (SELECT 1 AS one) AS o"
+    " LEFT JOIN bans AS b ON b.external_user_id = :external_id AND b.lifted_at IS NULL"
+)
+
+
+@asynccontextmanager
+async def unavailable_if_it_fails() -> AsyncIterator[None]:
+    """Whatever a database says when it cannot answer becomes StateUnavailable, without its words."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise StateUnavailable(type(error).__name__) from error
+
+
+class SqlBans:
+    """The book of bans."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def standing(self, external_id: str) -> Standing:
+        """See BanBook."""
+        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+            found = await connection.execute(
+                _STANDING,
+                {
+                    "whose": _key(external_id),
+                    "everybody": EVERYBODY,
+                    "external_id": external_id,
+                },
+            )
+            row = found.one()
+        return Standing(int(row.all_marks), None if row.id is None else _record(row))
+
+    async def raise_mark(self, external_id: str | None) -> None:
+        """See BanBook."""
+        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+            await _raise(connection, _key(external_id))
+
+    async def ban(self, record: BanRecord) -> None:
+        """See BanBook. What an older ban had suspended, this one inherits."""
+        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+            await _raise(
+                connection, _key(record.external_user_id)
+            )  # a write first: it takes the lock
+            replaced = await connection.execute(
+                update(bans)
+                .where(_in_force(record.external_user_id))
+                .values(lifted_at=record.created_at, lifted_by=REPLACED, pending=None)
+                .returning(bans.c.suspended)
+            )
+            inherited = any(row.suspended for row in replaced)
+            values = {name: getattr(record, name) for name in _NAMES}
+            values["suspended"] = record.suspended or inherited
+            await connection.execute(insert(bans).values(values))
+
+    async def lift(self, external_id: str, *, by: str, at: str) -> BanRecord | None:
+        """See BanBook."""
+        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+            lifted = await connection.execute(
+                update(bans)
+                .where(_in_force(external_id))
+                .values(
+                    lifted_at=at,
+                    lifted_by=by,
+                    pending=case((bans.c.suspended, "free"), else_=None),
+                )
+                .returning(*bans.c)
+            )
+            row = lifted.first()
+        return None if row is None else _record(row)
+
+    async def history(self, external_id: str, *, limit: int = 100) -> list[BanRecord]:
+        """See BanBook."""
+        query = (
+            select(bans)
+            .where(bans.c.external_user_id == external_id)
+            .order_by(bans.c.created_at.desc(), bans.c.id.desc())
+            .limit(limit)
+        )
+        return await self._records(query)
+
+    async def unsettled(self, now: str, *, limit: int = 100) -> list[BanRecord]:
+        """See BanBook."""
+        ended = bans.c.suspended & bans.c.lifted_at.is_(None) & (bans.c.until <= now)
+        query = (
+            select(bans)
+            .where(or_(bans.c.suspended, bans.c.pending.is_not(None)))  # the index's own condition
+            .where(or_(bans.c.pending.is_not(None), ended))
+            .order_by(bans.c.created_at)
+            .limit(limit)
+        )
+        return await self._records(query)
+
+    async def settle(self, record: BanRecord, *, suspended: bool) -> bool:
+        """See BanBook."""
+        unchanged = (
+            (bans.c.id == record.id)
+            & bans.c.lifted_at.is_not_distinct_from(record.lifted_at)
+            & bans.c.pending.is_not_distinct_from(record.pending)
+        )
+        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+            settled = await connection.execute(
+                update(bans).where(unchanged).values(suspended=suspended, pending=None)
+            )
+            return settled.rowcount == 1
+
+    async def count(self, now: str) -> int:
+        """See BanBook."""
+        query = (
+            select(func.count())
+            .select_from(bans)
+            .where(bans.c.lifted_at.is_(None), or_(bans.c.until.is_(None), bans.c.until > now))
+        )
+        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    async def _records(self, query: Any) -> list[BanRecord]:
+        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+            return [_record(row) for row in await connection.execute(query)]
+
+
+async def _raise(connection: AsyncConnection, whose: str) -> None:
+    await connection.execute(_RAISE, {"whose": whose})
+
+
+def _key(external_id: str | None) -> str:
+    return EVERYBODY if external_id is None else f"u:{external_id}"
+
+
+def _in_force(external_id: str) -> Any:
+    return (bans.c.external_user_id == external_id) & bans.c.lifted_at.is_(None)
+
+
+def _record(row: Row[Any]) -> BanRecord:
+    values = {name: getattr(row, name) for name in _NAMES}
+    values["suspended"] = bool(values["suspended"])
+    return BanRecord(**values)
+
+
+def create_tables(connection: Connection) -> None:
+    """What the migration makes, for tests."""
+    metadata.create_all(connection)

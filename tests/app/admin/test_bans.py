@@ -1,0 +1,137 @@
+"""What a replica may remember of bans, and how it fails."""
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from app.bans import REMEMBERED, BanRecord, Standing, Standings
+from app.state.contract import StateUnavailable
+
+
+class Book:
+    """Standings in memory, each reading counted; it can break, or take its time."""
+
+    def __init__(self):
+        self.bans, self.marks, self.reads, self.broken = {}, {}, 0, False
+        self.gate = None
+
+    async def standing(self, external_id):
+        self.reads += 1
+        if self.broken:
+            raise StateUnavailable("gone")
+        found = Standing(self.marks.get(external_id, 0), self.bans.get(external_id))
+        if self.gate is not None:
+            await self.gate.wait()
+        return found
+
+
+class Clock:
+    now = 1000.0
+    date = "2026-01-01T00:00:00.000Z"
+
+
+def ban(**changed):
+    return BanRecord(
+        "b1", "u1", "alice", "spam", "bootstrap", "2026-01-01T00:00:00.000Z", **changed
+    )
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def book():
+    return Book()
+
+
+def standings(book, clock, **options):
+    return Standings(book, clock=lambda: clock.now, now=lambda: clock.date, **options)
+
+
+async def test_asking_often_reads_seldom(book, clock):
+    known = standings(book, clock)
+    for _ in range(100):
+        assert await known.active("alice") is None
+    assert book.reads == 1
+    clock.now += REMEMBERED + 0.01
+    await known.active("alice")
+    assert book.reads == 2
+
+
+async def test_a_ban_counts_at_once_where_it_was_made(book, clock):
+    known = standings(book, clock)
+    await known.active("alice")
+    book.bans["alice"] = ban()
+    known.forget("alice")
+    assert (await known.active("alice")).reason == "spam"
+
+
+async def test_a_ban_made_elsewhere_counts_within_a_second(book, clock):
+    known = standings(book, clock)
+    await known.active("alice")
+    book.bans["alice"] = ban()
+    clock.now += REMEMBERED + 0.01
+    assert await known.active("alice") is not None
+
+
+async def test_a_ban_made_during_a_reading_is_not_overlooked(book, clock):
+    """The answer of a query that began before the ban is not remembered after it."""
+    known = standings(book, clock)
+    book.gate = asyncio.Event()
+    reading = asyncio.create_task(known.active("alice"))
+    await asyncio.sleep(0)
+    book.bans["alice"] = ban()
+    known.forget("alice")
+    book.gate.set()
+    await reading
+    assert await known.active("alice") is not None
+
+
+async def test_a_mint_never_trusts_memory_where_others_write(book, clock):
+    shared, alone = standings(book, clock), standings(book, clock, exact=True)
+    for known, reads in ((shared, 3), (alone, 1)):
+        book.reads = 0
+        for _ in range(3):
+            await known.standing("alice", fresh=True)
+        assert book.reads == reads
+
+
+async def test_a_ban_ends_by_itself_to_the_millisecond(book, clock):
+    book.bans["alice"] = ban(until="2026-01-01T00:00:00.500Z")
+    known = standings(book, clock)
+    found = await known.active("alice")
+    assert found.until.isoformat() == "2026-01-01T00:00:00.500000+00:00"
+    clock.date = "2026-01-01T00:00:00.499Z"
+    assert await known.active("alice") is not None
+    clock.date = "2026-01-01T00:00:00.500Z"
+    assert await known.active("alice") is None
+    assert book.reads == 1
+
+
+async def test_what_cannot_be_read_lets_nobody_in(book, clock):
+    known = standings(book, clock, exact=True)
+    await known.active("alice")
+    book.broken = True
+    clock.now += REMEMBERED + 0.01
+    with pytest.raises(StateUnavailable):
+        await known.active("alice")
+    with pytest.raises(StateUnavailable):
+        await known.active("bob")
+
+
+async def test_memory_is_bounded(book, clock):
+    known = standings(book, clock, most=10)
+    for number in range(100):
+        await known.active(f"user{number}")
+    assert len(known._known) == 10
+
+
+def test_a_ban_shows_no_inner_matters():
+    shown = ban(suspended=True, pending="free").to_dict()
+    assert "pending" not in shown
+    assert "suspended" not in shown
+    assert shown["active"] is True
+    assert set(shown) < {field.name for field in dataclasses.fields(BanRecord)} | {"active"}

@@ -1,0 +1,320 @@
+"""Bans, audit and keys: one suite, on SQLite and on Postgres."""
+
+import asyncio
+import dataclasses
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app import audit as rules
+from app.admin_keys import AdminKey, Scope, digest, new_key
+from app.audit import GENESIS, OUTCOME_UNKNOWN, Record, Search, verify_now
+from app.bans import BanRecord
+from app.state import admin_keys, audit, bans
+from app.state.contract import StateUnavailable
+
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.services("postgres"))]
+NOW, SOON, LATER = (
+    "2026-01-01T00:00:00.000Z",
+    "2026-01-01T00:01:00.000Z",
+    "2026-01-02T00:00:00.000Z",
+)
+
+
+@pytest.fixture(params=DATABASES)
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/broker.db"
+    return request.getfixturevalue("postgres_url").replace("postgresql", "postgresql+asyncpg")
+
+
+@pytest.fixture
+async def engine(url):
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        for module in (bans, audit, admin_keys):
+            await connection.run_sync(module.create_tables)
+    yield engine
+    await engine.dispose()
+
+
+def ban(number=1, **changed):
+    given = {
+        "id": f"b{number}",
+        "user_id": "u1",
+        "external_user_id": "alice",
+        "reason": "spam",
+        "by": "bootstrap",
+        "created_at": f"2026-01-01T00:00:0{number}.000Z",
+        "suspended": True,
+        "pending": "suspend",
+    }
+    return BanRecord(**given | changed)
+
+
+def record(number=1, **changed):
+    given = {
+        "id": f"r{number:06}",
+        "at": NOW,
+        "actor": "bootstrap",
+        "action": "users.ban",
+        "subject": "external:alice",
+        "outcome": "ok",
+        "reason": "spam",
+        "ip": "192.0.2.1",
+        "request_id": "req-1",
+        "detail": {
+            "user_id": "u1",
+            "external_user_id": "alice",
+            "n": number,
+            "t": 0.1,
+            "ü": "\x00",
+        },
+    }
+    return Record(**given | changed)
+
+
+class TestBans:
+    @pytest.fixture
+    def book(self, engine):
+        return bans.SqlBans(engine)
+
+    async def test_nobody_is_banned_at_first(self, book):
+        standing = await book.standing("alice")
+        assert standing.ban is None
+        assert standing.mark == 0
+        assert await book.history("alice") == []
+        assert await book.lift("alice", by="x", at=SOON) is None
+
+    async def test_a_ban_raises_the_mark_and_stands(self, book):
+        await book.ban(ban())
+        standing = await book.standing("alice")
+        assert standing.ban == ban()
+        assert standing.mark == 1
+        assert (await book.standing("bob")).mark == 0
+
+    async def test_marks_of_one_and_of_everybody_add_up(self, book):
+        await book.raise_mark("alice")
+        await book.raise_mark(None)
+        await book.raise_mark("*")
+        assert (await book.standing("alice")).mark == 2
+        assert (await book.standing("bob")).mark == 1
+        assert (await book.standing("*")).mark == 2
+
+    async def test_marks_raised_at_once_all_count(self, book):
+        await asyncio.gather(*(book.raise_mark("alice") for _ in range(20)))
+        assert (await book.standing("alice")).mark == 20
+
+    async def test_a_new_ban_takes_the_place_of_the_old_one(self, book):
+        await book.ban(ban(1))
+        await book.ban(ban(2, reason="worse", suspended=False))
+        standing = await book.standing("alice")
+        assert (standing.ban.id, standing.mark) == ("b2", 2)
+        assert standing.ban.suspended, "what the first suspended, the second has to let go"
+        assert [one.id for one in await book.history("alice")] == ["b2", "b1"]
+        assert (await book.history("alice"))[1].lifted_by == "replaced"
+
+    async def test_lifting_leaves_the_history(self, book):
+        await book.ban(ban())
+        lifted = await book.lift("alice", by="key1", at=SOON)
+        assert (lifted.lifted_at, lifted.lifted_by, lifted.pending) == (SOON, "key1", "free")
+        assert (await book.standing("alice")).ban is None
+        assert await book.history("alice") == [lifted]
+
+    async def test_what_the_chat_api_has_still_to_be_told(self, book):
+        await book.ban(ban(1, until=SOON))
+        await book.ban(ban(2, external_user_id="bob", suspended=False, pending=None))
+        assert [one.id for one in await book.unsettled(NOW)] == ["b1"]
+        assert await book.settle(ban(1, until=SOON), suspended=True)
+        assert await book.unsettled(NOW) == []
+        assert [one.id for one in await book.unsettled(LATER)] == ["b1"], "it has ended"
+        ended = (await book.unsettled(LATER))[0]
+        assert await book.settle(ended, suspended=False)
+        assert await book.unsettled(LATER) == []
+
+    async def test_settling_what_has_changed_meanwhile_does_nothing(self, book):
+        await book.ban(ban())
+        await book.lift("alice", by="key1", at=SOON)
+        assert not await book.settle(ban(), suspended=True)
+        assert [one.pending for one in await book.unsettled(NOW)] == ["free"]
+
+    async def test_count_is_of_bans_in_force(self, book):
+        await book.ban(ban(1, until=SOON))
+        await book.ban(ban(2, external_user_id="bob"))
+        assert await book.count(NOW) == 2
+        assert await book.count(LATER) == 1
+        await book.lift("bob", by="x", at=NOW)
+        assert await book.count(NOW) == 1
+
+    async def test_what_cannot_be_read_is_unavailable(self, book, engine):
+        async with engine.begin() as connection:
+            await connection.execute(text("DROP TABLE bans"))
+        with pytest.raises(StateUnavailable):
+            await book.standing("alice")
+        with pytest.raises(StateUnavailable):
+            await book.ban(ban())
+
+
+class TestAudit:
+    @pytest.fixture
+    def trail(self, engine):
+        return audit.SqlAudit(engine)
+
+    async def exported(self, trail):
+        return [link.to_dict() for link in await trail.after(0, 10_000)]
+
+    async def test_records_come_back_as_they_went_in(self, trail):
+        await trail.append(record(1))
+        (link,) = await trail.find(Search())
+        assert link.record == record(1)
+        assert (link.seq, link.previous) == (1, GENESIS)
+
+    async def test_a_chain_written_by_many_at_once_is_sound(self, trail):
+        await asyncio.gather(*(trail.append(record(n)) for n in range(1, 31)))
+        links = await self.exported(trail)
+        verdict = verify_now(links)
+        assert (verdict.sound, verdict.checked, verdict.head) == (True, 30, links[-1]["hash"])
+
+    @pytest.mark.parametrize(
+        ("spoil", "found"),
+        [
+            ("UPDATE audit SET reason = 'nothing' WHERE seq = 2", "record 2 was changed"),
+            ("UPDATE audit SET detail = '{}' WHERE seq = 2", "record 2 was changed"),
+            ("UPDATE audit SET detail = 'no json' WHERE seq = 3", "record 3 was changed"),
+            ("UPDATE audit SET at = '2020' WHERE seq = 1", "record 1 was changed"),
+            ("DELETE FROM audit WHERE seq = 2", "record 2 is missing"),
+            ("DELETE FROM audit WHERE seq = 1", "record 1 is missing"),
+            ("DELETE FROM audit WHERE seq = 4", "record 4 is missing"),
+            ("UPDATE audit SET previous = 'x' WHERE seq = 3", "record 3 was changed"),
+        ],
+    )
+    async def test_a_changed_or_missing_record_is_found(self, trail, engine, spoil, found):
+        for number in range(1, 5):
+            await trail.append(record(number))
+        async with engine.begin() as connection:
+            await connection.execute(text(spoil))
+        await trail.append(record(5))
+        assert verify_now(await self.exported(trail)).problem == found
+
+    async def test_an_exchanged_record_is_found(self, trail):
+        """Somebody who recomputes one record's own hash is found at the next."""
+        for number in range(1, 5):
+            await trail.append(record(number))
+        links = await self.exported(trail)
+        links[1]["reason"] = "nothing"
+        links[1]["hash"] = rules.hash_of(2, links[1], links[1]["previous"])
+        assert "record 3 does not follow" in verify_now(links).problem
+
+    @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Record)])
+    async def test_every_field_is_bound(self, trail, field):
+        await trail.append(record(1))
+        (link,) = await self.exported(trail)
+        link[field] = "changed"
+        assert not verify_now([link]).sound
+
+    async def test_searching(self, trail):
+        await trail.append(record(1, at="2026-01-01T00:00:00.000Z"))
+        await trail.append(
+            record(
+                2, actor="key1", action="tokens.revoke", subject="u1", at="2026-01-01T01:00:00.000Z"
+            )
+        )
+        await trail.append(
+            record(3, action="keys.create", subject="k2", detail={}, at="2026-01-01T02:00:00.000Z")
+        )
+
+        async def numbers(**asked):
+            return [link.seq for link in await trail.find(Search(**asked))]
+
+        assert await numbers() == [3, 2, 1]
+        assert await numbers(actor="key1") == [2]
+        assert await numbers(action="users.ban") == [1]
+        assert await numbers(action="revoke") == [2]
+        assert await numbers(action="keys") == [3]
+        assert await numbers(action="key") == []
+        assert await numbers(action="%") == []
+        assert await numbers(subject="u1") == [2, 1], "by either name"
+        assert await numbers(subject="external:alice") == [2, 1]
+        assert await numbers(subject="k2") == [3]
+        assert await numbers(since="2026-01-01T01:00:00.000Z") == [3, 2]
+        assert await numbers(until="2026-01-01T01:00:00.000Z") == [1]
+        assert await numbers(limit=1) == [3]
+        assert await numbers(before=3, limit=1) == [2]
+
+    async def test_an_open_entry_becomes_one_record(self, trail):
+        await trail.open(record(1))
+        assert await trail.find(Search()) == []
+        await trail.close(record(1, outcome="failed"))
+        await trail.close(record(1))
+        assert [link.record.outcome for link in await trail.find(Search())] == ["failed"]
+
+    async def test_what_nobody_closes_is_recorded_as_failed(self, trail):
+        await trail.open(record(1, at=NOW))
+        await trail.open(record(2, at=LATER))
+        overdue = {"calls_before": SOON, "folds_before": NOW}
+        assert await trail.close_overdue(**overdue) == 1
+        assert await trail.close_overdue(**overdue) == 0
+        (link,) = await trail.find(Search())
+        assert (link.record.outcome, link.record.detail["note"]) == ("failed", OUTCOME_UNKNOWN)
+        await trail.close(record(1))
+        assert len(await trail.find(Search())) == 1
+
+    async def test_a_call_that_takes_long_is_not_overdue(self, trail):
+        await trail.open(record(1, at=NOW))
+        await trail.touch(["r000001"], LATER)
+        assert await trail.close_overdue(calls_before=SOON, folds_before=NOW) == 0
+
+    async def test_many_replicas_close_what_is_overdue_once(self, trail):
+        for number in range(10):
+            await trail.open(record(number))
+        overdue = {"calls_before": SOON, "folds_before": NOW}
+        closed = await asyncio.gather(*(trail.close_overdue(**overdue) for _ in range(3)))
+        assert sum(closed) == 10
+        assert verify_now(await self.exported(trail)).checked == 10
+
+    async def test_folding_counts(self, trail):
+        await trail.fold("a|1", record(1, detail={"count": 1}), 1)
+        await trail.fold("a|1", record(2, detail={"count": 1}), 4)
+        await trail.fold("b|1", record(3, detail={"count": 1}, at=LATER), 1)
+        counts = [(one.id, one.detail["count"]) for one in await trail.folds()]
+        assert counts == [("r000003", 1), ("r000001", 5)]
+        assert await trail.close_overdue(calls_before=NOW, folds_before=SOON) == 1
+        (link,) = await trail.find(Search())
+        assert link.record.detail == {"count": 5}
+
+    async def test_what_cannot_be_written_is_unavailable(self, trail, engine):
+        async with engine.begin() as connection:
+            await connection.execute(text("DROP TABLE audit_head"))
+        with pytest.raises(StateUnavailable):
+            await trail.append(record(1))
+        assert await trail.find(Search()) == []
+
+
+class TestKeys:
+    @pytest.fixture
+    def rows(self, engine):
+        return admin_keys.SqlAdminKeys(engine)
+
+    async def test_a_key_is_kept_as_a_hash(self, rows, engine):
+        key_id, secret = new_key()
+        key = AdminKey(
+            key_id, "ci", frozenset({Scope.USERS_READ, Scope.KEYS_WRITE}), NOW, "bootstrap", SOON
+        )
+        await rows.add(key, digest(secret.encode()))
+        assert await rows.find(key_id) == (key, digest(secret.encode()))
+        assert await rows.find("-") is None
+        assert await rows.all() == [key]
+        async with engine.connect() as connection:
+            row = (await connection.execute(text("SELECT * FROM admin_keys"))).one()
+        assert secret[-20:] not in repr(tuple(row))
+
+    async def test_revoking_is_for_good(self, rows):
+        key_id, secret = new_key()
+        await rows.add(
+            AdminKey(key_id, "ci", frozenset({Scope.USERS_READ}), NOW, "bootstrap"),
+            digest(secret.encode()),
+        )
+        assert (await rows.revoke(key_id, at=SOON)).revoked_at == SOON
+        assert (await rows.revoke(key_id, at=LATER)).revoked_at == SOON
+        assert await rows.revoke("-", at=SOON) is None

@@ -108,7 +108,7 @@ async def _read(response: httpx.Response) -> Answer:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise BadAnswer("the answer is compressed, although none was asked for")
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAX_BYTES:
             raise BadAnswer(f"the answer is larger than {MAX_BYTES} bytes")

@@ -4,9 +4,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
-    Connection,
     LargeBinary,
-    MetaData,
     Row,
     String,
     Table,
@@ -15,12 +13,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin_keys import AdminKey, Scope
-from app.state.bans import unavailable_if_it_fails
-
-metadata = MetaData()
+from app.state.database import Database
+from app.state.tables import metadata
 
 keys = Table(
     "admin_keys",
@@ -41,31 +37,31 @@ _NAMES = ("id", "name", "created_at", "created_by", "expires_at", "revoked_at")
 class SqlAdminKeys:
     """Where keys are kept."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def add(self, key: AdminKey, digest: bytes) -> None:
         """See KeyRows."""
         values = {name: getattr(key, name) for name in _NAMES}
         values |= {"digest": digest, "scopes": " ".join(sorted(key.scopes))}
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             await connection.execute(insert(keys).values(values))
 
     async def find(self, key_id: str) -> tuple[AdminKey, bytes] | None:
         """See KeyRows."""
-        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(select(keys).where(keys.c.id == key_id))).first()
         return None if row is None else (_key(row), bytes(row.digest))
 
     async def all(self) -> list[AdminKey]:
         """See KeyRows."""
         query = select(keys).order_by(keys.c.created_at.desc(), keys.c.id)
-        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+        async with self._database.read() as connection:
             return [_key(row) for row in await connection.execute(query)]
 
     async def revoke(self, key_id: str, *, at: str) -> AdminKey | None:
         """See KeyRows."""
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             ended = await connection.execute(
                 update(keys)
                 .where(keys.c.id == key_id)
@@ -81,8 +77,3 @@ def _key(row: Row[Any]) -> AdminKey:
     # A scope that a newer broker invented is none that this one could grant.
     scopes = frozenset(Scope(name) for name in row.scopes.split() if name in known)
     return AdminKey(**{name: getattr(row, name) for name in _NAMES}, scopes=scopes)
-
-
-def create_tables(connection: Connection) -> None:
-    """What the migration makes, for tests."""
-    metadata.create_all(connection)

@@ -7,10 +7,8 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Index,
     Integer,
-    MetaData,
     Row,
     String,
     Table,
@@ -22,12 +20,11 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.audit import GENESIS, OUTCOME_UNKNOWN, Link, Record, Search, bind
-from app.state.bans import unavailable_if_it_fails
-
-metadata = MetaData()
+from app.audit import OUTCOME_UNKNOWN, Link, Record, Search, bind
+from app.state.database import Database
+from app.state.tables import metadata
 
 chain = Table(
     "audit",
@@ -84,26 +81,26 @@ _FOLD = text(
 class SqlAudit:
     """The chain and the open entries."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     # -- what is final --------------------------------------------------------------------------
 
     async def append(self, record: Record) -> None:
         """See Chain."""
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             await _append(connection, record)
 
     async def find(self, search: Search) -> list[Link]:
         """See Chain."""
         query = select(chain).where(*_conditions(search)).order_by(chain.c.seq.desc())
-        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+        async with self._database.read() as connection:
             return [_link(row) for row in await connection.execute(query.limit(search.limit))]
 
     async def after(self, seq: int, limit: int) -> list[Link]:
         """See Chain."""
         query = select(chain).where(chain.c.seq > seq).order_by(chain.c.seq).limit(limit)
-        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+        async with self._database.read() as connection:
             return [_link(row) for row in await connection.execute(query)]
 
     # -- what is not ----------------------------------------------------------------------------
@@ -111,17 +108,17 @@ class SqlAudit:
     async def open(self, record: Record) -> None:
         """See OpenEntries."""
         row = {"id": record.id, "since": record.at, "count": 1, "record": _text(record)}
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             await connection.execute(insert(entries).values(**row))
 
     async def touch(self, ids: Sequence[str], now: str) -> None:
         """See OpenEntries."""
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             await connection.execute(update(entries).where(entries.c.id.in_(ids)).values(since=now))
 
     async def close(self, record: Record) -> None:
         """See OpenEntries."""
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             gone = await connection.execute(delete(entries).where(entries.c.id == record.id))
             if gone.rowcount:
                 await _append(connection, record)
@@ -135,7 +132,7 @@ class SqlAudit:
             "count": count,
             "record": _text(record),
         }
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             await connection.execute(_FOLD, row)
 
     async def folds(self) -> list[Record]:
@@ -143,7 +140,7 @@ class SqlAudit:
         query = (
             select(entries).where(entries.c.fold_key.is_not(None)).order_by(entries.c.since.desc())
         )
-        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+        async with self._database.read() as connection:
             return [_counted(row) for row in await connection.execute(query)]
 
     async def close_overdue(self, *, calls_before: str, folds_before: str) -> int:
@@ -152,20 +149,19 @@ class SqlAudit:
             entries.c.fold_key.is_(None) & (entries.c.since < calls_before),
             entries.c.fold_key.is_not(None) & (entries.c.since < folds_before),
         )
+        query = select(entries.c.id).where(overdue).order_by(entries.c.since).limit(500)
+        async with self._database.read() as connection:
+            ids = (await connection.execute(query)).scalars().all()
         closed = 0
-        async with unavailable_if_it_fails():
-            async with self._engine.connect() as connection:
-                query = select(entries.c.id).where(overdue).order_by(entries.c.since).limit(500)
-                ids = (await connection.execute(query)).scalars().all()
-            for one in ids:
-                # A transaction each: another replica may be doing the same, and only one gets the row.
-                async with self._engine.begin() as connection:
-                    found = await connection.execute(
-                        delete(entries).where(entries.c.id == one).returning(*entries.c)
-                    )
-                    if (row := found.first()) is not None:
-                        await _append(connection, _ended(row))
-                        closed += 1
+        for one in ids:
+            # A transaction each: another replica may be doing the same, and only one gets the row.
+            async with self._database.write() as connection:
+                found = await connection.execute(
+                    delete(entries).where(entries.c.id == one).returning(*entries.c)
+                )
+                if (row := found.first()) is not None:
+                    await _append(connection, _ended(row))
+                    closed += 1
         return closed
 
 
@@ -240,9 +236,3 @@ def _ended(row: Row[Any]) -> Record:
     values = json.loads(row.record)
     note = {"note": OUTCOME_UNKNOWN}
     return Record(**(values | {"outcome": "failed", "detail": values["detail"] | note}))
-
-
-def create_tables(connection: Connection) -> None:
-    """What the migration makes, for tests."""
-    metadata.create_all(connection)
-    connection.execute(insert(head).values(one=1, seq=0, hash=GENESIS))

@@ -1,7 +1,5 @@
 """Bans and marks in the database. One text of SQL for SQLite and Postgres."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -9,9 +7,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Index,
-    MetaData,
     Row,
     String,
     Table,
@@ -23,13 +19,11 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.bans import BanRecord, Standing
-from app.state.contract import StateUnavailable
-
-metadata = MetaData()
+from app.state.database import Database
+from app.state.tables import metadata
 
 bans = Table(
     "bans",
@@ -85,24 +79,15 @@ _STANDING = text(
 )
 
 
-@asynccontextmanager
-async def unavailable_if_it_fails() -> AsyncIterator[None]:
-    """Whatever a database says when it cannot answer becomes StateUnavailable, without its words."""
-    try:
-        yield
-    except (SQLAlchemyError, OSError) as error:
-        raise StateUnavailable(type(error).__name__) from error
-
-
 class SqlBans:
     """The book of bans."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def standing(self, external_id: str) -> Standing:
         """See BanBook."""
-        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+        async with self._database.read() as connection:
             found = await connection.execute(
                 _STANDING,
                 {
@@ -116,12 +101,12 @@ class SqlBans:
 
     async def raise_mark(self, external_id: str | None) -> None:
         """See BanBook."""
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             await _raise(connection, _key(external_id))
 
     async def ban(self, record: BanRecord) -> None:
         """See BanBook. What an older ban had suspended, this one inherits."""
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             await _raise(
                 connection, _key(record.external_user_id)
             )  # a write first: it takes the lock
@@ -138,7 +123,7 @@ class SqlBans:
 
     async def lift(self, external_id: str, *, by: str, at: str) -> BanRecord | None:
         """See BanBook."""
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             lifted = await connection.execute(
                 update(bans)
                 .where(_in_force(external_id))
@@ -181,7 +166,7 @@ class SqlBans:
             & bans.c.lifted_at.is_not_distinct_from(record.lifted_at)
             & bans.c.pending.is_not_distinct_from(record.pending)
         )
-        async with unavailable_if_it_fails(), self._engine.begin() as connection:
+        async with self._database.write() as connection:
             settled = await connection.execute(
                 update(bans).where(unchanged).values(suspended=suspended, pending=None)
             )
@@ -194,11 +179,11 @@ class SqlBans:
             .select_from(bans)
             .where(bans.c.lifted_at.is_(None), or_(bans.c.until.is_(None), bans.c.until > now))
         )
-        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+        async with self._database.read() as connection:
             return int((await connection.execute(query)).scalar_one())
 
     async def _records(self, query: Any) -> list[BanRecord]:
-        async with unavailable_if_it_fails(), self._engine.connect() as connection:
+        async with self._database.read() as connection:
             return [_record(row) for row in await connection.execute(query)]
 
 
@@ -218,8 +203,3 @@ def _record(row: Row[Any]) -> BanRecord:
     values = {name: getattr(row, name) for name in _NAMES}
     values["suspended"] = bool(values["suspended"])
     return BanRecord(**values)
-
-
-def create_tables(connection: Connection) -> None:
-    """What the migration makes, for tests."""
-    metadata.create_all(connection)

@@ -5,7 +5,6 @@ import dataclasses
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import audit as rules
 from app.admin_keys import AdminKey, Scope, digest, new_key
@@ -13,6 +12,8 @@ from app.audit import GENESIS, OUTCOME_UNKNOWN, Record, Search, verify_now
 from app.bans import BanRecord
 from app.state import admin_keys, audit, bans
 from app.state.contract import StateUnavailable
+from app.state.database import open_database
+from app.state.migrate import migrate
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.services("postgres"))]
 NOW, SOON, LATER = (
@@ -25,18 +26,15 @@ NOW, SOON, LATER = (
 @pytest.fixture(params=DATABASES)
 def url(request, tmp_path):
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/broker.db"
-    return request.getfixturevalue("postgres_url").replace("postgresql", "postgresql+asyncpg")
+        return f"sqlite:///{tmp_path}/broker.db"
+    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture
-async def engine(url):
-    engine = create_async_engine(url)
-    async with engine.begin() as connection:
-        for module in (bans, audit, admin_keys):
-            await connection.run_sync(module.create_tables)
-    yield engine
-    await engine.dispose()
+async def database(url):
+    async with open_database(url) as database:
+        await migrate(database)
+        yield database
 
 
 def ban(number=1, **changed):
@@ -77,8 +75,8 @@ def record(number=1, **changed):
 
 class TestBans:
     @pytest.fixture
-    def book(self, engine):
-        return bans.SqlBans(engine)
+    def book(self, database):
+        return bans.SqlBans(database)
 
     async def test_nobody_is_banned_at_first(self, book):
         standing = await book.standing("alice")
@@ -147,8 +145,8 @@ class TestBans:
         await book.lift("bob", by="x", at=NOW)
         assert await book.count(NOW) == 1
 
-    async def test_what_cannot_be_read_is_unavailable(self, book, engine):
-        async with engine.begin() as connection:
+    async def test_what_cannot_be_read_is_unavailable(self, book, database):
+        async with database.write() as connection:
             await connection.execute(text("DROP TABLE bans"))
         with pytest.raises(StateUnavailable):
             await book.standing("alice")
@@ -158,8 +156,8 @@ class TestBans:
 
 class TestAudit:
     @pytest.fixture
-    def trail(self, engine):
-        return audit.SqlAudit(engine)
+    def trail(self, database):
+        return audit.SqlAudit(database)
 
     async def exported(self, trail):
         return [link.to_dict() for link in await trail.after(0, 10_000)]
@@ -189,10 +187,10 @@ class TestAudit:
             ("UPDATE audit SET previous = 'x' WHERE seq = 3", "record 3 was changed"),
         ],
     )
-    async def test_a_changed_or_missing_record_is_found(self, trail, engine, spoil, found):
+    async def test_a_changed_or_missing_record_is_found(self, trail, database, spoil, found):
         for number in range(1, 5):
             await trail.append(record(number))
-        async with engine.begin() as connection:
+        async with database.write() as connection:
             await connection.execute(text(spoil))
         await trail.append(record(5))
         assert verify_now(await self.exported(trail)).problem == found
@@ -283,8 +281,8 @@ class TestAudit:
         (link,) = await trail.find(Search())
         assert link.record.detail == {"count": 5}
 
-    async def test_what_cannot_be_written_is_unavailable(self, trail, engine):
-        async with engine.begin() as connection:
+    async def test_what_cannot_be_written_is_unavailable(self, trail, database):
+        async with database.write() as connection:
             await connection.execute(text("DROP TABLE audit_head"))
         with pytest.raises(StateUnavailable):
             await trail.append(record(1))
@@ -293,10 +291,10 @@ class TestAudit:
 
 class TestKeys:
     @pytest.fixture
-    def rows(self, engine):
-        return admin_keys.SqlAdminKeys(engine)
+    def rows(self, database):
+        return admin_keys.SqlAdminKeys(database)
 
-    async def test_a_key_is_kept_as_a_hash(self, rows, engine):
+    async def test_a_key_is_kept_as_a_hash(self, rows, database):
         key_id, secret = new_key()
         key = AdminKey(
             key_id, "ci", frozenset({Scope.USERS_READ, Scope.KEYS_WRITE}), NOW, "bootstrap", SOON
@@ -305,7 +303,7 @@ class TestKeys:
         assert await rows.find(key_id) == (key, digest(secret.encode()))
         assert await rows.find("-") is None
         assert await rows.all() == [key]
-        async with engine.connect() as connection:
+        async with database.read() as connection:
             row = (await connection.execute(text("SELECT * FROM admin_keys"))).one()
         assert secret[-20:] not in repr(tuple(row))
 

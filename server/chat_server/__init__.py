@@ -1,7 +1,7 @@
 """The embedded Chat API: users, rooms, messages and chat tokens over REST and Socket.IO."""
 
-from .main import create_app
-from .server import Server, open_server
-from .settings import Settings
+from chat_server.main import create_app
+from chat_server.server import Server, open_server
+from chat_server.settings import Settings
 
 __all__ = ["Server", "Settings", "create_app", "open_server"]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from . import members, messages, rooms, users
-from .database import Database
-from .events import Event
-from .schemas import (
+from chat_server import members, messages, rooms, users
+from chat_server.database import Database
+from chat_server.events import Event
+from chat_server.schemas import (
     Idempotency,
     Member,
     Message,
@@ -72,9 +72,7 @@ class Chat:
         """A page of users, oldest first; *q* looks inside user names, names and external ids."""
         where = users.Filter(external_user_id, username, status, q)
         slow = q is not None or (page - 1) * limit > 10_000
-        return await self._database.read(
-            partial(users.page, pid, where, page, limit), slow=slow
-        )
+        return await self._database.read(partial(users.page, pid, where, page, limit), slow=slow)
 
     async def update_user(self, pid: str, user_id: str, changes: UserChanges) -> User:
         """Change a user. Suspending raises the token generation: every token is dead for good."""
@@ -109,9 +107,7 @@ class Chat:
         """A page of rooms, oldest first; with *member_id* those of that user, with `unread`."""
         where = rooms.Filter(member_id, private, q)
         slow = q is not None or (page - 1) * limit > 10_000
-        return await self._database.read(
-            partial(rooms.page, pid, where, page, limit), slow=slow
-        )
+        return await self._database.read(partial(rooms.page, pid, where, page, limit), slow=slow)
 
     async def update_room(self, pid: str, room_id: str, changes: RoomChanges) -> Room:
         """Change a room; its sockets hear `roomUpdated`."""
@@ -174,9 +170,7 @@ class Chat:
         """End the membership, if there is one. Raises NotFound for no room."""
         await self.leave(pid, room_id, user_id)
 
-    async def members_among(
-        self, pid: str, room_id: str, user_ids: Collection[str]
-    ) -> set[str]:
+    async def members_among(self, pid: str, room_id: str, user_ids: Collection[str]) -> set[str]:
         """Which of *user_ids* are members of the room now; none if the room is gone."""
         return await self._database.read(partial(members.among, pid, room_id, list(user_ids)))
 
@@ -231,9 +225,7 @@ class Chat:
         self, pid: str, room_id: str, since_seq: int, limit: int = 200
     ) -> list[Message]:
         """The first *limit* messages after *since_seq*, oldest first; [] if there is no room."""
-        return await self._database.read(
-            partial(messages.after, pid, room_id, since_seq, limit)
-        )
+        return await self._database.read(partial(messages.after, pid, room_id, since_seq, limit))
 
     async def edit(
         self, pid: str, room_id: str, message_id: str, content: str, *, by: str | None

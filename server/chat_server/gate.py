@@ -75,7 +75,9 @@ class Gate:
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         if path.strip("/") not in {"", "socket.io"}:
             raise Refused(404, "Not found")
-        pairs: list[tuple[str, str]] = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        pairs: list[tuple[str, str]] = parse_qsl(
+            scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True
+        )
         query = dict(pairs)
         if len(query) != len(pairs):
             raise Refused(400, "A query parameter is given twice")

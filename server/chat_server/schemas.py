@@ -92,7 +92,7 @@ class Page(msgspec.Struct, frozen=True):
     limit: int
     total: int
     total_pages: int = msgspec.field(name="totalPages")
-    next_cursor: int | None | UnsetType = UNSET
+    next_cursor: int | UnsetType | None = UNSET
     has_more: bool | UnsetType = UNSET
 
     @classmethod
@@ -145,9 +145,9 @@ class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
     """What to change about a user; UNSET leaves a field alone, None empties it."""
 
     username: str | UnsetType = UNSET
-    display_name: str | None | UnsetType = UNSET
-    email: str | None | UnsetType = UNSET
-    avatar_url: str | None | UnsetType = UNSET
+    display_name: str | UnsetType | None = UNSET
+    email: str | UnsetType | None = UNSET
+    avatar_url: str | UnsetType | None = UNSET
     status: Status | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
@@ -167,7 +167,7 @@ class RoomChanges(msgspec.Struct, frozen=True, kw_only=True):
     """What to change about a room; UNSET leaves a field alone, None empties it."""
 
     name: str | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
     private: bool | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 

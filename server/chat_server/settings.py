@@ -33,14 +33,14 @@ class Settings(BaseSettings):
     token_algorithm: Annotated[Algorithm, Field(alias="TOKEN_ALGORITHM")] = "EdDSA"  # noqa: S105 – a name
     """Algorithm of new signing keys: EdDSA, ES256 or HS256."""
     token_issuer: Annotated[str, Field(alias="TOKEN_ISSUER", min_length=1, max_length=255)] = (
-        "chat-server"
+        "chat-server"  # noqa: S105 – a name
     )
     """`iss` of chat tokens; the same on every replica."""
     token_ttl: Annotated[int, Field(alias="TOKEN_TTL", ge=1, le=3600)] = 900
     """Seconds a chat token lives if the caller asks for nothing else."""
-    log_level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(alias="LOG_LEVEL")
-    ] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(alias="LOG_LEVEL")] = (
+        "INFO"
+    )
     """Least severe level that is logged."""
     log_format: Annotated[Literal["json", "console"], Field(alias="LOG_FORMAT")] = "json"
     """One JSON object a line, or text for people."""

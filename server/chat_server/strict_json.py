@@ -83,4 +83,6 @@ def check_text(text: str) -> None:
 
 def _reason(error: msgspec.MsgspecError) -> str:
     text = str(error).removeprefix("JSON is malformed: ")
-    return "it ends too early" if text == "Input data was truncated" else text[:1].lower() + text[1:]
+    return (
+        "it ends too early" if text == "Input data was truncated" else text[:1].lower() + text[1:]
+    )

@@ -1,26 +1,37 @@
 """Chat tokens: signing, checking, revoking.
 
 A token is good while its signature, its time and its *generation* are: the counter of its user
-(plus that of the project), which a revocation raises. The signature may be remembered; generation
-and status are read from the database for every check.
+plus that of the project, either of which a revocation raises. A signature that was verified is
+remembered; generation and status are read from the database for every check.
 """
 
+import hashlib
+import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from .database import Database
-from .schemas import Minted
+from chat_server import jws, strict_json
+from chat_server.database import Database, Query, Steps
+from chat_server.errors import Forbidden, NotAuthenticated, NotFound
+from chat_server.identity import instant, new_id
+from chat_server.jws import BadToken
+from chat_server.schemas import Minted, User
+from chat_server.signing import SigningKeys
+from chat_server.users import COLUMNS as USER_COLUMNS
+from chat_server.users import from_row as user_from_row
 
 AUDIENCE = "chat"
 TYPE = "chat+jwt"
 MAX_LIFE = 3600
 LEEWAY = 30
-MAX_LENGTH = 8192
+REMEMBERED = 10_000
 
 
-class Claims(msgspec.Struct, frozen=True):
+class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a checked token says: whose it is (`sub`, `pid`), its session, its end.
 
     `name` and `ext` are the user's present ones.
@@ -42,14 +53,41 @@ class Claims(msgspec.Struct, frozen=True):
 class Tokens:
     """Signs, checks and revokes the chat tokens of every project in one database."""
 
-    def __init__(self, database: Database, *, issuer: str, default_life: int = 900) -> None:
+    def __init__(
+        self, database: Database, keys: SigningKeys, *, issuer: str, default_life: int = 900
+    ) -> None:
         self._database = database
+        self._keys = keys
         self._issuer = issuer
         self._default_life = default_life
+        # SHA-256 of the token → its claims and key. Bounded; what is in it proves the signature only.
+        self._verified: OrderedDict[bytes, tuple[Claims, str]] = OrderedDict()
 
     async def mint(self, pid: str, user_id: str, expires_in: int | None = None) -> Minted:
-        """A fresh token. Raises NotFound, or Forbidden `user_suspended`."""
-        raise NotImplementedError
+        """A fresh token for *expires_in* seconds. Raises NotFound, or Forbidden `user_suspended`.
+
+        The generation is read together with the status: a token whose minting was overtaken by a
+        revocation carries the old generation, and is dead.
+        """
+        user, generation = await self._database.read(partial(_bearer, pid, user_id))
+        if user.status != "active":
+            raise Forbidden("user_suspended", "This user is suspended.")
+        life = min(expires_in or self._default_life, MAX_LIFE)
+        now = int(time.time())
+        claims = Claims(
+            iss=self._issuer,
+            aud=AUDIENCE,
+            sub=user.id,
+            pid=pid,
+            ext=user.external_user_id,
+            name=user.username,
+            sid=new_id(),
+            jti=new_id(),
+            iat=now,
+            exp=now + life,
+            gen=generation,
+        )
+        return Minted(await self._sign(claims), life, instant(claims.exp), user)
 
     async def check(self, token: str) -> Claims:
         """The claims of a good token.
@@ -57,23 +95,163 @@ class Tokens:
         Raises NotAuthenticated with code token_invalid, token_expired, token_revoked,
         user_suspended or user_deleted.
         """
-        raise NotImplementedError
+        try:
+            claims = await self._signed(token)
+        except BadToken as reason:
+            raise NotAuthenticated("token_invalid", f"The token is not valid: {reason}.") from None
+        if time.time() >= claims.exp + LEEWAY:
+            raise refusal("token_expired")
+        code, name, ext = await self._database.read(partial(_standing, claims))
+        if code is not None:
+            raise refusal(code)
+        if name != claims.name or ext != claims.ext:
+            claims = msgspec.structs.replace(claims, name=name, ext=ext)
+        return claims
 
     async def recheck(self, held: Sequence[Claims]) -> list[str | None]:
         """For tokens checked before: None while still good, else the code that refuses it."""
-        raise NotImplementedError
+        return await self._database.read(partial(_standings, held, time.time()))
 
     async def bump(self, pid: str, user_id: str, session_id: str | None = None) -> int:
         """Revoke all tokens of the user, or those of one session; durable on return.
 
         Answers the user's generation. Raises NotFound.
         """
-        raise NotImplementedError
+        return await self._database.write(partial(_revoke, pid, user_id, session_id))
 
     async def bump_project(self, pid: str) -> int:
-        """Revoke every token of the project; durable on return. Answers the generation."""
-        raise NotImplementedError
+        """Revoke every token of the project; durable on return. Answers its generation."""
+        return await self._database.write(partial(_revoke_project, pid))
 
     def jwks(self) -> dict[str, Any]:
         """The public keys that verify tokens, as a JWKS; empty for HS256."""
-        raise NotImplementedError
+        return self._keys.jwks()
+
+    async def _sign(self, claims: Claims) -> str:
+        key = await self._keys.current()
+        header = jws.encode(msgspec.json.encode(jws.Header(key.algorithm, key.kid, TYPE)))
+        signed = header + b"." + jws.encode(msgspec.json.encode(claims))
+        return (signed + b"." + jws.encode(key.crypto.sign(signed))).decode()
+
+    async def _signed(self, token: str) -> Claims:
+        """The claims, once the signature is known to be ours. Raises BadToken."""
+        if len(token) > jws.MAX_LENGTH or not token.isascii():
+            raise BadToken("too long, or not ASCII")
+        digest = hashlib.sha256(token.encode()).digest()
+        remembered = self._verified.get(digest)
+        if remembered is not None and await self._keys.by_id(remembered[1]) is not None:
+            return remembered[0]
+        header, payload, data, signature = jws.split(token)
+        if header.typ != TYPE:
+            raise BadToken(f"not of type {TYPE}")
+        key = await self._keys.by_id(header.kid)
+        if key is None or header.alg != key.algorithm or not key.crypto.verify(data, signature):
+            raise BadToken("not signed by a key of this server")
+        try:
+            claims = msgspec.convert(strict_json.loads(payload), Claims)
+        except (strict_json.NotStrictJSON, msgspec.ValidationError):
+            raise BadToken("its claims are not those of a chat token") from None
+        if claims.iss != self._issuer or claims.aud != AUDIENCE:
+            raise BadToken("for somebody else")
+        if not (
+            claims.sub and claims.pid and claims.sid and 0 < claims.exp - claims.iat <= MAX_LIFE
+        ):
+            raise BadToken("its claims make no sense")
+        self._verified[digest] = claims, key.kid
+        if len(self._verified) > REMEMBERED:
+            self._verified.popitem(last=False)
+        return claims
+
+
+def refusal(code: str) -> NotAuthenticated:
+    """The answer for a token that was good once."""
+    return NotAuthenticated(code, _REFUSALS[code])
+
+
+_REFUSALS = {
+    "token_expired": "The token has expired. Get a new one.",
+    "token_revoked": "The token was revoked.",
+    "user_suspended": "This user is suspended.",
+    "user_deleted": "This user was deleted.",
+}
+
+
+def _bearer(pid: str, user_id: str) -> Steps[tuple[User, int]]:
+    rows = yield Query(
+        f"SELECT {USER_COLUMNS}, generation + (SELECT generation FROM projects WHERE id = $1)"
+        " FROM users WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
+        pid,
+        user_id,
+    )
+    if not rows:
+        raise NotFound.user()
+    return user_from_row(rows[0]), rows[0][11]
+
+
+def _standing(claims: Claims) -> Steps[tuple[str | None, str, str]]:
+    """Why the token is refused now, or None; and the user's present name and external id."""
+    rows = yield Query(
+        "SELECT username, external_user_id, status, deleted_at,"
+        " generation + (SELECT generation FROM projects WHERE id = $1),"
+        " EXISTS (SELECT 1 FROM revoked_sessions WHERE project_id = $1 AND user_id = $2"
+        " AND session_id = $3) FROM users WHERE project_id = $1 AND id = $2",
+        claims.pid,
+        claims.sub,
+        claims.sid,
+    )
+    if not rows:
+        return "user_deleted", claims.name, claims.ext
+    username, external, status, deleted_at, generation, session_over = rows[0]
+    code = None
+    if deleted_at is not None:
+        code = "user_deleted"
+    elif status != "active":
+        code = "user_suspended"
+    elif generation != claims.gen or session_over:
+        code = "token_revoked"
+    return code, username, external
+
+
+def _standings(held: Sequence[Claims], now: float) -> Steps[list[str | None]]:
+    codes: list[str | None] = []
+    for claims in held:
+        if now >= claims.exp + LEEWAY:
+            codes.append("token_expired")
+        else:
+            code, _, _ = yield from _standing(claims)
+            codes.append(code)
+    return codes
+
+
+def _revoke(pid: str, user_id: str, session_id: str | None) -> Steps[int]:
+    raised = 1 if session_id is None else 0
+    rows = yield Query(
+        "UPDATE users SET generation = generation + $3"
+        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL"
+        " RETURNING generation + (SELECT generation FROM projects WHERE id = $1)",
+        pid,
+        user_id,
+        raised,
+    )
+    if not rows:
+        raise NotFound.user()
+    if session_id is not None:
+        yield Query(
+            "INSERT INTO revoked_sessions (project_id, user_id, session_id, expires_at)"
+            " VALUES ($1, $2, $3, $4) ON CONFLICT (project_id, user_id, session_id)"
+            " DO UPDATE SET expires_at = $4",
+            pid,
+            user_id,
+            session_id,
+            int(time.time()) + MAX_LIFE + 2 * LEEWAY,
+        )
+    return int(rows[0][0])
+
+
+def _revoke_project(pid: str) -> Steps[int]:
+    rows = yield Query(
+        "UPDATE projects SET generation = generation + 1 WHERE id = $1 RETURNING generation", pid
+    )
+    if not rows:
+        raise NotFound.project()
+    return int(rows[0][0])

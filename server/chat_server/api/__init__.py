@@ -1,0 +1,1 @@
+"""The REST side: plain ASGI, one table of routes, problem+json."""

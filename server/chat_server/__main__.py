@@ -1,0 +1,220 @@
+"""The `chat-server` command."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from chat_server.database import SchemaTooNew, open_database
+from chat_server.errors import ChatError
+from chat_server.keys import ApiKey, Keys
+from chat_server.settings import Settings
+from chat_server.signing import open_signing_keys
+
+T = TypeVar("T")
+
+cli = typer.Typer(
+    help="The Chat API server on its own: users, rooms, messages, chat tokens.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys_cli = typer.Typer(help="API keys of a project.", no_args_is_help=True)
+cli.add_typer(keys_cli, name="keys")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
+
+
+@cli.command()
+def serve() -> None:
+    """Run the server: HOST, PORT, DATA_DIR, CHAT_DATABASE_URL, REDIS_URL and the rest."""
+    import uvicorn
+
+    from chat_server import logs
+    from chat_server.main import create_app
+
+    settings = _settings()
+    logs.configure(settings)
+    _check_database(settings)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Forwarded addresses are judged by us, against TRUSTED_PROXIES.
+        proxy_headers=False,
+        timeout_graceful_shutdown=30,
+        timeout_keep_alive=75,
+        h11_max_incomplete_event_size=32 * 1024,
+        ws_max_size=128 * 1024,
+        ws_per_message_deflate=False,
+        limit_concurrency=20_000,
+    )
+    uvicorn.Server(config).run()
+
+
+@cli.command()
+def create_project(
+    name: Annotated[str, typer.Option(help="What people call the project.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a project. Its API key is printed once, alone on the last line."""
+
+    async def work() -> tuple[str, str]:
+        async with _keys() as keys:
+            return await keys.create_project(name)
+
+    project_id, key = _run(work())
+    if as_json:
+        _say(json.dumps({"project_id": project_id, "name": name, "api_key": key}))
+        return
+    _say(f"Project {name!r} has the id {project_id}.")
+    _say("Its API key is shown this once; keep it secret:")
+    _say(key)
+
+
+@keys_cli.command("list")
+def list_keys(project_id: str, as_json: AsJson = False) -> None:
+    """The keys of a project, without their secrets."""
+
+    async def work() -> list[ApiKey]:
+        async with _keys() as keys:
+            return await keys.list(project_id)
+
+    found = _run(work())
+    if as_json:
+        _say(json.dumps([_shown(key) for key in found]))
+        return
+    for key in found:
+        state = f"revoked {key.revoked_at}" if key.revoked_at else "good"
+        _say(f"{key.id}  {key.created_at}  {state}  {key.name}")
+
+
+@keys_cli.command("create")
+def create_key(
+    project_id: str,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """A further key for a project, printed once, alone on the last line."""
+
+    async def work() -> tuple[ApiKey, str]:
+        async with _keys() as keys:
+            return await keys.create(project_id, name)
+
+    stored, key = _run(work())
+    if as_json:
+        _say(json.dumps({**_shown(stored), "api_key": key}))
+        return
+    _say(f"Key {stored.id}; it is shown this once:")
+    _say(key)
+
+
+@keys_cli.command("revoke")
+def revoke_key(key_id: str, as_json: AsJson = False) -> None:
+    """Make a key open nothing, at once and for good."""
+
+    async def work() -> ApiKey:
+        async with _keys() as keys:
+            return await keys.revoke(key_id)
+
+    revoked = _run(work())
+    _say(json.dumps(_shown(revoked)) if as_json else f"Key {revoked.id} opens nothing any more.")
+
+
+@cli.command()
+def rotate_signing_key(as_json: AsJson = False) -> None:
+    """Sign with a new key from now on; the old one verifies until its last token has expired."""
+    settings = _settings()
+
+    async def work() -> str:
+        database = await open_database(settings.database_url, pool=2)
+        try:
+            keys = await open_signing_keys(database, settings.token_algorithm)
+            return await keys.rotate(settings.token_algorithm)
+        finally:
+            await database.close()
+
+    kid = _run(work())
+    _say(json.dumps({"kid": kid}) if as_json else f"Tokens are signed with key {kid} now.")
+
+
+@asynccontextmanager
+async def _keys() -> AsyncIterator[Keys]:
+    database = await open_database(_settings().database_url, pool=2)
+    try:
+        yield Keys(database)
+    finally:
+        await database.close()
+
+
+def _settings() -> Settings:
+    os.umask(0o077)
+    try:
+        return Settings()
+    except ValidationError as error:
+        _refuse(*(_problem(detail) for detail in error.errors(include_input=False)))
+
+
+def _problem(detail: Any) -> str:
+    return f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
+
+
+def _check_database(settings: Settings) -> None:
+    """Open the database once before anything listens, so that what is wrong is said plainly."""
+
+    async def work() -> None:
+        await (await open_database(settings.database_url, pool=2)).close()
+
+    _run(work())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except SchemaTooNew as error:
+        _refuse(str(error))
+    except ChatError as error:
+        _refuse(error.message)
+    except OSError as error:
+        _refuse(f"CHAT_DATABASE_URL or DATA_DIR: {error}")
+    except Exception as error:  # noqa: BLE001 – a driver's own error: its name says most
+        _refuse(f"The database cannot be opened: {type(error).__name__}: {error}")
+
+
+def _shown(key: ApiKey) -> dict[str, str | None]:
+    return {
+        "id": key.id,
+        "project_id": key.project_id,
+        "name": key.name,
+        "created_at": key.created_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _refuse(*problems: str) -> NoReturn:
+    for problem in problems:
+        typer.echo(f"chat-server: {problem}", err=True)
+    sys.exit(2)
+
+
+def main() -> None:
+    """Entry point of the `chat-server` script."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

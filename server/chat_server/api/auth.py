@@ -1,0 +1,41 @@
+"""Routes about credentials: whose is this, and how to verify it."""
+
+from chat_server.api.call import Call, Reply, ok
+from chat_server.api.users import revoked
+from chat_server.events import Receipt
+from chat_server.identity import instant
+
+
+async def project(call: Call) -> Reply:
+    """GET /project: which project the key opens."""
+    call.query()
+    return ok(await call.chat.project(call.pid))
+
+
+async def verify(call: Call) -> Reply:
+    """GET /auth/verify: whose token it is; a bad one never gets here."""
+    call.query()
+    claims = call.claims
+    return ok(
+        {
+            "valid": True,
+            "user": {
+                "userId": claims.sub,
+                "username": claims.name,
+                "externalUserId": claims.ext,
+                "projectId": claims.pid,
+            },
+            "expires_at": instant(claims.exp),
+        }
+    )
+
+
+async def revoke_everything(call: Call) -> Reply:
+    """POST /projects/{pid}/revoke: every token of the project is dead."""
+    await call.body(optional=True)
+    return ok(revoked(await call.parts.tokens.bump_project(call.pid), Receipt(0, 1, 1, 0)))
+
+
+async def jwks(call: Call) -> Reply:
+    """GET /.well-known/jwks.json"""
+    return ok(call.parts.tokens.jwks())

@@ -1,0 +1,292 @@
+"""One request on its way to a rule: who asks, for what, with which body; and its reply."""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from chat_server import strict_json
+from chat_server.chat import Chat
+from chat_server.errors import (
+    BadInput,
+    FieldError,
+    NotAuthenticated,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from chat_server.events import Receipt
+from chat_server.keys import Keys
+from chat_server.schemas import Idempotency
+from chat_server.tokens import Claims, Tokens
+
+Receive = Callable[[], Awaitable[Any]]
+CloseUser = Callable[..., Awaitable[Receipt]]
+
+BODY_LIMIT = 64 * 1024
+PAGE_LIMIT = 200
+LAST_PAGE = 1_000_000
+# A page of users or rooms is reached by walking past those before it.
+FURTHEST = 1_000_000
+
+_JSON = re.compile(rb'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,16}")
+_IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+_BAD_TEXT = re.compile("[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the routes work with."""
+
+    chat: Chat
+    tokens: Tokens
+    keys: Keys
+    close_user: CloseUser
+
+
+class Headers:
+    """The request headers that mean something here; one of each."""
+
+    __slots__ = (
+        "authorization",
+        "content_length",
+        "content_type",
+        "idempotency_key",
+        "request_id",
+        "x_api_key",
+    )
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        self.authorization: bytes | None = None
+        self.content_length: bytes | None = None
+        self.content_type: bytes | None = None
+        self.idempotency_key: bytes | None = None
+        self.request_id: bytes | None = None
+        self.x_api_key: bytes | None = None
+        for name, value in raw:
+            slot = _SLOTS.get(name)
+            if slot is None:
+                continue
+            if getattr(self, slot) is not None:
+                if slot == "request_id":
+                    continue
+                raise BadInput("invalid_request", f"The header {name.decode()} is there twice.")
+            setattr(self, slot, value)
+
+
+_SLOTS = {
+    b"authorization": "authorization",
+    b"content-length": "content_length",
+    b"content-type": "content_type",
+    b"idempotency-key": "idempotency_key",
+    b"x-request-id": "request_id",
+    b"x-api-key": "x_api_key",
+}
+
+
+class Call:
+    """A request whose route and credential are known."""
+
+    __slots__ = (
+        "_claims",
+        "_query",
+        "_receive",
+        "headers",
+        "ids",
+        "method",
+        "parts",
+        "pid",
+        "resource",
+    )
+
+    def __init__(
+        self,
+        parts: Parts,
+        method: str,
+        resource: str,
+        ids: dict[str, str],
+        headers: Headers,
+        query: bytes,
+        receive: Receive,
+        claims: Claims | None,
+        pid: str,
+    ) -> None:
+        self.parts = parts
+        self.method = method
+        self.resource = resource
+        self.ids = ids
+        self.headers = headers
+        self._query = query
+        self._receive = receive
+        self._claims = claims
+        self.pid = pid
+
+    @property
+    def chat(self) -> Chat:
+        return self.parts.chat
+
+    @property
+    def asker(self) -> str | None:
+        """The user whose token this is; None for the key, which may speak for anybody."""
+        return None if self._claims is None else self._claims.sub
+
+    @property
+    def claims(self) -> Claims:
+        """The token's claims, on routes that only a token opens."""
+        if self._claims is None:
+            raise NotAuthenticated("authentication_required", "A chat token is needed here.")
+        return self._claims
+
+    # the body
+
+    async def body(self, *, optional: bool = False) -> Any:
+        """The JSON value that was sent; {} for no body where it is *optional*."""
+        raw = await self._raw_body()
+        if not raw:
+            if optional:
+                return {}
+            raise BadInput("invalid_json", "A JSON body is needed here.")
+        if not _JSON.fullmatch(self.headers.content_type or b""):
+            raise UnsupportedMediaType
+        try:
+            return strict_json.loads(raw)
+        except strict_json.NotStrictJSON as error:
+            raise BadInput("invalid_json", str(error)) from None
+
+    async def _raw_body(self) -> bytes:
+        declared = self.headers.content_length
+        if declared is not None and declared.isdigit() and int(declared[:20]) > BODY_LIMIT:
+            raise TooLarge
+        first = await self._receive()
+        raw: bytes = first.get("body", b"")
+        more = first.get("more_body", False)
+        size = len(raw)
+        if more:
+            chunks = [raw]
+            while more and size <= BODY_LIMIT:
+                event = await self._receive()
+                if event["type"] == "http.disconnect":
+                    raise BadInput("invalid_request", "The request ended before its body did.")
+                chunks.append(event.get("body", b""))
+                size += len(chunks[-1])
+                more = event.get("more_body", False)
+            raw = b"".join(chunks)
+        if size > BODY_LIMIT:
+            raise TooLarge
+        return raw
+
+    def idempotency(self, body: Any) -> Idempotency | None:
+        """The Idempotency-Key, if one was sent: it counts for this caller on this resource."""
+        key = self.headers.idempotency_key
+        if key is None:
+            return None
+        if not _IDEMPOTENCY_KEY.fullmatch(key):
+            raise BadInput(
+                "invalid_idempotency_key",
+                "An Idempotency-Key is 1 to 255 visible ASCII characters.",
+            )
+        who = "key" if self._claims is None else f"user {self._claims.sub}"
+        fingerprint = hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest()
+        return Idempotency(f"{who} {self.method} {self.resource}", key.decode(), fingerprint)
+
+    # the query
+
+    def query(self, *known: str) -> dict[str, str]:
+        """The query parameters. Raises BadInput for an unknown, repeated or damaged one."""
+        values: dict[str, str] = {}
+        if not self._query:
+            return values
+        errors = []
+        for pair in self._query.split(b"&"):
+            if not pair:
+                continue
+            raw_name, _, raw_value = pair.partition(b"=")
+            try:
+                name, value = _text(raw_name), _text(raw_value)
+            except ValueError:
+                raise BadInput("invalid_query", "The query is not clean UTF-8 text.") from None
+            if name not in known:
+                errors.append(FieldError(name[:64], "is not a known parameter"))
+            elif name in values:
+                errors.append(FieldError(name, "is there twice"))
+            else:
+                values[name] = value
+        if errors:
+            raise BadInput.fields(errors)
+        return values
+
+
+def page_of(query: dict[str, str], *, walked: bool = True) -> tuple[int, int]:
+    """`page` and `limit` of a list, in range. *walked*: pages before it cost time."""
+    page = number(query, "page", 1, LAST_PAGE, 1)
+    limit = limit_of(query)
+    if walked and (page - 1) * limit > FURTHEST:
+        raise BadInput.field("page", f"lists are shown up to item {FURTHEST}")
+    return page, limit
+
+
+def limit_of(query: dict[str, str]) -> int:
+    """How many items at most; 50 unless asked otherwise."""
+    return number(query, "limit", 1, PAGE_LIMIT, 50)
+
+
+def number(query: dict[str, str], name: str, least: int, most: int, default: int) -> int:
+    """A whole number from the query, in a range."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+        raise BadInput.field(name, f"must be an integer from {least} to {most}")
+    return int(text)
+
+
+def checked(query: dict[str, str], name: str, check: Callable[[Any], Any]) -> Any:
+    """One query parameter that passes *check*, or None if it is not there."""
+    if name not in query:
+        return None
+    try:
+        return check(query[name])
+    except ValueError as error:
+        raise BadInput.field(name, str(error)) from None
+
+
+def _text(raw: bytes) -> str:
+    text = (
+        unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+        if b"%" in raw or b"+" in raw
+        else raw.decode()
+    )
+    if _BAD_TEXT.search(text):
+        raise ValueError("control character")
+    return text
+
+
+class Reply:
+    """What is answered: a status, JSON bytes, and headers beyond the usual ones."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+
+_encode = msgspec.json.Encoder().encode
+NO_CONTENT = Reply(204)
+
+
+def ok(value: Any) -> Reply:
+    """200 with a value."""
+    return Reply(200, _encode(value))
+
+
+def created(value: Any) -> Reply:
+    """201 with what was made."""
+    return Reply(201, _encode(value))

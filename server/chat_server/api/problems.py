@@ -1,0 +1,44 @@
+"""Errors as `application/problem+json` (RFC 9457): what happened, and nothing about how."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from chat_server.api.call import Reply
+from chat_server.errors import ChatError, MethodNotAllowed, NotAuthenticated
+
+PROBLEM = (b"content-type", b"application/problem+json")
+
+
+def problem(error: ChatError, *, path: str, request_id: str) -> Reply:
+    """The reply to a failed call."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.message,
+        "instance": path,
+        "code": error.code,
+        "message": error.message,
+        "request_id": request_id,
+        "errors": error.errors,
+    }
+    headers = [PROBLEM]
+    if isinstance(error, NotAuthenticated):
+        headers.append((b"www-authenticate", _challenge(error.code)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode()))
+    retry_after = error.retry_after
+    if retry_after is None and error.status in {429, 503}:
+        retry_after = 1
+    if retry_after is not None:
+        headers.append((b"retry-after", str(retry_after).encode()))
+    return Reply(error.status, msgspec.json.encode(body), tuple(headers))
+
+
+def _challenge(code: str) -> bytes:
+    """RFC 6750: a token that was there and is bad is named so."""
+    if code in {"authentication_required", "api_key_invalid"}:
+        return b'Bearer realm="chat"'
+    return b'Bearer realm="chat", error="invalid_token"'

@@ -1,0 +1,85 @@
+"""Routes about users, and their tokens. All of them are for the key alone."""
+
+from typing import Any
+
+from chat_server import checks
+from chat_server.api.call import NO_CONTENT, Call, Reply, checked, created, ok, page_of
+from chat_server.events import Receipt
+from chat_server.tokens import MAX_LIFE
+
+_MINT = {"expires_in": checks.optional(checks.integer(1, MAX_LIFE))}
+_REVOKE = {"session_id": checks.optional(checks.identifier)}
+
+
+async def create(call: Call) -> Reply:
+    """POST …/users"""
+    body = await call.body()
+    draft = checks.user_draft(body)
+    return created(await call.chat.create_user(call.pid, draft, idempotency=call.idempotency(body)))
+
+
+async def listed(call: Call) -> Reply:
+    """GET …/users"""
+    query = call.query("page", "limit", "external_user_id", "username", "status", "q")
+    page, limit = page_of(query)
+    return ok(
+        await call.chat.list_users(
+            call.pid,
+            page=page,
+            limit=limit,
+            external_user_id=query.get("external_user_id"),
+            username=query.get("username"),
+            status=checked(query, "status", checks.status),
+            q=checked(query, "q", checks.line(128)),
+        )
+    )
+
+
+async def get(call: Call) -> Reply:
+    """GET …/users/{user_id}"""
+    call.query()
+    return ok(await call.chat.get_user(call.pid, call.ids["user_id"]))
+
+
+async def update(call: Call) -> Reply:
+    """PATCH …/users/{user_id}"""
+    changes = checks.user_changes(await call.body())
+    user = await call.chat.update_user(call.pid, call.ids["user_id"], changes)
+    if changes.status == "suspended":
+        await call.parts.close_user(call.pid, user.id, "user_suspended")
+    return ok(user)
+
+
+async def delete(call: Call) -> Reply:
+    """DELETE …/users/{user_id}"""
+    user_id = call.ids["user_id"]
+    await call.chat.delete_user(call.pid, user_id)
+    await call.parts.close_user(call.pid, user_id, "user_deleted")
+    return NO_CONTENT
+
+
+async def mint(call: Call) -> Reply:
+    """POST …/users/{user_id}/token"""
+    body = checks.fields(await call.body(optional=True), _MINT)
+    minted = await call.parts.tokens.mint(call.pid, call.ids["user_id"], body.get("expires_in"))
+    return ok(minted)
+
+
+async def revoke(call: Call) -> Reply:
+    """POST …/users/{user_id}/revoke: durable before anybody is disconnected."""
+    body = checks.fields(await call.body(optional=True), _REVOKE)
+    user_id, session_id = call.ids["user_id"], body.get("session_id")
+    generation = await call.parts.tokens.bump(call.pid, user_id, session_id)
+    receipt = await call.parts.close_user(call.pid, user_id, "token_revoked", session_id=session_id)
+    return ok(revoked(generation, receipt))
+
+
+def revoked(generation: int, receipt: Receipt) -> dict[str, Any]:
+    """The answer to a revocation."""
+    return {
+        "generation": generation,
+        "sockets_closed": receipt.sockets_closed,
+        "nodes_acked": receipt.nodes_acked,
+        "nodes_total": receipt.nodes_total,
+        "took_ms": receipt.took_ms,
+    }

@@ -1,0 +1,107 @@
+"""The seam to the database: rules are generators of queries, an adapter drives them.
+
+A *transaction* is a generator function without arguments (use `functools.partial`): it yields
+`Query` values, is sent their rows, and returns its answer. It holds no connection, no thread and
+no dialect, so each rule is written once; SQLite drives it in its writer thread, Postgres over
+asyncpg. It may be run again from the start, so it must do nothing but query and compute.
+
+SQL is one text for both databases, with numbered parameters `$1…`.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from chat_server.errors import Unavailable
+
+T = TypeVar("T")
+
+Rows = Sequence[Sequence[Any]]
+
+
+class Query:
+    """One statement and its parameters."""
+
+    __slots__ = ("parameters", "sql")
+
+    def __init__(self, sql: str, *parameters: Any) -> None:
+        self.sql = sql
+        self.parameters = parameters
+
+    def __repr__(self) -> str:
+        # Parameters are people's messages and secrets' digests: not for a log.
+        return f"Query({self.sql!r}, <{len(self.parameters)} parameters>)"
+
+
+Steps = Generator[Query, Rows, T]
+Transaction = Callable[[], Steps[T]]
+
+
+class Undo(Exception):  # noqa: N818 – a decision, not an error
+    """Raised by a transaction that wants nothing of it kept, and still has an answer."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("undo")
+        self.answer = answer
+
+
+class SchemaTooNew(RuntimeError):  # noqa: N818
+    """The database was made by a newer version of this program, which alone may open it."""
+
+
+class UniqueViolation(Exception):  # noqa: N818
+    """A row with that key exists; `index` says in which index."""
+
+    def __init__(self, index: str) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+class Database(Protocol):
+    """An open database. Everything raises Unavailable while it cannot answer."""
+
+    name: str
+
+    async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
+        """Run queries that change nothing. *slow* keeps a long one off the event loop."""
+        ...
+
+    async def write(
+        self, transaction: Transaction[T], committed: Callable[[T], None] | None = None
+    ) -> T:
+        """Run it, commit it, call *committed* with its answer (in commit order, even if the
+        caller has gone away), and return that answer. An exception rolls everything back."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns if the database answers, and raises Unavailable if it does not."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, refuse what comes after."""
+        ...
+
+
+log = structlog.get_logger("chat_server.database")
+
+
+def unavailable(reason: str) -> Unavailable:
+    """The caller's answer for a database that cannot serve now; the reason goes to the log."""
+    log.warning("database.unavailable", reason=reason)
+    return Unavailable("database_unavailable", "The database cannot answer right now. Try again.")
+
+
+async def open_database(url: str, *, pool: int = 10) -> Database:
+    """Open the database at *url* and bring its schema up to date.
+
+    Raises SchemaTooNew for a schema of a newer version, and what the driver raises (OSError,
+    its own errors) if the database cannot be opened.
+    """
+    if url.startswith("sqlite:///"):
+        from chat_server.sqlite import open_sqlite
+
+        return await open_sqlite(url.removeprefix("sqlite:///"))
+    from chat_server.postgres import open_postgres
+
+    return await open_postgres(url, pool=pool)

@@ -1,0 +1,64 @@
+"""Idempotency-Key: the first answer again, stored in the transaction of what it created."""
+
+import time
+
+import msgspec
+
+from chat_server.database import Query, Steps
+from chat_server.errors import IdempotencyKeyReused
+from chat_server.schemas import Idempotency
+
+KEPT = 24 * 3600
+
+
+class Replayed(Exception):  # noqa: N818 – not an error: the answer is known already
+    """This key made something before: here is the JSON that was answered then, byte for byte."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__("replayed")
+        self.answer = answer
+
+
+def first(pid: str, idempotency: Idempotency | None) -> Steps[None]:
+    """Claim the key. Raises Replayed if it was used for this body, IdempotencyKeyReused if for
+    another. On Postgres a second user of the key waits here until the first has committed."""
+    if idempotency is None:
+        return
+    now = int(time.time())
+    claimed = yield Query(
+        "INSERT INTO idempotency (project_id, scope, key, fingerprint, answer, expires_at)"
+        " VALUES ($1, $2, $3, $4, '', $5)"
+        " ON CONFLICT (project_id, scope, key) DO UPDATE SET fingerprint = $4, answer = '',"
+        " expires_at = $5 WHERE idempotency.expires_at <= $6 RETURNING 1",
+        pid,
+        idempotency.scope,
+        idempotency.key,
+        idempotency.fingerprint,
+        now + KEPT,
+        now,
+    )
+    if claimed:
+        return
+    rows = yield Query(
+        "SELECT fingerprint, answer FROM idempotency"
+        " WHERE project_id = $1 AND scope = $2 AND key = $3",
+        pid,
+        idempotency.scope,
+        idempotency.key,
+    )
+    if rows[0][0] != idempotency.fingerprint:
+        raise IdempotencyKeyReused
+    raise Replayed(rows[0][1].encode())
+
+
+def remember(pid: str, idempotency: Idempotency | None, answer: msgspec.Struct) -> Steps[None]:
+    """Store the answer beside what it created; both are committed, or neither."""
+    if idempotency is None:
+        return
+    yield Query(
+        "UPDATE idempotency SET answer = $4 WHERE project_id = $1 AND scope = $2 AND key = $3",
+        pid,
+        idempotency.scope,
+        idempotency.key,
+        msgspec.json.encode(answer).decode(),
+    )

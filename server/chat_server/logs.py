@@ -1,0 +1,46 @@
+"""One event, one line: JSON for machines, text for people. Both neutralise control characters."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from chat_server.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Send everything that is logged, by us and by libraries, to standard error in one format."""
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Any = structlog.processors.JSONRenderer()
+    if settings.log_format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # They would show every query's parameters, and say twice what our own line says.
+    for name in ("sqlalchemy", "alembic", "asyncio", "websockets", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)

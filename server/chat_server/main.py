@@ -1,0 +1,183 @@
+"""The Chat API server on its own: REST, sockets, health, metrics and a log line per request."""
+
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+import structlog
+
+from chat_server.api.problems import problem
+from chat_server.errors import MethodNotAllowed, Unavailable
+from chat_server.metrics import Metrics
+from chat_server.server import ASGIApp, Server, open_server
+from chat_server.settings import Settings
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+log = structlog.get_logger("chat_server.access")
+
+_CORS_METHODS = b"GET, POST, PUT, PATCH, DELETE"
+_CORS_HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-ID"
+_CORS_EXPOSED = b"X-Request-ID, Retry-After, Idempotency-Replayed, WWW-Authenticate"
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The standalone server as an ASGI application; its lifespan opens and closes everything."""
+    return Standalone(settings)
+
+
+class Standalone:
+    """Sends each request where it belongs, counts it, and writes one line about it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
+        self._metrics = Metrics()
+        self._server: Server | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["path"] == "/socket.io" or scope["path"].startswith("/socket.io/"):
+            await self._opened().socket(_mounted(scope), receive, send)
+        elif kind == "http":
+            await self._http(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as stack:
+            await receive()
+            try:
+                self._server = await stack.enter_async_context(open_server(self._settings))
+            except Exception as error:  # noqa: BLE001 – said to uvicorn, which exits
+                log.error("server.cannot_start", traceback=traceback.format_exc())
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        self._server = None
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        status, request_id = 0, ""
+        origin = self._origin(scope)
+
+        async def sending(message: Any) -> None:
+            nonlocal status, request_id
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message["headers"]
+                request_id = next((v.decode() for k, v in headers if k == b"x-request-id"), "")
+                if self._origins:
+                    message = {**message, "headers": [*headers, *_cors(origin)]}
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, sending, origin)
+        finally:
+            took = time.perf_counter() - began
+            route = scope.get("chat.route") or "other"
+            self._metrics.request(route, scope["method"], status, took)
+            if route != "/healthz":
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    # The path holds ids alone; a query could hold anything, and is left out.
+                    path=_printable(scope),
+                    route=route,
+                    status=status,
+                    ms=round(took * 1000, 2),
+                    request_id=request_id,
+                )
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, origin: bytes | None
+    ) -> None:
+        path = scope["path"]
+        own = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._measured}
+        if origin is not None and scope["method"] == "OPTIONS" and not path.startswith("/."):
+            await _respond(send, 204, b"", b"")
+        elif path in own:
+            scope["chat.route"] = path
+            if scope["method"] not in {"GET", "HEAD"}:
+                reply = problem(MethodNotAllowed("GET, HEAD"), path=path, request_id="")
+                await _respond(send, reply.status, reply.body, b"", reply.headers)
+                return
+            status, body, kind = await own[path]()
+            await _respond(send, status, b"" if scope["method"] == "HEAD" else body, kind)
+        else:
+            await self._opened().rest(scope, receive, send)
+
+    def _opened(self) -> Server:
+        if self._server is None:
+            raise Unavailable("starting", "The server is starting or stopping.")
+        return self._server
+
+    def _origin(self, scope: Scope) -> bytes | None:
+        if not self._origins:
+            return None
+        sent: bytes | None = next((v for k, v in scope["headers"] if k == b"origin"), None)
+        return sent if sent in self._origins else None
+
+    async def _health(self) -> tuple[int, bytes, bytes]:
+        return 200, b'{"status":"ok"}', b"application/json"
+
+    async def _ready(self) -> tuple[int, bytes, bytes]:
+        facts = await self._opened().ready()
+        good = facts["database"] == "ok"
+        status = "ok" if set(facts.values()) <= {"ok", "off"} else "degraded"
+        body = msgspec.json.encode({"status": status if good else "failed", **facts})
+        return 200 if good else 503, body, b"application/json"
+
+    async def _measured(self) -> tuple[int, bytes, bytes]:
+        body, kind = self._metrics.page(self._opened().facts())
+        return 200, body, kind
+
+
+def _cors(origin: bytes | None) -> list[tuple[bytes, bytes]]:
+    if origin is None:
+        return [(b"vary", b"Origin")]
+    return [
+        (b"vary", b"Origin"),
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-methods", _CORS_METHODS),
+        (b"access-control-allow-headers", _CORS_HEADERS),
+        (b"access-control-expose-headers", _CORS_EXPOSED),
+        (b"access-control-max-age", b"600"),
+    ]
+
+
+async def _respond(
+    send: Send,
+    status: int,
+    body: bytes,
+    kind: bytes,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> None:
+    all_headers = [*headers, (b"cache-control", b"no-store")]
+    if kind:
+        all_headers.append((b"content-type", kind))
+    if status != 204:
+        all_headers.append((b"content-length", str(len(body)).encode()))
+    if status == 503:
+        all_headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _mounted(scope: Scope) -> Scope:
+    """The scope as a mounted application sees it."""
+    return {**scope, "root_path": scope.get("root_path", "") + "/socket.io"}
+
+
+def _printable(scope: Scope) -> str:
+    raw: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "replace")
+    return raw.decode("latin-1").partition("?")[0].encode("ascii", "replace").decode()[:256]

@@ -1,0 +1,270 @@
+"""Transactions about messages and read marks."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from chat_server import idempotency, members
+from chat_server.database import Query, Steps, Undo
+from chat_server.errors import Conflict, Forbidden, NotFound
+from chat_server.events import Event
+from chat_server.identity import instant, new_id
+from chat_server.rooms import UNREAD
+from chat_server.rows import metadata_of, metadata_text
+from chat_server.schemas import Idempotency, Message, Page, ReadMark
+
+COLUMNS = (
+    "g.id, g.room_id, g.seq, g.user_id, u.username, u.display_name, g.content, g.client_msg_id,"
+    " g.metadata, g.created_at, g.edited_at, g.deleted_at"
+)
+SOURCE = "messages g JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
+
+
+class Draft(NamedTuple):
+    """A message to post."""
+
+    user_id: str
+    content: str
+    client_msg_id: str | None
+    metadata: dict[str, Any]
+
+
+def from_row(row: Sequence[Any]) -> Message:
+    """A message from `COLUMNS`."""
+    values = list(row)
+    values[8] = metadata_of(values[8])
+    return Message(*values)
+
+
+def event(name: str, pid: str, message: Message) -> Event:
+    """message, messageUpdated or messageDeleted."""
+    seq = message.seq if name == "message" else None
+    return Event(name, pid, message.room_id, msgspec.json.encode(message), seq=seq)
+
+
+def post(
+    pid: str, room_id: str, draft: Draft, hide_private: bool, once: Idempotency | None
+) -> Steps[tuple[Message, Event | None]]:
+    yield from idempotency.first(pid, once)
+    now = instant()
+    # Takes the number and, on Postgres, the room: whoever posts next waits, so numbers are
+    # committed in their order, and what is read below is what holds when this commits.
+    taken = yield Query(
+        "UPDATE rooms SET last_seq = last_seq + 1, last_message_at = $3"
+        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING last_seq",
+        pid,
+        room_id,
+        now,
+    )
+    sender = yield Query(
+        "SELECT u.username, u.display_name, u.status FROM members m JOIN users u"
+        " ON u.project_id = m.project_id AND u.id = m.user_id"
+        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
+        pid,
+        room_id,
+        draft.user_id,
+    )
+    if not taken or not sender:
+        yield from members.outsider(pid, room_id, hide_private=hide_private)
+    username, display_name, status = sender[0]
+    if status == "suspended":
+        raise Forbidden("user_suspended", "This user is suspended.")
+    if draft.client_msg_id is not None:
+        said = yield Query(
+            f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
+            " AND g.user_id = $3 AND g.client_msg_id = $4",
+            pid,
+            room_id,
+            draft.user_id,
+            draft.client_msg_id,
+        )
+        if said:
+            raise Undo((from_row(said[0]), None))
+    message = Message(
+        new_id(),
+        room_id,
+        taken[0][0],
+        draft.user_id,
+        username,
+        display_name,
+        draft.content,
+        draft.client_msg_id,
+        draft.metadata,
+        now,
+        None,
+        None,
+    )
+    yield Query(
+        "INSERT INTO messages (project_id, room_id, seq, id, user_id, content, client_msg_id,"
+        " metadata, created_at, author_seq) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,"
+        " 1 + coalesce((SELECT x.author_seq FROM messages x WHERE x.project_id = $1"
+        " AND x.room_id = $2 AND x.user_id = $5 ORDER BY x.seq DESC LIMIT 1), 0))",
+        pid,
+        room_id,
+        message.seq,
+        message.id,
+        draft.user_id,
+        draft.content,
+        draft.client_msg_id,
+        metadata_text(draft.metadata),
+        now,
+    )
+    yield from idempotency.remember(pid, once, message)
+    return message, event("message", pid, message)
+
+
+def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
+    total = yield from last_seq(pid, room_id)
+    # Numbers have no gap, so a page is a stretch of them: no counting, no skipping.
+    newest = total - (number - 1) * limit
+    items: list[Message] = []
+    if newest > 0:
+        rows = yield Query(
+            f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
+            " AND g.seq > $3 AND g.seq <= $4 ORDER BY g.seq DESC",
+            pid,
+            room_id,
+            newest - limit,
+            newest,
+        )
+        items = [from_row(row) for row in rows]
+    return Page.of(items, number, limit, total)
+
+
+def between(
+    pid: str, room_id: str, before: int | None, later_than: int | None, limit: int
+) -> Steps[Page]:
+    total = yield from last_seq(pid, room_id)
+    low = later_than or 0
+    high = total + 1 if before is None else min(before, total + 1)
+    forward = later_than is not None
+    rows = yield Query(
+        f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
+        f" AND g.seq > $3 AND g.seq < $4 ORDER BY g.seq {'ASC' if forward else 'DESC'} LIMIT $5",
+        pid,
+        room_id,
+        low,
+        high,
+        limit,
+    )
+    items = [from_row(row) for row in rows]
+    more = bool(items) and (items[-1].seq < high - 1 if forward else items[-1].seq > low + 1)
+    return Page(
+        items,
+        1,
+        limit,
+        total,
+        -(-total // limit),
+        next_cursor=items[-1].seq if more else None,
+        has_more=more,
+    )
+
+
+def after(pid: str, room_id: str, seq: int, limit: int) -> Steps[list[Message]]:
+    rows = yield Query(
+        f"SELECT {COLUMNS} FROM {SOURCE} JOIN rooms r"
+        " ON r.project_id = g.project_id AND r.id = g.room_id AND r.deleted_at IS NULL"
+        " WHERE g.project_id = $1 AND g.room_id = $2 AND g.seq > $3 ORDER BY g.seq LIMIT $4",
+        pid,
+        room_id,
+        seq,
+        limit,
+    )
+    return [from_row(row) for row in rows]
+
+
+def edit(pid: str, room_id: str, message_id: str, content: str, by: str | None) -> Steps[Message]:
+    message = yield from _changeable(pid, room_id, message_id, by)
+    if message.deleted_at is not None:
+        raise Conflict("message_deleted", "The message was deleted.")
+    now = instant()
+    yield Query(
+        "UPDATE messages SET content = $4, edited_at = $5"
+        " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
+        pid,
+        room_id,
+        message.seq,
+        content,
+        now,
+    )
+    return msgspec.structs.replace(message, content=content, edited_at=now)
+
+
+def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[list[Event]]:
+    message = yield from _changeable(pid, room_id, message_id, by)
+    if message.deleted_at is not None:
+        return []
+    now = instant()
+    yield Query(
+        "UPDATE messages SET content = '', metadata = '{}', deleted_at = $4"
+        " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
+        pid,
+        room_id,
+        message.seq,
+        now,
+    )
+    gone = msgspec.structs.replace(message, content="", metadata={}, deleted_at=now)
+    return [event("messageDeleted", pid, gone)]
+
+
+def mark_read(
+    pid: str, room_id: str, user_id: str, seq: int, hide_private: bool
+) -> Steps[ReadMark]:
+    moved = yield Query(
+        "UPDATE members SET last_read_seq = CASE WHEN $4 > last_read_seq THEN"
+        " CASE WHEN $4 > (SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2)"
+        " THEN (SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2) ELSE $4 END"
+        " ELSE last_read_seq END"
+        " WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING 1",
+        pid,
+        room_id,
+        user_id,
+        seq,
+    )
+    if not moved:
+        yield from members.outsider(pid, room_id, hide_private=hide_private)
+    rows = yield Query(
+        f"SELECT m.last_read_seq, {UNREAD} FROM members m JOIN rooms r"
+        " ON r.project_id = m.project_id AND r.id = m.room_id"
+        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
+        pid,
+        room_id,
+        user_id,
+    )
+    return ReadMark(*rows[0])
+
+
+def last_seq(pid: str, room_id: str) -> Steps[int]:
+    """The number of the newest message. Raises NotFound."""
+    rows = yield Query(
+        "SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
+        pid,
+        room_id,
+    )
+    if not rows:
+        raise NotFound.room()
+    return int(rows[0][0])
+
+
+def _changeable(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[Message]:
+    """The message, if *by* may change it. To outsiders the room does not exist."""
+    yield from members.lock_room(pid, room_id)
+    role = None
+    if by is not None:
+        member = yield from members.get(pid, room_id, by)
+        if member is None:
+            raise NotFound.room()
+        role = member.role
+    rows = yield Query(
+        f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.id = $2 AND g.room_id = $3",
+        pid,
+        message_id,
+        room_id,
+    )
+    if not rows:
+        raise NotFound.the_message()
+    message = from_row(rows[0])
+    if by is not None and role != "owner" and message.user_id != by:
+        raise Forbidden("not_the_author", "Only its author or the room's owner may do that.")
+    return message

@@ -1,0 +1,45 @@
+"""Numbers for Prometheus. Labels come from the table of routes and the code, never from a caller."""
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "chat_server_requests",
+            "Requests answered.",
+            ["route", "method", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "chat_server_request_seconds",
+            "Time to answer.",
+            ["route"],
+            registry=self._registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+        )
+        self._gauges: dict[str, Gauge] = {}
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One request was answered."""
+        known = method if method in METHODS else "other"
+        self._requests.labels(route, known, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def page(self, facts: dict[str, int | str]) -> tuple[bytes, bytes]:
+        """The text of /metrics and its content type; *facts* that are numbers are in it."""
+        for name, value in facts.items():
+            if isinstance(value, str):
+                continue
+            gauge = self._gauges.get(name)
+            if gauge is None:
+                gauge = Gauge(f"chat_server_{name}", "See docs.", registry=self._registry)
+                self._gauges[name] = gauge
+            gauge.set(value)
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST.encode()

@@ -1,0 +1,93 @@
+"""Bringing the schema up to date, once, whoever starts first.
+
+`HEAD` is compared with the database by one query, so that an ordinary start does not even import
+Alembic.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import StaticPool
+
+from chat_server.database import SchemaTooNew
+
+HEAD = "0001"
+VERSION_QUERY = "SELECT version_num FROM alembic_version"
+# Any number will do, if nobody else on the same Postgres database uses it.
+ADVISORY_LOCK = 0x63686174
+
+
+def known(version: str | None) -> bool:
+    """True if the schema is up to date, False if it is older; raises SchemaTooNew if newer."""
+    if version == HEAD:
+        return True
+    if version is None or version in _revisions():
+        return False
+    raise SchemaTooNew(
+        f"The database has schema {version}, and this version of chat-server knows {HEAD}:"
+        " a newer version has been here. Start that one."
+    )
+
+
+def migrate_sqlite(raw: Any) -> None:
+    """Migrate over *raw*, a sqlite3 connection in autocommit, while all others wait."""
+    raw.execute("BEGIN IMMEDIATE")
+    try:
+        engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+        with engine.connect() as connection:
+            _upgrade(connection)
+            connection.commit()
+    except BaseException:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+        raise
+    if raw.in_transaction:
+        raw.execute("COMMIT")
+
+
+async def migrate_postgres(url: str, *, connect_within: float) -> None:
+    """Migrate the database at *url* under an advisory lock: replicas that start together wait."""
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    address = "postgresql+asyncpg://" + url.partition("://")[2]
+    engine = create_async_engine(
+        address, poolclass=NullPool, connect_args={"timeout": connect_within}
+    )
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.migration import MigrationContext
+
+    known(MigrationContext.configure(connection).get_current_revision())
+    with _config() as config:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    with _config() as config:
+        return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+
+@contextmanager
+def _config() -> Iterator[Any]:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    yield config

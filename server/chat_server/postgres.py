@@ -1,0 +1,194 @@
+"""Postgres behind the seam: an asyncpg pool in which nothing waits for ever.
+
+A connection is waited for two seconds, a statement runs at most five on the server and is given
+up by us after two (a slow one after five), a lock is waited for two, and a transaction that idles
+is ended after ten. Serialization failures and deadlocks are tried once more.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import asyncpg
+import structlog
+
+from chat_server.database import Query, Rows, Steps, Transaction, Undo, UniqueViolation, unavailable
+from chat_server.migrate import HEAD, VERSION_QUERY, known
+
+T = TypeVar("T")
+
+ACQUIRE = 2.0
+CONNECT = 2.0
+COMMAND = 2.0
+SLOW = 5.0
+SERVER_SETTINGS = {
+    "application_name": "chat-server",
+    "statement_timeout": "5000",
+    "lock_timeout": "2000",
+    "idle_in_transaction_session_timeout": "10000",
+}
+
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+
+log = structlog.get_logger("chat_server.postgres")
+
+
+class PostgresDatabase:
+    """A database on a Postgres server."""
+
+    name = "postgres"
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._writing: set[asyncio.Task[Any]] = set()
+
+    async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
+        """Run queries on a connection of the pool, each seeing what was committed before it."""
+        try:
+            connection = await self._pool.acquire(timeout=ACQUIRE)
+            try:
+                return await _drive(connection, transaction(), SLOW if slow else COMMAND)
+            except AWAY:
+                # It may hang in the middle of an answer: the next caller gets a fresh one.
+                connection.terminate()
+                raise
+            finally:
+                await self._pool.release(connection, timeout=ACQUIRE)
+        except AWAY as error:
+            raise unavailable(_reason(error)) from error
+
+    async def write(
+        self, transaction: Transaction[T], committed: Callable[[T], None] | None = None
+    ) -> T:
+        """Run and commit it in a task of its own, which outlives a caller that goes away."""
+        task = asyncio.create_task(self._write(transaction, committed))
+        self._writing.add(task)
+        task.add_done_callback(self._written)
+        return await asyncio.shield(task)
+
+    async def ping(self) -> None:
+        """Asks for one row."""
+
+        def nothing() -> Steps[None]:
+            yield Query(VERSION_QUERY)
+
+        await self.read(nothing)
+
+    async def close(self) -> None:
+        """Let running writes finish, then close every connection, by force after five seconds."""
+        if self._writing:
+            await asyncio.wait(set(self._writing), timeout=SLOW)
+        try:
+            await asyncio.wait_for(self._pool.close(), SLOW)
+        except TimeoutError:
+            self._pool.terminate()
+
+    def _written(self, task: asyncio.Task[Any]) -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have gone: then nobody else looks at it
+
+    async def _write(self, transaction: Transaction[T], committed: Callable[[T], None] | None) -> T:
+        try:
+            try:
+                answer, keep = await self._once(transaction)
+            except AGAIN as error:
+                log.info("database.again", reason=type(error).__name__)
+                answer, keep = await self._once(transaction)
+        except AGAIN as error:
+            raise unavailable(_reason(error)) from error
+        except AWAY as error:
+            raise unavailable(_reason(error)) from error
+        if keep and committed is not None:
+            committed(answer)
+        return answer
+
+    async def _once(self, transaction: Transaction[T]) -> tuple[T, bool]:
+        connection = await self._pool.acquire(timeout=ACQUIRE)
+        try:
+            try:
+                await connection.execute("BEGIN", timeout=COMMAND)
+                answer = await _drive(connection, transaction(), COMMAND)
+                await connection.execute("COMMIT", timeout=SLOW)
+                return answer, True
+            except Undo as undo:
+                await connection.execute("ROLLBACK", timeout=COMMAND)
+                answer = undo.answer
+                return answer, False
+            except AWAY:
+                connection.terminate()
+                raise
+            except Exception:
+                await connection.execute("ROLLBACK", timeout=COMMAND)
+                raise
+            except BaseException:
+                connection.terminate()
+                raise
+        finally:
+            await self._pool.release(connection, timeout=ACQUIRE)
+
+
+async def open_postgres(url: str, *, pool: int) -> PostgresDatabase:
+    """Connect, bring the schema up to date, and keep up to *pool* connections."""
+    connection = await asyncpg.connect(url, timeout=CONNECT, command_timeout=COMMAND)
+    try:
+        try:
+            version = await connection.fetchval(VERSION_QUERY)
+        except asyncpg.UndefinedTableError:
+            version = None
+    finally:
+        await connection.close(timeout=CONNECT)
+    if not known(version):
+        from chat_server.migrate import migrate_postgres
+
+        await migrate_postgres(url, connect_within=CONNECT)
+        log.info("database.migrated", schema=HEAD)
+    opened = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=pool,
+        timeout=CONNECT,
+        command_timeout=SLOW,
+        server_settings=SERVER_SETTINGS,
+        # No query of ours leaves anything behind in a session: a round trip less per call.
+        reset=_nothing_to_reset,
+    )
+    return PostgresDatabase(opened)
+
+
+async def _nothing_to_reset(_connection: Any) -> None:
+    return
+
+
+async def _drive(connection: Any, steps: Steps[T], within: float) -> T:
+    try:
+        query = next(steps)
+        while True:
+            try:
+                rows: Rows = await connection.fetch(query.sql, *query.parameters, timeout=within)
+            except asyncpg.UniqueViolationError as error:
+                query = steps.throw(UniqueViolation(error.constraint_name or ""))
+            else:
+                query = steps.send(rows)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,130 @@
+"""The server without a network: opened in one place, in order, and closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from chat_server.api.app import Rest
+from chat_server.api.call import Parts
+from chat_server.bus import Bus, LocalBus, RedisBus
+from chat_server.chat import Chat
+from chat_server.database import Database, open_database
+from chat_server.errors import ChatError
+from chat_server.events import Event
+from chat_server.housekeeping import keep_house
+from chat_server.keys import Keys
+from chat_server.realtime import Realtime
+from chat_server.settings import Settings
+from chat_server.signing import open_signing_keys
+from chat_server.tokens import Tokens
+
+ASGIApp = Callable[
+    [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
+]
+
+EMBEDDED_PROJECT = "default"
+
+
+class Server:
+    """An open Chat API server: two ASGI applications, and what its host wants to know."""
+
+    def __init__(
+        self,
+        database: Database,
+        rest: Rest,
+        tokens: Tokens,
+        realtime: Realtime,
+        project_id: str | None,
+    ) -> None:
+        self.rest: ASGIApp = rest
+        """/api/v1/… and /.well-known/jwks.json; every error is problem+json."""
+        self.socket: ASGIApp = realtime.app
+        """To be mounted at /socket.io."""
+        self.project_id = project_id
+        """The project that the embedded key opens; None without one."""
+        self._database = database
+        self._tokens = tokens
+        self._realtime = realtime
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys that verify chat tokens."""
+        return self._tokens.jwks()
+
+    async def ready(self) -> dict[str, str]:
+        """`database`: ok or failed; `redis`: off, ok, or degraded with the reason. Never raises."""
+        try:
+            await self._database.ping()
+            database = "ok"
+        except ChatError as error:
+            database = f"failed: {error.code}"
+        return {"database": database, "redis": self._realtime.bus_state}
+
+    async def drain(self) -> None:
+        """Send every socket away, to come back in a moment; new ones are refused from here on."""
+        await self._realtime.drain()
+
+    def facts(self) -> dict[str, int | str]:
+        """Counts of sockets and events, for metrics and status pages."""
+        return {"database": self._database.name, **self._realtime.facts()}
+
+
+class _Outlet:
+    """Where events go: `Chat` is made before `Realtime`, which needs it."""
+
+    def __init__(self) -> None:
+        self.publish: Callable[[Event], None] | None = None
+
+    def __call__(self, event: Event) -> None:
+        if self.publish is not None:
+            self.publish(event)
+
+
+@asynccontextmanager
+async def open_server(
+    settings: Settings, *, embedded_key: str | None = None
+) -> AsyncIterator[Server]:
+    """Open database (migrating it), signing keys and sockets; close all in reverse order.
+
+    With *embedded_key* a project "default" exists from then on, and that key opens it. The key is
+    kept in memory as a hash only, and never stored.
+    """
+    async with AsyncExitStack() as stack:
+        database = await open_database(settings.database_url, pool=settings.postgres_pool)
+        stack.push_async_callback(database.close)
+        signing = await open_signing_keys(database, settings.token_algorithm)
+        tokens = Tokens(
+            database, signing, issuer=settings.token_issuer, default_life=settings.token_ttl
+        )
+        keys = Keys(database, embedded_key=embedded_key, embedded_project=EMBEDDED_PROJECT)
+        if embedded_key is not None:
+            await keys.ensure_project(EMBEDDED_PROJECT, "default")
+        outlet = _Outlet()
+        chat = Chat(database, outlet)
+        realtime = Realtime(
+            chat,
+            tokens,
+            database,
+            bus=_bus(settings),
+            origins=settings.cors_origins or None,
+        )
+        await realtime.start()
+        stack.push_async_callback(realtime.close)
+        outlet.publish = realtime.publish
+        house = asyncio.create_task(keep_house(database))
+        stack.push_async_callback(_stop, house)
+        rest = Rest(Parts(chat, tokens, keys, realtime.close_user))
+        project_id = EMBEDDED_PROJECT if embedded_key is not None else None
+        yield Server(database, rest, tokens, realtime, project_id)
+
+
+def _bus(settings: Settings) -> Bus:
+    if settings.redis_url is None:
+        return LocalBus()
+    return RedisBus(settings.redis_url.get_secret_value())
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,332 @@
+"""SQLite behind the seam: one writer thread that commits in groups, reads on the loop's thread.
+
+Every write transaction begins IMMEDIATE, since one that reads first and then writes would fail
+under load, and stands in a SAVEPOINT of its own. Transactions that wait for the writer at the same
+moment share one COMMIT, and so one fsync (`synchronous=FULL`: an acknowledged write survives a
+power cut). Callers hear of it after that COMMIT, in its order.
+"""
+
+import asyncio
+import os
+import queue
+import re
+import sqlite3
+import threading
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from chat_server.database import Query, Rows, Steps, Transaction, Undo, UniqueViolation, unavailable
+from chat_server.migrate import HEAD, VERSION_QUERY, known
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 5.0
+GROUP = 256
+BACKLOG = 10_000
+
+log = structlog.get_logger("chat_server.sqlite")
+
+
+class _Job:
+    __slots__ = ("answer", "committed", "error", "future", "transaction")
+
+    def __init__(
+        self,
+        transaction: Transaction[Any],
+        committed: Callable[[Any], None] | None,
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.transaction = transaction
+        self.committed = committed
+        self.future = future
+        self.answer: Any = None
+        self.error: BaseException | None = None
+
+
+class SqliteDatabase:
+    """A database in one file."""
+
+    name = "sqlite"
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._reader = connect(path, busy_timeout=1.0)
+        self._lenient: sqlite3.Connection | None = None
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._writer = threading.Thread(target=self._write_forever, name="chat-writer", daemon=True)
+        self._writer.start()
+
+    async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
+        """Run queries on this thread, where one by an index takes microseconds."""
+        if slow:
+            return await asyncio.to_thread(self._read_apart, transaction)
+        if self._closed:
+            raise unavailable("closed")
+        try:
+            return _drive(self._reader, transaction())
+        except sqlite3.Error as error:
+            if "decode to UTF-8" in str(error):
+                return self._read_leniently(transaction)
+            raise _translated(error) from error
+
+    async def write(
+        self, transaction: Transaction[T], committed: Callable[[T], None] | None = None
+    ) -> T:
+        """Queue it for the writer; answers after the COMMIT that holds it."""
+        if self._closed:
+            raise unavailable("closed")
+        if self._jobs.qsize() > BACKLOG:
+            raise unavailable("too many writes are waiting")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put(_Job(transaction, committed, future))
+        return await future
+
+    async def ping(self) -> None:
+        """Reads one row, and asks the writer to begin and end an empty transaction."""
+
+        def nothing() -> Steps[None]:
+            yield Query(VERSION_QUERY)
+
+        await self.read(nothing)
+        try:
+            await asyncio.wait_for(self.write(nothing), 2)
+        except TimeoutError:
+            raise unavailable("the writer is stuck") from None
+
+    async def close(self) -> None:
+        """Let the writer finish what is queued, then close the file."""
+        if self._closed:
+            return
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._writer.join)
+        # What the writer called back with comes before anybody goes on.
+        await asyncio.sleep(0)
+        self._reader.close()
+        if self._lenient is not None:
+            self._lenient.close()
+
+    # reading
+
+    def _read_leniently(self, transaction: Transaction[T]) -> T:
+        """Read rows whose text is damaged, with marks where letters were: a bad row must not
+        hide its neighbours."""
+        if self._lenient is None:
+            self._lenient = connect(self._path, busy_timeout=1.0)
+            self._lenient.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        log.warning("database.damaged_text")
+        try:
+            return _drive(self._lenient, transaction())
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    def _read_apart(self, transaction: Transaction[T]) -> T:
+        try:
+            connection = connect(self._path, busy_timeout=1.0)
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            try:
+                return _drive(connection, transaction())
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    # writing, in the writer's thread
+
+    def _write_forever(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                break
+            group = [job]
+            last = False
+            while len(group) < GROUP:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    last = True
+                    break
+                group.append(job)
+            try:
+                if connection is None:
+                    connection = connect(self._path, busy_timeout=BUSY_TIMEOUT)
+                _write_group(connection, group)
+            except BaseException as error:  # noqa: BLE001 – every waiting caller must hear of it
+                failure = _translated(error) if isinstance(error, sqlite3.Error) else error
+                for each in group:
+                    each.error = failure
+                _abandon(connection)
+                connection = None
+            try:
+                self._loop.call_soon_threadsafe(_settle, group)
+            except RuntimeError:  # the loop is gone, and with it everybody who waited
+                break
+            if last:
+                break
+        if connection is not None:
+            connection.close()
+
+
+async def open_sqlite(path: str) -> SqliteDatabase:
+    """Open (or make) the file at *path*, readable by its owner alone, with the present schema."""
+    await asyncio.to_thread(_prepare, path)
+    return SqliteDatabase(path)
+
+
+def connect(path: str, *, busy_timeout: float) -> sqlite3.Connection:
+    """A connection as every part of this program uses it."""
+    connection = sqlite3.connect(
+        path,
+        isolation_level=None,
+        timeout=busy_timeout,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -8000")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _prepare(path: str) -> None:
+    if path != ":memory:":
+        file = Path(path)
+        if not file.exists():
+            # A folder of ours is private too; one that was there keeps its mode.
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The file exists with its mode before SQLite writes the first byte; the -wal and -shm
+            # files copy it.
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = connect(path, busy_timeout=BUSY_TIMEOUT)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        try:
+            row = connection.execute(VERSION_QUERY).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            row = None
+        if not known(row[0] if row else None):
+            from chat_server.migrate import migrate_sqlite
+
+            migrate_sqlite(connection)
+            log.info("database.migrated", schema=HEAD)
+    finally:
+        connection.close()
+
+
+def _write_group(connection: sqlite3.Connection, group: list[_Job]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for job in group:
+        connection.execute("SAVEPOINT one")
+        try:
+            job.answer = _drive(connection, job.transaction())
+        except Undo as undo:
+            connection.execute("ROLLBACK TO one")
+            job.answer, job.committed = undo.answer, None
+        except sqlite3.Error as error:
+            # A full disk or a broken file ends the whole group; SQLite may have rolled back already.
+            if _is_passing(error) or not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO one")
+            job.error = error
+        except BaseException as error:  # noqa: BLE001 – the caller gets it
+            connection.execute("ROLLBACK TO one")
+            job.error = error
+        connection.execute("RELEASE one")
+    connection.execute("COMMIT")
+
+
+def _abandon(connection: sqlite3.Connection | None) -> None:
+    """Give a connection up after a failure: the next group starts from a fresh one."""
+    if connection is not None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.close()
+        except sqlite3.Error as error:
+            log.warning("database.close_failed", reason=str(error))
+
+
+def _settle(group: list[_Job]) -> None:
+    """On the loop: tell everybody how it ended, in commit order."""
+    for job in group:
+        if job.error is None and job.committed is not None:
+            try:
+                job.committed(job.answer)
+            except Exception:  # noqa: BLE001 – it is committed, whatever the listener makes of it
+                log.error("database.after_commit_failed", traceback=traceback.format_exc())
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.answer)
+
+
+def _drive(connection: sqlite3.Connection, steps: Steps[T]) -> T:
+    try:
+        query = next(steps)
+        while True:
+            try:
+                rows: Rows = connection.execute(_numbered(query.sql), query.parameters).fetchall()
+            except sqlite3.IntegrityError as error:
+                if "UNIQUE" not in str(error):
+                    raise
+                query = steps.throw(UniqueViolation(_violated(str(error))))
+            else:
+                query = steps.send(rows)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+
+
+@lru_cache(maxsize=1024)
+def _numbered(sql: str) -> str:
+    return re.sub(r"\$(\d+)", r"?\1", sql)
+
+
+def _violated(text: str) -> str:
+    """The columns of the unique index that refused, as SQLite names them."""
+    return text.partition("failed: ")[2]
+
+
+def _translated(error: sqlite3.Error) -> Exception:
+    """What a caller hears of an SQLite error: try again for what passes, else a bug."""
+    if _is_passing(error):
+        return unavailable(f"{_name(error)}: {error}")
+    return error
+
+
+_PASSING = (
+    "BUSY",
+    "LOCKED",
+    "FULL",
+    "READONLY",
+    "IOERR",
+    "CANTOPEN",
+    "NOMEM",
+    "CORRUPT",
+    "NOTADB",
+    "PERM",
+)
+
+
+def _is_passing(error: sqlite3.Error) -> bool:
+    """The file is the trouble, not the query: it may be well again later."""
+    return _name(error).removeprefix("SQLITE_").startswith(_PASSING)
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", None) or ""

@@ -204,7 +204,8 @@ class ChatClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._api.server.base}>"
+        api = getattr(self, "_api", None)  # absent while a constructor fails
+        return f"<{type(self).__name__} {api.server.base if api else 'unfinished'}>"
 
 
 def _attempts(retries: int) -> int:

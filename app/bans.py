@@ -7,13 +7,17 @@ one after was overtaken by a revocation, and its token is not handed out. No clo
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from app.audit import instant
+from app.errors import Conflict, user_suspended
 from app.state.contract import Ban
+
+T = TypeVar("T")
 
 REMEMBERED = 1.0
 """Seconds for which a replica may not have heard of a ban made elsewhere (at once, with Redis)."""
@@ -131,7 +135,10 @@ class Standings:
         self._now = now
         self._most = most
         self._known: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
-        self._changes = 0
+        self._readings = 0
+        self._moment = 0
+        self._cut: OrderedDict[str, int] = OrderedDict()
+        self._all_cut = 0
 
     async def active(self, external_id: str) -> Ban | None:
         """The ban that holds now, if any. Microseconds, for somebody asked about within the last second."""
@@ -142,10 +149,10 @@ class Standings:
         known = self._known.get(external_id)
         if known is not None and known[0] > self._clock() and (self._exact or not fresh):
             return known[1]
-        changes = self._changes
+        readings = self._readings
         until = self._clock() + REMEMBERED
         found = await self._book.standing(external_id)
-        if changes == self._changes:  # or somebody was banned while the book was being read
+        if readings == self._readings:  # or somebody was banned while the book was being read
             self._known[external_id] = (until, found)
             self._known.move_to_end(external_id)
             if len(self._known) > self._most:
@@ -157,12 +164,35 @@ class Standings:
         return standing.ban is not None and standing.ban.holds(self._now())
 
     def forget(self, external_id: str | None) -> None:
-        """The standing of one user, or of all, has changed."""
-        self._changes += 1
+        """What is remembered of one user, or of all, may be wrong."""
+        self._readings += 1
         if external_id is None:
             self._known.clear()
         else:
             self._known.pop(external_id, None)
+
+    def cut(self, external_id: str | None) -> None:
+        """One user, or everybody, has been cut off: requests under way are too late."""
+        self.forget(external_id)
+        self._moment += 1
+        if external_id is None:
+            self._cut.clear()
+            self._all_cut = self._moment
+            return
+        self._cut[external_id] = self._moment
+        self._cut.move_to_end(external_id)
+        if len(self._cut) > self._most:
+            # Of who is dropped here one can only say: not later than this.
+            self._all_cut = max(self._all_cut, self._cut.popitem(last=False)[1])
+
+    @property
+    def moment(self) -> int:
+        """How many cuts this process knows of: orders requests against revocations without a clock."""
+        return self._moment
+
+    def cut_since(self, external_id: str, moment: int) -> bool:
+        """Has the user been cut off, as far as this process knows, after *moment*?"""
+        return max(self._cut.get(external_id, 0), self._all_cut) > moment
 
     def _ban_in(self, external_id: str, standing: Standing) -> Ban | None:
         if not self.holds(standing) or standing.ban is None:
@@ -170,3 +200,67 @@ class Standings:
         until = standing.ban.until
         ends = None if until is None else datetime.fromisoformat(until).astimezone(UTC)
         return Ban(external_id, standing.ban.reason, ends)
+
+
+arrival: ContextVar[int | None] = ContextVar("arrival", default=None)
+"""The `Standings.moment` at which the present request came in."""
+
+
+class MintGuard:
+    """Lets no token out to somebody who was cut off before or while it was made."""
+
+    def __init__(
+        self,
+        book: BanBook,
+        standings: Standings,
+        *,
+        let_go: Callable[[BanRecord], Awaitable[object]],
+        tell: Callable[[str | None], Awaitable[None]],
+    ) -> None:
+        """*let_go* tells the Chat API that a ban has ended; *tell* tells the other replicas."""
+        self._book = book
+        self._standings = standings
+        self._let_go = let_go
+        self._tell = tell
+
+    def began(self) -> None:
+        """A request has come in: what is revoked from now on, it must not outlive."""
+        arrival.set(self._standings.moment)
+
+    async def mint(self, external_id: str, mint: Callable[[], Awaitable[T]]) -> T:
+        """What *mint* makes for the user, if it may be handed out.
+
+        Raises Refused `user_suspended` for a banned user, Conflict `token_revoked` when a revocation
+        came in between, StateUnavailable when nobody can say.
+        """
+        moment = arrival.get()
+        if moment is None:
+            moment = self._standings.moment
+        before = await self._standings.standing(external_id, fresh=True)
+        if self._standings.holds(before):
+            raise user_suspended()
+        if before.ban is not None and before.ban.suspended:
+            await self._let_go(before.ban)
+        made = await mint()
+        after = await self._standings.standing(external_id, fresh=True)
+        if self._standings.holds(after):
+            raise user_suspended()
+        if after.mark != before.mark or self._standings.cut_since(external_id, moment):
+            raise Conflict(
+                "token_revoked",
+                "The user's tokens were revoked while this one was made. Ask again.",
+            )
+        return made
+
+    async def cut(self, external_id: str | None) -> None:
+        """From here on no mint of the user (None: of anybody) that has begun hands out its token.
+
+        Durable, and known to this process, on return. Comes before the Chat API is told.
+        """
+        await self._book.raise_mark(external_id)
+        await self.was_cut(external_id)
+
+    async def was_cut(self, external_id: str | None) -> None:
+        """The book says so already: tell this process, and the others."""
+        self._standings.cut(external_id)
+        await self._tell(external_id)

@@ -5,7 +5,8 @@ import dataclasses
 
 import pytest
 
-from app.bans import REMEMBERED, BanRecord, Standing, Standings
+from app.bans import REMEMBERED, BanRecord, MintGuard, Standing, Standings, arrival
+from app.errors import Conflict, Refused
 from app.state.contract import StateUnavailable
 
 
@@ -135,3 +136,106 @@ def test_a_ban_shows_no_inner_matters():
     assert "suspended" not in shown
     assert shown["active"] is True
     assert set(shown) < {field.name for field in dataclasses.fields(BanRecord)} | {"active"}
+
+
+class TestMinting:
+    """A mint that a revocation or a ban overtakes hands nothing out."""
+
+    @pytest.fixture(params=[True, False], ids=["alone", "one of several"])
+    def guard(self, request, book, clock):
+        known = standings(book, clock, exact=request.param)
+        told, freed = [], []
+
+        async def tell(external_id):
+            told.append(external_id)
+
+        async def let_go(record):
+            freed.append(record.id)
+            book.bans.pop("alice")
+            known.forget("alice")
+
+        async def raise_mark(external_id):
+            for name in [external_id] if external_id else ["alice", "bob"]:
+                book.marks[name] = book.marks.get(name, 0) + 1
+
+        book.raise_mark = raise_mark
+        guard = MintGuard(book, known, let_go=let_go, tell=tell)
+        guard.told, guard.freed = told, freed
+        arrival.set(None)
+        return guard
+
+    @staticmethod
+    async def token():
+        return "token"
+
+    async def test_nothing_happens_and_the_token_is_out(self, guard):
+        assert await guard.mint("alice", self.token) == "token"
+
+    @pytest.mark.parametrize("whose", ["alice", None])
+    async def test_a_revocation_during_the_mint(self, guard, whose):
+        gate, reached = asyncio.Event(), asyncio.Event()
+
+        async def slow():
+            reached.set()
+            await gate.wait()
+            return "token"
+
+        minting = asyncio.create_task(guard.mint("alice", slow))
+        await reached.wait()
+        await guard.cut(whose)
+        gate.set()
+        with pytest.raises(Conflict, match="token_revoked"):
+            await minting
+        assert await guard.mint("alice", self.token) == "token"
+        assert guard.told == [whose]
+
+    async def test_a_revocation_while_the_caller_was_still_being_recognised(self, guard):
+        """The request came before the revocation, its credential was read after it."""
+        guard.began()
+        await guard.cut("alice")
+        with pytest.raises(Conflict):
+            await guard.mint("alice", self.token)
+        assert await guard.mint("bob", self.token) == "token"
+        guard.began()
+        assert await guard.mint("alice", self.token) == "token"
+
+    async def test_somebody_elses_revocation_changes_nothing(self, guard):
+        guard.began()
+        await guard.cut("bob")
+        assert await guard.mint("alice", self.token) == "token"
+
+    async def test_a_ban_during_the_mint(self, guard, book):
+        async def slow():
+            book.bans["alice"] = ban()
+            await guard.cut("alice")
+            return "token"
+
+        with pytest.raises(Refused, match="user_suspended"):
+            await guard.mint("alice", slow)
+
+    async def test_a_banned_user_is_refused_before_anything_is_made(self, guard, book):
+        book.bans["alice"] = ban()
+        with pytest.raises(Refused, match="user_suspended"):
+            await guard.mint("alice", None)
+
+    async def test_who_was_banned_until_now_is_let_go_first(self, guard, book, clock):
+        book.bans["alice"] = ban(until=clock.date, suspended=True)
+        assert await guard.mint("alice", self.token) == "token"
+        assert guard.freed == ["b1"]
+
+    async def test_while_nobody_can_say_nothing_is_made(self, guard, book):
+        book.broken = True
+        with pytest.raises(StateUnavailable):
+            await guard.mint("alice", None)
+
+
+async def test_what_was_revoked_is_remembered_for_long_enough(book, clock):
+    """When memory is full, the oldest revocations are taken to be everybody's: safe, not exact."""
+    known = standings(book, clock, most=3)
+    moment = known.moment
+    known.cut("alice")
+    for number in range(10):
+        known.cut(f"user{number}")
+    assert known.cut_since("alice", moment)
+    assert not known.cut_since("user9", known.moment)
+    assert not known.cut_since("bob", known.moment)

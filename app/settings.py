@@ -4,12 +4,13 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import limits
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -65,11 +66,15 @@ OUR_PATHS = (
 
 
 class BadSettings(Exception):  # noqa: N818 - not an error of ours
-    """The settings would not run. *problems* names every one; no secret is repeated."""
+    """The settings would not run. *problems* names every one; no secret is repeated.
 
-    def __init__(self, problems: list[str]) -> None:
+    *settings* are they, where each could be read but they do not go together.
+    """
+
+    def __init__(self, problems: list[str], settings: "Settings | None" = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.settings = settings
 
 
 def _split(value: object) -> object:
@@ -352,7 +357,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _together(self) -> Self:
         if problems := list(conflicts(self)):
-            raise BadSettings(problems)
+            raise BadSettings(problems, self)
         return self
 
     @property
@@ -395,25 +400,47 @@ def secrets_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def load_settings() -> Settings:
-    """The settings of this process. Raises BadSettings with every problem, not only the first."""
+def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
+    """The settings of this process. Raises BadSettings with every problem, not only the first.
+
+    *checks* are what other parts have to say about settings that they alone understand.
+    """
     try:
-        return Settings()
+        settings = Settings()
+    except BadSettings as refused:
+        raise BadSettings([*refused.problems, *_more_problems(refused.settings, checks)]) from None
     except ValidationError as refused:
         bad = {str(error["loc"][0]).lower() for error in refused.errors() if error["loc"]}
         problems = [
             f"{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
             for error in refused.errors(include_url=False, include_input=False)
         ]
+    else:
+        if found := _more_problems(settings, checks):
+            raise BadSettings(found)
+        return settings
     # With the unreadable ones at their defaults the others can still be compared with each other.
     defaults = {
         name: Settings.model_fields[name].default for name in bad if name in Settings.model_fields
     }
+    readable: Settings | None
     try:
-        Settings(**defaults)
+        readable = Settings(**defaults)
     except BadSettings as more:
+        readable = more.settings
         problems += [text for text in more.problems if text.partition(":")[0].lower() not in bad]
+    problems += [
+        text
+        for text in _more_problems(readable, checks)
+        if text.partition(":")[0].lower() not in bad
+    ]
     raise BadSettings(list(dict.fromkeys(problems)))
+
+
+def _more_problems(
+    settings: Settings | None, checks: Iterable[Callable[[Settings], Iterable[str]]]
+) -> list[str]:
+    return [text for check in checks for text in check(settings)] if settings is not None else []
 
 
 def remove_secrets(environ: dict[str, str] | os._Environ[str]) -> None:
@@ -421,6 +448,23 @@ def remove_secrets(environ: dict[str, str] | os._Environ[str]) -> None:
     for name in secret_names():
         environ.pop(name.upper(), None)
         environ.pop(name, None)
+
+
+def present_keys(settings: Settings) -> tuple[str | None, str | None]:
+    """CHAT_API_KEY and CHAT_API_KEY_NEXT as files and `.env` say now; else as *settings* were read."""
+    return _present("chat_api_key", settings.chat_api_key), _present(
+        "chat_api_key_next", settings.chat_api_key_next
+    )
+
+
+def _present(name: str, read_at_start: SecretStr | None) -> str | None:
+    folder = secrets_folder()
+    if folder is not None and (folder / name).is_file():
+        return (folder / name).read_text().strip() or None
+    kept = dotenv_values(".env", interpolate=False) if Path(".env").is_file() else {}
+    if value := kept.get(name.upper()) or kept.get(name):
+        return value
+    return None if read_at_start is None else read_at_start.get_secret_value()
 
 
 def secret_names() -> tuple[str, ...]:

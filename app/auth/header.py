@@ -160,7 +160,8 @@ class ProxyHeaderGuard:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     error = BadInput(
-        "bad_proxy_headers", "The identity headers of this request are not acceptable."
+        "bad_identity_headers",
+        "The identity headers of this request are not as a proxy sends them.",
     )
     path = str(scope.get("path", ""))
     body = problem(error, request_id=str(scope.get("request_id", "")), instance=path)

@@ -58,7 +58,7 @@ def read_issuer(
     problems: list[str] = []
 
     def complain(key: str, problem: str) -> None:
-        problems.append(f"{where.get(key, key)} {problem}")
+        problems.append(f"{where.get(key, key)}: {problem}")
 
     for unknown in sorted(set(entry) - _ENTRY):
         complain(unknown, "is not known")
@@ -78,7 +78,7 @@ def read_issuer(
     sources = [name for name in ("jwks_url", "public_key", "secret") if entry.get(name)]
     if len(sources) > 1:
         complain(
-            sources[0], f"and {where.get(sources[1], sources[1])} are both set: which one holds?"
+            sources[0], f"and {where.get(sources[1], sources[1])} are both set; which one holds?"
         )
     if not sources and issuer is not None and (problem := url_problem(issuer)):
         complain("issuer", f"{problem}, so its keys cannot be discovered: say where they are")
@@ -156,14 +156,14 @@ def read_issuer_list(text: str, defaults: Mapping[str, Any]) -> tuple[list[Issue
     try:
         entries = json.loads(text)
     except ValueError:
-        return [], ["AUTH_JWT_ISSUERS is not JSON"]
+        return [], ["AUTH_JWT_ISSUERS: is not JSON"]
     if not isinstance(entries, list) or not entries:
-        return [], ["AUTH_JWT_ISSUERS must be a list of at least one object"]
+        return [], ["AUTH_JWT_ISSUERS: must be a list of at least one object"]
     issuers: list[Issuer] = []
     problems: list[str] = []
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            problems.append(f"AUTH_JWT_ISSUERS[{position}] must be an object")
+            problems.append(f"AUTH_JWT_ISSUERS[{position}]: must be an object")
             continue
         where = {name: f"AUTH_JWT_ISSUERS[{position}].{name}" for name in (*_ENTRY, *entry)}
         issuer, found = read_issuer({**defaults, **entry}, where)
@@ -173,5 +173,5 @@ def read_issuer_list(text: str, defaults: Mapping[str, Any]) -> tuple[list[Issue
     for what in ("alias", "issuer"):
         named = [getattr(issuer, what) for issuer in issuers]
         if len(set(named)) != len(named):
-            problems.append(f"AUTH_JWT_ISSUERS has two entries of the same {what}")
+            problems.append(f"AUTH_JWT_ISSUERS: has two entries of the same {what}")
     return issuers, problems

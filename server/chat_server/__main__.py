@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 
+from chat_server import logs
 from chat_server.database import SchemaTooNew, open_database
 from chat_server.errors import ChatError
 from chat_server.keys import ApiKey, Keys
@@ -36,11 +37,9 @@ def serve() -> None:
     """Run the server: HOST, PORT, DATA_DIR, CHAT_DATABASE_URL, REDIS_URL and the rest."""
     import uvicorn
 
-    from chat_server import logs
     from chat_server.main import create_app
 
-    settings = _settings()
-    logs.configure(settings)
+    settings = _settings(log_level=None)
     _check_database(settings)
     config = uvicorn.Config(
         create_app(settings),
@@ -157,10 +156,13 @@ async def _keys() -> AsyncIterator[Keys]:
         await database.close()
 
 
-def _settings() -> Settings:
+def _settings(*, log_level: str | None = "WARNING") -> Settings:
+    # Nobody but the owner reads what this program writes.
     os.umask(0o077)
     try:
-        return Settings()
+        settings = Settings()
+        logs.configure(settings, level=log_level)
+        return settings
     except ValidationError as error:
         _refuse(*(_problem(detail) for detail in error.errors(include_input=False)))
 

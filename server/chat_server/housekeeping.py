@@ -6,13 +6,13 @@ seconds. They go a few hundred at a time, with pauses in which others write.
 
 import asyncio
 import time
-import traceback
 from functools import partial
 
 import structlog
 
 from chat_server.database import Database, Query, Steps
 from chat_server.errors import ChatError
+from chat_server.logs import bug
 
 PAUSE = 30.0
 BREATH = 0.05
@@ -32,7 +32,7 @@ async def keep_house(database: Database) -> None:
         except ChatError as error:
             log.info("housekeeping.later", reason=error.code)
         except Exception:  # noqa: BLE001 – a bug of ours is a 500; as text, since some log renderers show local variables
-            log.error("housekeeping.failed", traceback=traceback.format_exc())
+            bug(log, "housekeeping.failed")
         await asyncio.sleep(PAUSE)
 
 

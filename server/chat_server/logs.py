@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
@@ -9,9 +10,8 @@ import structlog
 from chat_server.settings import Settings
 
 
-def configure(settings: Settings) -> None:
+def configure(settings: Settings, *, level: str | None = None) -> None:
     """Send everything that is logged, by us and by libraries, to standard error in one format."""
-    level = logging.getLevelNamesMapping()[settings.log_level]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -40,7 +40,13 @@ def configure(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(level or settings.log_level)
     # They would show every query's parameters, and say twice what our own line says.
     for name in ("sqlalchemy", "alembic", "asyncio", "websockets", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def bug(log: Any, event: str, **fields: Any) -> None:
+    """Log the exception that is being handled, as text: renderers that show local variables
+    would show keys and messages with them."""
+    log.error(event, traceback=traceback.format_exc(), **fields)

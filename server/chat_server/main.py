@@ -1,7 +1,6 @@
 """The Chat API server on its own: REST, sockets, health, metrics and a log line per request."""
 
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -11,6 +10,7 @@ import structlog
 
 from chat_server.api.problems import problem
 from chat_server.errors import MethodNotAllowed, Unavailable
+from chat_server.logs import bug
 from chat_server.metrics import Metrics
 from chat_server.server import ASGIApp, Server, open_server
 from chat_server.settings import Settings
@@ -57,7 +57,7 @@ class Standalone:
             try:
                 self._server = await stack.enter_async_context(open_server(self._settings))
             except Exception as error:  # noqa: BLE001 – said to uvicorn, which exits
-                log.error("server.cannot_start", traceback=traceback.format_exc())
+                bug(log, "server.cannot_start")
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             await send({"type": "lifespan.startup.complete"})
@@ -112,7 +112,7 @@ class Standalone:
                 await _respond(send, reply.status, reply.body, b"", reply.headers)
                 return
             status, body, kind = await own[path]()
-            await _respond(send, status, b"" if scope["method"] == "HEAD" else body, kind)
+            await _respond(send, status, body, kind, empty=scope["method"] == "HEAD")
         else:
             await self._opened().rest(scope, receive, send)
 
@@ -161,6 +161,8 @@ async def _respond(
     body: bytes,
     kind: bytes,
     headers: tuple[tuple[bytes, bytes], ...] = (),
+    *,
+    empty: bool = False,
 ) -> None:
     all_headers = [*headers, (b"cache-control", b"no-store")]
     if kind:
@@ -170,7 +172,7 @@ async def _respond(
     if status == 503:
         all_headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": all_headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if empty else body})
 
 
 def _mounted(scope: Scope) -> Scope:

@@ -12,7 +12,6 @@ import queue
 import re
 import sqlite3
 import threading
-import traceback
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 import structlog
 
 from chat_server.database import Query, Rows, Steps, Transaction, Undo, UniqueViolation, unavailable
+from chat_server.logs import bug
 from chat_server.migrate import HEAD, VERSION_QUERY, known
 
 T = TypeVar("T")
@@ -266,7 +266,7 @@ def _settle(group: list[_Job]) -> None:
             try:
                 job.committed(job.answer)
             except Exception:  # noqa: BLE001 – it is committed, whatever the listener makes of it
-                log.error("database.after_commit_failed", traceback=traceback.format_exc())
+                bug(log, "database.after_commit_failed")
         if job.future.done():
             continue
         if job.error is not None:

@@ -6,7 +6,6 @@ and then by its route: query, body, rule. An id that no id can be is a path that
 
 import re
 import secrets
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -28,6 +27,7 @@ from chat_server.errors import (
     NotFound,
 )
 from chat_server.idempotency import Replayed
+from chat_server.logs import bug
 from chat_server.tokens import Claims
 
 Scope = dict[str, Any]
@@ -144,12 +144,7 @@ class Rest:
             request_id = request_id or _request_id(None)
             reply = problem(error, path=path, request_id=request_id)
         except Exception:  # noqa: BLE001 – a bug of ours is a 500; as text, since some log renderers show local variables
-            log.error(
-                "rest.failed",
-                request_id=request_id,
-                route=scope.get("chat.route"),
-                traceback=traceback.format_exc(),
-            )
+            bug(log, "rest.failed", request_id=request_id, route=scope.get("chat.route"))
             reply = problem(ChatError(), path=path, request_id=request_id)
         await _send(send, reply, request_id, empty=scope["method"] == "HEAD")
 

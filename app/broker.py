@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -63,6 +63,7 @@ class Broker:
         changes: RoomChanges,
         *,
         token_ttl: int,
+        expose: Collection[str] = (),
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,6 +72,7 @@ class Broker:
         self._memberships = Memberships(chat, changes, clock)
         self._authors = Authors(chat)
         self._token_ttl = token_ttl
+        self._expose = frozenset(expose)
         self._now = now
 
     # -- tokens ---------------------------------------------------------------------------------
@@ -203,6 +205,20 @@ class Broker:
         """Who is in a room of the caller's."""
         await self._may(me, Action.READ, room_id)
         return await self._chat.rooms.members(room_id, page=window.page, limit=window.limit)
+
+    async def exposed(self, members: Sequence[Member]) -> dict[str, dict[str, Any]]:
+        """What the operator lets members see of each other beyond names, by chat user id."""
+        if not self._expose:
+            return {}
+        users = await self._people.profiles([member.user_id for member in members])
+        return {
+            user.id: {
+                "avatar_url": user.avatar_url,
+                **{name: getattr(user, name) for name in self._expose if name != "metadata"},
+                **({"metadata": user.metadata or {}} if "metadata" in self._expose else {}),
+            }
+            for user in users
+        }
 
     async def add_member(self, me: Principal, room_id: str, who: str) -> Member:
         """Bring somebody into a room the caller owns. *who*: a chat user id or `external:<id>`."""

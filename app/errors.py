@@ -7,6 +7,7 @@ BrokerError                 500  base: nothing of what happened is told
 ├── Refused                 403  stop
 ├── NotFound                404  missing, or none of the caller's business
 ├── MethodNotAllowed        405
+├── SlowBody                408
 ├── Conflict                409
 ├── TooLarge                413
 ├── UnsupportedMediaType    415
@@ -122,6 +123,14 @@ class MethodNotAllowed(BrokerError):
     status = 405
     code = "method_not_allowed"
     message = "This path does not answer to that method."
+
+
+class SlowBody(BrokerError):
+    """The body did not come in time."""
+
+    status = 408
+    code = "request_timeout"
+    message = "The request body did not arrive in time."
 
 
 class Conflict(BrokerError):

@@ -116,10 +116,17 @@ class ReadUpTo(Body):
 B = TypeVar("B", bound=Body)
 
 
-def read_body(raw: bytes, content_type: str | None, kind: type[B], *, optional: bool = False) -> B:
+def read_body(
+    raw: bytes,
+    content_type: str | None,
+    kind: type[B],
+    *,
+    optional: bool = False,
+    by_operator: bool = False,
+) -> B:
     """*raw* as a *kind*. Raises BadInput with every field that is wrong, or UnsupportedMediaType.
 
-    *optional*: nothing at all stands for an empty object.
+    *optional*: nothing at all stands for an empty object. *by_operator*: may say who somebody is.
     """
     if not raw:
         if optional:
@@ -133,7 +140,8 @@ def read_body(raw: bytes, content_type: str | None, kind: type[B], *, optional: 
         raise BadInput("invalid_json", f"The body {error}.") from None
     if not isinstance(value, dict):
         raise BadInput(message="The body is not a JSON object.")
-    refuse_identity(value)
+    if not by_operator:
+        refuse_identity(value)
     return _checked(value, kind)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import re
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,9 @@ from chat_sdk import AsyncChatClient, ChatUser
 EXTERNAL = "external:"
 MOST = 50_000
 STANDING_REMEMBERED_FOR = 5.0
+PROFILE_REMEMBERED_FOR = 30.0
+MOST_PROFILES = 5_000
+PROFILES_AT_ONCE = 10
 LONGEST_USERNAME, LONGEST_NAME, LONGEST_EMAIL = 64, 128, 254
 
 _NOT_FOR_USERNAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -38,6 +41,7 @@ class People:
         self._known: dict[tuple[str, str], Link] = {}
         self._under_way: dict[tuple[str, str], asyncio.Task[Link]] = {}
         self._in_good_standing: dict[str, float] = {}
+        self._profiles: dict[str, tuple[float, ChatUser]] = {}
 
     async def id_of(self, me: Principal) -> str:
         """The id of the principal's chat user, who is created on first sight.
@@ -121,6 +125,28 @@ class People:
         if found is None:
             raise user_not_found()
         return found.id
+
+    async def profiles(self, user_ids: Sequence[str]) -> list[ChatUser]:
+        """The users as they were within the last half minute; without those that are gone."""
+        turn = asyncio.Semaphore(PROFILES_AT_ONCE)
+        now = self._clock()
+
+        async def one(user_id: str) -> ChatUser | None:
+            known = self._profiles.get(user_id)
+            if known is not None and now < known[0]:
+                return known[1]
+            async with turn:
+                try:
+                    user = await self._chat.users.get(user_id)
+                except chat_sdk.NotFoundError:
+                    return None
+            if len(self._profiles) >= MOST_PROFILES:
+                self._profiles.clear()
+            self._profiles[user_id] = (now + PROFILE_REMEMBERED_FOR, user)
+            return user
+
+        found = await asyncio.gather(*(one(user_id) for user_id in user_ids))
+        return [user for user in found if user is not None]
 
     # -- links ----------------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""The `chat-broker` command."""
+
+import sys
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import typer
+from pydantic import SecretStr
+
+from app.settings import BadSettings, Settings, load_settings
+
+app = typer.Typer(
+    name="chat-broker",
+    help="Put chat into an app without giving a frontend the keys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BAD_SETTINGS = 2
+
+
+@app.command()
+def serve() -> None:
+    """Run the broker, configured by the environment."""
+    settings = settings_or_exit()
+    from app.serve import serve as run
+
+    raise typer.Exit(run(settings))
+
+
+@app.command("check-config")
+def check_config() -> None:
+    """Show what would run, secrets hidden; exit with 2 and every problem if it would not."""
+    settings = settings_or_exit()
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("setting", "value", box=None, pad_edge=False)
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        default = Settings.model_fields[name].default
+        table.add_row(name.upper(), shown(value), style="dim" if value == default else "bold")
+    Console(soft_wrap=True).print(table)
+
+
+def settings_or_exit() -> Settings:
+    """The settings; or every problem on standard error, and exit code 2."""
+    try:
+        settings = load_settings()
+        problems = more_problems(settings)
+    except BadSettings as error:
+        problems = error.problems
+    if not problems:
+        return settings
+    print("The broker cannot start with these settings:", file=sys.stderr)  # noqa: T201 - this is the output
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)  # noqa: T201
+    raise typer.Exit(BAD_SETTINGS)
+
+
+def more_problems(settings: Settings) -> list[str]:
+    """What only those who use a setting can judge."""
+    from app.auth.config import auth_problems
+
+    return auth_problems(settings)
+
+
+def shown(value: Any) -> str:
+    """A setting as anybody may see it."""
+    match value:
+        case None:
+            return "(unset)"
+        case SecretStr():
+            return _without_password(value.get_secret_value())
+        case tuple():
+            return ", ".join(str(part) for part in value) or "(none)"
+        case bool():
+            return "true" if value else "false"
+    return str(value)
+
+
+def _without_password(secret: str) -> str:
+    """Of an address everything but its user information and query; of anything else nothing."""
+    if "://" not in secret:
+        return "(hidden)"
+    try:
+        parts = urlsplit(secret)
+        host = parts.hostname or ""
+        place = f"{host}:{parts.port}" if parts.port else host
+    except ValueError:
+        return "(hidden)"
+    if "@" in parts.netloc:
+        place = f"(hidden)@{place}"
+    return urlunsplit((parts.scheme, place, parts.path, "", ""))
+
+
+def main() -> None:
+    """The entry point of the distribution."""
+    app()

@@ -1,0 +1,112 @@
+"""Who gets in: address, credential, browser rules, ban, limit, in that order. Shared by every way to a route."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import structlog
+from starlette.requests import HTTPConnection
+
+from app.auth.contract import (
+    AmbiguousCredentials,
+    Authenticator,
+    BadProxyHeaders,
+    InvalidCredentials,
+    ProviderUnavailable,
+)
+from app.errors import BadInput, NotSignedIn, TooManyRequests, Unavailable, user_suspended
+from app.limits import Kind, Limiter, TooMany, headers_for
+from app.principal import Carrier, Principal
+from app.state.contract import Bans, StateUnavailable
+
+log = structlog.get_logger(__name__)
+
+
+class Browser(Protocol):
+    """Judges whether a credential that a browser sends by itself counts."""
+
+    def check(self, request: HTTPConnection, carrier: Carrier) -> None:
+        """Raises Refused if it does not."""
+        ...
+
+
+class Gate:
+    """Lets requests in. Raises BrokerError; nobody gets in while it cannot be said whether they may."""
+
+    def __init__(
+        self, authenticator: Authenticator, browser: Browser, bans: Bans, limiter: Limiter
+    ) -> None:
+        self._authenticator = authenticator
+        self._browser = browser
+        self._bans = bans
+        self._limiter = limiter
+
+    async def admit(self, request: HTTPConnection, kind: Kind) -> Principal:
+        """The principal behind *request*, once they may do something of that *kind*."""
+        address = address_of(request.scope)
+        try:
+            self._limiter.check_address(address)
+            me = await self._principal(request, address)
+            self._browser.check(request, me.carrier)
+            await self._refuse_banned(me)
+            user = f"{me.issuer}\0{me.subject}"
+            usages = await self._limiter.spend(kind, user=user, address=address)
+        except TooMany as error:
+            raise _too_many(error) from None
+        request.scope["state"]["limits"] = headers_for(usages)
+        return me
+
+    async def admit_address(self, request: HTTPConnection) -> None:
+        """Count a request that brings no credential of the app's."""
+        try:
+            await self._limiter.arrived(address_of(request.scope))
+        except TooMany as error:
+            raise _too_many(error) from None
+
+    async def refused(self, request: HTTPConnection) -> None:
+        """Count a credential that was no good. Raises TooManyRequests when there were too many."""
+        try:
+            await self._limiter.failed_login(address_of(request.scope))
+        except TooMany as error:
+            raise _too_many(error) from None
+
+    async def _principal(self, request: HTTPConnection, address: str) -> Principal:
+        try:
+            me = await self._authenticator(request)
+        except InvalidCredentials as error:
+            log.info("auth.refused", reason=error.reason, address=address)
+            await self._limiter.failed_login(address)
+            text = "The credential is not valid (any more). Sign in to the app again."
+            raise NotSignedIn("invalid_credentials", text) from None
+        except AmbiguousCredentials:
+            text = "The request carries two different credentials. Send one."
+            raise BadInput("ambiguous_credentials", text) from None
+        except BadProxyHeaders as error:
+            log.warning("auth.bad_proxy_headers", reason=error.reason, address=address)
+            text = "The identity headers of this request are not as a proxy sends them."
+            raise BadInput("bad_identity_headers", text) from None
+        except ProviderUnavailable as error:
+            text = "The identity provider does not answer. Wait as long as Retry-After says."
+            raise Unavailable(
+                "identity_provider_unavailable", text, retry_after=error.retry_after
+            ) from None
+        if me is None:
+            await self._limiter.arrived(address)
+            raise NotSignedIn
+        return me
+
+    async def _refuse_banned(self, me: Principal) -> None:
+        try:
+            ban = await self._bans.active(me.external_id)
+        except StateUnavailable:
+            raise Unavailable("state_unavailable") from None
+        if ban is not None:
+            raise user_suspended()
+
+
+def address_of(scope: Mapping[str, Any]) -> str:
+    """The client's address as the edge has worked it out."""
+    return str(scope["state"]["address"])
+
+
+def _too_many(error: TooMany) -> TooManyRequests:
+    return TooManyRequests(headers=error.headers)

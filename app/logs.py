@@ -1,0 +1,85 @@
+"""Logs: one line an event, JSON or for people, without secrets."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from app.settings import Settings
+
+# Names that log URLs, headers or statements when asked to be chatty.
+_QUIET = ("aiosqlite", "alembic", "asyncio", "httpcore", "httpx", "aiohttp", "sqlalchemy", "engineio", "socketio", "uvicorn.access")  # fmt: skip
+# What certainly is a credential, wherever it turns up: keys of the Chat API and ours, JWTs, sessions.
+_CREDENTIAL = re.compile(
+    r"\b[ac]k_[A-Za-z0-9_-]{12,}|\bdev_[A-Za-z0-9_-]+\.[0-9]+\.[A-Za-z0-9_-]+|\beyJ[A-Za-z0-9_-]{6,}[A-Za-z0-9_.-]*"
+    r"|(?i:bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|://[^/\s:@]*:[^/\s@]+@"
+)
+
+
+def redact(text: str) -> str:
+    """*text* without what looks like a credential."""
+    return _CREDENTIAL.sub("[hidden]", text)
+
+
+def _redacted(
+    _logger: Any, _name: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > 11:
+            event[key] = redact(value)
+    return event
+
+
+def configure(settings: Settings) -> None:
+    """Set up logging of this process, of our own and of the libraries'."""
+    level = getattr(logging, settings.log_level)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _redacted,
+    ]
+    renderer: Any
+    if settings.log_format == "json":
+        renderer = structlog.processors.JSONRenderer(serializer=_json)
+    else:
+        # Already formatted above, so that a traceback goes through the redaction too.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=_plain
+        )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.error"):
+        library = logging.getLogger(name)
+        library.handlers[:] = []
+        library.propagate = True
+
+
+def _json(event: dict[str, Any], **_: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+def _plain(stream: Any, exception: Any) -> None:
+    stream.write(str(exception))

@@ -1,0 +1,224 @@
+"""Puts the broker together: the only place where all parts meet."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+import chat_sdk
+from app.auth.choose import Chain, build_authenticator, dev_sessions
+from app.auth.csrf import BrowserRules
+from app.auth.dev_login import dev_router
+from app.auth.origins import Cors
+from app.auth.proxies import Proxies
+from app.bans import Standings
+from app.broker import Broker
+from app.errors import (
+    BadInput,
+    BrokerError,
+    MethodNotAllowed,
+    NotFound,
+    Unavailable,
+    from_chat,
+)
+from app.gate import Gate
+from app.limits import Limiter, Rates
+from app.metrics import Metrics
+from app.middleware import Edge, error_answer
+from app.routes import health, messages, rooms, token
+from app.routes.answers import as_json
+from app.routes.health import Check, Readiness
+from app.settings import Settings
+from app.sockets import Sockets
+from app.state.bans import SqlBans
+from app.state.contract import StateUnavailable
+from app.state.open import State, open_state
+from app.state.redis import RedisCounters
+from app.upstream import Upstream, open_chat
+from chat_sdk import Transport
+
+TITLE = "Chat broker"
+VERSION = "0.1.0"
+
+
+def create_app(settings: Settings, *, chat_transport: Transport | None = None) -> FastAPI:
+    """The broker as an ASGI application; its lifespan opens everything and closes it in reverse.
+
+    *chat_transport* stands in for the network to the Chat API.
+    """
+    proxies = Proxies(settings.trusted_proxies)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            state = await stack.enter_async_context(open_state(settings))
+            chain = await stack.enter_async_context(build_authenticator(settings))
+            upstream = await stack.enter_async_context(
+                open_chat(settings, transport=chat_transport)
+            )
+            _assemble(app, settings, proxies, metrics, state, chain, upstream)
+            yield
+
+    shown = settings.docs_shown
+    app = FastAPI(
+        title=TITLE,
+        version=VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url="/openapi.json" if shown else None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.metrics = metrics
+    for router in (token.router, rooms.router, messages.router):
+        app.include_router(router, prefix=settings.route_prefix)
+    app.include_router(health.router)
+    if "dev" in settings.auth:
+        app.include_router(dev_router(dev_sessions(settings)))
+    # The operator's routes go here: app.include_router(admin.router).
+    _answer_errors(app)
+    app.add_middleware(Edge, proxies=proxies, metrics=metrics, admin_port=settings.admin_port)
+    # Outermost, so that a listed page can read refusals too.
+    app.add_middleware(Cors, origins=settings.cors_origins)
+    return app
+
+
+def _assemble(
+    app: FastAPI,
+    settings: Settings,
+    proxies: Proxies,
+    metrics: Metrics,
+    state: State,
+    chain: Chain,
+    upstream: Upstream,
+) -> None:
+    """Hand what was opened to those who use it. Routes find it on `app.state`."""
+    bans = Standings(SqlBans(state.database), exact=settings.workers == 1 and state.redis is None)
+    state.hints.on("standing", bans.forget)
+    limiter = Limiter(
+        Rates.reading(
+            token=settings.rate_token,
+            write=settings.rate_write,
+            read=settings.rate_read,
+            ip=settings.rate_ip,
+            auth_failures=settings.rate_auth_failures,
+            admin_failures=settings.rate_admin_failures,
+        ),
+        None if state.redis is None else RedisCounters(state.redis),
+        on_failure=metrics.limiter_failures.inc,
+    )
+    browser = BrowserRules(settings.own_origins, proxies.origin)
+    kept = app.state
+    kept.settings, kept.storage, kept.upstream, kept.limiter, kept.bans = (
+        settings,
+        state,
+        upstream,
+        limiter,
+        bans,
+    )
+    kept.gate = Gate(chain, browser, bans, limiter)
+    kept.broker = Broker(
+        upstream.chat,
+        state.links,
+        state.room_changes,
+        token_ttl=settings.token_ttl,
+        expose=settings.expose_user_fields,
+    )
+    kept.sockets = Sockets(proxies, upstream.socket_path, _socket_address(settings))
+    kept.readiness = Readiness(_checks(state, chain, upstream), vital=frozenset({"database"}))
+    metrics.other_processes.set_function(lambda: state.pulse.others)
+    if upstream.server is not None:
+        _open_to_the_public(app, upstream)
+
+
+def _socket_address(settings: Settings) -> str | None:
+    if settings.embedded:
+        return settings.public_url
+    return settings.chat_socket_url or settings.chat_base_url
+
+
+def _open_to_the_public(app: FastAPI, upstream: Upstream) -> None:
+    """Of the embedded Chat API the sockets and the public keys, and nothing else."""
+    server = upstream.server
+    assert server is not None  # noqa: S101 - the caller has looked
+
+    async def keys(_: Request) -> Response:
+        """The keys that verify chat tokens."""
+        answer = as_json(server.jwks())
+        answer.headers["Cache-Control"] = "public, max-age=300"
+        return answer
+
+    app.add_route("/.well-known/jwks.json", keys, methods=["GET"], include_in_schema=False)
+    app.mount("/socket.io", server.socket)
+
+
+def _checks(state: State, chain: Chain, upstream: Upstream) -> dict[str, Check]:
+    async def database() -> str:
+        await state.database.check()
+        return "ok"
+
+    async def redis() -> str:
+        if state.redis is None:
+            return "off"
+        try:
+            await state.redis.ping()
+        except (RedisError, OSError) as error:
+            return f"degraded: {type(error).__name__}"
+        return "ok"
+
+    async def identity_provider() -> str:
+        bad = [name for name, keys in chain.keys_state().items() if keys != "ok"]
+        return "degraded: keys are missing or stale" if bad else "ok"
+
+    async def processes() -> str:
+        if state.pulse.conflict:
+            return "degraded: another broker uses this database, and there is no REDIS_URL"
+        return "ok"
+
+    return {
+        "database": database,
+        "redis": redis,
+        "upstream": upstream.ready,
+        "identity_provider": identity_provider,
+        "processes": processes,
+    }
+
+
+Handler = Callable[[Request, Any], Awaitable[Response]]
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Every error as problem+json; nothing of FastAPI's own, which repeats what was sent."""
+
+    def answering(translate: Callable[[Any], BrokerError]) -> Handler:
+        async def answer(request: Request, error: Any) -> Response:
+            return problem_response(request, translate(error))
+
+        return answer
+
+    app.add_exception_handler(BrokerError, answering(lambda error: error))
+    app.add_exception_handler(chat_sdk.ChatError, answering(from_chat))
+    app.add_exception_handler(
+        StateUnavailable, answering(lambda _: Unavailable("state_unavailable"))
+    )
+    app.add_exception_handler(HTTPException, answering(_of_the_router))
+    app.add_exception_handler(RequestValidationError, answering(lambda _: BadInput()))
+
+
+def _of_the_router(error: HTTPException) -> BrokerError:
+    if error.status_code == 405:
+        return MethodNotAllowed(headers=error.headers)
+    return NotFound() if error.status_code == 404 else BadInput()
+
+
+def problem_response(request: Request, error: BrokerError) -> Response:
+    """*error* as an answer."""
+    status, headers, body = error_answer(error, request.scope)
+    answer = Response(body, status)
+    answer.raw_headers = headers
+    return answer

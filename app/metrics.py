@@ -1,0 +1,49 @@
+"""Numbers for Prometheus. Labels come from short lists of our own, never from what somebody sent."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"})
+
+
+class Metrics:
+    """The numbers of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "chat_broker_requests_total",
+            "Requests answered",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "chat_broker_request_seconds",
+            "Seconds a request took",
+            ("route",),
+            registry=self.registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
+        self.under_way = Gauge(
+            "chat_broker_requests_under_way", "Requests being answered", registry=self.registry
+        )
+        self.limiter_failures = Counter(
+            "chat_broker_limiter_failures_total",
+            "Times the shared limiter did not answer and this process counted alone",
+            registry=self.registry,
+        )
+        self.other_processes = Gauge(
+            "chat_broker_other_processes",
+            "Other processes on the same database",
+            registry=self.registry,
+        )
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request was answered. *route* is a template of ours or `unmatched`."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def page(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)

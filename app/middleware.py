@@ -1,0 +1,249 @@
+"""The edge: what holds for every request, whoever answers it. Plain ASGI, one layer."""
+
+import asyncio
+import re
+import secrets
+import time
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth.origins import SECURITY_HEADERS
+from app.auth.proxies import Proxies
+from app.errors import (
+    PROBLEM_JSON,
+    BrokerError,
+    HeadersTooLarge,
+    NotFound,
+    SlowBody,
+    TooLarge,
+    TooSlow,
+    as_broker_error,
+    problem,
+)
+from app.metrics import Metrics
+
+LARGEST_BODY = 64 * 1024
+LARGEST_HEADERS = 32 * 1024
+MOST_HEADERS = 100
+DEADLINE = 30.0
+SOCKETS = "/socket.io"
+HEALTH = frozenset({"/healthz", "/readyz"})
+ADMIN_ONLY = ("/admin", "/metrics", "/docs", "/redoc", "/openapi.json")
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+NO_STORE = (b"cache-control", b"no-store")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
+
+log = structlog.get_logger("app.access")
+
+
+class Edge:
+    """Gives each request an id, an address, limits and a deadline; each answer its headers; the log a line.
+
+    *admin_port*: the port on which the operator's routes answer, and the frontends' do not; None for all
+    on one.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        proxies: Proxies,
+        metrics: Metrics,
+        admin_port: int | None = None,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._app = app
+        self._proxies = proxies
+        self._metrics = metrics
+        self._admin_port = admin_port
+        self._deadline = deadline
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await _Request(self, scope, receive, send).answer()
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        on_admin_port = self.hides(scope)
+        if on_admin_port or too_many_headers(scope["headers"]) or not is_socket(scope["path"]):
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        scope.setdefault("state", {})["address"] = self._proxies.client(scope)
+        await self._app(scope, receive, send)
+
+    def hides(self, scope: Scope) -> bool:
+        """Is there nothing at this path on this port?"""
+        if self._admin_port is None:
+            return False
+        path, server = scope["path"], scope.get("server")
+        if path in HEALTH:
+            return False
+        operators = any(path == one or path.startswith(one + "/") for one in ADMIN_ONLY)
+        on_admin_port = server is not None and server[1] == self._admin_port
+        return operators != on_admin_port
+
+
+class _Request:
+    """One request on its way through."""
+
+    __slots__ = (
+        "_edge",
+        "_receive",
+        "_send",
+        "began",
+        "body_size",
+        "request_id",
+        "scope",
+        "started",
+        "status",
+        "waits_for_body",
+    )
+
+    def __init__(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+        self._edge = edge
+        self._receive = receive
+        self._send = send
+        self.scope = scope
+        self.began = time.perf_counter()
+        self.status = 0
+        self.body_size = 0
+        self.started = False
+        self.waits_for_body = False
+        self.request_id = _request_id(scope["headers"])
+
+    async def answer(self) -> None:
+        edge, scope = self._edge, self.scope
+        state = scope.setdefault("state", {})
+        state["request_id"] = self.request_id
+        state["address"] = edge._proxies.client(scope)
+        edge._metrics.under_way.inc()
+        try:
+            if too_many_headers(scope["headers"]):
+                await self.refuse(HeadersTooLarge())
+            elif edge.hides(scope):
+                await self.refuse(NotFound())
+            elif is_socket(scope["path"]):
+                # engine.io bounds its own bodies, and a poll waits for as long as nothing happens.
+                await edge._app(scope, self._receive, self.send)
+            else:
+                async with asyncio.timeout(edge._deadline):
+                    await edge._app(scope, self.receive, self.send)
+        except TimeoutError:
+            await self.refuse(SlowBody() if self.waits_for_body else TooSlow("timeout"))
+        except Exception as error:
+            log.exception("request.failed", request_id=self.request_id)
+            await self.refuse(as_broker_error(error))
+        finally:
+            edge._metrics.under_way.dec()
+            self.note()
+
+    async def receive(self) -> Message:
+        """The next piece of the body, as long as it is not too much."""
+        self.waits_for_body = True
+        message = await self._receive()
+        self.waits_for_body = False
+        if message["type"] == "http.request":
+            self.body_size += len(message.get("body", b""))
+            if self.body_size > LARGEST_BODY or self._announced() > LARGEST_BODY:
+                raise TooLarge
+        return message
+
+    def _announced(self) -> int:
+        for name, value in self.scope["headers"]:
+            if name == b"content-length":
+                return int(value) if value.isdigit() and len(value) < 16 else LARGEST_BODY + 1
+        return 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            message["headers"] = self.with_ours(message.get("headers", ()))
+        await self._send(message)
+
+    def with_ours(self, given: Any) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer, completed; one that the route has set itself stays."""
+        headers = list(given)
+        have = {name.lower() for name, _ in headers}
+        headers += [pair for pair in SECURITY_HEADERS if pair[0] not in have]
+        if b"cache-control" not in have:
+            headers.append(NO_STORE)
+        headers.append((b"x-request-id", self.request_id.encode()))
+        if (self._edge._proxies.origin(self.scope) or "").startswith("https:"):
+            headers.append(HSTS)
+        for name, value in self.scope["state"].get("limits", {}).items():
+            headers.append((name.lower().encode(), value.encode()))
+        return headers
+
+    async def refuse(self, error: BrokerError) -> None:
+        """Answer with *error*, unless an answer has begun: then the connection just ends."""
+        if self.started:
+            return
+        status, headers, body = error_answer(error, self.scope)
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    def note(self) -> None:
+        """Count the request and write its line: no query, no credential, nothing of a body."""
+        seconds = time.perf_counter() - self.began
+        route = getattr(self.scope.get("route"), "path", None) or _fixed(self.scope["path"])
+        self._edge._metrics.answered(self.scope["method"], route, self.status, seconds)
+        log.info(
+            "request",
+            method=self.scope["method"],
+            path=instance_of(self.scope)[:200],
+            route=route,
+            status=self.status,
+            ms=round(seconds * 1000, 2),
+            request_id=self.request_id,
+            address=self.scope["state"]["address"],
+        )
+
+
+def error_answer(error: BrokerError, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body that tell a caller of *error*."""
+    request_id = scope.get("state", {}).get("request_id", "")
+    body = problem(error, request_id=request_id, instance=instance_of(scope))
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
+    ]
+    return error.status, headers, body
+
+
+def instance_of(scope: Scope) -> str:
+    """The path as it came, without its query."""
+    raw = scope.get("raw_path") or scope["path"].encode("ascii", "replace")
+    return str(raw.partition(b"?")[0].decode("ascii", "replace"))
+
+
+def is_socket(path: str) -> bool:
+    """Does the path belong to Socket.IO?"""
+    return path == SOCKETS or path.startswith(SOCKETS + "/")
+
+
+def too_many_headers(headers: Any) -> bool:
+    """Are they more, or longer together, than anybody honest sends?"""
+    if len(headers) > MOST_HEADERS:
+        return True
+    return sum(len(name) + len(value) + 4 for name, value in headers) > LARGEST_HEADERS
+
+
+def _request_id(headers: Any) -> str:
+    given = [value for name, value in headers if name == b"x-request-id"]
+    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+        return str(given[0].decode("ascii"))
+    return secrets.token_hex(16)
+
+
+def _fixed(path: str) -> str:
+    return SOCKETS if is_socket(path) else "unmatched"

@@ -1,0 +1,125 @@
+"""Chat tokens: minted, checked, made worthless; and who the caller is."""
+
+import base64
+import random
+import time
+from datetime import UTC, datetime
+from typing import Annotated, cast
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+
+from app import views
+from app.deps import Me, MeMinting, MeWriting, NoQuery, TheBroker, body_of, the_gate
+from app.errors import BadUpstream, NotSignedIn
+from app.input import Nothing, TokenWish
+from app.routes.answers import as_json, nothing
+from app.routes.describe import describe, schema_of
+from app.sockets import Sockets
+from chat_sdk import AuthInfo, Token
+
+router = APIRouter(tags=["token"])
+
+Wish = Annotated[TokenWish, Depends(body_of(TokenWish, optional=True))]
+Empty = Annotated[Nothing, Depends(body_of(Nothing, optional=True))]
+
+EARLIEST_REFRESH, LATEST_REFRESH = 0.6, 0.8
+"""Share of a token's life after which clients come for the next; spread, so that they do not come at once."""
+
+_described = describe(body=TokenWish, optional=True, answer=schema_of(views.TokenView))
+
+
+@router.get("/token", **_described)
+@router.post("/token", **_described)
+async def mint_token(request: Request, me: MeMinting, wish: Wish, broker: TheBroker) -> Response:
+    """A chat token for the caller. Every call mints a new one."""
+    token = await broker.mint(me, expires_in=wish.expires_in)
+    sockets = cast("Sockets", request.app.state.sockets)
+    return as_json(token_view(token, sockets.of(request.scope)))
+
+
+@router.delete("/token", **describe(status=204))
+async def revoke_tokens(me: MeWriting, _: Empty, broker: TheBroker) -> Response:
+    """Make all chat tokens of the caller worthless and close their sockets."""
+    await broker.sign_out(me)
+    return nothing()
+
+
+@router.get("/me", **describe(answer=schema_of(views.MeView)))
+async def whoami(me: Me, _: NoQuery, broker: TheBroker) -> Response:
+    """The caller's chat user."""
+    return as_json(views.me(await broker.whoami(me)))
+
+
+@router.get("/verify", **describe(answer=schema_of(views.VerifiedView), signed_in=False))
+async def verify(request: Request, _: NoQuery, broker: TheBroker) -> Response:
+    """What the Chat API says of a chat token, sent as bearer."""
+    gate = the_gate(request)
+    await gate.admit_address(request)
+    token = chat_token_of(request.headers.getlist("authorization"))
+    try:
+        return as_json(verified_view(await broker.verify(token)))
+    except NotSignedIn:
+        await gate.refused(request)
+        raise
+
+
+def chat_token_of(values: list[str]) -> str:
+    """The bearer of one `Authorization` header. Raises NotSignedIn."""
+    scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise NotSignedIn(message="Send a chat token: Authorization: Bearer …")
+    return token.strip()
+
+
+def token_view(
+    token: Token, server: views.SocketServer, now: float | None = None
+) -> views.TokenView:
+    """What a client needs to connect, to stay connected, and to know when to come again."""
+    now = time.time() if now is None else now
+    life, user = token.expires_in, token.user
+    if life is None and token.expires_at is not None:
+        life = int(token.expires_at.timestamp() - now)
+    if life is None or life < 1 or user is None:
+        raise BadUpstream
+    ends = token.expires_at or datetime.fromtimestamp(int(now) + life, UTC)
+    share = random.uniform(EARLIEST_REFRESH, LATEST_REFRESH)  # noqa: S311 - spreads load, keeps no secret
+    return views.TokenView(
+        token=token.token,
+        token_type=token.token_type,
+        expires_in=life,
+        refresh_in=max(1, int(life * share)) if life > 1 else 0,
+        expires_at=seconds(ends),
+        server_time=seconds(datetime.fromtimestamp(now, UTC)),
+        session_id=session_of(token.token),
+        user=views.OwnerOfToken(user.id, user.external_user_id, user.username, user.display_name),
+        server=server,
+    )
+
+
+def seconds(moment: datetime) -> str:
+    """RFC 3339 in UTC to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def session_of(token: str) -> str | None:
+    """The `sid` of a token that was just minted for us (so nothing is verified); None if it has none."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        sid = msgspec.json.decode(payload).get("sid")
+    except (ValueError, AttributeError):
+        return None
+    return sid if isinstance(sid, str) else None
+
+
+def verified_view(info: AuthInfo) -> views.VerifiedView:
+    """The Chat API's word in the contract's spelling."""
+    user = info.user
+    return views.VerifiedView(
+        info.valid,
+        views.VerifiedUser(user.user_id, user.username, user.external_user_id, user.project_id),
+        views.instant(info.expires_at),
+    )

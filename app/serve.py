@@ -1,0 +1,166 @@
+"""Runs the broker under uvicorn."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from app.logs import configure
+from app.settings import Settings, remove_secrets
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+log = structlog.get_logger(__name__)
+
+GRACE_SECONDS = 30
+LARGEST_SOCKET_MESSAGE = 65_536
+"""What engine.io takes (`max_http_buffer_size`): uvicorn must not take in more."""
+KEEP_ALIVE_SECONDS = 75
+
+
+@dataclass(frozen=True, slots=True)
+class AppFactory:
+    """Makes the application in whichever process it is called: secrets travel in a pipe, not in the environment."""
+
+    settings: Settings
+
+    def __call__(self) -> "FastAPI":
+        """The application, with logging set up and the operator's signals heard."""
+        from app.main import create_app
+
+        protect_process()
+        configure(self.settings)
+        app = create_app(self.settings)
+        opened = app.router.lifespan_context
+
+        @asynccontextmanager
+        async def lifespan(one: "FastAPI") -> AsyncIterator[Any]:
+            async with opened(one) as state:
+                _hear_signals(one)
+                if self.settings.development:
+                    print(how_to_try(self.settings), flush=True)  # noqa: T201 - for whoever started it
+                yield state
+
+        app.router.lifespan_context = lifespan
+        return app
+
+
+def _hear_signals(app: "FastAPI") -> None:
+    """SIGHUP: read the project's key again. SIGTERM: send the sockets away before uvicorn closes them."""
+    upstream, loop = app.state.upstream, asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def reread(_number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(upstream.keys.reread)
+
+    def drain() -> None:
+        if upstream.server is not None:
+            tasks.add(loop.create_task(upstream.server.drain()))
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: Any) -> None:
+        loop.call_soon_threadsafe(drain)
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGHUP, reread)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def how_to_try(settings: Settings) -> str:
+    """A minute of chat in the shell, for development."""
+    base = settings.public_url or f"http://{settings.host}:{settings.port}"
+    chat = base + settings.route_prefix
+    if "dev" not in settings.auth:
+        return f"\nThe broker is at {base}. Tokens: POST {chat}/token with your app's credential.\n"
+    return f"""
+The broker is at {base}, in development mode: anybody is whoever they say.
+
+  # sign in as alice
+  ALICE=$(curl -s {base}/dev/login -H 'Content-Type: application/json' -d '{{"username": "alice"}}' \\
+    | sed 's/.*"token":"\\([^"]*\\)".*/\\1/')
+  # a chat token for the frontend
+  curl -s -X POST {chat}/token -H "Authorization: Bearer $ALICE"
+  # a room, and something said in it
+  ROOM=$(curl -s {chat}/rooms -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \\
+    -d '{{"name": "General"}}' | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
+  curl -s {chat}/rooms/$ROOM/messages -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \\
+    -d '{{"content": "Hello!"}}'
+  curl -s {chat}/rooms/$ROOM/messages -H "Authorization: Bearer $ALICE"
+"""
+
+
+def serve(settings: Settings) -> int:
+    """Run until told to stop; answers the exit code."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    factory = AppFactory(settings)
+    config = uvicorn.Config(
+        factory,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop" if _has("uvloop") else "asyncio",
+        http="httptools" if _has("httptools") else "h11",
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_SOCKET_MESSAGE,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=2048,
+    )
+    configure(settings)
+    protect_process()
+    remove_secrets(os.environ)
+    sockets = [config.bind_socket()]
+    if settings.admin_port is not None:
+        sockets.append(_listen(settings.host, settings.admin_port))
+    if settings.workers > 1:
+        Multiprocess(config, sockets).run()
+        return 0
+    server = uvicorn.Server(config)
+    server.run(sockets=sockets)
+    return 0 if server.started else 3
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.set_inheritable(True)
+    return listening
+
+
+def _has(module: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(module) is not None
+
+
+def protect_process() -> None:
+    """No core dump, nothing readable by other processes of the same user, no file readable by others."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError):
+        pr_set_dumpable = 4
+        ctypes.CDLL(None).prctl(pr_set_dumpable, 0, 0, 0, 0)

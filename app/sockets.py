@@ -1,0 +1,24 @@
+"""Where frontends open their sockets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.auth.proxies import Proxies
+from app.errors import BadInput
+from app.views import SocketServer
+
+
+class Sockets:
+    """Knows the address to give out: a fixed one, or the origin a request came to."""
+
+    def __init__(self, proxies: Proxies, socket_path: str, fixed: str | None) -> None:
+        self._proxies = proxies
+        self._path = socket_path
+        self._fixed = fixed
+
+    def of(self, scope: Mapping[str, Any]) -> SocketServer:
+        """The address for whoever sent this request. Raises BadInput for a Host that is none."""
+        url = self._fixed or self._proxies.origin(scope)
+        if url is None:
+            raise BadInput("bad_host", "The Host header of this request is not a host.")
+        return SocketServer(url, self._path)

@@ -1,0 +1,105 @@
+"""The Chat API: a remote one over the network, or the embedded one in this process. Nobody else can tell which."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.rotation import ProjectKeys, RotatingTransport
+from app.settings import Settings, present_keys
+from chat_sdk import AsgiTransport, AsyncChatClient, ChatError, Dialect, Timeouts, Transport
+
+if TYPE_CHECKING:
+    from chat_server import Server
+
+EMBEDDED_URL = "http://chat-server"
+"""Never resolved: the transport is a function call."""
+PROBE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The Chat API as the broker uses it. *server* is there in embedded mode alone."""
+
+    chat: AsyncChatClient
+    keys: ProjectKeys
+    socket_path: str
+    server: "Server | None" = None
+
+    async def ready(self) -> str:
+        """`ok`, or what is wrong."""
+        if self.server is not None:
+            state = await self.server.ready()
+            return next((text for text in state.values() if text not in {"ok", "off"}), "ok")
+        try:
+            probe = self.chat.with_options(timeout=PROBE_SECONDS, retries=0)
+            await probe.users.list(limit=1)
+        except ChatError as error:
+            return f"failed: {error.code or type(error).__name__}"
+        return "ok"
+
+
+@asynccontextmanager
+async def open_chat(
+    settings: Settings, *, transport: Transport | None = None
+) -> AsyncIterator[Upstream]:
+    """A client of the Chat API for as long as the block lasts. *transport* stands in for the network."""
+    dialect = Dialect()
+    async with AsyncExitStack() as stack:
+        server: Server | None = None
+        if settings.embedded and transport is None:
+            keys = ProjectKeys(_embedded_keys(settings))
+            opened: Server = await stack.enter_async_context(_open_server(settings, keys))
+            server, transport = opened, AsgiTransport(opened.rest)
+        else:
+            keys = ProjectKeys(lambda: present_keys(settings))
+            transport = transport or _network()
+        rotating = RotatingTransport(
+            transport, keys, header=dialect.api_key_header, prefix=dialect.api_key_prefix
+        )
+        chat = AsyncChatClient(
+            settings.chat_base_url or EMBEDDED_URL,
+            api_key=keys.present,
+            transport=rotating,
+            timeout=_timeouts(settings.chat_timeout),
+            dialect=dialect,
+            allow_http=True,  # the settings decide what addresses are acceptable
+        )
+        await stack.enter_async_context(chat)
+        yield Upstream(chat, keys, dialect.socket_path, server)
+
+
+def _timeouts(total: float) -> Timeouts:
+    return Timeouts(connect=min(1.0, total), read=total, total=total)
+
+
+def _network() -> Transport:
+    from chat_sdk import AiohttpTransport
+
+    return AiohttpTransport()
+
+
+def _embedded_keys(settings: Settings) -> Callable[[], tuple[str | None, str | None]]:
+    """The operator's key, or one that nobody ever sees and that ends with the process."""
+    if settings.chat_api_key is not None:
+        return lambda: present_keys(settings)
+    made = secrets.token_urlsafe(32)
+    return lambda: (f"ck_{made}", None)
+
+
+def _open_server(settings: Settings, keys: ProjectKeys) -> Any:
+    import chat_server
+
+    origins = sorted(settings.own_origins) if settings.cors_origins else []
+    own = chat_server.Settings(
+        data_dir=settings.data_dir,
+        chat_database_url=settings.chat_database_url,
+        redis_url=settings.redis_url,
+        cors_origins=origins,
+        trusted_proxies=[str(network) for network in settings.trusted_proxies],
+        token_ttl=settings.token_ttl,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
+    return chat_server.open_server(own, embedded_key=keys.present)

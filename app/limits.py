@@ -262,6 +262,11 @@ class Limiter:
         uses += [(limit, key) for limit in self.rates.address]
         return await self._hit(uses, key)
 
+    async def arrived(self, address: str) -> None:
+        """Count one request from *address* of which nothing more is known. Raises TooMany."""
+        key = address_key(address)
+        await self._hit([(limit, key) for limit in self.rates.address], key)
+
     async def failed_login(self, address: str) -> None:
         """Count a refused credential. Raises TooMany when *address* has had its share of those."""
         key = address_key(address)

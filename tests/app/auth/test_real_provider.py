@@ -63,9 +63,10 @@ async def test_its_jwt_and_its_opaque_token_are_the_same_person() -> None:
 
 async def test_a_revoked_token_mints_nothing_more_and_reads_for_ten_seconds_at_most() -> None:
     clock = Clock(100.0)
-    async with identity_provider() as provider, build_authenticator(
-        settings_for(provider, "introspection"), clock=clock
-    ) as auth:
+    async with (
+        identity_provider() as provider,
+        build_authenticator(settings_for(provider, "introspection"), clock=clock) as auth,
+    ):
         token = await provider.token("alice", "opaque")
         assert await auth(request(bearer=token))
         await provider.revoke(token)

@@ -1,0 +1,1 @@
+"""The program side by side with what a user might run instead, as ratios."""

@@ -1,0 +1,243 @@
+"""Measure several targets at the same work: each is judged first, then all are run in turn, and medians kept."""
+
+import http.client
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+from .ground import ROOT, Ground, NotAvailable, Running
+from .load import Outcome, Plan
+from .measure import cores, cpu_seconds, memory_mb, on_core
+from .targets import Start
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request: what goes over the wire."""
+
+    method: str
+    path: str
+    token: str | None = None
+    body: bytes | None = None
+    api_key: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The headers a browser's fetch would add, as far as they matter."""
+        found = {"Host": "127.0.0.1", "Accept": "application/json"}
+        if self.token is not None:
+            found["Authorization"] = f"Bearer {self.token}"
+        if self.api_key is not None:
+            found["X-API-Key"] = self.api_key
+        if self.body is not None:
+            found["Content-Type"] = "application/json"
+            found["Content-Length"] = str(len(self.body))
+        return found
+
+    def wire(self) -> str:
+        """The whole HTTP message, as text in latin-1."""
+        lines = [f"{self.method} {self.path} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in self.headers().items()]
+        return "\r\n".join([*lines, "", ""]) + (self.body or b"").decode("latin-1")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A target by name. *checks* is False for one that looks at no token; *warm* is in seconds."""
+
+    name: str
+    start: Start
+    warm: float = 2.0
+    checks: bool = True
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all contenders are asked. *judge* says whether a body is the right one."""
+
+    key: str
+    title: str
+    contenders: Sequence[Contender]
+    asks: Callable[[Ground, Running], list[Ask]]
+    status: int
+    judge: Callable[[object], bool]
+    connections: int = 32
+
+
+@dataclass
+class Measured:
+    """Medians over the rounds, of one contender."""
+
+    name: str
+    cpu_us: float
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    memory_mb: float
+    cpu_us_each: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Table:
+    """The result of one piece of work; *left_out* maps a contender's name to the reason."""
+
+    key: str
+    title: str
+    unit: str
+    rows: list[Measured] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def row(self, name: str) -> Measured | None:
+        """The row of that contender, if it was measured."""
+        return next((row for row in self.rows if row.name == name), None)
+
+
+class Lineup:
+    """Targets stay up from one piece of work to the next: each is started once."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self._running: dict[Start, Running | NotAvailable] = {}
+
+    def get(self, start: Start) -> Running:
+        """The running target. Raises NotAvailable each time it was not to be had the first time."""
+        if start not in self._running:
+            try:
+                self._running[start] = start(self.ground)
+            except NotAvailable as reason:
+                self._running[start] = reason
+        found = self._running[start]
+        if isinstance(found, NotAvailable):
+            raise found
+        return found
+
+
+def send(port: int, ask: Ask) -> tuple[int, bytes]:
+    """One request with an ordinary client: status and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(ask.method, ask.path, body=ask.body, headers=ask.headers())
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def fault(running: Running, ground: Ground, ask: Ask, work: Work, *, checks: bool) -> str | None:
+    """What this target does wrong, or None. It must answer rightly, and let nobody in without a good token."""
+    status, body = send(running.port, ask)
+    if status != work.status:
+        return f"answered {status} instead of {work.status}: {body[:200]!r}"
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return f"answered something that is not JSON: {body[:200]!r}"
+    if not work.judge(value):
+        return f"answered the wrong thing: {body[:200]!r}"
+    if not checks:
+        return None
+    for what, token in bad_tokens(ground):
+        status, _ = send(running.port, Ask(ask.method, ask.path, token, ask.body))
+        if status != 401:
+            return f"answered {status} instead of 401 to {what}"
+    return None
+
+
+def bad_tokens(ground: Ground) -> Iterator[tuple[str, str | None]]:
+    """Tokens nobody may get in with, each with its name."""
+    good = ground.token("alice")
+    yield "no token", None
+    yield "a bad signature", ground.token("alice", secret="x" * 48)
+    yield "an expired token", ground.token("alice", expires_in=-3600)
+    yield (
+        "a changed payload",
+        ".".join([good.split(".")[0], ground.token("mallory").split(".")[1], good.split(".")[2]]),
+    )
+
+
+def load(port: int, asks: list[Ask], *, status: int, connections: int, seconds: float) -> Outcome:
+    """Run the load generator on its own core."""
+    plan = Plan(port, [ask.wire() for ask in asks], status, connections, seconds)
+    command = on_core(cores()[1], [sys.executable, "-m", "benchmarks.load"])
+    done = subprocess.run(
+        command,
+        input=json.dumps(asdict(plan)),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+        check=True,
+    )
+    return Outcome(**json.loads(done.stdout))
+
+
+def compare(
+    work: Work, lineup: Lineup, *, rounds: int, seconds: float, say: Callable[[str], None]
+) -> Table:
+    """Judge, warm up, then run every contender *rounds* times, in turn."""
+    table = Table(work.key, work.title, "CPU µs per request")
+    ready: list[tuple[Contender, Running, list[Ask]]] = []
+    for contender in work.contenders:
+        try:
+            running = lineup.get(contender.start)
+            asks = work.asks(lineup.ground, running)
+            wrong = fault(running, lineup.ground, asks[0], work, checks=contender.checks)
+        except (NotAvailable, OSError, http.client.HTTPException) as error:
+            wrong = str(error)
+        if wrong:
+            table.left_out[contender.name] = wrong
+            say(f"  {contender.name}: left out, {wrong}")
+            continue
+        load(
+            running.port,
+            asks,
+            status=work.status,
+            connections=work.connections,
+            seconds=contender.warm,
+        )
+        ready.append((contender, running, asks))
+    samples: dict[str, list[tuple[float, Outcome]]] = {
+        contender.name: [] for contender, *_ in ready
+    }
+    for _ in range(rounds):
+        for contender, running, asks in ready:
+            before = cpu_seconds(running.leader)
+            outcome = load(
+                running.port,
+                asks,
+                status=work.status,
+                connections=work.connections,
+                seconds=seconds,
+            )
+            spent = cpu_seconds(running.leader) - before
+            if outcome.wrong or not outcome.answers:
+                table.left_out[contender.name] = (
+                    f"{outcome.wrong} wrong answers of {outcome.answers}: {outcome.first_wrong[:200]}"
+                )
+            else:
+                samples[contender.name].append((spent / outcome.answers * 1e6, outcome))
+    for contender, running, _ in ready:
+        if contender.name in table.left_out:
+            say(f"  {contender.name}: left out, {table.left_out[contender.name]}")
+            continue
+        row = medians(contender.name, samples[contender.name], memory_mb(running.leader))
+        table.rows.append(row)
+        say(f"  {row.name}: {row.cpu_us:.0f} µs, {row.per_second:.0f}/s, p50 {row.p50_ms:.2f} ms")
+    return table
+
+
+def medians(name: str, samples: list[tuple[float, Outcome]], memory: float) -> Measured:
+    """The middle of the rounds, value by value."""
+    costs = [cost for cost, _ in samples]
+    outcomes = [outcome for _, outcome in samples]
+    return Measured(
+        name=name,
+        cpu_us=statistics.median(costs),
+        per_second=statistics.median(one.answers / one.seconds for one in outcomes),
+        p50_ms=statistics.median(one.p50_ms for one in outcomes),
+        p99_ms=statistics.median(one.p99_ms for one in outcomes),
+        memory_mb=memory,
+        cpu_us_each=[round(cost, 1) for cost in costs],
+    )

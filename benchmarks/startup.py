@@ -1,0 +1,64 @@
+"""From the command to the first answer, and the memory of a program that has only just started."""
+
+import http.client
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import targets
+from .compare import Ask, Measured, Table, send
+from .ground import NotAvailable, open_ground
+from .measure import cpu_seconds, memory_mb
+from .targets import Start
+
+OURS = "broker"
+EMBEDDED = "broker, embedded"
+_FIRST = {
+    OURS: "/healthz",
+    EMBEDDED: "/healthz",
+}
+
+
+def _once(start: Start, path: str) -> tuple[float, float, float]:
+    """Milliseconds to the first answer, CPU milliseconds, and MB a second later."""
+    with tempfile.TemporaryDirectory() as folder, open_ground(Path(folder)) as ground:
+        began = time.perf_counter()
+        running = start(ground)
+        while True:
+            try:
+                send(running.port, Ask("GET", path))
+                break
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.005)
+        took = time.perf_counter() - began
+        time.sleep(1.0)
+        return took * 1e3, cpu_seconds(running.leader) * 1e3, memory_mb(running.leader)
+
+
+def start_up(*, rounds: int, say: Callable[[str], None]) -> Table:
+    """Every contender started afresh, *rounds* times in turn; the middle one counts."""
+    table = Table("start", "Start to first answer", "ms")
+    contenders: dict[str, Start] = {
+        "nginx (no token check)": targets.nginx,
+        "Fastify": targets.fastify,
+        "FastAPI + httpx, tutorial": targets.tutorial,
+        OURS: targets.broker_remote,
+        EMBEDDED: targets.broker_embedded,
+    }
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, start in contenders.items():
+            if name in table.left_out:
+                continue
+            try:
+                found[name].append(_once(start, _FIRST.get(name, "/chat/rooms/room-1/messages")))
+            except NotAvailable as reason:
+                table.left_out[name] = str(reason)
+    for name, samples in found.items():
+        if samples:
+            middle = [statistics.median(values) for values in zip(*samples, strict=True)]
+            table.rows.append(Measured(name, middle[0], 0, 0, 0, middle[2]))
+            say(f"  {name}: {middle[0]:.0f} ms, {middle[2]:.0f} MB")
+    return table

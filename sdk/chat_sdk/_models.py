@@ -65,6 +65,7 @@ class RevokeReceipt(Model, frozen=True, kw_only=True):
     generation: int | None = None
     sockets_closed: int | None = None
     nodes_acked: int | None = None
+    nodes_total: int | None = None
     took_ms: float | None = None
 
 

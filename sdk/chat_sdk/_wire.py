@@ -1,6 +1,7 @@
 """One Socket.IO connection, from handshake to end. What comes after the end is for others to decide."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,12 @@ from ._models import SocketErrorEvent, build
 
 NAMESPACE = "/"
 
+# At INFO the libraries log every packet, and the first one holds the token: their own loggers, whose level
+# a program may set, are not used at all.
+_SILENT = logging.Logger(  # noqa: LOG001 - outside the tree on purpose
+    "chat_sdk.silent", level=logging.CRITICAL + 1
+)
+
 
 class Wire:
     """Opened once, ends once. *received(event, payload)* hears of every event, in order, on the loop."""
@@ -26,7 +33,6 @@ class Wire:
         self._refused: object = None
         self._session: aiohttp.ClientSession | None = None
         self._sio: Any = None
-        self._watch: asyncio.Task[None] | None = None
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def open(self, where: Where, token: UserToken, seconds: float) -> Refusal | None:
@@ -68,7 +74,11 @@ class Wire:
             cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, trace_configs=[tracing]
         )
         sio = self._sio = socketio.AsyncClient(
-            reconnection=False, handle_sigint=False, http_session=self._session
+            reconnection=False,
+            handle_sigint=False,
+            http_session=self._session,
+            logger=_SILENT,
+            engineio_logger=_SILENT,
         )
         sio.on("connect_error", self._on_connect_error)
         sio.on("*", self._received)
@@ -80,16 +90,16 @@ class Wire:
             socketio_path=(where.base.path + where.dialect.socket_path).strip("/"),
             wait_timeout=seconds,
         )
-        self._watch = asyncio.create_task(self._until_end(), name="chat_sdk wire")
+        reading = sio.eio.read_loop_task
+        if reading is None:
+            raise aiohttp.ClientError("it ended at once")
+        # Not awaited: cancelling who waits would cancel the reading itself.
+        reading.add_done_callback(lambda _: self._ended())
 
     def _on_connect_error(self, data: object = None) -> None:
         if isinstance(data, dict):
             inner = data.get("data")
             self._refused = inner if isinstance(inner, dict) else data
-
-    async def _until_end(self) -> None:
-        await self._sio.eio.wait()
-        self._ended()
 
     def _ended(self) -> None:
         if not self._end.done():
@@ -120,18 +130,16 @@ class Wire:
 
     async def close(self) -> None:
         """End the connection, if it has not, and let go of everything."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
-        if self._sio is not None:
-            try:
+        try:
+            if self._sio is not None:
                 async with asyncio.timeout(2):
                     await self._sio.disconnect()
-            except (TimeoutError, OSError, aiohttp.ClientError, socketio.exceptions.SocketIOError):
-                pass  # it is gone already, or will be when the session closes
-        if self._session is not None:
-            await self._session.close()
-        self._ended()
+        except (TimeoutError, OSError, aiohttp.ClientError, socketio.exceptions.SocketIOError):
+            pass  # it is gone already, or will be when the session closes
+        finally:
+            if self._session is not None:
+                await self._session.close()
+            self._ended()
 
 
 async def _refuse_redirect(

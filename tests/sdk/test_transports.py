@@ -170,10 +170,7 @@ BOMB_BYTES = BOMB.compress(b"0" * 200_000_000) + BOMB.flush()
     [
         answer(b"x", length=10**9),
         answer(b"x" * (1024 * 1024 + 1)),
-        b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n"
-         b"10000\r\n"
-        + b"x" * 65536
-        + b"\r\n",
+        b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n10000\r\n" + b"x" * 65536 + b"\r\n",
         answer(BOMB_BYTES, "content-encoding: gzip"),
         answer(b"{}", "content-encoding: gzip"),
         answer(b"{}", "content-encoding: br"),

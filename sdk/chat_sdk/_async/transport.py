@@ -92,7 +92,9 @@ class HttpxTransport:
         )
         try:
             headers = reply.headers
-            if reply.is_stream_consumed:  # httpx.MockTransport's: there from the start, and unpacked
+            if (
+                reply.is_stream_consumed
+            ):  # httpx.MockTransport's: there from the start, and unpacked
                 return Response(reply.status_code, headers.multi_items(), reply.content)
             body = Body(
                 reply.status_code, headers.get("content-encoding"), headers.get("content-length")

@@ -13,7 +13,7 @@ const commands = {
   },
 
   async fetch({ url, method = "GET", headers = {}, body }) {
-    const answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const answer = await fetch(url, { method, headers, body: body == null ? undefined : JSON.stringify(body) });
     const text = await answer.text();
     return { status: answer.status, headers: Object.fromEntries(answer.headers), body: text ? JSON.parse(text) : null };
   },

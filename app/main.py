@@ -11,8 +11,10 @@ from starlette.exceptions import HTTPException
 
 import chat_sdk
 from app.auth.choose import Chain, build_authenticator, dev_sessions
+from app.auth.config import read_auth
 from app.auth.csrf import BrowserRules
 from app.auth.dev_login import dev_router
+from app.auth.header import ProxyHeaderGuard
 from app.auth.origins import Cors
 from app.auth.proxies import Proxies
 from app.bans import Standings
@@ -82,7 +84,15 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
         app.include_router(dev_router(dev_sessions(settings)))
     # The operator's routes go here: app.include_router(admin.router).
     _answer_errors(app)
-    app.add_middleware(Edge, proxies=proxies, metrics=metrics, admin_port=settings.admin_port)
+    if (identity_headers := read_auth(settings).header) is not None:
+        app.add_middleware(ProxyHeaderGuard, headers=identity_headers)
+    app.add_middleware(
+        Edge,
+        proxies=proxies,
+        metrics=metrics,
+        prefix=settings.route_prefix,
+        admin_port=settings.admin_port,
+    )
     # Outermost, so that a listed page can read refusals too.
     app.add_middleware(Cors, origins=settings.cors_origins)
     return app

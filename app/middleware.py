@@ -52,12 +52,14 @@ class Edge:
         *,
         proxies: Proxies,
         metrics: Metrics,
+        prefix: str = "/chat",
         admin_port: int | None = None,
         deadline: float = DEADLINE,
     ) -> None:
         self._app = app
         self._proxies = proxies
         self._metrics = metrics
+        self._prefix = prefix
         self._admin_port = admin_port
         self._deadline = deadline
 
@@ -89,6 +91,15 @@ class Edge:
         operators = any(path == one or path.startswith(one + "/") for one in ADMIN_ONLY)
         on_admin_port = server is not None and server[1] == self._admin_port
         return operators != on_admin_port
+
+    def template_of(self, scope: Scope) -> str:
+        """The route that answered, as a template: a label for metrics must not be anybody's input."""
+        path = getattr(scope.get("route"), "path", None)
+        if path is None:
+            return SOCKETS if is_socket(scope["path"]) else "unmatched"
+        if scope["path"].startswith(self._prefix + "/") and not path.startswith(self._prefix):
+            return self._prefix + str(path)  # routes know their path within the router alone
+        return str(path)
 
 
 class _Request:
@@ -194,7 +205,7 @@ class _Request:
     def note(self) -> None:
         """Count the request and write its line: no query, no credential, nothing of a body."""
         seconds = time.perf_counter() - self.began
-        route = getattr(self.scope.get("route"), "path", None) or _fixed(self.scope["path"])
+        route = self._edge.template_of(self.scope)
         self._edge._metrics.answered(self.scope["method"], route, self.status, seconds)
         log.info(
             "request",
@@ -243,7 +254,3 @@ def _request_id(headers: Any) -> str:
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
         return str(given[0].decode("ascii"))
     return secrets.token_hex(16)
-
-
-def _fixed(path: str) -> str:
-    return SOCKETS if is_socket(path) else "unmatched"

@@ -121,6 +121,19 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _chat_address(value: str) -> str:
+    """The API key goes there: in clear only where the network is the machine's own."""
+    value = _address(value)
+    parts = urlsplit(value)
+    host = parts.hostname or ""
+    inside = (
+        _is_loopback(host) or host.endswith(".localhost") or ("." not in host and ":" not in host)
+    )
+    if parts.scheme == "http" and not inside:
+        raise ValueError("must be https, or http to this machine or a name without a dot")
+    return value
+
+
 def _provider(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
@@ -156,6 +169,7 @@ Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
 ]
 Url = Annotated[str, AfterValidator(_address)]
+ChatUrl = Annotated[str, AfterValidator(_chat_address)]
 ProviderUrl = Annotated[str, AfterValidator(_provider)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
@@ -199,7 +213,7 @@ class Settings(BaseSettings):
     )
 
     # The Chat API
-    chat_base_url: Url | None = Field(
+    chat_base_url: ChatUrl | None = Field(
         None,
         description="Address of a remote Chat API; unset: the embedded one runs in this process",
     )

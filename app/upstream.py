@@ -64,7 +64,6 @@ async def open_chat(
             transport=rotating,
             timeout=_timeouts(settings.chat_timeout),
             dialect=dialect,
-            allow_http=True,  # the settings decide what addresses are acceptable
         )
         await stack.enter_async_context(chat)
         yield Upstream(chat, keys, dialect.socket_path, server)

@@ -1,0 +1,155 @@
+"""A broker in this process, over a Chat API that remembers what it was asked and can be made to misbehave."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+import chat_server
+from app.main import create_app
+from app.settings import Settings
+from chat_sdk import AsgiTransport, Request, Response, Transport
+
+API_KEY = "ck_0123456789abcdef_canary-SECRET-canary-SECRET-canary-SECRE"
+"""Looks like a real one; no test may ever see it outside of the upstream's own header."""
+
+Answer = Callable[[Request], Response | None]
+
+
+@dataclass
+class Upstream:
+    """Passes calls on to *server* and remembers them; *answer*, where set, answers instead."""
+
+    server: Transport
+    seen: list[Request] = field(default_factory=list)
+    answer: Answer | None = None
+
+    async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam
+        self.seen.append(request)
+        if self.answer is not None and (given := self.answer(request)) is not None:
+            return given
+        return await self.server.send(request, timeout=timeout)
+
+    async def aclose(self) -> None:
+        await self.server.aclose()
+
+    def paths(self) -> list[str]:
+        return [f"{one.method} {one.url.removeprefix('http://chat')}" for one in self.seen]
+
+    def bodies(self) -> list[Any]:
+        return [json.loads(one.body) for one in self.seen if one.body]
+
+
+class Person:
+    """An app user: a client that is signed in."""
+
+    def __init__(self, client: httpx.AsyncClient, name: str, prefix: str) -> None:
+        self.client = client
+        self.name = name
+        self.prefix = prefix
+
+    async def call(self, method: str, path: str, json: Any = None, **more: Any) -> httpx.Response:
+        if json is not None:
+            more["json"] = json
+        return await self.client.request(method, self.prefix + path, **more)
+
+    async def get(self, path: str, **more: Any) -> httpx.Response:
+        return await self.call("GET", path, **more)
+
+    async def post(self, path: str, json: Any = None, **more: Any) -> httpx.Response:
+        return await self.call("POST", path, json, **more)
+
+    async def put(self, path: str, json: Any = None, **more: Any) -> httpx.Response:
+        return await self.call("PUT", path, json, **more)
+
+    async def patch(self, path: str, json: Any = None, **more: Any) -> httpx.Response:
+        return await self.call("PATCH", path, json, **more)
+
+    async def delete(self, path: str, **more: Any) -> httpx.Response:
+        return await self.call("DELETE", path, **more)
+
+    async def room(self, **fields: Any) -> str:
+        """A new room of theirs."""
+        made = await self.post("/rooms", {"name": "General", **fields})
+        assert made.status_code == 201, made.text
+        return str(made.json()["id"])
+
+    async def say(self, room: str, content: str = "hello") -> dict[str, Any]:
+        said = await self.post(f"/rooms/{room}/messages", {"content": content})
+        assert said.status_code == 201, said.text
+        answer: dict[str, Any] = said.json()
+        return answer
+
+    async def id(self) -> str:
+        return str((await self.get("/me")).json()["id"])
+
+
+@dataclass
+class Running:
+    """One broker, and what stands around it."""
+
+    app: FastAPI
+    upstream: Upstream
+    client: httpx.AsyncClient
+    server: chat_server.Server
+    stack: AsyncExitStack
+    prefix: str
+
+    async def sign_in(self, name: str) -> Person:
+        """Somebody who has signed in to the app as *name*."""
+        answer = await self.client.post("/dev/login", json={"username": name})
+        assert answer.status_code == 200, answer.text
+        headers = {"authorization": f"Bearer {answer.json()['token']}"}
+        client = http(self.app, headers=headers)
+        return Person(await self.stack.enter_async_context(client), name, self.prefix)
+
+
+def http(app: Any, **more: Any) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 4711))
+    return httpx.AsyncClient(transport=transport, base_url="http://broker", **more)
+
+
+def settings(data_dir: Path, **given: Any) -> Settings:
+    """Development settings with limits that no test reaches by accident."""
+    plenty = dict.fromkeys(("rate_token", "rate_write", "rate_read", "rate_ip"), "100000/minute")
+    return Settings(
+        **{
+            "_env_file": None,
+            "environment": "development",
+            "auth": ("dev",),
+            "data_dir": data_dir,
+            "chat_base_url": "http://chat",
+            "chat_api_key": API_KEY,
+            **plenty,
+            **given,
+        }
+    )
+
+
+@asynccontextmanager
+async def running(data_dir: Path, **given: Any) -> AsyncIterator[Running]:
+    """A broker over a Chat API of its own, both with their data in *data_dir*."""
+    async with AsyncExitStack() as stack:
+        own = chat_server.Settings(_env_file=None, data_dir=data_dir)
+        server = await stack.enter_async_context(chat_server.open_server(own, embedded_key=API_KEY))
+        upstream = Upstream(AsgiTransport(server.rest))
+        config = settings(data_dir, **given)
+        app = create_app(config, chat_transport=upstream)
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        client = await stack.enter_async_context(http(app))
+        yield Running(app, upstream, client, server, stack, config.route_prefix)
+
+
+def code_of(answer: httpx.Response) -> str:
+    """The problem's code; the answer must be one."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    problem = answer.json()
+    assert problem["status"] == answer.status_code
+    assert problem["message"] == problem["detail"]
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    return str(problem["code"])

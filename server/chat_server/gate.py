@@ -99,7 +99,7 @@ class Gate:
         given = [value for name, value in scope["headers"] if name == b"origin"]
         if not given:
             return None
-        origin = given[0].decode("latin-1")
+        origin: str = given[0].decode("latin-1")
         if len(given) > 1 or (self._origins is not None and origin not in self._origins):
             raise Refused(403, "This origin is not allowed", code=4)
         return origin

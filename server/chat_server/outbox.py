@@ -190,8 +190,15 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         super().put_nowait(packet.Packet(packet.CLOSE))
         super().put_nowait(None)
 
+    def over(self) -> None:
+        """The connection has ended: nobody takes anything any more."""
+        if not self._ended:
+            super().put_nowait(None)  # a polling request may be waiting
+        self._ended = True
+        self._sent.set()
+
     async def until_sent(self, deadline: float) -> None:
-        """After `end`: wait until the writer has taken the last packet, *deadline* seconds at most."""
+        """After `end`: wait until the writer has taken the last packet or is gone, *deadline* seconds at most."""
         try:
             async with asyncio.timeout(deadline):
                 await self._sent.wait()

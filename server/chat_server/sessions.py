@@ -25,6 +25,7 @@ from chat_server.tokens import Claims, Tokens
 
 CONNECTION: Final = "chat_server.connection"
 _CHECKS: Final = 3
+_RECHECKED_AT_ONCE: Final = 200
 _REMEMBERED: Final = 120.0  # seconds; longer than any handshake takes
 
 _encode = msgspec.json.Encoder().encode
@@ -155,14 +156,17 @@ class Sessions:
                 key = (claims.pid, claims.sub, claims.sid, claims.gen)
                 held.setdefault(key, (claims, []))[1].append(connection)
         sessions = list(held.values())
-        verdicts = await self._tokens.recheck([claims for claims, _ in sessions])
-        for (claims, connections), verdict in zip(sessions, verdicts, strict=True):
-            if verdict is None or verdict == "token_expired":  # its end has a timer of its own
-                continue
-            for connection in connections:
-                now = connection.claims
-                if now is not None and (now.sid, now.gen) == (claims.sid, claims.gen):
-                    self.cut(connection, verdict)
+        for at in range(0, len(sessions), _RECHECKED_AT_ONCE):
+            some = sessions[at : at + _RECHECKED_AT_ONCE]
+            verdicts = await self._tokens.recheck([claims for claims, _ in some])
+            for (claims, connections), verdict in zip(some, verdicts, strict=True):
+                if verdict is None or verdict == "token_expired":  # its end has a timer of its own
+                    continue
+                for connection in connections:
+                    now = connection.claims
+                    if now is not None and (now.sid, now.gen) == (claims.sid, claims.gen):
+                        self.cut(connection, verdict)
+            await asyncio.sleep(0)  # SQLite answers without giving others a turn
 
     # -- closing ----------------------------------------------------------------------------------
 
@@ -217,6 +221,7 @@ class Sessions:
         connection = self.connections.get(eio_sid)
         if connection is not None:
             connection.ended = True
+            connection.outbox.over()
             self.unname(connection)
             self.connections.remove(connection)
 

@@ -1,5 +1,6 @@
 """What the database says about those who are connected: memberships, and how far rooms have come."""
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 
 from chat_server.database import Database, Query, Steps
@@ -34,6 +35,7 @@ async def memberships(
             return {(row[0], row[1]) for row in rows}
 
         found |= await database.read(steps)
+        await asyncio.sleep(0)  # SQLite answers without giving others a turn
     return found
 
 
@@ -47,4 +49,5 @@ async def last_seqs(database: Database, pid: str, room_ids: Sequence[str]) -> di
             return {row[0]: row[1] for row in rows}
 
         found.update(await database.read(steps))
+        await asyncio.sleep(0)
     return found

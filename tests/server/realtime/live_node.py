@@ -1,0 +1,130 @@
+"""A node of the Chat API server in this process: real database, real sockets on a real port."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+from chat_server.bus import Bus, RedisBus
+from chat_server.chat import Chat
+from chat_server.database import Database, open_database
+from chat_server.events import Event
+from chat_server.keys import Keys
+from chat_server.limits import Limits
+from chat_server.realtime import Realtime
+from chat_server.schemas import Room, RoomDraft, User, UserDraft
+from chat_server.signing import open_signing_keys
+from chat_server.tokens import Tokens
+from tests.server.realtime.socket_client import Socket, connected
+
+PID = "project-1"
+
+
+@dataclass
+class LiveNode:
+    """What a test needs of a running node."""
+
+    url: str
+    realtime: Realtime
+    chat: Chat
+    tokens: Tokens
+    database: Database
+    server: uvicorn.Server
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def user(self, name: str) -> User:
+        return await self.chat.create_user(
+            PID, UserDraft(username=name, external_user_id=f"ext-{name}")
+        )
+
+    async def token(self, user: User, expires_in: int | None = None) -> str:
+        return (await self.tokens.mint(PID, user.id, expires_in)).token
+
+    async def room(self, owner: User, *members: User, private: bool = False) -> Room:
+        draft = RoomDraft(
+            name="a room",
+            created_by=owner.id,
+            private=private,
+            member_ids=[member.id for member in members],
+        )
+        return await self.chat.create_room(PID, draft)
+
+    async def socket(self, user: User, *rooms: Room) -> Socket:
+        """A socket of *user* that has joined *rooms*; closed with the node."""
+        token = await self.token(user)
+        socket = await self.stack.enter_async_context(connected(self.url, token))
+        assert socket.refused is None
+        for room in rooms:
+            assert (await socket.call("joinRoom", room.id))["ok"]
+        return socket
+
+    def fact(self, name: str) -> Any:
+        return self.realtime.facts()[name]
+
+
+async def until(condition: Any, *, within: float = 5.0) -> None:
+    """Wait until *condition* holds."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110  # what is waited for happens in the server
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running_node(
+    database_url: str,
+    *,
+    limits: Limits | None = None,
+    redis_url: str | None = None,
+    origins: list[str] | None = None,
+    wrapped: bool = False,
+) -> AsyncIterator[LiveNode]:
+    """*wrapped*: hide the transport from the sockets, as a middleware would."""
+    database = await open_database(database_url)
+    bus: Bus | None = RedisBus(redis_url) if redis_url else None
+    realtime: Realtime
+
+    def publish(event: Event) -> None:
+        realtime.publish(event)
+
+    chat = Chat(database, publish)
+    keys = await open_signing_keys(database, "EdDSA")
+    await Keys(database).ensure_project(PID, "tests")
+    tokens = Tokens(database, keys, issuer="chat-server")
+    realtime = Realtime(chat, tokens, database, bus=bus, limits=limits, origins=origins)
+    await realtime.start()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def hidden(message: Any) -> None:
+            await send(message)
+
+        await realtime.app(
+            {**scope, "root_path": "/socket.io"}, receive, hidden if wrapped else send
+        )
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_level="warning",
+        log_config=None,
+        ws_max_size=65_536,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve([listener]))  # `serve` would take over signals
+    try:
+        await until(lambda: server.started)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        node = LiveNode(url, realtime, chat, tokens, database, server)
+        async with node.stack:
+            yield node
+    finally:
+        await realtime.close(deadline=2)
+        server.should_exit = True
+        await serving
+        await database.close()

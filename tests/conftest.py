@@ -6,6 +6,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 
@@ -61,19 +62,28 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-async def postgres_url() -> AsyncIterator[str]:
-    """A fresh Postgres database, dropped afterwards. Mark the test `services("postgres")`."""
+@asynccontextmanager
+async def postgres_database() -> AsyncIterator[str]:
+    """The URL of a fresh Postgres database, dropped afterwards."""
     import asyncpg
 
     name = f"chat_test_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(POSTGRES)
-    await admin.execute(f'CREATE DATABASE "{name}"')
     try:
-        yield POSTGRES.rpartition("/")[0] + f"/{name}"
+        await admin.execute(f'CREATE DATABASE "{name}"')
+        try:
+            yield POSTGRES.rpartition("/")[0] + f"/{name}"
+        finally:
+            await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
     finally:
-        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await admin.close()
+
+
+@pytest.fixture
+async def postgres_url() -> AsyncIterator[str]:
+    """A fresh Postgres database, dropped afterwards. Mark the test `services("postgres")`."""
+    async with postgres_database() as url:
+        yield url
 
 
 @pytest.fixture

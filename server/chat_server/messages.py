@@ -47,15 +47,17 @@ def post(
     pid: str, room_id: str, draft: Draft, hide_private: bool, once: Idempotency | None
 ) -> Steps[tuple[Message, Event | None]]:
     yield from idempotency.first(pid, once)
-    now = instant()
     # Takes the number and, on Postgres, the room: whoever posts next waits, so numbers are
     # committed in their order, and what is read below is what holds when this commits.
     taken = yield Query(
-        "UPDATE rooms SET last_seq = last_seq + 1, last_message_at = $3"
-        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING last_seq",
+        # Its time is never before that of the message before it, whatever the clocks say.
+        "UPDATE rooms SET last_seq = last_seq + 1, last_message_at ="
+        " CASE WHEN last_message_at > $3 THEN last_message_at ELSE $3 END"
+        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL"
+        " RETURNING last_seq, last_message_at",
         pid,
         room_id,
-        now,
+        instant(),
     )
     sender = yield Query(
         "SELECT u.username, u.display_name, u.status FROM members m JOIN users u"
@@ -81,10 +83,11 @@ def post(
         )
         if said:
             raise Undo((from_row(said[0]), None))
+    number, now = taken[0]
     message = Message(
         new_id(),
         room_id,
-        taken[0][0],
+        number,
         draft.user_id,
         username,
         display_name,

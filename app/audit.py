@@ -223,8 +223,11 @@ class Chain(Protocol):
     async def find(self, search: Search) -> list[Link]:
         """Links that match, newest first, at most *search.limit*."""
 
-    async def after(self, seq: int, limit: int) -> list[Link]:
-        """Up to *limit* links behind *seq*, oldest first, to walk the whole chain."""
+    async def after(self, seq: int, limit: int, search: Search = Search()) -> list[Link]:
+        """Up to *limit* links behind *seq* that match, oldest first, to walk the whole chain."""
+
+    async def length(self) -> int:
+        """The place of the last record."""
 
 
 class OpenEntries(Protocol):

@@ -113,6 +113,10 @@ class BanBook(Protocol):
         ...
 
 
+arrival: ContextVar[int | None] = ContextVar("arrival", default=None)
+"""The `Standings.moment` at which the present request came in."""
+
+
 class Standings:
     """What a replica remembers of users' standings, so that a ban costs a chatting user nothing.
 
@@ -190,6 +194,10 @@ class Standings:
         """How many cuts this process knows of: orders requests against revocations without a clock."""
         return self._moment
 
+    def began(self) -> None:
+        """A request has come in: what is cut off from now on, its token must not outlive."""
+        arrival.set(self._moment)
+
     def cut_since(self, external_id: str, moment: int) -> bool:
         """Has the user been cut off, as far as this process knows, after *moment*?"""
         return max(self._cut.get(external_id, 0), self._all_cut) > moment
@@ -200,10 +208,6 @@ class Standings:
         until = standing.ban.until
         ends = None if until is None else datetime.fromisoformat(until).astimezone(UTC)
         return Ban(external_id, standing.ban.reason, ends)
-
-
-arrival: ContextVar[int | None] = ContextVar("arrival", default=None)
-"""The `Standings.moment` at which the present request came in."""
 
 
 class MintGuard:
@@ -222,10 +226,6 @@ class MintGuard:
         self._standings = standings
         self._let_go = let_go
         self._tell = tell
-
-    def began(self) -> None:
-        """A request has come in: what is revoked from now on, it must not outlive."""
-        arrival.set(self._standings.moment)
 
     async def mint(self, external_id: str, mint: Callable[[], Awaitable[T]]) -> T:
         """What *mint* makes for the user, if it may be handed out.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import chat_sdk
+from app.bans import MintGuard
 from app.chat_ids import is_id
 from app.errors import (
     BrokerError,
@@ -64,6 +65,7 @@ class Broker:
         *,
         token_ttl: int,
         expose: Collection[str] = (),
+        guard: MintGuard | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,6 +75,7 @@ class Broker:
         self._authors = Authors(chat)
         self._token_ttl = token_ttl
         self._expose = frozenset(expose)
+        self._guard = guard
         self._now = now
 
     # -- tokens ---------------------------------------------------------------------------------
@@ -88,6 +91,11 @@ class Broker:
             life = min(life, me.expires_at - int(self._now()))
         if life < 1:
             raise NotSignedIn("invalid_credentials", "The credential of the app has expired.")
+        if self._guard is None:
+            return await self._mint(me, life)
+        return await self._guard.mint(me.external_id, lambda: self._mint(me, life))
+
+    async def _mint(self, me: Principal, life: int) -> Token:
         user_id = await self._people.current_id(me)
         try:
             return await self._chat.users.generate_token(user_id, expires_in=life)
@@ -100,6 +108,8 @@ class Broker:
 
     async def sign_out(self, me: Principal) -> None:
         """Make all chat tokens of the caller worthless and close their sockets."""
+        if self._guard is not None:
+            await self._guard.cut(me.external_id)
         user_id = await self._people.known_id(me)
         if user_id is None:
             return

@@ -42,6 +42,7 @@ class Gate:
 
     async def admit(self, request: HTTPConnection, kind: Kind) -> Principal:
         """The principal behind *request*, once they may do something of that *kind*."""
+        self._bans.began()
         address = address_of(request.scope)
         try:
             self._limiter.check_address(address)

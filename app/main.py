@@ -17,7 +17,6 @@ from app.auth.dev_login import dev_router
 from app.auth.header import ProxyHeaderGuard
 from app.auth.origins import Cors
 from app.auth.proxies import Proxies
-from app.bans import Standings
 from app.broker import Broker
 from app.errors import (
     BadInput,
@@ -31,12 +30,22 @@ from app.gate import Gate
 from app.limits import Limiter, Rates
 from app.metrics import Metrics
 from app.middleware import Edge, error_answer
-from app.routes import health, messages, rooms, token
+from app.operators import Operators, open_operators
+from app.routes import (
+    admin_audit,
+    admin_keys,
+    admin_rooms,
+    admin_status,
+    admin_users,
+    health,
+    messages,
+    rooms,
+    token,
+)
 from app.routes.answers import as_json
 from app.routes.health import Check, Readiness
 from app.settings import Settings
 from app.sockets import Sockets
-from app.state.bans import SqlBans
 from app.state.contract import StateUnavailable
 from app.state.open import State, open_state
 from app.state.redis import RedisCounters
@@ -45,6 +54,9 @@ from chat_sdk import Transport
 
 TITLE = "Chat broker"
 VERSION = "0.1.0"
+ADMIN = tuple(
+    module.router for module in (admin_users, admin_rooms, admin_keys, admin_audit, admin_status)
+)
 
 
 def create_app(settings: Settings, *, chat_transport: Transport | None = None) -> FastAPI:
@@ -63,7 +75,11 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
             upstream = await stack.enter_async_context(
                 open_chat(settings, transport=chat_transport)
             )
-            _assemble(app, settings, proxies, metrics, state, chain, upstream)
+            limiter = _limiter(settings, state, metrics)
+            side = await stack.enter_async_context(
+                open_operators(settings, state, upstream.chat, limiter)
+            )
+            _assemble(app, settings, proxies, metrics, state, chain, upstream, limiter, side)
             yield
 
     shown = settings.docs_shown
@@ -82,7 +98,8 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     app.include_router(health.router)
     if "dev" in settings.auth:
         app.include_router(dev_router(dev_sessions(settings)))
-    # The operator's routes go here: app.include_router(admin.router).
+    for router in ADMIN:
+        app.include_router(router)
     _answer_errors(app)
     if (identity_headers := read_auth(settings).header) is not None:
         app.add_middleware(ProxyHeaderGuard, headers=identity_headers)
@@ -106,44 +123,40 @@ def _assemble(
     state: State,
     chain: Chain,
     upstream: Upstream,
+    limiter: Limiter,
+    side: Operators,
 ) -> None:
     """Hand what was opened to those who use it. Routes find it on `app.state`."""
-    bans = Standings(SqlBans(state.database), exact=settings.workers == 1 and state.redis is None)
-    state.hints.on("standing", bans.forget)
-    limiter = Limiter(
-        Rates.reading(
-            token=settings.rate_token,
-            write=settings.rate_write,
-            read=settings.rate_read,
-            ip=settings.rate_ip,
-            auth_failures=settings.rate_auth_failures,
-            admin_failures=settings.rate_admin_failures,
-        ),
-        None if state.redis is None else RedisCounters(state.redis),
-        on_failure=metrics.limiter_failures.inc,
-    )
     browser = BrowserRules(settings.own_origins, proxies.origin)
     kept = app.state
-    kept.settings, kept.storage, kept.upstream, kept.limiter, kept.bans = (
-        settings,
-        state,
-        upstream,
-        limiter,
-        bans,
-    )
-    kept.gate = Gate(chain, browser, bans, limiter)
+    kept.settings, kept.storage, kept.upstream, kept.operators = settings, state, upstream, side
+    kept.gate = Gate(chain, browser, side.standings, limiter)
     kept.broker = Broker(
         upstream.chat,
         state.links,
         state.room_changes,
         token_ttl=settings.token_ttl,
         expose=settings.expose_user_fields,
+        guard=side.guard,
     )
     kept.sockets = Sockets(proxies, upstream.socket_path, _socket_address(settings))
     kept.readiness = Readiness(_checks(state, chain, upstream), vital=frozenset({"database"}))
     metrics.other_processes.set_function(lambda: state.pulse.others)
     if upstream.server is not None:
         _open_to_the_public(app, upstream)
+
+
+def _limiter(settings: Settings, state: State, metrics: Metrics) -> Limiter:
+    rates = Rates.reading(
+        token=settings.rate_token,
+        write=settings.rate_write,
+        read=settings.rate_read,
+        ip=settings.rate_ip,
+        auth_failures=settings.rate_auth_failures,
+        admin_failures=settings.rate_admin_failures,
+    )
+    shared = None if state.redis is None else RedisCounters(state.redis)
+    return Limiter(rates, shared, on_failure=metrics.limiter_failures.inc)
 
 
 def _socket_address(settings: Settings) -> str | None:

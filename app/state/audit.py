@@ -97,11 +97,16 @@ class SqlAudit:
         async with self._database.read() as connection:
             return [_link(row) for row in await connection.execute(query.limit(search.limit))]
 
-    async def after(self, seq: int, limit: int) -> list[Link]:
+    async def after(self, seq: int, limit: int, search: Search = Search()) -> list[Link]:  # noqa: B008 - frozen
         """See Chain."""
-        query = select(chain).where(chain.c.seq > seq).order_by(chain.c.seq).limit(limit)
+        query = select(chain).where(chain.c.seq > seq, *_conditions(search)).order_by(chain.c.seq)
         async with self._database.read() as connection:
-            return [_link(row) for row in await connection.execute(query)]
+            return [_link(row) for row in await connection.execute(query.limit(limit))]
+
+    async def length(self) -> int:
+        """See Chain."""
+        async with self._database.read() as connection:
+            return int((await connection.execute(select(head.c.seq))).scalar_one())
 
     # -- what is not ----------------------------------------------------------------------------
 

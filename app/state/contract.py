@@ -63,6 +63,10 @@ class Bans(Protocol):
         """The ban that holds now, if any. Asked on every request: answers may be remembered for a moment."""
         ...
 
+    def began(self) -> None:
+        """A request has come in: a revocation from now on comes before what it makes."""
+        ...
+
 
 class RoomChanges(Protocol):
     """Tells whether who is in a room may have changed, on any replica, since one last looked."""

@@ -154,6 +154,10 @@ class AsyncUsers:
             body=present(session_id=session_id),
         )
 
+    async def revoke_all(self) -> RevokeReceipt:
+        """Make every token of the project worthless. Not every Chat API can: UnsupportedOperationError, NotFoundError."""
+        return await self._api.request("POST", (self._routes.revoke,), RevokeReceipt, body={})
+
     async def ensure(
         self,
         external_user_id: str,

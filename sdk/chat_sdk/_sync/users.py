@@ -154,6 +154,10 @@ class Users:
             body=present(session_id=session_id),
         )
 
+    def revoke_all(self) -> RevokeReceipt:
+        """Make every token of the project worthless. Not every Chat API can: UnsupportedOperationError, NotFoundError."""
+        return self._api.request("POST", (self._routes.revoke,), RevokeReceipt, body={})
+
     def ensure(
         self,
         external_user_id: str,

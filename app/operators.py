@@ -1,0 +1,88 @@
+"""The operators' side of the broker, opened in one place: keys, bans, audit, and what runs beside them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from app.admin import Operations
+from app.admin_gate import AdminGate
+from app.admin_keys import KeyRing, KeyRows
+from app.audit import Chain
+from app.audit_trail import AuditTrail
+from app.bans import BanBook, BanRecord, MintGuard, Standings
+from app.limits import Limiter
+from app.settings import Settings
+from app.state.admin_keys import SqlAdminKeys
+from app.state.audit import SqlAudit
+from app.state.bans import SqlBans
+from app.state.open import State
+from chat_sdk import AsyncChatClient
+
+TOPIC = "standing"
+"""What replicas tell each other when somebody was cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """All that the admin routes, the gate and the broker need of it."""
+
+    gate: AdminGate
+    operations: Operations
+    keys: KeyRows
+    chain: Chain
+    trail: AuditTrail
+    book: BanBook
+    standings: Standings
+    guard: MintGuard
+
+
+@asynccontextmanager
+async def open_operators(
+    settings: Settings, state: State, chat: AsyncChatClient, limiter: Limiter
+) -> AsyncIterator[Operators]:
+    """The operators' side, with its background work, for as long as the block lasts."""
+    alone = state.database.is_sqlite and state.redis is None and settings.workers == 1
+    book = SqlBans(state.database)
+    standings = Standings(book, exact=alone)
+
+    def heard(external_id: str | None) -> None:
+        # None comes after a gap, in which anything may have changed: that cuts nobody off.
+        if external_id is None:
+            standings.forget(None)
+        else:
+            standings.cut(external_id)
+
+    async def tell(external_id: str | None) -> None:
+        await state.hints.tell(TOPIC, external_id)
+
+    async def let_go(record: BanRecord) -> None:
+        await operations.settle(record)
+
+    guard = MintGuard(book, standings, let_go=let_go, tell=tell)
+    operations = Operations(
+        chat, book, standings, guard, state.room_changes, token_ttl=settings.token_ttl
+    )
+    keys = SqlAdminKeys(state.database)
+    audit = SqlAudit(state.database)
+    trail = AuditTrail(audit, audit, alone=alone)
+    bootstrap = None if settings.admin_key is None else settings.admin_key.get_secret_value()
+    gate = AdminGate(KeyRing(keys, bootstrap), trail, limiter)
+    state.hints.on(TOPIC, heard)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(trail.stop)
+        for name, work in (("audit", trail.run()), ("bans", operations.run())):
+            stack.push_async_callback(_cancel, _started(name, work))
+        yield Operators(gate, operations, keys, audit, trail, book, standings, guard)
+
+
+def _started(name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    return asyncio.create_task(work, name=name)
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -4,6 +4,8 @@
 Alembic.
 """
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,9 @@ HEAD = "0001"
 VERSION_QUERY = "SELECT version_num FROM alembic_version"
 # Any number will do, if nobody else on the same Postgres database uses it.
 ADVISORY_LOCK = 0x63686174
+
+# Alembic keeps the migration that runs in module globals: two threads would share a connection.
+_one_at_a_time = threading.Lock()
 
 
 def known(version: str | None) -> bool:
@@ -34,30 +39,38 @@ def known(version: str | None) -> bool:
 
 def migrate_sqlite(raw: Any) -> None:
     """Migrate over *raw*, a sqlite3 connection in autocommit, while all others wait."""
-    raw.execute("BEGIN IMMEDIATE")
-    try:
-        engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
-        with engine.connect() as connection:
-            _upgrade(connection)
-            connection.commit()
-    except BaseException:
+    with _one_at_a_time:
+        raw.execute("BEGIN IMMEDIATE")
+        try:
+            engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+            with engine.connect() as connection:
+                _upgrade(connection)
+                connection.commit()
+        except BaseException:
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+            raise
         if raw.in_transaction:
-            raw.execute("ROLLBACK")
-        raise
-    if raw.in_transaction:
-        raw.execute("COMMIT")
+            raw.execute("COMMIT")
 
 
-async def migrate_postgres(url: str, *, connect_within: float) -> None:
-    """Migrate the database at *url* under an advisory lock: replicas that start together wait."""
+def migrate_postgres(url: str, *, connect_within: float) -> None:
+    """Migrate the database at *url* under an advisory lock: replicas that start together wait.
+
+    Runs a loop of its own, so it belongs in a thread.
+    """
+    with _one_at_a_time:
+        asyncio.run(_migrate_postgres(url, connect_within))
+
+
+async def _migrate_postgres(url: str, connect_within: float) -> None:
     from sqlalchemy import text
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
     address = "postgresql+asyncpg://" + url.partition("://")[2]
-    engine = create_async_engine(
-        address, poolclass=NullPool, connect_args={"timeout": connect_within}
-    )
+    arguments = {"timeout": connect_within, "server_settings": {"lock_timeout": "60000"}}
+    engine = create_async_engine(address, poolclass=NullPool, connect_args=arguments)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})

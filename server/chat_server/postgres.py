@@ -156,7 +156,7 @@ async def open_postgres(url: str, *, pool: int) -> PostgresDatabase:
     if not known(version):
         from chat_server.migrate import migrate_postgres
 
-        await migrate_postgres(url, connect_within=CONNECT)
+        await asyncio.to_thread(migrate_postgres, url, connect_within=CONNECT)
         log.info("database.migrated", schema=HEAD)
     opened = await asyncpg.create_pool(
         url,

@@ -1,0 +1,241 @@
+"""SQLite behind the seam: groups, failures, files, damage."""
+
+import asyncio
+import shutil
+import sqlite3
+import stat
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from chat_server.database import Query, SchemaTooNew, Steps, Undo, open_database
+from chat_server.errors import Unavailable
+from chat_server.migrate import HEAD
+from chat_server.sqlite import SqliteDatabase
+from tests.contract.servers import in_room, of_user, refused
+from tests.server.opening import opened
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    opened_database = await open_database(f"sqlite:///{tmp_path / 'chat.db'}")
+    assert isinstance(opened_database, SqliteDatabase)
+    yield opened_database
+    await opened_database.close()
+
+
+def add(name: str) -> Steps[str]:
+    yield Query("INSERT INTO projects (id, name, created_at) VALUES ($1, $1, 'now')", name)
+    return name
+
+
+def failing(name: str) -> Steps[str]:
+    yield from add(name)
+    raise LookupError(name)
+
+
+def undone(name: str) -> Steps[str]:
+    yield from add(name)
+    raise Undo("the answer")
+
+
+def names() -> Steps[list[str]]:
+    rows = yield Query("SELECT id FROM projects ORDER BY id")
+    return [row[0] for row in rows]
+
+
+async def test_one_failing_transaction_takes_no_other_with_it(database: SqliteDatabase) -> None:
+    """They share a COMMIT, and each stands in a savepoint of its own."""
+    outcomes = await asyncio.gather(
+        database.write(partial(add, "a")),
+        database.write(partial(failing, "b")),
+        database.write(partial(undone, "c")),
+        database.write(partial(add, "a")),
+        database.write(lambda: (yield Query("NONSENSE"))),
+        database.write(partial(add, "d")),
+        return_exceptions=True,
+    )
+    assert outcomes[0] == "a"
+    assert isinstance(outcomes[1], LookupError)
+    assert outcomes[2] == "the answer"
+    assert isinstance(outcomes[3], Exception)
+    assert isinstance(outcomes[4], sqlite3.Error)
+    assert outcomes[5] == "d"
+    assert await database.read(names) == ["a", "d"]
+
+
+async def test_listeners_hear_in_commit_order_also_for_callers_that_left(
+    database: SqliteDatabase,
+) -> None:
+    """A caller's going away neither undoes the write nor silences it."""
+    heard: list[str] = []
+    tasks = [
+        asyncio.ensure_future(database.write(partial(add, f"p{n}"), heard.append))
+        for n in range(20)
+    ]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await database.ping()
+    assert heard == [f"p{n}" for n in range(20)]
+    assert "p3" in await database.read(names)
+
+
+async def test_what_is_queued_is_written_before_closing(database: SqliteDatabase) -> None:
+    """And what comes after closing is refused."""
+    waiting = [asyncio.ensure_future(database.write(partial(add, f"q{n}"))) for n in range(50)]
+    await asyncio.sleep(0)
+    await database.close()
+    assert await asyncio.gather(*waiting) == [f"q{n}" for n in range(50)]
+    with pytest.raises(Unavailable):
+        await database.write(partial(add, "late"))
+    with pytest.raises(Unavailable):
+        await database.read(names)
+
+
+async def test_the_file_is_its_owners_alone_and_durable(tmp_path: Path) -> None:
+    """0600 for database, WAL and shared memory; WAL mode, FULL sync, foreign keys."""
+    async with opened(tmp_path / "data") as (_, api):
+        await api.user()
+        for file in ("chat.db", "chat.db-wal", "chat.db-shm"):
+            mode = stat.S_IMODE((tmp_path / "data" / file).stat().st_mode)
+            assert mode == 0o600, file
+        assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+    def pragmas() -> Steps[list[object]]:
+        journal = yield Query("PRAGMA journal_mode")
+        synchronous = yield Query("PRAGMA synchronous")
+        foreign_keys = yield Query("PRAGMA foreign_keys")
+        return [journal[0][0], synchronous[0][0], foreign_keys[0][0]]
+
+    again = await open_database(f"sqlite:///{tmp_path / 'data' / 'chat.db'}")
+    assert await again.write(pragmas) == ["wal", 2, 1]
+    await again.close()
+
+
+async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+    """The older program refuses to start, and changes nothing."""
+    file = tmp_path / "chat.db"
+    await (await open_database(f"sqlite:///{file}")).close()
+    with sqlite3.connect(file) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+    with pytest.raises(SchemaTooNew, match="9999"):
+        await open_database(f"sqlite:///{file}")
+    with sqlite3.connect(file) as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+    raw.close()
+
+
+async def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:
+    """The others wait, and find it done."""
+    url = f"sqlite:///{tmp_path / 'chat.db'}"
+    databases = await asyncio.gather(*(open_database(url) for _ in range(4)))
+    for each in databases:
+        await each.close()
+    raw = sqlite3.connect(tmp_path / "chat.db")
+    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
+    raw.close()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False
+    )
+    if not done or done.returncode:
+        pytest.skip("cannot mount a small file system here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def test_a_full_disk_is_503_and_heals_by_itself(tiny_disk: Path) -> None:
+    """Reads go on, nothing is acknowledged that is not stored, and space is enough to recover."""
+    async with opened(tiny_disk) as (server, api):
+        alice = await api.user("alice")
+        room = await api.room(alice)
+        path, big = f"{in_room(room)}/messages", "x" * 8000
+        said = 0
+        for _ in range(1000):
+            answer = await api.send("POST", path, json={"content": big, "user_id": alice["id"]})
+            if answer.status_code != 201:
+                break
+            said += 1
+        refused(answer, 503, "database_unavailable")
+        page = await api.send("GET", f"{path}?limit=1")
+        assert page.json()["total"] == said
+        assert (await server.ready())["redis"] == "off"
+        await asyncio.to_thread(
+            subprocess.run, ["mount", "-o", "remount,size=64m", str(tiny_disk)], check=True
+        )
+        await api.say(room, alice, "space again")
+        seqs = [m["seq"] for m in (await api.send("GET", f"{path}?limit=200")).json()["items"]]
+        assert seqs == list(range(said + 1, max(0, said + 1 - 200), -1))
+    raw = sqlite3.connect(tiny_disk / "chat.db")
+    assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    raw.close()
+
+
+async def test_a_writer_that_holds_the_file_makes_others_wait(tmp_path: Path) -> None:
+    """Another program's lock delays a write, and does not fail it."""
+    async with opened(tmp_path) as (_, api):
+        raw = sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+        raw.execute("BEGIN IMMEDIATE")
+        writing = asyncio.ensure_future(api.user("patient"))
+        done, _ = await asyncio.wait([writing], timeout=0.3)
+        assert not done
+        raw.execute("COMMIT")
+        raw.close()
+        assert (await writing)["username"].startswith("patient")
+
+
+async def test_a_damaged_row_spoils_no_list(tmp_path: Path) -> None:
+    """Text that is no UTF-8, NUL, broken metadata: the neighbours are still shown."""
+    async with opened(tmp_path) as (_, api):
+        alice = await api.user("alice")
+        room = await api.room(alice)
+        for text in ("one", "two", "three", "four"):
+            await api.say(room, alice, text)
+        raw = sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+        raw.execute("UPDATE messages SET content = CAST(x'eda080ff' AS TEXT) WHERE seq = 1")
+        raw.execute("UPDATE messages SET content = 'a' || char(0) || 'b' WHERE seq = 2")
+        raw.execute("UPDATE messages SET metadata = '{\"a\": [', content = x'00ff' WHERE seq = 3")
+        raw.execute("UPDATE users SET metadata = CAST(x'ff' AS TEXT)")
+        raw.execute("UPDATE rooms SET metadata = '[]', name = CAST(x'ff' AS TEXT)")
+        raw.close()
+        page = await api.send("GET", f"{in_room(room)}/messages")
+        assert page.status_code == 200
+        items = page.json()["items"]
+        assert [item["seq"] for item in items] == [4, 3, 2, 1]
+        assert items[0]["content"] == "four"
+        assert items[1]["metadata"] == {}
+        for path in ("/api/v1/projects/{pid}/users", "/api/v1/projects/{pid}/rooms"):
+            assert (await api.send("GET", path)).status_code == 200
+        assert (await api.send("GET", of_user(alice))).json()["metadata"] == {}
+        assert (await api.send("GET", in_room(room))).json()["metadata"] == {}
+
+
+async def test_sixteen_writers_and_readers_see_no_error(tmp_path: Path) -> None:
+    """A few seconds of everybody at once: every call succeeds."""
+    async with opened(tmp_path) as (_, api):
+        people = [await api.user("w") for _ in range(16)]
+        room = await api.room(*people)
+
+        async def work(person: dict[str, object]) -> None:
+            for n in range(25):
+                await api.say(room, person, f"n{n}")
+                page = await api.send("GET", f"{in_room(room)}/messages?limit=5")
+                assert page.status_code == 200
+                mark = {"user_id": person["id"], "seq": page.json()["total"]}
+                read = await api.send("PUT", f"{in_room(room)}/read", json=mark)
+                assert read.status_code == 200
+
+        await asyncio.gather(*(work(person) for person in people))
+        assert (await api.send("GET", in_room(room))).json()["last_seq"] == 400

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 
 from ._conformance import Missing, World, check, expect, refused
 from ._errors import ChatError
@@ -385,13 +386,14 @@ async def _as_oneself(world: World) -> None:
     mine = world.client.as_user(await world.token(bob))
     said = await mine.messages.create(room.id, content="hi")
     expect(said.user_id == bob.id, "it is another's")
-    for call in (
-        mine.messages.create(room.id, content="x", user_id=ann.id),
-        mine.messages.update(room.id, message.id, content="x"),
-        mine.messages.delete(room.id, message.id),
-    ):
+    attempts: list[Callable[[], Awaitable[object]]] = [
+        lambda: mine.messages.create(room.id, content="x", user_id=ann.id),
+        lambda: mine.messages.update(room.id, message.id, content="x"),
+        lambda: mine.messages.delete(room.id, message.id),
+    ]
+    for attempt in attempts:
         try:
-            await call
+            await attempt()
         except ChatError as error:
             expect(error.status in {400, 403}, f"answers {error.status} where 403 is due")
         else:

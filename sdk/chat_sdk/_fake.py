@@ -24,9 +24,9 @@ _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Problem(Exception):  # noqa: N818 - it is an answer, not a failure of the fake
     """An error answer of the fake."""
 
-    def __init__(self, status: int, code: str, *, retry_after: int | None = None) -> None:
+    def __init__(self, status: int, code: str, *, field: str | None = None) -> None:
         super().__init__(code)
-        self.status, self.code, self.retry_after = status, code, retry_after
+        self.status, self.code, self.field = status, code, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class FakeStore:
 
     def create_user(self, body: Json) -> Json:
         """A new user; 409 where a name is taken."""
-        if not _USERNAME.fullmatch(str(body.get("username", ""))) or not body.get(
-            "external_user_id"
-        ):
-            raise Problem(400, "bad_request")
+        if not _USERNAME.fullmatch(str(body.get("username", ""))):
+            raise Problem(400, "bad_request", field="username")
+        if not body.get("external_user_id"):
+            raise Problem(400, "bad_request", field="external_user_id")
         for name in ("username", "external_user_id"):
             if any(user[name] == body[name] for user in self.users.values()):
                 raise Problem(409, f"{name}_taken")
@@ -133,6 +133,10 @@ class FakeStore:
             raise Problem(401, "token_revoked")
         if self.now() >= expires:
             raise Problem(401, "token_expired")
+        if user_id not in self.users:
+            raise Problem(401, "user_deleted")
+        if self.users[user_id]["status"] != "active":
+            raise Problem(403, "user_suspended")
         return user_id, expires
 
     # -- rooms ----------------------------------------------------------------------------------
@@ -363,7 +367,10 @@ class FakeChatApi:
         try:
             return (*self._remembered(request), None)
         except Problem as problem:
-            return problem.status, _problem(problem.status, problem.code), problem.retry_after
+            answer = _problem(problem.status, problem.code)
+            if problem.field:
+                answer["errors"] = [{"field": problem.field, "message": "is not valid"}]
+            return problem.status, answer, None
 
     def _remembered(self, request: Seen) -> tuple[int, Any]:
         key = request.headers.get("idempotency-key")

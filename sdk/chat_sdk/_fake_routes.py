@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from ._fake import FakeStore, Json, Seen
 
 _USER_FILTERS = ("external_user_id", "username", "status")
+_USER_FIELDS = {"username", "display_name", "email", "avatar_url", "status", "metadata"}
+_ROOM_FIELDS = {"name", "description", "private", "metadata"}
 
 
 def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int, Any]:
@@ -64,9 +66,7 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
         case "GET", [user_id]:
             return 200, store.user(user_id)
         case "PATCH", [user_id]:
-            user = store.user(user_id)
-            user.update(body)
-            return 200, user
+            return 200, _changed(store, store.user(user_id), body, _USER_FIELDS)
         case "DELETE", [user_id]:
             store.user(user_id)
             del store.users[user_id]
@@ -98,7 +98,7 @@ def _rooms(
         case "GET", []:
             member = caller or request.query.get("member_id")
             found = [
-                room
+                room if member is None else _for_member(store, room, member)
                 for room in store.rooms.values()
                 if member is None or member in store.members[room["id"]]
             ]
@@ -106,15 +106,16 @@ def _rooms(
         case "GET", [room_id]:
             return 200, store.room(room_id, caller)
         case "PATCH", [room_id]:
-            room = store.room(room_id)
-            room.update(body)
-            return 200, room
+            return 200, _changed(store, store.room(room_id), body, _ROOM_FIELDS)
         case "DELETE", [room_id]:
             store.room(room_id)
             del store.rooms[room_id]
             return 204, None
         case "POST", [room_id, "join"]:
-            return 200, store.join(room_id, caller or body.get("user_id", ""))
+            joining = caller or body.get("user_id", "")
+            if caller and store.room(room_id)["private"] and caller not in store.members[room_id]:
+                raise Problem(404, "not_found")
+            return 200, store.join(room_id, joining)
         case "POST", [room_id, "leave"]:
             store.leave(room_id, caller or body.get("user_id", ""))
             return 204, None
@@ -154,6 +155,8 @@ def _messages(
     said = store.messages[room_id]
     match request.method, rest:
         case "POST", []:
+            if caller and body.get("user_id", caller) != caller:
+                raise Problem(403, "forbidden")
             return 201, store.post(room_id, caller or body.get("user_id", ""), body)
         case "GET", [] if "after" in request.query:
             after = _number(request, "after", 0)
@@ -164,14 +167,36 @@ def _messages(
         case "GET", []:
             return 200, _page(reversed(said), request)
         case "PATCH", [message_id]:
-            message = store.message(room_id, message_id)
+            message = _own(store, room_id, message_id, caller)
             message.update(content=body["content"], edited_at=store.instant())
             return 200, message
         case "DELETE", [message_id]:
-            message = store.message(room_id, message_id)
+            message = _own(store, room_id, message_id, caller)
             message.update(content="", deleted_at=store.instant())
             return 204, None
     raise Problem(404, "not_found")
+
+
+def _changed(store: "FakeStore", thing: "Json", body: "Json", allowed: set[str]) -> "Json":
+    for name in body:
+        if name not in allowed:
+            raise Problem(400, "bad_request", field=name)
+    thing.update(body, updated_at=store.instant())
+    return thing
+
+
+def _for_member(store: "FakeStore", room: "Json", user_id: str) -> "Json":
+    read = store.members[room["id"]][user_id]["last_read_seq"]
+    return {**room, "unread": room["last_seq"] - read}
+
+
+def _own(store: "FakeStore", room_id: str, message_id: str, caller: str | None) -> "Json":
+    """The message, for the key, its author or the room's owner; 403 for others."""
+    message = store.message(room_id, message_id)
+    inside = store.members[room_id]
+    if caller not in {None, message["user_id"]} and inside[caller or ""]["role"] != "owner":
+        raise Problem(403, "forbidden")
+    return message
 
 
 def _number(request: "Seen", name: str, default: int) -> int:

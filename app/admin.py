@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from app.errors import (
 from app.explain import Action, Decision, Facts, decide
 from app.state.contract import RoomChanges, StateUnavailable
 from app.strict_json import is_one_line
-from chat_sdk import AsyncChatClient, ChatUser, Message, Page, Room, Token
+from chat_sdk import AsyncChatClient, ChatUser, Message, Page, RevokeReceipt, Room, Token
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +49,9 @@ class Receipt:
     sockets_closed: int | None = None
     nodes_acked: int | None = None
     nodes_total: int | None = None
-    took_ms: int | float | None = None
+    took_ms: int | None = None
 
-    def to_dict(self) -> dict[str, int | float | None]:
+    def to_dict(self) -> dict[str, int | None]:
         """As the admin API shows it."""
         return {
             "generation": self.generation,
@@ -463,14 +464,17 @@ def _refuse_no_room(room_id: str) -> None:
         raise room_not_found()
 
 
-def _receipt(told: Any) -> Receipt:
+def _receipt(told: RevokeReceipt | None) -> Receipt:
     """What the Chat API tells of a revocation."""
     if told is None:
         return Receipt()
-    total = getattr(told, "nodes_total", None)
-    if total is None:
-        total = _whole(told.model_extra.get("nodes_total"))
-    return Receipt(told.generation, told.sockets_closed, told.nodes_acked, total, told.took_ms)
+    return Receipt(
+        told.generation,
+        told.sockets_closed,
+        told.nodes_acked,
+        told.nodes_total,
+        _rounded(told.took_ms),
+    )
 
 
 def _suspension_receipt(user: HasExtra) -> Receipt | None:
@@ -478,18 +482,23 @@ def _suspension_receipt(user: HasExtra) -> Receipt | None:
     told = user.model_extra.get("receipt")
     if not isinstance(told, dict):
         return None
-    took = told.get("took_ms")
     return Receipt(
         _whole(told.get("generation")),
         _whole(told.get("sockets_closed")),
         _whole(told.get("nodes_acked")),
         _whole(told.get("nodes_total")),
-        took if isinstance(took, int | float) and not isinstance(took, bool) else None,
+        _rounded(told.get("took_ms")),
     )
 
 
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _rounded(value: object) -> int | None:
+    if isinstance(value, float) and math.isfinite(value):
+        return round(value)
+    return _whole(value)
 
 
 def _but_the_ban_holds(error: BrokerError) -> BrokerError:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 from pydantic import SecretStr
 
+from app.admin_cli import admin, token
 from app.settings import BadSettings, Settings, load_settings
 
 app = typer.Typer(
@@ -16,6 +17,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(admin)
+app.add_typer(token)
 
 BAD_SETTINGS = 2
 

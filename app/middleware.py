@@ -79,6 +79,8 @@ class Edge:
             await send({"type": "websocket.close", "code": 1000})
             return
         scope.setdefault("state", {})["address"] = self._proxies.client(scope)
+        # FastAPI wraps it further in; the sockets of the embedded server write to its transport.
+        scope["chat_server.send"] = send
         await self._app(scope, receive, send)
 
     def hides(self, scope: Scope) -> bool:

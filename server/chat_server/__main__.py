@@ -37,12 +37,22 @@ def serve() -> None:
     """Run the server: HOST, PORT, DATA_DIR, CHAT_DATABASE_URL, REDIS_URL and the rest."""
     import uvicorn
 
+    from chat_server.limits import Limits
     from chat_server.main import create_app
 
     settings = _settings(log_level=None)
     _check_database(settings)
+    app = create_app(settings)
+
+    class Draining(uvicorn.Server):
+        """Sends the sockets away before it closes them: they hear when to come back."""
+
+        async def shutdown(self, sockets: list[Any] | None = None) -> None:
+            await app.drain()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         lifespan="on",
@@ -54,11 +64,11 @@ def serve() -> None:
         timeout_graceful_shutdown=30,
         timeout_keep_alive=75,
         h11_max_incomplete_event_size=32 * 1024,
-        ws_max_size=128 * 1024,
+        ws_max_size=Limits().message_bytes,
         ws_per_message_deflate=False,
         limit_concurrency=20_000,
     )
-    uvicorn.Server(config).run()
+    Draining(config).run()
 
 
 @cli.command()

@@ -23,6 +23,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 WIRE: Final = "chat_server.wire"
+#: A host that wraps *send* on its way here may leave the server's own under this key of the scope.
+SERVER_SEND: Final = "chat_server.send"
 _SID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MAX_PACKETS = 16  # in one polling request; Engine.IO's own bound
 _BODY_SECONDS = 10.0
@@ -219,7 +221,7 @@ class Gate:
         if sid in self._upgrading:
             await _refuse_websocket(receive, send)
             return
-        wire = wire_behind(send)
+        wire = wire_behind(scope.get(SERVER_SEND, send))
         frames = self._frames(receive, sid, wire)
         if sid is not None:
             self._upgrading.add(sid)

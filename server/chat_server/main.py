@@ -12,7 +12,7 @@ from chat_server.api.problems import problem
 from chat_server.errors import MethodNotAllowed, Unavailable
 from chat_server.logs import bug
 from chat_server.metrics import Metrics
-from chat_server.server import ASGIApp, Server, open_server
+from chat_server.server import Server, open_server
 from chat_server.settings import Settings
 
 Scope = dict[str, Any]
@@ -26,7 +26,7 @@ _CORS_HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-ID"
 _CORS_EXPOSED = b"X-Request-ID, Retry-After, Idempotency-Replayed, WWW-Authenticate"
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings) -> "Standalone":
     """The standalone server as an ASGI application; its lifespan opens and closes everything."""
     return Standalone(settings)
 
@@ -50,6 +50,11 @@ class Standalone:
             await self._http(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
+
+    async def drain(self) -> None:
+        """Send every socket away, to come back in a moment; new ones are refused from here on."""
+        if self._server is not None:
+            await self._server.drain()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         async with AsyncExitStack() as stack:

@@ -121,14 +121,9 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         self._task = task
 
     @property
-    def waiting_bytes(self) -> int:
-        """What has not been handed to the transport yet."""
-        return self._bytes
-
-    @property
-    def drained(self) -> bool:
-        """True when nothing waits here."""
-        return not self._backlog and not self._queue
+    def direct(self) -> bool:
+        """Do messages skip the queue by now?"""
+        return self._direct
 
     def send(self, ready: Ready) -> None:
         """Send *ready*, in the order of the calls, without waiting."""

@@ -169,6 +169,7 @@ class Realtime:
             **asdict(self._counts),
             "sockets": len(self._sessions.connections),
             "sockets_authenticated": self._sessions.connections.authenticated,
+            "sockets_direct": sum(each.outbox.direct for each in self._sessions.connections),
             "rooms_live": len(self._rooms),
             "typing": self._seats.typing,
             "bus_state": self.bus_state,

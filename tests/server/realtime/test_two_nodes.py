@@ -1,0 +1,278 @@
+"""Two nodes, one database, one Redis: to the people in a room they are one server."""
+
+import asyncio
+import pickle
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from chat_server.limits import Limits
+from chat_server.schemas import RoomChanges
+from tests.programs import free_port, wait_for_port
+from tests.server.realtime.live_node import PID, LiveNode, running_node, until
+from tests.server.realtime.socket_client import connected
+
+pytestmark = pytest.mark.services("redis")
+
+CHANNEL = "chat:nodes:1"
+Pair = tuple[LiveNode, LiveNode]
+
+
+class RedisServer:
+    """A Redis of this test alone, to stop, freeze and start again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self._process = subprocess.Popen(
+            [*command, "--dir", str(self._directory)], stdout=subprocess.DEVNULL
+        )
+        wait_for_port(self.port)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def nodes(database_url: str, redis_server: RedisServer) -> AsyncIterator[Pair]:
+    limits = Limits(heartbeat=0.2, recheck_seconds=1)
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(
+            running_node(database_url, limits=limits, redis_url=redis_server.url)
+        )
+        two = await stack.enter_async_context(
+            running_node(database_url, limits=limits, redis_url=redis_server.url)
+        )
+        await until(lambda: one.fact("nodes") == two.fact("nodes") == 2)
+        yield one, two
+
+
+async def test_a_room_is_one_room_on_both_nodes(nodes: Pair) -> None:
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    here, there = await one.socket(alice, room), await two.socket(bob, room)
+    sent = await here.call("sendMessage", room.id, "hello ✓")
+    assert await there.hears("message") == [sent["message"]]
+    assert await here.hears("message") == [sent["message"]]
+    await there.call("startTyping", room.id)
+    await here.hears("userTyping")
+    await two.chat.edit(PID, room.id, sent["message"]["id"], "edited", by=None)
+    assert (await here.hears("messageUpdated"))[0]["content"] == "edited"
+    await two.chat.update_room(PID, room.id, RoomChanges(name="new"))
+    assert (await here.hears("roomUpdated"))[0]["name"] == "new"
+
+
+async def test_writers_on_both_nodes_are_heard_in_one_order(nodes: Pair) -> None:
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    here, there = await one.socket(alice, room), await two.socket(bob, room)
+    writing = [
+        node.chat.post(PID, room.id, alice.id, f"{n}") for n in range(100) for node in (one, two)
+    ]
+    await asyncio.gather(*writing)
+    for socket in (here, there):
+        heard = await socket.hears("message", 200)
+        assert [message["seq"] for message in heard] == list(range(1, 201))
+
+
+async def test_members_online_counts_people_of_both_nodes_once(nodes: Pair) -> None:
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    await one.socket(alice, room)
+    await two.socket(alice, room)
+    bobs = await two.socket(bob)
+
+    async def online(expected: int) -> None:
+        async with asyncio.timeout(5):
+            while (await bobs.call("joinRoom", room.id))["members_online"] != expected:  # noqa: ASYNC110  # another node's news
+                await asyncio.sleep(0.1)
+
+    await online(2)
+    await one.stack.aclose()
+    await online(2)
+    claims = [
+        c for c in two.realtime._sessions.connections if c.claims and c.claims.sub == alice.id
+    ]
+    assert len(claims) == 1
+    await two.realtime.close_user(PID, alice.id, "token_revoked")
+    await online(1)
+
+
+async def test_closing_a_user_reaches_both_nodes_and_counts_both(nodes: Pair) -> None:
+    one, two = nodes
+    alice = await one.user("alice")
+    sockets = [await node.socket(alice) for node in (one, two, two)]
+    receipt = await one.realtime.close_user(PID, alice.id, "user_suspended")
+    assert (receipt.sockets_closed, receipt.nodes_acked, receipt.nodes_total) == (3, 2, 2)
+    assert receipt.took_ms < 500
+    for socket in sockets:
+        await socket.ends(within=1)
+        assert socket.payloads("error")[-1]["code"] == "user_suspended"
+
+
+async def test_removal_on_one_node_evicts_on_the_other(nodes: Pair) -> None:
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob, private=True)
+    alices, bobs = await one.socket(alice, room), await two.socket(bob, room)
+    await one.chat.remove_member(PID, room.id, bob.id)
+    await bobs.hears("userLeft")
+    await one.chat.post(PID, room.id, alice.id, "a secret")
+    await alices.hears("message")
+    await bobs.quiet()
+    assert bobs.payloads("message") == []
+    await until(lambda: two.fact("rooms_live") == 0)
+
+
+async def test_a_node_that_does_not_answer_is_not_waited_for_long(nodes: Pair) -> None:
+    one, two = nodes
+    alice = await one.user("alice")
+    mine = await one.socket(alice)
+    two.realtime._nodes.say = lambda _: None  # type: ignore[method-assign]  # deaf ears, in a way
+    receipt = await one.realtime.close_user(PID, alice.id, "token_revoked")
+    assert (receipt.nodes_acked, receipt.nodes_total) == (1, 2)
+    assert 900 <= receipt.took_ms < 1500
+    await mine.ends(within=1)
+
+
+async def test_a_node_that_left_is_not_counted(nodes: Pair, database_url: str) -> None:
+    one, two = nodes
+    await two.realtime.close()
+    await until(lambda: one.fact("nodes") == 1)
+    receipt = await one.realtime.close_user(PID, "somebody", "token_revoked")
+    assert (receipt.nodes_acked, receipt.nodes_total) == (1, 1)
+
+
+async def test_junk_on_the_channel_is_counted_and_nothing_else(
+    nodes: Pair, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """A pickle would run code where it is loaded; nobody loads it here."""
+    one, two = nodes
+    alice = await one.user("alice")
+    room = await one.room(alice)
+    socket = await two.socket(alice, room)
+    proof = tmp_path / "executed"
+
+    class Bomb:
+        def __reduce__(self) -> object:
+            return (proof.touch, ())
+
+    junk = [
+        pickle.dumps(Bomb()),
+        pickle.dumps({"method": "emit", "event": "message", "data": "forged", "room": room.id}),
+        b"\xff\xfe\x00",
+        b"{}",
+        b"null",
+        b"[" * 100_000,
+        b'{"v":1,"node":"x","body":{"type":"unheard of"}}',
+        b'{"v":2,"node":"x","body":{"type":"beat"}}',
+        b'{"v":1,"node":"","body":{"type":"beat"}}',
+        b'{"v":1,"node":"x","body":{"type":"beat"},"x":"' + b"y" * 300_000 + b'"}',
+    ]
+    client = redis.asyncio.Redis.from_url(redis_server.url)
+    for message in junk:
+        await client.publish(CHANNEL, message)
+        await client.publish("socketio", message)
+    await client.aclose()
+    await until(lambda: two.fact("bus_junk") == len(junk))
+    assert not proof.exists()
+    assert two.fact("nodes") == 2
+    await one.chat.post(PID, room.id, alice.id, "real")
+    assert [m["content"] for m in await socket.hears("message")] == ["real"]
+
+
+async def test_redis_gone_and_back_loses_no_message(nodes: Pair, redis_server: RedisServer) -> None:
+    """Meanwhile each node goes on by itself, says that it is degraded, and learns the rest from the database."""
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    here, there = await one.socket(alice, room), await two.socket(bob, room)
+    redis_server.stop()
+    await until(lambda: str(one.fact("bus_state")).startswith("degraded"))
+    for number in range(5):
+        answer = await here.call("sendMessage", room.id, f"m{number}")
+        assert answer["ok"]
+    assert len(await here.hears("message", 5)) == 5
+    # The recheck against the database brings them even without Redis.
+    assert [m["seq"] for m in await there.hears("message", 5)] == [1, 2, 3, 4, 5]
+    redis_server.start()
+    await until(lambda: one.fact("bus_state") == two.fact("bus_state") == "ok", within=15)
+    await here.call("sendMessage", room.id, "again together")
+    heard = await there.hears("message", 6)
+    assert [m["seq"] for m in heard] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_frozen_redis_is_noticed_and_revocation_works_without_it(
+    nodes: Pair, redis_server: RedisServer
+) -> None:
+    """Connected, and silent: the other node finds out from the database."""
+    one, two = nodes
+    alice = await one.user("alice")
+    other = await two.socket(alice)
+    redis_server.signal(signal.SIGSTOP)
+    try:
+        await one.tokens.bump(PID, alice.id)
+        receipt = await one.realtime.close_user(PID, alice.id, "token_revoked")
+        assert receipt.nodes_acked == 1
+        await other.ends(within=10)
+        assert other.payloads("error")[-1]["code"] == "token_revoked"
+        await until(lambda: str(two.fact("bus_state")).startswith("degraded"), within=15)
+    finally:
+        redis_server.signal(signal.SIGCONT)
+    await until(lambda: one.fact("bus_state") == two.fact("bus_state") == "ok", within=20)
+
+
+async def test_a_node_starts_without_redis_and_joins_later(
+    database_url: str, redis_server: RedisServer
+) -> None:
+    redis_server.stop()
+    limits = Limits(heartbeat=0.2)
+    async with running_node(database_url, limits=limits, redis_url=redis_server.url) as node:
+        alice = await node.user("alice")
+        room = await node.room(alice)
+        socket = await node.socket(alice, room)
+        assert (await socket.call("sendMessage", room.id, "alone"))["ok"]
+        assert str(node.fact("bus_state")).startswith("degraded")
+        redis_server.start()
+        await until(lambda: node.fact("bus_state") == "ok", within=15)
+
+
+async def test_flushing_redis_changes_nothing(nodes: Pair, redis_server: RedisServer) -> None:
+    one, two = nodes
+    alice = await one.user("alice")
+    token = await one.token(alice)
+    await one.tokens.bump(PID, alice.id)
+    client = redis.asyncio.Redis.from_url(redis_server.url)
+    await client.flushall()
+    await client.aclose()
+    async with connected(two.url, token) as socket:
+        assert socket.refused is not None
+        assert socket.refused["data"]["code"] == "token_revoked"

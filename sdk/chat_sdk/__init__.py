@@ -21,6 +21,7 @@ from ._errors import (
     ValidationError,
     WebSocketError,
 )
+from ._httptools import HttptoolsTransport
 from ._models import (
     AuthInfo,
     AuthUser,
@@ -63,6 +64,7 @@ __all__ = [
     "Dialect",
     "Events",
     "FieldError",
+    "HttptoolsTransport",
     "HttpxTransport",
     "JoinedRoom",
     "Member",

@@ -16,6 +16,7 @@ from chat_sdk import (
     AsgiTransport,
     AsyncChatClient,
     ChatClient,
+    HttptoolsTransport,
     HttpxTransport,
     NetworkError,
     Request,
@@ -44,7 +45,12 @@ class OnAThread:
         await asyncio.to_thread(self._inner.close)
 
 
-KINDS: list[Callable[[], Transport]] = [HttpxTransport, AiohttpTransport, OnAThread]
+KINDS: list[Callable[[], Transport]] = [
+    HttpxTransport,
+    AiohttpTransport,
+    HttptoolsTransport,
+    OnAThread,
+]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
@@ -267,7 +273,7 @@ async def test_random_cancellations_never_mix_up_answers() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for kind in (HttpxTransport, AiohttpTransport):
+    for kind in (HttpxTransport, AiohttpTransport, HttptoolsTransport):
         transport = kind(max_connections=8)
         checked = 0
 

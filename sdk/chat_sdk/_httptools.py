@@ -1,0 +1,382 @@
+"""The fastest transport: HTTP/1.1 by hand over asyncio, with the parser that uvicorn uses."""
+
+import asyncio
+import importlib.util
+import ssl
+from collections import deque
+from typing import Any, cast
+
+from ._errors import ChatError, ConfigurationError, bad_response
+from ._transport import Body, Request, Response, not_reached, timed_out
+
+LARGEST_HEAD = 64 * 1024
+KEPT_IDLE = 4.0
+"""Seconds; below the 5 s after which uvicorn and Node hang up: a connection about to die is not reused."""
+
+Origin = tuple[str, str, int]
+
+
+class HttptoolsTransport:
+    """Carries requests over connections of its own; needs `httptools`. For asyncio only.
+
+    A tenth of the work of a general client, since it can do less: one request at a time on each
+    connection, no redirects, no proxies or netrc from the environment, no cookies. Certificates are checked.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = 1.0,
+        max_connections: int = 100,
+        verify: ssl.SSLContext | None = None,
+    ) -> None:
+        if importlib.util.find_spec("httptools") is None:
+            raise ConfigurationError(
+                "HttptoolsTransport needs httptools: pip install httptools",
+                code="httptools_missing",
+            )
+        self._connect_timeout = connect_timeout
+        self._most = max_connections
+        self._verify = verify
+        self._idle: dict[Origin, list[_Connection]] = {}
+        self._open: set[_Connection] = set()
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
+        """One attempt; see Transport."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + timeout
+        origin, host, target = _split(request.url)
+        failure: ChatError
+        try:
+            connection = self._from_idle(origin, loop)
+            if connection is None:
+                connection = await self._connected(origin, timeout, loop)
+            expiry = loop.call_at(ends, connection.expire, timeout)
+            try:
+                response = await connection.ask(_written(request, host, target), request.method)
+            except BaseException:
+                connection.abort()
+                raise
+            finally:
+                expiry.cancel()
+                self._give_back(origin, connection, loop)
+            return response
+        except ChatError as error:
+            failure = error.with_traceback(None)
+        # Raised out here, so that no frame below, which may know the headers, is part of it.
+        raise failure
+
+    # -- connections ----------------------------------------------------------------------------
+
+    def _from_idle(self, origin: Origin, loop: asyncio.AbstractEventLoop) -> "_Connection | None":
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.usable and loop.time() - connection.idle_since < KEPT_IDLE:
+                self._taken += 1
+                return connection
+            connection.abort()
+        return None
+
+    async def _connected(
+        self, origin: Origin, seconds: float, loop: asyncio.AbstractEventLoop
+    ) -> "_Connection":
+        scheme, host, port = origin
+        patience = min(seconds, self._connect_timeout)
+        began = loop.time()
+        await self._turn(seconds, loop)
+        if (connection := self._from_idle(origin, loop)) is not None:
+            self._taken -= 1  # our turn counts already
+            return connection
+        failure: ChatError
+        try:
+            async with asyncio.timeout(min(patience, seconds - (loop.time() - began))):
+                _, made = await loop.create_connection(
+                    lambda: _Connection(self._open),
+                    host,
+                    port,
+                    ssl=self._context() if scheme == "https" else None,
+                )
+            return made
+        except TimeoutError:
+            failure = timed_out(patience)
+        except OSError:
+            failure = not_reached("no connection")
+        except BaseException:
+            self._next_turn()
+            raise
+        self._next_turn()
+        raise failure
+
+    async def _turn(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait until one connection more may be in use, and count it."""
+        if self._taken < self._most:
+            self._taken += 1
+            return
+        waiter = loop.create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter
+            return
+        except TimeoutError:
+            pass
+        except BaseException:
+            if waiter.done() and not waiter.cancelled():
+                self._next_turn()  # it had just become ours
+            raise
+        raise not_reached("all connections are in use")
+
+    def _next_turn(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._taken -= 1
+
+    def _give_back(
+        self, origin: Origin, connection: "_Connection", loop: asyncio.AbstractEventLoop
+    ) -> None:
+        if connection.usable:
+            connection.idle_since = loop.time()
+            self._idle.setdefault(origin, []).append(connection)
+            if self._sweep is None:
+                self._sweep = loop.call_later(KEPT_IDLE, self._close_stale, loop)
+        else:
+            connection.abort()
+        self._next_turn()
+
+    def _close_stale(self, loop: asyncio.AbstractEventLoop) -> None:
+        stale = loop.time() - KEPT_IDLE
+        for origin, idle in list(self._idle.items()):
+            kept = [one for one in idle if one.usable and one.idle_since > stale]
+            for one in set(idle) - set(kept):
+                one.abort()
+            self._idle[origin] = kept
+            if not kept:
+                del self._idle[origin]
+        self._sweep = loop.call_later(1.0, self._close_stale, loop) if self._idle else None
+
+    def _context(self) -> ssl.SSLContext:
+        if self._verify is None:
+            self._verify = ssl.create_default_context()
+        return self._verify
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        self._idle.clear()
+        closing = [one.closed for one in self._open]
+        for one in list(self._open):
+            one.abort()
+        if closing:
+            await asyncio.wait(closing, timeout=1.0)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: asked once at a time, and thrown away after anything unusual."""
+
+    __slots__ = (
+        "_body",
+        "_head",
+        "_headers",
+        "_method",
+        "_open",
+        "_parser",
+        "_reply",
+        "_status",
+        "_transport",
+        "_until_end",
+        "closed",
+        "idle_since",
+        "usable",
+    )
+
+    def __init__(self, among: "set[_Connection]") -> None:
+        self._open = among
+        self._reply: asyncio.Future[Response] | None = None
+        self._parser: Any = None
+        self._transport: asyncio.Transport | None = None
+        self.usable = True
+        self.idle_since = 0.0
+
+    # -- what the transport does ----------------------------------------------------------------
+
+    def ask(self, message: bytes, method: str) -> "asyncio.Future[Response]":
+        """Send *message*; the answer, or a ChatError, comes as the future's result."""
+        reply: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._reply = reply
+        self._method = method
+        self._begin()
+        if self._transport is None or not self.usable:
+            self.fail(not_reached("the connection broke"))
+        else:
+            self._transport.write(message)
+        return reply
+
+    def expire(self, seconds: float) -> None:
+        """Time is up."""
+        self.fail(timed_out(seconds))
+
+    def fail(self, error: ChatError) -> None:
+        """No answer comes any more, and nothing else will be asked here."""
+        self.usable = False
+        reply, self._reply = self._reply, None
+        if reply is not None and not reply.done():
+            reply.set_exception(error)
+        self.abort()
+
+    def abort(self) -> None:
+        """Hang up."""
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- what asyncio calls ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        import httptools
+
+        self._transport = cast("asyncio.Transport", transport)
+        self._parser = httptools.HttpResponseParser(self)
+        self.closed = asyncio.get_running_loop().create_future()
+        self._open.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        import httptools
+
+        if self._reply is None:  # nobody has asked: whatever this is, it is no answer to the next
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.fail(not_reached("the answer is no HTTP"))
+            return
+        if self._head >= 0:
+            self._head += len(data)
+            if self._head > LARGEST_HEAD:
+                self.fail(bad_response("its headers are too long", status=0))
+
+    def eof_received(self) -> None:
+        if self._until_end and self._reply is not None and self._body is not None:
+            self.usable = False
+            self._finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open.discard(self)
+        self.usable = False
+        if self._reply is not None and exc is None and self._until_end and self._body is not None:
+            self._finish()
+        self.fail(not_reached("the answer was cut off" if exc is None else "the connection broke"))
+        self._transport = None
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    # -- what the parser calls ------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._head = 0
+        self._headers: list[tuple[str, str]] = []
+        self._status = 0
+        self._body: Body | None = None
+        self._until_end = False
+
+    def on_message_begin(self) -> None:
+        if self._reply is None:  # a second answer to one question
+            self.usable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        if self._reply is None:
+            return
+        self._head = -1
+        status = self._status = self._parser.get_status_code()
+        if status < 200:
+            return
+        encoding = length = None
+        chunked = False
+        for name, value in self._headers:
+            name = name.lower()  # noqa: PLW2901 - compared, not kept
+            if name == "content-encoding":
+                encoding = value
+            elif name == "content-length":
+                length = value
+            elif name == "transfer-encoding":
+                chunked = True
+        try:
+            self._body = Body(status, encoding, length)
+        except ChatError as error:
+            self.fail(error.with_traceback(None))
+            return
+        self._until_end = length is None and not chunked
+        if self._method == "HEAD":
+            self.usable = False
+            self._finish()
+
+    def on_body(self, data: bytes) -> None:
+        if self._body is None or self._reply is None:
+            return
+        try:
+            self._body.add(data)
+        except ChatError as error:
+            self.fail(error.with_traceback(None))
+
+    def on_message_complete(self) -> None:
+        if self._reply is None:
+            return
+        if self._body is None:  # 100, 103: the answer proper is still to come
+            if self._status == 101:
+                self.fail(not_reached("the answer is no HTTP"))
+                return
+            self._begin()
+            return
+        if not self._parser.should_keep_alive():
+            self.usable = False
+        self._finish()
+
+    def _finish(self) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None and not reply.done() and self._body is not None:
+            reply.set_result(Response(self._status, self._headers, self._body.whole()))
+
+
+def _split(url: str) -> tuple[Origin, str, str]:
+    """Origin, Host header and request target of a URL that the SDK has built."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    if authority.startswith("["):
+        host, _, port = authority[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        host, _, port = authority.partition(":")
+    number = int(port) if port else 443 if scheme == "https" else 80
+    return (scheme, host, number), authority, slash + path or "/"
+
+
+def _written(request: Request, host: str, target: str) -> bytes:
+    """The message in one piece. Raises ConfigurationError for a header that would break out of its line."""
+    lines = [f"{request.method} {target} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    body = request.body
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    elif request.method not in {"GET", "HEAD", "DELETE"}:
+        lines.append("Content-Length: 0")
+    head = "\r\n".join(lines)
+    if head.count("\n") == head.count("\r") == len(lines) - 1 and "\0" not in head:
+        try:
+            return head.encode("latin-1") + b"\r\n\r\n" + (body or b"")
+        except UnicodeEncodeError:
+            pass
+    raise ConfigurationError(
+        "A header or address holds characters it cannot hold", code="bad_header"
+    )

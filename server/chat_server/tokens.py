@@ -119,6 +119,11 @@ class Tokens:
         """
         return await self._database.write(partial(_revoke, pid, user_id, session_id))
 
+    async def generation(self, pid: str, user_id: str) -> int:
+        """The generation of the user's tokens now. Raises NotFound."""
+        _, generation = await self._database.read(partial(_bearer, pid, user_id))
+        return generation
+
     async def bump_project(self, pid: str) -> int:
         """Revoke every token of the project; durable on return. Answers its generation."""
         return await self._database.write(partial(_revoke_project, pid))
@@ -153,10 +158,11 @@ class Tokens:
             raise BadToken("its claims are not those of a chat token") from None
         if claims.iss != self._issuer or claims.aud != AUDIENCE:
             raise BadToken("for somebody else")
-        if not (
-            claims.sub and claims.pid and claims.sid and 0 < claims.exp - claims.iat <= MAX_LIFE
-        ):
+        life = claims.exp - claims.iat
+        if not (claims.sub and claims.pid and claims.sid and 0 < life <= MAX_LIFE):
             raise BadToken("its claims make no sense")
+        if claims.iat > time.time() + LEEWAY:
+            raise BadToken("from the future")
         self._verified[digest] = claims, key.kid
         if len(self._verified) > REMEMBERED:
             self._verified.popitem(last=False)

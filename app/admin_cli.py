@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from click import get_current_context
 
 from app.audit import GENESIS, verify_now
 
@@ -51,9 +51,9 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=200, help="Items of a 
 
 
 @admin.callback()
-def admin_here(context: typer.Context, as_json: AsJson = False) -> None:
+def admin_here(as_json: AsJson = False) -> None:
     """The admin routes from a shell. Reads CHAT_BROKER_URL and CHAT_BROKER_ADMIN_KEY."""
-    _here(context, as_json)
+    _here(as_json)
 
 
 @contextmanager
@@ -143,17 +143,17 @@ def _flat(value: Any) -> Any:
     return value
 
 
-_JSON: Final = "chat-broker.json"
+_json_wanted: ContextVar[bool] = ContextVar("json_wanted", default=False)
 
 
-def _here(context: typer.Context, as_json: bool) -> None:
+def _here(as_json: bool) -> None:
     """`--json` counts wherever it stands: before a command as well as after it."""
     if as_json:
-        context.meta[_JSON] = True
+        _json_wanted.set(True)
 
 
 def _wants_json(as_json: bool) -> bool:
-    return as_json or bool(get_current_context().meta.get(_JSON))
+    return as_json or _json_wanted.get()
 
 
 def _show(value: Any, as_json: bool, otherwise: Callable[[], None]) -> None:
@@ -206,7 +206,7 @@ def users_here(
     as_json: AsJson = False,
 ) -> None:
     """Without a command: list."""
-    _here(context, as_json)
+    _here(as_json)
     if context.invoked_subcommand is None:
         _user_page(page, limit, q, status, as_json)
 
@@ -439,7 +439,7 @@ def rooms_here(
     context: typer.Context, page: PageNumber = 1, limit: Limit = 50, as_json: AsJson = False
 ) -> None:
     """Without a command: list."""
-    _here(context, as_json)
+    _here(as_json)
     if context.invoked_subcommand is None:
         list_rooms(page, limit, as_json)
 
@@ -496,7 +496,7 @@ _KEY_COLUMNS = ["id", "name", "scopes", "created_at", "created_by", "expires_at"
 @keys.callback()
 def keys_here(context: typer.Context, as_json: AsJson = False) -> None:
     """Without a command: list."""
-    _here(context, as_json)
+    _here(as_json)
     if context.invoked_subcommand is None:
         list_keys(as_json)
 
@@ -586,7 +586,7 @@ def audit_here(
     as_json: AsJson = False,
 ) -> None:
     """Without a command: list."""
-    _here(context, as_json)
+    _here(as_json)
     if context.invoked_subcommand is None:
         list_audit(actor, action, subject, since, until, limit, None, as_json)
 

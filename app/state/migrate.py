@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from app.state.database import Database
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+VERSIONS = "broker_schema"
+"""Where the revision is kept. Not Alembic's usual name: the embedded server may live in the same database."""
 _LOCK = 0x63686174_62726F6B  # any number that nobody else takes: "chatbrok"
 
 
@@ -34,12 +36,10 @@ async def migrate(database: Database) -> None:
 
 async def _revision(database: Database) -> str | None:
     async with database.read() as connection:
-        there = await connection.run_sync(
-            lambda sync: sa.inspect(sync).has_table("alembic_version")
-        )
+        there = await connection.run_sync(lambda sync: sa.inspect(sync).has_table(VERSIONS))
         if not there:
             return None
-        revision = await connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        revision = await connection.scalar(sa.text("SELECT version_num FROM broker_schema"))
     if revision is not None and revision > head():
         raise SchemaTooNew(f"the database has the schema {revision}; this broker knows {head()}")
     return None if revision is None else str(revision)

@@ -24,6 +24,8 @@ from chat_server.sampled import Sampled
 from chat_server.tokens import Claims, Tokens
 
 CONNECTION: Final = "chat_server.connection"
+EVERYBODY: Final = ""
+"""In place of a user's id: all users of a project."""
 _CHECKS: Final = 3
 _RECHECKED_AT_ONCE: Final = 200
 _REMEMBERED: Final = 120.0  # seconds; longer than any handshake takes
@@ -124,7 +126,10 @@ class Sessions:
         for _ in range(_CHECKS):
             began = time.monotonic()
             claims = await self._tokens.check(token)
-            if self._closings.get((claims.pid, claims.sub), -1.0) < began:
+            closed = (
+                self._closings.get((claims.pid, who), -1.0) for who in (claims.sub, EVERYBODY)
+            )
+            if max(closed) < began:
                 return claims
         raise NotAuthenticated("token_revoked", WORDS["token_revoked"])
 
@@ -171,11 +176,17 @@ class Sessions:
     # -- closing ----------------------------------------------------------------------------------
 
     def close_user(self, pid: str, user_id: str, code: str, session_id: str | None) -> int:
-        """Close the sockets of a user here, or those of one session; answers how many."""
+        """Close the sockets of a user here, or those of one session; answers how many.
+
+        EVERYBODY stands for all users of the project.
+        """
         self._closings.pop((pid, user_id), None)
         self._closings[pid, user_id] = time.monotonic()  # at the end: the oldest stand first
         closed = 0
-        for connection in self.connections.of((pid, user_id)):
+        users = [(pid, user_id)]
+        if user_id == EVERYBODY:
+            users = [user for user in self.connections.users() if user[0] == pid]
+        for connection in [each for user in users for each in self.connections.of(user)]:
             claims = connection.claims
             if claims is not None and session_id in {None, claims.sid}:
                 self.cut(connection, code)

@@ -2,8 +2,8 @@
 
 from chat_server.api.call import Call, Reply, ok
 from chat_server.api.users import revoked
-from chat_server.events import Receipt
 from chat_server.identity import instant
+from chat_server.sessions import EVERYBODY
 
 
 async def project(call: Call) -> Reply:
@@ -31,9 +31,12 @@ async def verify(call: Call) -> Reply:
 
 
 async def revoke_everything(call: Call) -> Reply:
-    """POST /projects/{pid}/revoke: every token of the project is dead."""
+    """POST /projects/{pid}/revoke: every token of the project is dead, and every socket closed."""
     await call.body(optional=True)
-    return ok(revoked(await call.parts.tokens.bump_project(call.pid), Receipt(0, 1, 1, 0)))
+    generation = await call.parts.tokens.bump_project(call.pid)
+    return ok(
+        revoked(generation, await call.parts.close_user(call.pid, EVERYBODY, "token_revoked"))
+    )
 
 
 async def jwks(call: Call) -> Reply:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from chat_server import checks
 from chat_server.api.call import NO_CONTENT, Call, Reply, checked, created, ok, page_of
 from chat_server.events import Receipt
@@ -45,9 +47,12 @@ async def update(call: Call) -> Reply:
     """PATCH …/users/{user_id}"""
     changes = checks.user_changes(await call.body())
     user = await call.chat.update_user(call.pid, call.ids["user_id"], changes)
-    if changes.status == "suspended":
-        await call.parts.close_user(call.pid, user.id, "user_suspended")
-    return ok(user)
+    if changes.status != "suspended":
+        return ok(user)
+    # Suspending is revoking, too; whoever does it wants to know what it did.
+    receipt = await call.parts.close_user(call.pid, user.id, "user_suspended")
+    generation = await call.parts.tokens.generation(call.pid, user.id)
+    return ok(msgspec.to_builtins(user) | {"receipt": revoked(generation, receipt)})
 
 
 async def delete(call: Call) -> Reply:

@@ -1,0 +1,118 @@
+"""A running broker with an operator, people, and their sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import socketio
+
+from tests.programs import Program, run_command, running_broker
+
+BOOTSTRAP = "bootstrap-key-for-tests-0123456789abcdef"
+FAST = {
+    name: "100000/minute" for name in ("RATE_TOKEN", "RATE_READ", "RATE_IP", "RATE_AUTH_FAILURES")
+}
+"""Tests ask more often than people."""
+WHY = {"reason": "a test wants it"}
+
+
+@dataclass
+class Live:
+    """Somebody's socket: what it was told, and whether it is still open."""
+
+    client: socketio.AsyncClient
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class Office:
+    """One broker, seen by an operator (`admin`), by app users (`as_`), and by a shell (`run`)."""
+
+    program: Program
+    admin: httpx.AsyncClient
+    stack: AsyncExitStack
+
+    async def as_(self, name: str) -> httpx.AsyncClient:
+        """A client that is signed in to the app as *name*."""
+        async with httpx.AsyncClient(base_url=self.program.url) as anybody:
+            signed_in = await anybody.post("/dev/login", json={"username": name})
+        headers = {"Authorization": f"Bearer {signed_in.json()['token']}"}
+        client = httpx.AsyncClient(base_url=self.program.url, headers=headers)
+        return await self.stack.enter_async_context(client)
+
+    async def with_key(self, key: str | bytes) -> httpx.AsyncClient:
+        """A client with some admin key, good or bad."""
+        raw = key if isinstance(key, bytes) else key.encode()
+        headers = [(b"Authorization", b"Bearer " + raw)]
+        client = httpx.AsyncClient(base_url=self.program.url, headers=headers)
+        return await self.stack.enter_async_context(client)
+
+    async def key(self, *scopes: str, **more: Any) -> httpx.AsyncClient:
+        """A client with a new key that is good for *scopes*."""
+        made = await self.admin.post("/admin/keys", json={"name": "k", "scopes": scopes, **more})
+        assert made.status_code == 201, made.text
+        return await self.with_key(made.json()["key"])
+
+    async def verify(self, token: str) -> str:
+        """`ok`, or the code with which a chat token is refused."""
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=self.program.url) as anybody:
+            told = await anybody.get("/chat/verify", headers=headers)
+        return "ok" if told.status_code == 200 else str(told.json()["code"])
+
+    async def socket(self, token: str) -> Live:
+        """A live connection with that chat token."""
+        live = Live(socketio.AsyncClient(reconnection=False))
+        live.client.on("error", live.errors.append)
+        live.client.on("disconnect", lambda *_: live.closed.set())
+        await live.client.connect(
+            self.program.url, auth={"token": token}, transports=["websocket"], wait_timeout=5
+        )
+        self.stack.push_async_callback(live.client.disconnect)
+        return live
+
+    async def records(self, **asked: Any) -> list[dict[str, Any]]:
+        """Audit records, newest first, without those of asking."""
+        found = await self.admin.get("/admin/audit", params={"limit": 200, **asked})
+        assert found.status_code == 200, found.text
+        return [one for one in found.json()["items"] if not one["action"].startswith("audit.")]
+
+    async def run(
+        self, *command: str, stdin: str | None = None, **environment: str
+    ) -> tuple[int, str, str]:
+        """A `chat-broker` command."""
+        given = {"CHAT_BROKER_URL": self.program.url, "CHAT_BROKER_ADMIN_KEY": BOOTSTRAP}
+        raw = None if stdin is None else stdin.encode()
+        return await run_command(
+            "chat-broker", *command, environment=given | environment, stdin=raw
+        )
+
+
+@asynccontextmanager
+async def open_office(**settings: Any) -> AsyncIterator[Office]:
+    """A broker of its own."""
+    async with AsyncExitStack() as stack:
+        given = {"ADMIN_KEY": BOOTSTRAP, **FAST, **settings}
+        program = await stack.enter_async_context(running_broker(**given))
+        headers = {"Authorization": f"Bearer {BOOTSTRAP}"}
+        admin = httpx.AsyncClient(base_url=program.url, headers=headers, timeout=20)
+        yield Office(program, await stack.enter_async_context(admin), stack)
+
+
+@pytest.fixture(scope="module")
+async def office() -> AsyncIterator[Office]:
+    """A broker that the tests of one file share; each has its own people."""
+    async with open_office() as office:
+        yield office
+
+
+async def minted(*people: httpx.AsyncClient) -> Sequence[str]:
+    """A chat token for each."""
+    answers = [await person.post("/chat/token") for person in people]
+    assert all(answer.status_code == 200 for answer in answers), [a.text for a in answers]
+    return [answer.json()["token"] for answer in answers]

@@ -66,5 +66,6 @@ def _deleted_rooms() -> Steps[bool]:
         room_id,
     )
     if not gone:
+        yield Query("DELETE FROM deletions WHERE project_id = $1 AND room_id = $2", pid, room_id)
         yield Query("DELETE FROM rooms WHERE project_id = $1 AND id = $2", pid, room_id)
     return True

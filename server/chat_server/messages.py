@@ -207,6 +207,13 @@ def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[lis
         message.seq,
         now,
     )
+    yield Query(
+        "INSERT INTO deletions (project_id, room_id, seq, user_id) VALUES ($1, $2, $3, $4)",
+        pid,
+        room_id,
+        message.seq,
+        message.user_id,
+    )
     gone = msgspec.structs.replace(message, content="", metadata={}, deleted_at=now)
     return [event("messageDeleted", pid, gone)]
 

@@ -30,9 +30,8 @@ UNREAD = (
     "r.last_seq - m.last_read_seq"
     f" - coalesce({OWN.format(upto='')}, 0)"
     f" + coalesce({OWN.format(upto=' AND x.seq <= m.last_read_seq')}, 0)"
-    " - (SELECT count(*) FROM messages d WHERE d.project_id = m.project_id"
-    " AND d.room_id = m.room_id AND d.seq > m.last_read_seq AND d.deleted_at IS NOT NULL"
-    " AND d.user_id <> m.user_id)"
+    " - (SELECT count(*) FROM deletions d WHERE d.project_id = m.project_id"
+    " AND d.room_id = m.room_id AND d.seq > m.last_read_seq AND d.user_id <> m.user_id)"
 )
 
 

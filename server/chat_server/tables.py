@@ -200,14 +200,19 @@ messages = Table(
         sqlite_where=text("client_msg_id IS NOT NULL"),
         postgresql_where=text("client_msg_id IS NOT NULL"),
     ),
-    Index(
-        "ix_messages_deleted",
-        "project_id",
-        "room_id",
-        "seq",
-        sqlite_where=DELETED,
-        postgresql_where=DELETED,
-    ),
+    sqlite_with_rowid=False,
+)
+
+# Which messages were deleted: so few, as a rule, that those of a stretch can be counted. (An index
+# of `messages` alone would do, but SQLite prefers to walk the table.)
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("project_id", Name, nullable=False),
+    Column("room_id", Name, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("user_id", Name, nullable=False),
+    PrimaryKeyConstraint("project_id", "room_id", "seq"),
     sqlite_with_rowid=False,
 )
 

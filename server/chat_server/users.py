@@ -173,8 +173,11 @@ def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
     else:
         total = yield Query(f"SELECT count(*) FROM users WHERE {condition}", *parameters)
     n = len(parameters)
+    # A name is one user's: there is nothing to order, and no index that could.
+    unique = where.username is not None or where.external_user_id is not None
+    order = "" if unique else " ORDER BY id"
     rows = yield Query(
-        f"SELECT {COLUMNS} FROM users WHERE {condition} ORDER BY id LIMIT ${n + 1} OFFSET ${n + 2}",
+        f"SELECT {COLUMNS} FROM users WHERE {condition}{order} LIMIT ${n + 1} OFFSET ${n + 2}",
         *parameters,
         limit,
         (number - 1) * limit,

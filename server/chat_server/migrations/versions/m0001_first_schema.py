@@ -11,6 +11,16 @@ NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 def upgrade() -> None:
     op.create_table(
+        "deletions",
+        sa.Column("project_id", NAME, nullable=False),
+        sa.Column("room_id", NAME, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("user_id", NAME, nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "room_id", "seq", name=op.f("pk_deletions")),
+        sqlite_with_rowid=False,
+    )
+
+    op.create_table(
         "idempotency",
         sa.Column("project_id", NAME, nullable=False),
         sa.Column("scope", NAME, nullable=False),
@@ -190,13 +200,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("project_id", "room_id", "seq", name=op.f("pk_messages")),
         sqlite_with_rowid=False,
-    )
-    op.create_index(
-        "ix_messages_deleted",
-        "messages",
-        ["project_id", "room_id", "seq"],
-        sqlite_where=sa.text("deleted_at IS NOT NULL"),
-        postgresql_where=sa.text("deleted_at IS NOT NULL"),
     )
     op.create_index(
         "uq_messages_author", "messages", ["project_id", "room_id", "user_id", "seq"], unique=True

@@ -75,6 +75,12 @@ def configure(settings: Settings) -> None:
         library = logging.getLogger(name)
         library.handlers[:] = []
         library.propagate = True
+    logging.getLogger("uvicorn.error").addFilter(_names_no_query)
+
+
+def _names_no_query(record: logging.LogRecord) -> bool:
+    """uvicorn writes the whole address of each websocket; a client may have put a token into its query."""
+    return not str(record.msg).startswith('%s - "WebSocket')
 
 
 def _json(event: dict[str, Any], **_: Any) -> str:

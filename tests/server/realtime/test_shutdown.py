@@ -1,5 +1,7 @@
 """A server that goes away says so, and when to come back; nothing keeps it alive."""
 
+import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -37,8 +39,6 @@ async def test_a_polling_client_hears_it_too(node: LiveNode) -> None:
         token = await node.token(await node.user("alice"))
         await http.post(f"{path}&sid={sid}", content='40{"token":"%s"}' % token)  # noqa: UP031  # JSON is full of braces
         assert (await http.get(f"{path}&sid={sid}")).text.startswith("40")
-        import asyncio
-
         poll = asyncio.ensure_future(http.get(f"{path}&sid={sid}"))
         await asyncio.sleep(0.05)
         await node.realtime.drain()
@@ -53,8 +53,6 @@ async def test_the_whole_program_says_goodbye_and_exits(tmp_path: Path) -> None:
         "chat-server", "create-project", "--name", "p", "--json", environment=environment
     )
     assert code == 0, err
-    import json
-
     made = json.loads(out)
     async with running_server(data_dir=tmp_path) as server:
         headers = {"X-API-Key": made["api_key"]}
@@ -71,3 +69,14 @@ async def test_the_whole_program_says_goodbye_and_exits(tmp_path: Path) -> None:
             assert good.payloads("error")[0]["code"] == "server_restarting"
             deaf.hang_up()
         assert "Traceback" not in server.log()
+
+
+async def test_a_token_in_the_query_is_in_no_log(tmp_path: Path) -> None:
+    """It is not a way to identify oneself; and whoever tries has not published it by that."""
+    async with running_server(data_dir=tmp_path, LOG_LEVEL="INFO") as server:
+        async with connected(server.url, None, query={"token": "secret-token"}) as socket:
+            assert socket.refused is not None
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+            await http.get("/socket.io/?EIO=4&transport=polling&token=secret-token")
+        await server.stop()
+        assert "secret-token" not in server.log()

@@ -26,6 +26,7 @@ from app.errors import (
     Unavailable,
     from_chat,
 )
+from app.fast import EXPECTED, FastPath, switched_on
 from app.gate import Gate
 from app.limits import Limiter, Rates
 from app.metrics import Metrics
@@ -46,13 +47,22 @@ from app.routes.answers import as_json
 from app.routes.health import Check, Readiness
 from app.settings import Settings
 from app.sockets import Sockets
-from app.state.contract import StateUnavailable
 from app.state.open import State, open_state
 from app.state.redis import RedisCounters
 from app.upstream import Upstream, open_chat
 from chat_sdk import Transport
 
 TITLE = "Chat broker"
+HOT = (
+    token.mint_token,
+    token.verify,
+    token.whoami,
+    rooms.list_rooms,
+    messages.list_messages,
+    messages.post_message,
+    messages.mark_read,
+)
+"""What frontends ask all day; see app.fast."""
 VERSION = "0.1.0"
 ADMIN = tuple(
     module.router for module in (admin_users, admin_rooms, admin_keys, admin_audit, admin_status)
@@ -101,6 +111,14 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     for router in ADMIN:
         app.include_router(router)
     _answer_errors(app)
+    if switched_on():
+        app.add_middleware(
+            FastPath,
+            routes=[*token.router.routes, *rooms.router.routes, *messages.router.routes],
+            hot=HOT,
+            prefix=settings.route_prefix,
+            on_error=lambda request, error: problem_response(request, _expected(error)),
+        )
     if (identity_headers := read_auth(settings).header) is not None:
         app.add_middleware(ProxyHeaderGuard, headers=identity_headers)
     app.add_middleware(
@@ -224,13 +242,19 @@ def _answer_errors(app: FastAPI) -> None:
 
         return answer
 
-    app.add_exception_handler(BrokerError, answering(lambda error: error))
-    app.add_exception_handler(chat_sdk.ChatError, answering(from_chat))
-    app.add_exception_handler(
-        StateUnavailable, answering(lambda _: Unavailable("state_unavailable"))
-    )
+    for kind in EXPECTED:
+        app.add_exception_handler(kind, answering(_expected))
     app.add_exception_handler(HTTPException, answering(_of_the_router))
     app.add_exception_handler(RequestValidationError, answering(lambda _: BadInput()))
+
+
+def _expected(error: Exception) -> BrokerError:
+    """What a route raises by design, as what is answered."""
+    if isinstance(error, BrokerError):
+        return error
+    if isinstance(error, chat_sdk.ChatError):
+        return from_chat(error)
+    return Unavailable("state_unavailable")
 
 
 def _of_the_router(error: HTTPException) -> BrokerError:

@@ -74,9 +74,12 @@ def _timeouts(total: float) -> Timeouts:
 
 
 def _network() -> Transport:
-    from chat_sdk import AiohttpTransport
+    """The cheapest way out that is installed."""
+    from importlib.util import find_spec
 
-    return AiohttpTransport()
+    from chat_sdk import AiohttpTransport, HttptoolsTransport
+
+    return HttptoolsTransport() if find_spec("httptools") else AiohttpTransport()
 
 
 def _embedded_keys(settings: Settings) -> Callable[[], tuple[str | None, str | None]]:

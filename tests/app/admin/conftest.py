@@ -13,9 +13,13 @@ import socketio
 from tests.programs import Program, run_command, running_broker
 
 BOOTSTRAP = "bootstrap-key-for-tests-0123456789abcdef"
-FAST = {
-    name: "100000/minute" for name in ("RATE_TOKEN", "RATE_READ", "RATE_IP", "RATE_AUTH_FAILURES")
-}
+FAST = dict.fromkeys(
+    (
+        f"RATE_{kind}"
+        for kind in ("TOKEN", "READ", "WRITE", "IP", "AUTH_FAILURES", "ADMIN_FAILURES")
+    ),
+    "100000/minute",
+)
 """Tests ask more often than people."""
 WHY = {"reason": "a test wants it"}
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -68,6 +69,8 @@ def serve() -> None:
         ws_per_message_deflate=False,
         limit_concurrency=20_000,
     )
+    # After a graceful end uvicorn raises the signal again: that is a success, and not a crash.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Draining(config).run()
 
 

@@ -64,13 +64,18 @@ def migrate_postgres(url: str, *, connect_within: float) -> None:
 
 
 async def _migrate_postgres(url: str, connect_within: float) -> None:
+    import asyncpg
     from sqlalchemy import text
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    address = "postgresql+asyncpg://" + url.partition("://")[2]
-    arguments = {"timeout": connect_within, "server_settings": {"lock_timeout": "60000"}}
-    engine = create_async_engine(address, poolclass=NullPool, connect_args=arguments)
+    async def connect() -> Any:
+        # The URL goes to the driver as it is: SQLAlchemy knows no sslmode and the like.
+        return await asyncpg.connect(
+            url, timeout=connect_within, server_settings={"lock_timeout": "60000"}
+        )
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})

@@ -6,7 +6,9 @@ is ended after ten. Serialization failures and deadlocks are tried once more.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg
@@ -65,7 +67,7 @@ class PostgresDatabase:
                 return await _drive(connection, transaction(), SLOW if slow else COMMAND)
             except AWAY:
                 # It may hang in the middle of an answer: the next caller gets a fresh one.
-                connection.terminate()
+                _drop(connection)
                 raise
             finally:
                 await self._pool.release(connection, timeout=ACQUIRE)
@@ -109,6 +111,8 @@ class PostgresDatabase:
                 answer, keep = await self._once(transaction)
             except AGAIN as error:
                 log.info("database.again", reason=type(error).__name__)
+                # Both sides of a deadlock may have been chosen: not both again at one moment.
+                await asyncio.sleep(random.uniform(0.01, 0.1))  # noqa: S311 – no secret
                 answer, keep = await self._once(transaction)
         except AGAIN as error:
             raise unavailable(_reason(error)) from error
@@ -131,13 +135,13 @@ class PostgresDatabase:
                 answer = undo.answer
                 return answer, False
             except AWAY:
-                connection.terminate()
+                _drop(connection)
                 raise
             except Exception:
                 await connection.execute("ROLLBACK", timeout=COMMAND)
                 raise
             except BaseException:
-                connection.terminate()
+                _drop(connection)
                 raise
         finally:
             await self._pool.release(connection, timeout=ACQUIRE)
@@ -160,7 +164,8 @@ async def open_postgres(url: str, *, pool: int) -> PostgresDatabase:
         log.info("database.migrated", schema=HEAD)
     opened = await asyncpg.create_pool(
         url,
-        min_size=1,
+        # A floor would be kept up by a task that logs every failed try with a traceback.
+        min_size=0,
         max_size=pool,
         timeout=CONNECT,
         command_timeout=SLOW,
@@ -169,6 +174,12 @@ async def open_postgres(url: str, *, pool: int) -> PostgresDatabase:
         reset=_nothing_to_reset,
     )
     return PostgresDatabase(opened)
+
+
+def _drop(connection: Any) -> None:
+    """Close it at once; one that died by itself has gone back to the pool already."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _nothing_to_reset(_connection: Any) -> None:

@@ -21,6 +21,7 @@ def test_live_messages_wait_for_the_missed_ones() -> None:
     assert seqs(feed.joined(6, [message(4), message(5), message(6)])) == [4, 5, 6]
     assert seqs(feed.live(message(7))) == [7]
     assert feed.live(message(7)) == []
+    assert not feed.has_gap, "a repeated message is not kept waiting for one before it"
 
 
 def test_a_first_join_starts_at_the_present() -> None:

@@ -20,6 +20,7 @@ from chat_sdk import (
     ChatClient,
     ChatError,
     ConfigurationError,
+    Dialect,
     HttpxTransport,
     Request,
     Response,
@@ -63,6 +64,9 @@ def test_the_key_hides_itself() -> None:
         repr(dir(key)),
     ):
         assert_clean(shown)
+    name, value = key.header(Dialect())
+    assert (name, str(value)) == ("X-API-Key", KEY)
+    assert_clean(repr(key.header(Dialect())))
     assert copy.copy(key) is key
     assert copy.deepcopy({"k": key})["k"] is key
     with pytest.raises(TypeError):
@@ -186,6 +190,8 @@ async def test_a_cancelled_call_does_not_show_it_either(kind: type[Transport]) -
         with pytest.raises(asyncio.CancelledError) as caught:
             await call
     assert_clean(told(caught.value))
+    libraries = [f.filename for f in traceback.extract_tb(caught.value.__traceback__)]
+    assert not [each for each in libraries if "/aiohttp/" in each or "/httpcore/" in each]
 
 
 async def test_a_failing_application_in_this_process_does_not_show_it(

@@ -461,8 +461,8 @@ async def test_the_token_is_in_no_log_and_no_other_hosts_hands(
 
     async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        location = fake.url.encode()
-        writer.write(b"HTTP/1.1 302 X\r\nlocation: " + location + b"/\r\ncontent-length: 0\r\n\r\n")
+        location = f"{fake.url}/socket.io/?transport=websocket&EIO=4".encode()
+        writer.write(b"HTTP/1.1 302 X\r\nlocation: " + location + b"\r\ncontent-length: 0\r\n\r\n")
         writer.close()
 
     server = await asyncio.start_server(redirect, "127.0.0.1", 0)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import ssl
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from chat_sdk import (
     Transport,
 )
 from chat_sdk._background import BackgroundTransport
+from chat_sdk._transport import Body
 from tests.sdk.conftest import KEY
 
 HEADERS = (("Accept", "application/json"), ("X-API-Key", KEY))
@@ -197,6 +199,17 @@ async def test_a_body_that_is_too_large_or_broken_ends_early(
         with pytest.raises(ServerError) as caught:
             await transport.send(Request("GET", f"{url}/a", HEADERS), timeout=5)
     assert caught.value.code == "bad_response"
+
+
+def test_a_bomb_is_not_unpacked_first_and_measured_afterwards() -> None:
+    body = Body(200, "gzip", None)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServerError):
+            body.add(BOMB_BYTES)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_compressed_body_is_read(transport: Transport) -> None:

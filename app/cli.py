@@ -48,15 +48,33 @@ def check_config() -> None:
     Console(soft_wrap=True).print(table)
 
 
+@app.command()
+def doctor() -> None:
+    """Ask everything the broker depends on whether it answers; exit with 1 if something is wrong."""
+    settings = settings_or_exit()
+    import asyncio
+
+    from rich.console import Console
+
+    from app.doctor import diagnose
+
+    findings = asyncio.run(diagnose(settings))
+    console = Console(soft_wrap=True)
+    marks = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "error": "[red]error  [/]"}
+    for finding in findings:
+        console.print(marks[finding.level], finding.subject + ":", finding.message, highlight=False)
+        if finding.mend:
+            console.print(f"        → {finding.mend}", markup=False, highlight=False)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
 def settings_or_exit() -> Settings:
     """The settings; or every problem on standard error, and exit code 2."""
     try:
-        settings = load_settings()
-        problems = more_problems(settings)
+        return load_settings(more_problems)
     except BadSettings as error:
         problems = error.problems
-    if not problems:
-        return settings
     print("The broker cannot start with these settings:", file=sys.stderr)  # noqa: T201 - this is the output
     for problem in problems:
         print(f"  {problem}", file=sys.stderr)  # noqa: T201
@@ -66,8 +84,9 @@ def settings_or_exit() -> Settings:
 def more_problems(settings: Settings) -> list[str]:
     """What only those who use a setting can judge."""
     from app.auth.config import auth_problems
+    from app.upstream import upstream_problems
 
-    return auth_problems(settings)
+    return [*auth_problems(settings), *upstream_problems(settings)]
 
 
 def shown(value: Any) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import limits
@@ -121,19 +121,6 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
-def _chat_address(value: str) -> str:
-    """The API key goes there: in clear only where the network is the machine's own."""
-    value = _address(value)
-    parts = urlsplit(value)
-    host = parts.hostname or ""
-    inside = (
-        _is_loopback(host) or host.endswith(".localhost") or ("." not in host and ":" not in host)
-    )
-    if parts.scheme == "http" and not inside:
-        raise ValueError("must be https, or http to this machine or a name without a dot")
-    return value
-
-
 def _provider(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
@@ -169,7 +156,6 @@ Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
 ]
 Url = Annotated[str, AfterValidator(_address)]
-ChatUrl = Annotated[str, AfterValidator(_chat_address)]
 ProviderUrl = Annotated[str, AfterValidator(_provider)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
@@ -213,7 +199,7 @@ class Settings(BaseSettings):
     )
 
     # The Chat API
-    chat_base_url: ChatUrl | None = Field(
+    chat_base_url: Url | None = Field(
         None,
         description="Address of a remote Chat API; unset: the embedded one runs in this process",
     )
@@ -222,6 +208,14 @@ class Settings(BaseSettings):
     )
     chat_api_key_next: SecretStr | None = Field(
         None, description="The key that takes over when CHAT_API_KEY is refused"
+    )
+    chat_allow_http: bool = Field(
+        False,
+        description="Send the key over plain http to CHAT_BASE_URL although its host has a public name",
+    )
+    chat_dialect: dict[str, Any] = Field(
+        {},
+        description='How another Chat API spells paths, headers and events, as JSON: {"prefix": "/v2"}',
     )
     chat_timeout: float = Field(
         10, gt=0, le=60, description="Seconds a call to the Chat API may take, with all its repeats"

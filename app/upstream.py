@@ -1,14 +1,24 @@
 """The Chat API: a remote one over the network, or the embedded one in this process. Nobody else can tell which."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from app.rotation import ProjectKeys, RotatingTransport
 from app.settings import Settings, present_keys
-from chat_sdk import AsgiTransport, AsyncChatClient, ChatError, Dialect, Timeouts, Transport
+from chat_sdk import (
+    AsgiTransport,
+    AsyncChatClient,
+    ChatError,
+    ConfigurationError,
+    Dialect,
+    Events,
+    Routes,
+    Timeouts,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from chat_server import Server
@@ -45,7 +55,7 @@ async def open_chat(
     settings: Settings, *, transport: Transport | None = None
 ) -> AsyncIterator[Upstream]:
     """A client of the Chat API for as long as the block lasts. *transport* stands in for the network."""
-    dialect = Dialect()
+    dialect = read_dialect(settings.chat_dialect)
     async with AsyncExitStack() as stack:
         server: Server | None = None
         if settings.embedded and transport is None:
@@ -64,9 +74,61 @@ async def open_chat(
             transport=rotating,
             timeout=_timeouts(settings.chat_timeout),
             dialect=dialect,
+            allow_http=settings.chat_allow_http,
         )
         await stack.enter_async_context(chat)
         yield Upstream(chat, keys, dialect.socket_path, server)
+
+
+def upstream_problems(settings: Settings) -> list[str]:
+    """Every reason, as `NAME: why`, for which the Chat API could not be reached with these settings."""
+    problems = []
+    try:
+        read_dialect(settings.chat_dialect)
+    except ValueError as error:
+        problems.append(f"CHAT_DIALECT: {error}")
+    if settings.chat_base_url is None:
+        if settings.chat_dialect:
+            problems.append(
+                "CHAT_DIALECT: belongs to a remote Chat API, and CHAT_BASE_URL is unset"
+            )
+        return problems
+    try:
+        AsyncChatClient(
+            settings.chat_base_url, api_key="unused", allow_http=settings.chat_allow_http
+        )
+    except ConfigurationError as error:
+        problems.append(f"CHAT_BASE_URL: {error}; CHAT_ALLOW_HTTP=true sends the key in clear")
+    return problems
+
+
+def read_dialect(values: Mapping[str, Any]) -> Dialect:
+    """The contract's dialect with *values* in place of its own. Raises ValueError for what it does not know."""
+    nested: dict[str, Any] = {}
+    for name in ("routes", "events"):
+        if name in values:
+            kind = Routes if name == "routes" else Events
+            nested[name] = kind(**_known(kind, values[name], f"{name}."))
+    return Dialect(**{**_known(Dialect, values, ""), **nested})
+
+
+def _known(kind: type[Dialect | Routes | Events], values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where.rstrip('.')} must be a JSON object")  # noqa: TRY004 - one kind for all
+    present = {one.name: getattr(kind(), one.name) for one in fields(kind)}
+    for name, value in values.items():
+        if name not in present:
+            raise ValueError(f"{where}{name} is unknown; there are {', '.join(sorted(present))}")
+        expected = present[name]
+        if isinstance(expected, Routes | Events):
+            continue
+        text_or_none = name in {"project_id", "idempotency_header"}
+        wanted: type | tuple[type, ...] = bool if isinstance(expected, bool) else str
+        if not isinstance(value, wanted) and not (text_or_none and value is None):
+            raise ValueError(
+                f"{where}{name} must be {'true or false' if wanted is bool else 'text'}"
+            )
+    return dict(values)
 
 
 def _timeouts(total: float) -> Timeouts:

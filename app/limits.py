@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 from itertools import islice
@@ -180,6 +181,7 @@ class Rates:
         )
 
 
+@lru_cache(maxsize=8192)
 def address_key(address: str) -> str:
     """Who counts as one address: an IPv4 address, or a /64 of IPv6, of which one host has plenty.
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import chat_sdk
 from app.auth.choose import Chain, build_authenticator, dev_sessions
@@ -24,6 +25,7 @@ from app.errors import (
     MethodNotAllowed,
     NotFound,
     Unavailable,
+    as_broker_error,
     from_chat,
 )
 from app.fast import EXPECTED, FastPath, switched_on
@@ -69,6 +71,22 @@ ADMIN = tuple(
 )
 
 
+class Application(FastAPI):
+    """FastAPI with layers of our own around it: what they answer never enters it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._outermost: ASGIApp = super().__call__
+
+    def wrap(self, layer: Callable[..., ASGIApp], **options: Any) -> None:
+        """Put *layer* around everything so far."""
+        self._outermost = layer(self._outermost, **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._outermost(scope, receive, send)
+
+
 def create_app(settings: Settings, *, chat_transport: Transport | None = None) -> FastAPI:
     """The broker as an ASGI application; its lifespan opens everything and closes it in reverse.
 
@@ -93,7 +111,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
             yield
 
     shown = settings.docs_shown
-    app = FastAPI(
+    app = Application(
         title=TITLE,
         version=VERSION,
         lifespan=lifespan,
@@ -112,7 +130,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
         app.include_router(router)
     _answer_errors(app)
     if switched_on():
-        app.add_middleware(
+        app.wrap(
             FastPath,
             routes=[*token.router.routes, *rooms.router.routes, *messages.router.routes],
             hot=HOT,
@@ -120,8 +138,8 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
             on_error=lambda request, error: problem_response(request, _expected(error)),
         )
     if (identity_headers := read_auth(settings).header) is not None:
-        app.add_middleware(ProxyHeaderGuard, headers=identity_headers)
-    app.add_middleware(
+        app.wrap(ProxyHeaderGuard, headers=identity_headers)
+    app.wrap(
         Edge,
         proxies=proxies,
         metrics=metrics,
@@ -129,7 +147,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
         admin_port=settings.admin_port,
     )
     # Outermost, so that a listed page can read refusals too.
-    app.add_middleware(Cors, origins=settings.cors_origins)
+    app.wrap(Cors, origins=settings.cors_origins)
     return app
 
 
@@ -245,6 +263,7 @@ def _answer_errors(app: FastAPI) -> None:
     for kind in EXPECTED:
         app.add_exception_handler(kind, answering(_expected))
     app.add_exception_handler(HTTPException, answering(_of_the_router))
+    app.add_exception_handler(Exception, answering(as_broker_error))
     app.add_exception_handler(RequestValidationError, answering(lambda _: BadInput()))
 
 

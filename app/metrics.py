@@ -24,9 +24,12 @@ class Metrics:
             registry=self.registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
         )
-        self.under_way = Gauge(
+        self.under_way = 0
+        Gauge(
             "chat_broker_requests_under_way", "Requests being answered", registry=self.registry
-        )
+        ).set_function(lambda: self.under_way)
+        # Looking a child up by its labels costs more than counting.
+        self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.limiter_failures = Counter(
             "chat_broker_limiter_failures_total",
             "Times the shared limiter did not answer and this process counted alone",
@@ -40,9 +43,13 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """One request was answered. *route* is a template of ours or `unmatched`."""
-        method = method if method in _METHODS else "other"
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        key = (method if method in _METHODS else "other", route, status)
+        kept = self._kept.get(key)
+        if kept is None:
+            requests = self._requests.labels(key[0], route, str(status))
+            kept = self._kept[key] = (requests, self._seconds.labels(route))
+        kept[0].inc()
+        kept[1].observe(seconds)
 
     def page(self) -> bytes:
         """Everything in Prometheus' text format."""

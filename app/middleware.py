@@ -22,6 +22,7 @@ from app.errors import (
     as_broker_error,
     problem,
 )
+from app.logs import log_request
 from app.metrics import Metrics
 
 LARGEST_BODY = 64 * 1024
@@ -34,6 +35,8 @@ ADMIN_ONLY = ("/admin", "/metrics", "/docs", "/redoc", "/openapi.json")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 NO_STORE = (b"cache-control", b"no-store")
 
+_USUAL = (*SECURITY_HEADERS, NO_STORE)
+_USUAL_NAMES = frozenset(name for name, _ in _USUAL)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
 
 log = structlog.get_logger("app.access")
@@ -137,7 +140,7 @@ class _Request:
         state = scope.setdefault("state", {})
         state["request_id"] = self.request_id
         state["address"] = edge._proxies.client(scope)
-        edge._metrics.under_way.inc()
+        edge._metrics.under_way += 1
         try:
             if too_many_headers(scope["headers"]):
                 await self.refuse(HeadersTooLarge())
@@ -155,7 +158,7 @@ class _Request:
             log.exception("request.failed", request_id=self.request_id)
             await self.refuse(as_broker_error(error))
         finally:
-            edge._metrics.under_way.dec()
+            edge._metrics.under_way -= 1
             self.note()
 
     async def receive(self) -> Message:
@@ -186,11 +189,12 @@ class _Request:
         """The headers of an answer, completed; one that the route has set itself stays."""
         headers = list(given)
         have = {name.lower() for name, _ in headers}
-        headers += [pair for pair in SECURITY_HEADERS if pair[0] not in have]
-        if b"cache-control" not in have:
-            headers.append(NO_STORE)
+        if have.isdisjoint(_USUAL_NAMES):
+            headers += _USUAL
+        else:
+            headers += [pair for pair in _USUAL if pair[0] not in have]
         headers.append((b"x-request-id", self.request_id.encode()))
-        if (self._edge._proxies.origin(self.scope) or "").startswith("https:"):
+        if self._edge._proxies.secure(self.scope):
             headers.append(HSTS)
         for name, value in self.scope["state"].get("limits", {}).items():
             headers.append((name.lower().encode(), value.encode()))
@@ -209,8 +213,7 @@ class _Request:
         seconds = time.perf_counter() - self.began
         route = self._edge.template_of(self.scope)
         self._edge._metrics.answered(self.scope["method"], route, self.status, seconds)
-        log.info(
-            "request",
+        log_request(
             method=self.scope["method"],
             path=instance_of(self.scope)[:200],
             route=route,

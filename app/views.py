@@ -151,6 +151,8 @@ def instant(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC with `Z`; milliseconds unless there is more to tell."""
     if moment is None:
         return None
+    if moment.tzinfo is UTC and not moment.microsecond % 1000:  # as a rule
+        return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     precision = "milliseconds" if moment.microsecond % 1000 == 0 else "microseconds"
     return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"

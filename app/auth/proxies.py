@@ -6,6 +6,7 @@ as far as the addresses that wrote it are trusted.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -20,6 +21,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MAX_HOPS = 20
+LONGEST_ADDRESS = 80
 _HOST = re.compile(
     r"[A-Za-z0-9._-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", re.ASCII
 )
@@ -48,6 +50,11 @@ def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 def read_address(text: str) -> Address | None:
     """The address *text* spells, with or without a port; an IPv4 address mapped into IPv6 is IPv4."""
+    return _read_address(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=8192)  # asked about the same clients again and again
+def _read_address(text: str) -> Address | None:
     text = text.strip()
     if match := _WITH_PORT.fullmatch(text):
         text = next(group for group in match.groups() if group is not None)
@@ -91,6 +98,12 @@ class Proxies:
             if not self.trusts(current):
                 break
         return str(current)
+
+    def secure(self, scope: Mapping[str, Any]) -> bool:
+        """Did the request come over https, as far as one can tell?"""
+        if not self._trusted and scope.get("scheme") != "https":
+            return False
+        return (self.origin(scope) or "").startswith("https:")
 
     def origin(self, scope: Mapping[str, Any]) -> str | None:
         """The origin the request came to (`https://host`), by trusted proxies' word; None if unclear."""

@@ -8,7 +8,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Index,
-    Row,
     String,
     Table,
     case,
@@ -87,16 +86,10 @@ class SqlBans:
 
     async def standing(self, external_id: str) -> Standing:
         """See BanBook."""
-        async with self._database.read() as connection:
-            found = await connection.execute(
-                _STANDING,
-                {
-                    "whose": _key(external_id),
-                    "everybody": EVERYBODY,
-                    "external_id": external_id,
-                },
-            )
-            row = found.one()
+        row = await self._database.one(
+            _STANDING,
+            {"whose": _key(external_id), "everybody": EVERYBODY, "external_id": external_id},
+        )
         return Standing(int(row.all_marks), None if row.id is None else _record(row))
 
     async def raise_mark(self, external_id: str | None) -> None:
@@ -199,7 +192,7 @@ def _in_force(external_id: str) -> Any:
     return (bans.c.external_user_id == external_id) & bans.c.lifted_at.is_(None)
 
 
-def _record(row: Row[Any]) -> BanRecord:
+def _record(row: Any) -> BanRecord:
     values = {name: getattr(row, name) for name in _NAMES}
     values["suspended"] = bool(values["suspended"])
     return BanRecord(**values)

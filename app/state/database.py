@@ -1,9 +1,11 @@
 """One database behind SQLAlchemy Core: SQLite or Postgres, chosen by the URL alone."""
 
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,8 +21,10 @@ POOL_SECONDS = 2
 class Database:
     """Transactions on one database. Raises StateUnavailable when it does not answer in time."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, path: Path | None = None) -> None:
         self.engine = engine
+        self._path = path
+        self._reader: sqlite3.Connection | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -56,6 +60,32 @@ class Database:
             # The driver's text may hold the URL, and with it a password.
             raise StateUnavailable(f"the database does not answer: {_kind(error)}") from None
 
+    async def one(self, statement: sa.TextClause, parameters: dict[str, Any]) -> Any:
+        """The first row of a query that is asked very often and finds by index; None if there is none.
+
+        On SQLite it is answered right here, on the loop's thread: 15 µs, where four trips to
+        another thread cost 800.
+        """
+        if self._path is None:
+            try:
+                async with self.engine.connect() as connection:
+                    alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                    return (await alone.execute(statement, parameters)).first()
+            except (TimeoutError, SQLAlchemyError, OSError) as error:
+                raise StateUnavailable(f"the database does not answer: {_kind(error)}") from None
+        try:
+            if self._reader is None:
+                self._reader = _reader(self._path)
+            return self._reader.execute(statement.text, parameters).fetchone()
+        except sqlite3.Error as error:
+            raise StateUnavailable(f"the database does not answer: {_kind(error)}") from None
+
+    def close(self) -> None:
+        """Let go of what `one` has opened."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
     async def check(self) -> None:
         """One question, to see whether it answers."""
         async with self.read() as connection:
@@ -70,15 +100,31 @@ def _kind(error: BaseException) -> str:
 @asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[Database]:
     """The database at *url* (`sqlite:///path` or `postgresql://…`), for as long as the block lasts."""
-    engine = _sqlite(url) if url.startswith("sqlite") else _postgres(url)
+    path = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite") else None
+    engine = _postgres(url) if path is None else _sqlite(path)
+    database = Database(engine, path)
     try:
-        yield Database(engine)
+        yield database
     finally:
+        database.close()
         await engine.dispose()
 
 
-def _sqlite(url: str) -> AsyncEngine:
-    path = Path(url.removeprefix("sqlite:///"))
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. Under WAL it waits for nobody; if it ever must, then briefly."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0.2
+    )
+    connection.row_factory = _named
+    return connection
+
+
+def _named(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> SimpleNamespace:
+    names = (column[0] for column in cursor.description)
+    return SimpleNamespace(**dict(zip(names, row, strict=True)))
+
+
+def _sqlite(path: Path) -> AsyncEngine:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # SQLite gives its journal files the mode of the database, so that one has to be right first.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -8,7 +8,11 @@ import pytest
 from tests.app.brokers import Running, running
 
 
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Running]:
+@pytest.fixture(params=["fast", "ordinary"])
+async def broker(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Running]:
+    """Each test runs over both ways to a hot route; see app.fast."""
+    monkeypatch.setenv("FAST_PATH", "on" if request.param == "fast" else "off")
     async with running(tmp_path) as one:
         yield one

@@ -1,0 +1,142 @@
+"""The short way to hot routes answers, byte for byte, what the ordinary way answers."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import APIRoute
+
+from app import main
+from app.fast import FastPath, NotSimple, Shortcut
+from app.routes import messages, rooms, token
+from tests.app.brokers import as_sent, running
+
+ROUTES = [*token.router.routes, *rooms.router.routes, *messages.router.routes]
+# What differs from one call to the next by its nature: ids, instants, tokens, jitter, what is left of a limit.
+VARIES = re.compile(
+    rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z"
+    rb"|eyJ[\w.-]+|\"refresh_in\":\d+|[rt]=\d+"
+)
+
+
+async def everything_asked(folder: Path) -> list[tuple[str, int, dict[str, str], bytes]]:
+    """The answers of a fresh broker to a fixed list of requests, good and bad, without what varies."""
+    answers = []
+    async with running(folder) as broker:
+        alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
+        room = await alice.room()
+        await alice.say(room)
+        chat_token = (await alice.get("/token")).json()["token"]
+        bearers = {
+            "alice": alice.client.headers["authorization"],
+            "bob": bob.client.headers["authorization"],
+            "chat": f"Bearer {chat_token}",
+            "junk": "Bearer a.b.c",
+            "basic": "Basic YTpi",
+        }
+        base = f"/chat/rooms/{room}/messages"
+        targets = [
+            "/chat/token", "/chat/token?expires_in=1", "/chat/token/", "/chat//token", "/chat/Token",
+            "/chat/verify", "/chat/verify?token=x", "/chat/me", "/chat/me?x=1",
+            "/chat/rooms", "/chat/rooms?scope=open", "/chat/rooms?scope=all", "/chat/rooms?page=0",
+            base, base + "/", base + "?limit=1", base + "?limit=201", base + "?limit=1&limit=2",
+            base + "?before=1&page=1", base + "?after=0", base + "?user_id=x", base + "?%FF=1", base + "%0a",
+            "/chat/rooms/nope/messages", "/chat/rooms/..%2fx/messages", "/chat/rooms/%2e%2e/messages",
+            "/chat/rooms//messages", f"/chat/rooms/{room}%00/messages", f"/chat/rooms/{room}/read",
+        ]  # fmt: skip
+        sent = [
+            (method, target, who, b"", None)
+            for target in targets
+            for method in ("GET", "POST", "PUT", "HEAD", "OPTIONS", "TRACE")
+            for who in ("alice", "bob", "chat", None)
+        ]
+        sent += [("GET", base, who, b"", None) for who in ("junk", "basic")]
+        bodies = [
+            b'{"content":"hi"}', b'{"content":""}', b"{", b"[]", b'{"content":"a","content":"b"}', b'{"content":NaN}',
+            b'{"content":"a","user_id":"u"}', b'{"content":"a","x":1}', b'{"content":"\\ud800"}', b'{"seq":1}',
+            b'{"seq":-1}', b'{"expires_in":60}', b'{"expires_in":0}', b"x" * 70_000,
+        ]  # fmt: skip
+        for body in bodies:
+            for method, target in (
+                ("POST", base),
+                ("PUT", f"/chat/rooms/{room}/read"),
+                ("POST", "/chat/token"),
+            ):
+                sent += [
+                    (method, target, "alice", body, kind)
+                    for kind in ("application/json", "text/plain")
+                ]
+        for method, target, who, body, kind in sent:
+            headers = {"content-length": str(len(body))} if body else {}
+            headers |= {"content-type": kind} if kind else {}
+            headers |= {"authorization": bearers[who]} if who else {}
+            asked = f"{method} {target} {who} {body[:40]!r} {kind}".replace(room, "ROOM")
+            status, given, said = await as_sent(broker.app, method, target.encode(), headers, body)
+            given = {k: VARIES.sub(b"~", v.encode()).decode() for k, v in given.items()}
+            given.pop("content-length", None)
+            answers.append((asked, status, given, VARIES.sub(b"~", said)))
+    return answers
+
+
+async def test_both_ways_answer_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAST_PATH", "off")
+    (tmp_path / "ordinary").mkdir()
+    ordinary = await everything_asked(tmp_path / "ordinary")
+    monkeypatch.setenv("FAST_PATH", "on")
+    (tmp_path / "fast").mkdir()
+    fast = await everything_asked(tmp_path / "fast")
+    assert len(ordinary) == len(fast) > 700
+    assert {status for _, status, _, _ in fast} >= {200, 201, 400, 401, 404, 405, 413, 415}
+    for one, other in zip(ordinary, fast, strict=True):
+        assert one == other
+
+
+def test_every_hot_route_has_a_shortcut() -> None:
+    """A dependency that only FastAPI can give would quietly send a route the long way round."""
+    short = FastPath(
+        lambda *_: None,  # type: ignore[arg-type, return-value]
+        routes=ROUTES,
+        hot=main.HOT,
+        prefix="/chat",
+        on_error=lambda *_: Response(),
+    )
+    assert short.endpoints == set(main.HOT)
+
+
+async def with_a_query(page: int) -> int:
+    return page
+
+
+def in_a_thread(request: Request) -> str:
+    return request.method
+
+
+@pytest.mark.parametrize("dependency", [with_a_query, in_a_thread])
+def test_a_route_that_asks_for_more_goes_the_ordinary_way(dependency: Any) -> None:
+    router = APIRouter()
+
+    @router.get("/x")
+    async def route(given: Annotated[Any, Depends(dependency)]) -> None: ...
+
+    [made] = router.routes
+    assert isinstance(made, APIRoute)
+    with pytest.raises(NotSimple):
+        Shortcut(made, "")
+
+
+def test_a_guard_of_a_whole_route_is_not_lost() -> None:
+    """What stands in `dependencies=` of a route or its router has no place in the signature."""
+
+    async def guard(request: Request) -> None: ...
+
+    router = APIRouter(dependencies=[Depends(guard)])
+
+    @router.get("/x")
+    async def route() -> None: ...
+
+    [made] = router.routes
+    assert isinstance(made, APIRoute)
+    with pytest.raises(NotSimple):
+        Shortcut(made, "")

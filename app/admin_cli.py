@@ -661,6 +661,7 @@ def verify_audit(
 ) -> None:
     """Check that no record was changed and none is missing; exit code 1 if one was."""
     seen: set[str] = set()
+    length = 0
 
     def noted(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for line in lines:
@@ -676,8 +677,12 @@ def verify_audit(
             _stop(f"{file}: {error.strerror}", USAGE)
     else:
         with _broker() as broker:
+            length = broker.audit_length()
             verdict = verify_now(noted(_walk(broker, {}, quiet=_wants_json(as_json))))
-    problem = verdict.problem
+    problem, seq = verdict.problem, verdict.seq
+    if problem is None and verdict.checked < length:
+        seq = verdict.checked + 1
+        problem = f"record {seq} is missing: the chain should have {length} or more"
     if problem is None and expect_head not in {None, GENESIS} and not seen:
         problem = "the head noted earlier is not in the chain: it was written anew"
     told = {
@@ -685,7 +690,7 @@ def verify_audit(
         "checked": verdict.checked,
         "head": verdict.head,
         "problem": problem,
-        "seq": verdict.seq,
+        "seq": seq,
     }
 
     def show() -> None:

@@ -91,6 +91,11 @@ class AdminClient:
                 raise
         return self._parsed(self._call("GET", "/api/chat/verify", headers=headers))
 
+    def audit_length(self) -> int:
+        """How many records the chain has, as the broker counts them when it writes."""
+        answer = self._call("GET", "/admin/audit", params={"limit": 1}, headers={"Accept": _NDJSON})
+        return int(answer.headers.get("x-audit-length", "0"))
+
     def audit(self, asked: dict[str, str | None]) -> Iterator[tuple[dict[str, Any], int]]:
         """Every record of an export, oldest first, each with the length of the chain."""
         query: dict[str, str | int] = {name: text for name, text in asked.items() if text}

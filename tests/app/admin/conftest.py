@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 import socketio
+from typer.testing import CliRunner
 
-from tests.programs import Program, run_command, running_broker
+from app.cli import app as cli
+from tests.programs import Program, running_broker
 
 BOOTSTRAP = "bootstrap-key-for-tests-0123456789abcdef"
 FAST = dict.fromkeys(
@@ -89,12 +92,11 @@ class Office:
     async def run(
         self, *command: str, stdin: str | None = None, **environment: str
     ) -> tuple[int, str, str]:
-        """A `chat-broker` command."""
+        """A `chat-broker` command, in this process: starting Python for each would take minutes."""
         given = {"CHAT_BROKER_URL": self.program.url, "CHAT_BROKER_ADMIN_KEY": BOOTSTRAP}
-        raw = None if stdin is None else stdin.encode()
-        return await run_command(
-            "chat-broker", *command, environment=given | environment, stdin=raw
-        )
+        run = partial(CliRunner().invoke, cli, list(command), input=stdin, env=given | environment)
+        result = await asyncio.to_thread(run)
+        return result.exit_code, result.stdout, result.stderr
 
 
 @asynccontextmanager

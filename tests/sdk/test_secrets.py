@@ -21,6 +21,7 @@ from chat_sdk import (
     ChatError,
     ConfigurationError,
     Dialect,
+    HttptoolsTransport,
     HttpxTransport,
     Request,
     Response,
@@ -147,7 +148,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("kind", [HttpxTransport, AiohttpTransport])
+@pytest.mark.parametrize("kind", [HttpxTransport, AiohttpTransport, HttptoolsTransport])
 @pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))
 async def test_no_failure_shows_the_key(
     answer: bytes | None, kind: type[Transport], caplog: pytest.LogCaptureFixture
@@ -178,7 +179,7 @@ def test_no_failure_of_the_synchronous_client_shows_it() -> None:
     assert_clean(told(caught.value))
 
 
-@pytest.mark.parametrize("kind", [HttpxTransport, AiohttpTransport])
+@pytest.mark.parametrize("kind", [HttpxTransport, AiohttpTransport, HttptoolsTransport])
 async def test_a_cancelled_call_does_not_show_it_either(kind: type[Transport]) -> None:
     async with (
         answering(None) as port,
@@ -192,6 +193,7 @@ async def test_a_cancelled_call_does_not_show_it_either(kind: type[Transport]) -
     assert_clean(told(caught.value))
     libraries = [f.filename for f in traceback.extract_tb(caught.value.__traceback__)]
     assert not [each for each in libraries if "/aiohttp/" in each or "/httpcore/" in each]
+    assert len(libraries) <= 8, "nor the frames of a connection, which know the request"
 
 
 async def test_a_failing_application_in_this_process_does_not_show_it(

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import structlog
 from starlette.requests import HTTPConnection
 
+from app.admin_keys import looks_like_admin_key
 from app.auth.contract import (
     AmbiguousCredentials,
     Authenticator,
@@ -48,7 +49,7 @@ class Gate:
             self._limiter.check_address(address)
             me = await self._principal(request, address)
             self._browser.check(request, me.carrier)
-            await self._refuse_banned(me)
+            await self._refuse_banned(me, address)
             user = f"{me.issuer}\0{me.subject}"
             usages = await self._limiter.spend(kind, user=user, address=address)
         except TooMany as error:
@@ -72,6 +73,7 @@ class Gate:
 
     async def _principal(self, request: HTTPConnection, address: str) -> Principal:
         try:
+            _refuse_admin_keys(request)
             me = await self._authenticator(request)
         except InvalidCredentials as error:
             log.info("auth.refused", reason=error.reason, address=address)
@@ -95,13 +97,21 @@ class Gate:
             raise NotSignedIn
         return me
 
-    async def _refuse_banned(self, me: Principal) -> None:
+    async def _refuse_banned(self, me: Principal, address: str) -> None:
         try:
             ban = await self._bans.active(me.external_id)
         except StateUnavailable:
             raise Unavailable("state_unavailable") from None
         if ban is not None:
+            await self._limiter.arrived(address)
             raise user_suspended()
+
+
+def _refuse_admin_keys(request: HTTPConnection) -> None:
+    """An admin key sent here by mistake is shown to no identity provider."""
+    for value in request.headers.getlist("authorization"):
+        if "ak_" in value and looks_like_admin_key(value.rpartition(" ")[2]):
+            raise InvalidCredentials("an admin key")
 
 
 def address_of(scope: Mapping[str, Any]) -> str:

@@ -127,10 +127,6 @@ async def test_the_audit_is_checked_from_the_shell(tmp_path, spoil, problem):
         with sqlite3.connect(office.program.data_dir / "broker.db") as database:
             database.execute(spoil)
         found = json.loads(await run(office, "admin", "audit", "verify", "--json", code=1))
-        if (
-            "MAX" in spoil
-        ):  # the gap shows as soon as there is a next record: that of this very look
-            found = json.loads(await run(office, "admin", "audit", "verify", "--json", code=1))
         assert problem in found["problem"]
         assert found["ok"] is False
 

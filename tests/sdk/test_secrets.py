@@ -9,7 +9,7 @@ import pickle
 import pprint
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -111,12 +111,15 @@ def _build_with_a_bad_address() -> None:
 
 
 @asynccontextmanager
-async def answering(answer: bytes | None) -> AsyncIterator[int]:
-    """A server that gives every connection the same bytes, or nothing at all."""
+async def answering(answer: bytes | None, asked: asyncio.Event | None = None) -> AsyncIterator[int]:
+    """A server that gives every request the same bytes, or nothing at all; *asked* is set by the first."""
     done = asyncio.Event()
+    asked = asked or asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            asked.set()
         if answer is None:
             await done.wait()
         else:
@@ -181,12 +184,13 @@ def test_no_failure_of_the_synchronous_client_shows_it() -> None:
 
 @pytest.mark.parametrize("kind", [HttpxTransport, AiohttpTransport, HttptoolsTransport])
 async def test_a_cancelled_call_does_not_show_it_either(kind: type[Transport]) -> None:
+    asked = asyncio.Event()
     async with (
-        answering(None) as port,
+        answering(None, asked) as port,
         AsyncChatClient(f"http://127.0.0.1:{port}", api_key=KEY, transport=kind()) as client,
     ):
         call = asyncio.create_task(client.project())
-        await asyncio.sleep(0.1)
+        await asked.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await call

@@ -312,6 +312,7 @@ async def test_a_rolling_restart_costs_nobody_an_error_that_a_retry_does_not_men
             turn = 0
             async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
                 while rolling:
+                    await asyncio.sleep(0.003)
                     turn += 1
                     content = f"message {turn}"
                     for attempt in range(20):

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -46,15 +46,28 @@ def _is_there(service: str) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose services are missing, with the reason; fail it under REQUIRE_SERVICES=1."""
+    """Skip a test whose services are missing, with the reason."""
     for mark in item.iter_markers("services"):
         missing = [name for name in mark.args if not _is_there(name)]
-        if not missing:
-            continue
-        reason = f"needs {', '.join(missing)}, which this machine does not have running"
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail(f"REQUIRE_SERVICES=1, and this test {reason}", pytrace=False)
-        pytest.skip(reason)
+        if missing:
+            pytest.skip(f"needs {', '.join(missing)}, which this machine does not have running")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under REQUIRE_SERVICES=1 a skip is a failure: CI has everything."""
+    report = yield
+    if (
+        os.environ.get("REQUIRE_SERVICES") == "1"
+        and report.skipped
+        and not hasattr(report, "wasxfail")
+    ):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"REQUIRE_SERVICES=1 allows no skip, and {item.nodeid} was: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,6 @@ def _open_server(settings: Settings, keys: ProjectKeys) -> Any:
         chat_database_url=settings.chat_database_url,
         redis_url=settings.redis_url,
         cors_origins=origins,
-        trusted_proxies=[str(network) for network in settings.trusted_proxies],
         token_ttl=settings.token_ttl,
         log_level=settings.log_level,
         log_format=settings.log_format,

@@ -60,7 +60,7 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Forwarded addresses are judged by us, against TRUSTED_PROXIES.
+        # Nothing here depends on where a caller says it comes from.
         proxy_headers=False,
         timeout_graceful_shutdown=30,
         timeout_keep_alive=75,

@@ -5,7 +5,7 @@
 the COMMIT, in commit order. Every method takes the project first, and reaches nothing outside it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -169,10 +169,6 @@ class Chat:
     async def remove_member(self, pid: str, room_id: str, user_id: str) -> None:
         """End the membership, if there is one. Raises NotFound for no room."""
         await self.leave(pid, room_id, user_id)
-
-    async def members_among(self, pid: str, room_id: str, user_ids: Collection[str]) -> set[str]:
-        """Which of *user_ids* are members of the room now; none if the room is gone."""
-        return await self._database.read(partial(members.among, pid, room_id, list(user_ids)))
 
     # messages
 

@@ -19,4 +19,4 @@ def new_id() -> str:
 def instant(epoch: float | None = None) -> str:
     """RFC 3339 text in UTC with milliseconds, of *epoch* seconds or of now; sorts by time."""
     moment = datetime.fromtimestamp(time.time() if epoch is None else epoch, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"

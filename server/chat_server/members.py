@@ -39,20 +39,6 @@ def get(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:
     return Member(*rows[0]) if rows else None
 
 
-def among(pid: str, room_id: str, user_ids: list[str]) -> Steps[set[str]]:
-    found: set[str] = set()
-    for user_id in user_ids:
-        rows = yield Query(
-            "SELECT 1 FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
-            pid,
-            room_id,
-            user_id,
-        )
-        if rows:
-            found.add(user_id)
-    return found
-
-
 def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
     total = yield Query(
         "SELECT member_count FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from chat_server import idempotency, members
-from chat_server.database import Query, Steps, Undo
+from chat_server.database import Query, Rows, Steps, Undo
 from chat_server.errors import Conflict, Forbidden, NotFound
 from chat_server.events import Event
 from chat_server.identity import instant, new_id
@@ -32,9 +32,41 @@ class Draft(NamedTuple):
 
 def from_row(row: Sequence[Any]) -> Message:
     """A message from `COLUMNS`."""
-    values = list(row)
-    values[8] = metadata_of(values[8])
-    return Message(*values)
+    return from_rows((row,))[0]
+
+
+def from_rows(rows: Rows) -> list[Message]:
+    """Messages from `COLUMNS`. A page has fifty of them or more, so this is one loop without calls."""
+    return [
+        Message(
+            message_id,
+            room_id,
+            seq,
+            user_id,
+            username,
+            display_name,
+            content,
+            client_msg_id,
+            {} if metadata == "{}" else metadata_of(metadata),
+            created_at,
+            edited_at,
+            deleted_at,
+        )
+        for (
+            message_id,
+            room_id,
+            seq,
+            user_id,
+            username,
+            display_name,
+            content,
+            client_msg_id,
+            metadata,
+            created_at,
+            edited_at,
+            deleted_at,
+        ) in rows
+    ]
 
 
 def event(name: str, pid: str, message: Message) -> Event:
@@ -131,7 +163,7 @@ def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
             newest - limit,
             newest,
         )
-        items = [from_row(row) for row in rows]
+        items = from_rows(rows)
     return Page.of(items, number, limit, total)
 
 
@@ -151,7 +183,7 @@ def between(
         high,
         limit,
     )
-    items = [from_row(row) for row in rows]
+    items = from_rows(rows)
     more = bool(items) and (items[-1].seq < high - 1 if forward else items[-1].seq > low + 1)
     return Page(
         items,
@@ -174,7 +206,7 @@ def after(pid: str, room_id: str, seq: int, limit: int) -> Steps[list[Message]]:
         seq,
         limit,
     )
-    return [from_row(row) for row in rows]
+    return from_rows(rows)
 
 
 def edit(pid: str, room_id: str, message_id: str, content: str, by: str | None) -> Steps[Message]:

@@ -28,8 +28,6 @@ class Settings(BaseSettings):
     """Redis that carries live events between replicas; not needed by a single process."""
     cors_origins: Annotated[list[str], NoDecode, Field(alias="CORS_ORIGINS")] = []
     """Origins of browsers that may call the REST routes and the socket: an exact list."""
-    trusted_proxies: Annotated[list[str], NoDecode, Field(alias="TRUSTED_PROXIES")] = []
-    """Networks (CIDR) of proxies whose X-Forwarded-For is believed."""
     token_algorithm: Annotated[Algorithm, Field(alias="TOKEN_ALGORITHM")] = "EdDSA"  # noqa: S105 – a name
     """Algorithm of new signing keys: EdDSA, ES256 or HS256."""
     token_issuer: Annotated[str, Field(alias="TOKEN_ISSUER", min_length=1, max_length=255)] = (
@@ -47,7 +45,7 @@ class Settings(BaseSettings):
     postgres_pool: Annotated[int, Field(alias="CHAT_DATABASE_POOL", ge=2, le=200)] = 10
     """Connections to Postgres per process."""
 
-    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @field_validator("cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

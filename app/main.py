@@ -40,6 +40,7 @@ from app.routes import (
     admin_rooms,
     admin_status,
     admin_users,
+    docs,
     health,
     messages,
     rooms,
@@ -124,6 +125,8 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     for router in (token.router, rooms.router, messages.router):
         app.include_router(router, prefix=settings.route_prefix)
     app.include_router(health.router)
+    if shown:
+        app.include_router(docs.router)
     if "dev" in settings.auth:
         app.include_router(dev_router(dev_sessions(settings)))
     for router in ADMIN:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.origins import SECURITY_HEADERS
@@ -29,6 +30,8 @@ LARGEST_BODY = 64 * 1024
 LARGEST_HEADERS = 32 * 1024
 MOST_HEADERS = 100
 DEADLINE = 30.0
+CLIENT_GONE = 499
+"""In log and metrics alone: whoever asked has hung up before the answer."""
 SOCKETS = "/socket.io"
 HEALTH = frozenset({"/healthz", "/readyz"})
 ADMIN_ONLY = ("/admin", "/metrics", "/docs", "/redoc", "/openapi.json")
@@ -154,6 +157,8 @@ class _Request:
                     await edge._app(scope, self.receive, self.send)
         except TimeoutError:
             await self.refuse(SlowBody() if self.waits_for_body else TooSlow("timeout"))
+        except ClientDisconnect:
+            self.status = self.status or CLIENT_GONE
         except Exception as error:
             log.exception("request.failed", request_id=self.request_id)
             await self.refuse(as_broker_error(error))

@@ -3,19 +3,21 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from app.logs import configure
-from app.settings import Settings, remove_secrets
+from app.settings import Settings, remove_secrets, secret_names
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -47,6 +49,9 @@ class AppFactory:
         async def lifespan(one: "FastAPI") -> AsyncIterator[Any]:
             async with opened(one) as state:
                 _hear_signals(one)
+                # What is there by now stays: the collector need not look at it again and again.
+                gc.collect()
+                gc.freeze()
                 if self.settings.development:
                     print(how_to_try(self.settings), flush=True)  # noqa: T201 - for whoever started it
                 yield state
@@ -114,7 +119,7 @@ def serve(settings: Settings) -> int:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop" if _has("uvloop") else "asyncio",
-        http="httptools" if _has("httptools") else "h11",
+        http=_http_protocol(),
         ws="websockets-sansio",
         ws_max_size=LARGEST_SOCKET_MESSAGE,
         ws_per_message_deflate=False,
@@ -129,8 +134,10 @@ def serve(settings: Settings) -> int:
         backlog=2048,
     )
     configure(settings)
-    protect_process()
+    # Before the process is made opaque: afterwards the kernel does not say where its environment is.
+    scrub_environment([os.environ[name] for name in _secret_variables()])
     remove_secrets(os.environ)
+    protect_process()
     sockets = [config.bind_socket()]
     if settings.admin_port is not None:
         sockets.append(_listen(settings.host, settings.admin_port))
@@ -138,8 +145,16 @@ def serve(settings: Settings) -> int:
         Multiprocess(config, sockets).run()
         return 0
     server = uvicorn.Server(config)
+    # uvicorn raises the signal that stopped it once more at the end; being told to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     server.run(sockets=sockets)
     return 0 if server.started else 3
+
+
+def _secret_variables() -> list[str]:
+    known = set(secret_names())
+    return [name for name in os.environ if name.lower() in known]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -149,6 +164,36 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.bind((host, port))
     listening.set_inheritable(True)
     return listening
+
+
+def _http_protocol() -> Any:
+    """Ours over httptools; uvicorn's own over h11 where httptools is not installed."""
+    if not _has("httptools"):
+        return "h11"
+    from app.protocol import BoundedHeadProtocol
+
+    return BoundedHeadProtocol
+
+
+def scrub_environment(secret_values: Sequence[str]) -> None:
+    """Overwrite *secret_values* where the kernel put the environment: /proc/PID/environ shows that memory.
+
+    Taking a variable out of `os.environ` leaves its text there.
+    """
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        start, end = int(fields[47]), int(fields[48])  # env_start, env_end, see proc(5)
+        if not 0 < start < end:
+            return
+        text = ctypes.string_at(start, end - start)
+    except (OSError, ValueError, IndexError):
+        return
+    for value in secret_values:
+        raw = value.encode("utf-8", "surrogateescape")
+        at = text.find(raw) if raw else -1
+        while at >= 0:
+            ctypes.memset(start + at, ord("*"), len(raw))
+            at = text.find(raw, at + len(raw))
 
 
 def _has(module: str) -> bool:

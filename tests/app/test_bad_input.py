@@ -41,7 +41,7 @@ def corpus(good: dict[str, Any]) -> list[bytes]:
     return bodies
 
 
-@pytest.mark.parametrize(("method", "path", "good"), BODIES, ids=lambda v: str(v))
+@pytest.mark.parametrize(("method", "path", "good"), BODIES, ids=str)
 async def test_a_bad_body_is_refused_on_every_route(
     broker: Running, method: str, path: str, good: dict[str, Any]
 ) -> None:
@@ -50,13 +50,11 @@ async def test_a_bad_body_is_refused_on_every_route(
     room = await alice.room()
     path = path.format(room=room, message=(await alice.say(room))["id"])
     before = len(broker.upstream.seen)
-    nullable = {"/token"}
     for raw in corpus(good):
         answer = await alice.call(method, path, content=raw, headers=HEADERS)
-        if raw in (b"{}{}",) or answer.status_code != 400:
-            value = _parsed(raw)
-            fine = path in nullable and value == {"expires_in": None}
-            assert fine or answer.status_code == 400, (raw[:80], answer.status_code, answer.text)
+        if answer.status_code != 400:
+            fine = path == "/token" and raw == b'{"expires_in": null}'
+            assert fine, (raw[:80], answer.status_code, answer.text)
             continue
         code_of(answer)
         assert CANARY not in answer.text or "is not known" in answer.text, raw[:80]
@@ -65,14 +63,7 @@ async def test_a_bad_body_is_refused_on_every_route(
         assert len(broker.upstream.seen) == before
 
 
-def _parsed(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        return ...
-
-
-@pytest.mark.parametrize(("method", "path", "good"), BODIES, ids=lambda v: str(v))
+@pytest.mark.parametrize(("method", "path", "good"), BODIES, ids=str)
 async def test_bodies_over_64_kib_are_413_and_other_types_415(
     broker: Running, method: str, path: str, good: dict[str, Any]
 ) -> None:

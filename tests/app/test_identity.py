@@ -34,7 +34,7 @@ READS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), WRITES, ids=lambda v: str(v))
+@pytest.mark.parametrize(("method", "path", "body"), WRITES, ids=str)
 async def test_naming_somebody_in_body_or_query_is_refused_before_anything_is_sent(
     broker: Running, method: str, path: str, body: dict[str, object] | None
 ) -> None:

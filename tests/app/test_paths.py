@@ -40,7 +40,7 @@ _EXPECTED = re.compile(
 )
 
 
-@pytest.mark.parametrize(("method", "path", "body"), ROUTES, ids=lambda v: str(v))
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES, ids=str)
 async def test_no_payload_reaches_another_path_or_host(
     broker: Running, method: str, path: str, body: object
 ) -> None:

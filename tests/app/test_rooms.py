@@ -43,7 +43,7 @@ def same(one: httpx.Response, other: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("private", [True, False])
-@pytest.mark.parametrize(("method", "path", "body"), ON_ROOMS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("method", "path", "body"), ON_ROOMS, ids=str)
 async def test_to_a_stranger_a_room_is_not_there(
     broker: Running, method: str, path: str, body: Any, private: bool
 ) -> None:
@@ -137,7 +137,7 @@ OWNERS_ONLY: list[tuple[str, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), OWNERS_ONLY, ids=lambda v: str(v))
+@pytest.mark.parametrize(("method", "path", "body"), OWNERS_ONLY, ids=str)
 async def test_some_things_are_the_owners_alone(
     broker: Running, method: str, path: str, body: Any
 ) -> None:

@@ -1,0 +1,163 @@
+"""How long from an operator's revoke to a closed socket: `python -m benchmarks.revocation`.
+
+Three brokers over Postgres and Redis (both must answer here), 1,000 users with a socket each, spread evenly. First
+with the bus up, one revocation after the other; then with Redis stopped, all at once. Then the durability of a
+revocation: kill -9 right after the 2xx, start again, and see that the token is dead.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.programs import Program, free_port, running_broker, wait_for_port
+
+ADMIN = {"authorization": "Bearer " + "a" * 40}
+PLENTY = dict.fromkeys(("RATE_IP", "RATE_TOKEN", "RATE_WRITE", "RATE_READ"), "1000000/minute")
+
+
+def summary(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    at = lambda share: ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000  # noqa: E731
+    return f"n={len(ordered)} p50={at(0.5):.0f} ms p99={at(0.99):.0f} ms max={ordered[-1] * 1000:.0f} ms"
+
+
+async def token(http: httpx.AsyncClient, broker: Program, name: str) -> str:
+    """A chat token of a development user."""
+    login = await http.post(f"{broker.url}/dev/login", json={"username": name})
+    session = {"authorization": f"Bearer {login.json()['token']}"}
+    minted = await http.post(f"{broker.url}/chat/token", headers=session)
+    return str(minted.json()["token"])
+
+
+async def open_socket(broker: Program, chat_token: str) -> ClientConnection:
+    """A websocket that has got through the Socket.IO handshake."""
+    url = broker.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
+    socket = await connect(url, open_timeout=30, ping_interval=None)
+    await socket.recv()
+    await socket.send("40" + json.dumps({"token": chat_token}))
+    answer = await socket.recv()
+    assert str(answer).startswith("40"), answer
+    return socket
+
+
+async def closed_at(socket: ClientConnection) -> float:
+    """When the server closed it; answers its pings until then."""
+    try:
+        async for frame in socket:
+            if frame == "2":
+                await socket.send("3")
+    except ConnectionClosed:
+        pass
+    return time.monotonic()
+
+
+async def revoke(http: httpx.AsyncClient, broker: Program, name: str) -> float:
+    began = time.monotonic()
+    answer = await http.post(
+        f"{broker.url}/admin/users/external:{name}/revoke", json={"reason": "x"}, headers=ADMIN
+    )
+    assert answer.status_code == 200, answer.text
+    return began
+
+
+async def across_replicas(users: int, single: int) -> None:
+    admin = await asyncpg.connect("postgresql://postgres@127.0.0.1:5432/postgres")
+    name = f"bench_{int(time.time())}"
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    url = f"postgresql://postgres@127.0.0.1:5432/{name}"
+    port = free_port()
+    redis = subprocess.Popen(  # noqa: ASYNC220 - once, before anything is measured
+        ["redis-server", "--port", str(port), "--save", "", "--dir", tempfile.mkdtemp()],
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for_port(port)
+    settings = {
+        "DATABASE_URL": url,
+        "CHAT_DATABASE_URL": url,
+        "REDIS_URL": f"redis://127.0.0.1:{port}/0",
+        "ADMIN_KEY": "a" * 40,
+        "LOG_LEVEL": "WARNING",
+        **PLENTY,
+    }
+    try:
+        async with AsyncExitStack() as stack:
+            brokers = [
+                await stack.enter_async_context(running_broker(**settings)) for _ in range(3)
+            ]
+            http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=60))
+            sockets: dict[str, asyncio.Task[float]] = {}
+            for n in range(users):
+                broker = brokers[n % 3]
+                user = f"user{n}"
+                socket = await open_socket(broker, await token(http, broker, user))
+                sockets[user] = asyncio.create_task(closed_at(socket))
+            took = []
+            for n in range(single):
+                user = f"user{n}"
+                began = await revoke(http, brokers[(n + 1) % 3], user)  # never where the socket is
+                took.append(await asyncio.wait_for(sockets.pop(user), 60) - began)
+            print(f"bus up, {users} sockets, one after the other: {summary(took)}", flush=True)
+            redis.kill()
+            redis.wait()
+            rest = list(sockets)[:single]
+            began = {
+                user: await revoke(http, brokers[(int(user[4:]) + 1) % 3], user) for user in rest
+            }
+            took = [await asyncio.wait_for(sockets.pop(user), 60) - began[user] for user in rest]
+            print(f"bus cut: {summary(took)}", flush=True)
+            for task in sockets.values():
+                task.cancel()
+    finally:
+        redis.kill()
+        redis.wait()
+        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await admin.close()
+
+
+async def survives_kill(rounds: int) -> None:
+    folder = Path(tempfile.mkdtemp())
+    alive, held = 0, ""
+    for _ in range(rounds):
+        async with (
+            running_broker(folder, ADMIN_KEY="a" * 40, LOG_LEVEL="WARNING", **PLENTY) as broker,
+            httpx.AsyncClient(trust_env=False, timeout=30) as http,
+        ):
+            if held:
+                answer = await http.get(
+                    f"{broker.url}/chat/verify", headers={"authorization": f"Bearer {held}"}
+                )
+                alive += answer.status_code != 401
+            held = await token(http, broker, "alice")
+            await revoke(http, broker, "alice")
+            await broker.kill()
+    print(
+        f"kill -9 right after the revoke's 2xx, {rounds} rounds: {alive} tokens alive", flush=True
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=1000)
+    parser.add_argument("--single", type=int, default=200)
+    parser.add_argument(
+        "--rounds", type=int, default=0, help="rounds of kill -9 (two seconds each)"
+    )
+    options = parser.parse_args()
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+    asyncio.run(across_replicas(options.users, options.single))
+    if options.rounds:
+        asyncio.run(survives_kill(options.rounds))

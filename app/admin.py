@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import math
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 EXTERNAL = "external:"
 SETTLE_SECONDS = 1.0
 """How long a ban that has ended may still be felt by somebody who does not ask for a token."""
+GRACE_SECONDS = 15.0
 AT_ONCE = 8
 """Users whose tokens are revoked side by side where all have to be, one by one."""
 LONGEST_USERNAME = 64
@@ -307,8 +309,15 @@ class Operations:
         return receipt
 
     async def _suspend(self, record: BanRecord) -> tuple[bool, Receipt]:
-        suspended = False
-        if record.suspended:
+        suspended, ours = False, record.suspended
+        if not ours:
+            # Suspended already when the ban was made: by an operator, or for a ban that has been lifted
+            # since, and whose suspension with it.
+            try:
+                ours = (await self._chat.users.get(record.user_id)).status != "suspended"
+            except chat_sdk.NotFoundError:
+                return False, Receipt()
+        if ours:
             try:
                 user = await self._chat.users.update(record.user_id, status="suspended")
                 suspended = True
@@ -338,11 +347,20 @@ class Operations:
                 await self.settle_all()
             except StateUnavailable:
                 continue
+            except Exception:  # a bug must not leave people banned for ever
+                log.exception("bans.not_settled")
 
-    async def settle_all(self) -> int:
-        """Settle what is unsettled; answers how much that was."""
+    async def settle_all(self, *, grace: float = GRACE_SECONDS) -> int:
+        """Settle what is unsettled; answers how much that was.
+
+        A ban younger than *grace* seconds is still in the hands of the call that made it, which wants
+        its receipt.
+        """
         settled = 0
+        made_before = instant(time.time() - grace)
         for record in await self._book.unsettled(self._now()):
+            if record.pending == "suspend" and record.created_at > made_before:
+                continue
             try:
                 await self.settle(record)
                 settled += 1

@@ -156,6 +156,8 @@ class AuditTrail:
             await work
         except StateUnavailable as error:
             log.warning("audit.waiting", error=str(error))
+        except Exception:  # a bug with one record must not end the tidying up of all others
+            log.exception("audit.failed")
 
 
 def ended(record: Record, outcome: Outcome, *, code: str | None = None) -> Record:

@@ -98,18 +98,23 @@ class SqlBans:
             await _raise(connection, _key(external_id))
 
     async def ban(self, record: BanRecord) -> None:
-        """See BanBook. What an older ban had suspended, this one inherits."""
+        """See BanBook. What an older ban has suspended and not let go yet, this one inherits."""
         async with self._database.write() as connection:
             await _raise(
                 connection, _key(record.external_user_id)
             )  # a write first: it takes the lock
-            replaced = await connection.execute(
+            of_user = bans.c.external_user_id == record.external_user_id
+            unfinished = await connection.execute(
                 update(bans)
-                .where(_in_force(record.external_user_id))
-                .values(lifted_at=record.created_at, lifted_by=REPLACED, pending=None)
+                .where(of_user, or_(bans.c.lifted_at.is_(None), bans.c.pending.is_not(None)))
+                .values(
+                    lifted_at=func.coalesce(bans.c.lifted_at, record.created_at),
+                    lifted_by=func.coalesce(bans.c.lifted_by, REPLACED),
+                    pending=None,
+                )
                 .returning(bans.c.suspended)
             )
-            inherited = any(row.suspended for row in replaced)
+            inherited = any(row.suspended for row in unfinished)
             values = {name: getattr(record, name) for name in _NAMES}
             values["suspended"] = record.suspended or inherited
             await connection.execute(insert(bans).values(values))

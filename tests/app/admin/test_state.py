@@ -113,6 +113,14 @@ class TestBans:
         assert [one.id for one in await book.history("alice")] == ["b2", "b1"]
         assert (await book.history("alice"))[1].lifted_by == "replaced"
 
+    async def test_a_new_ban_inherits_what_the_lifted_one_has_not_let_go_yet(self, book):
+        await book.ban(ban(1))
+        await book.lift("alice", by="key1", at=SOON)
+        await book.ban(ban(2, suspended=False))
+        assert (await book.standing("alice")).ban.suspended
+        assert [one.id for one in await book.unsettled(NOW)] == ["b2"]
+        assert (await book.history("alice"))[1].lifted_by == "key1"
+
     async def test_lifting_leaves_the_history(self, book):
         await book.ban(ban())
         lifted = await book.lift("alice", by="key1", at=SOON)

@@ -1,0 +1,274 @@
+"""What the broker remembers: the same promises kept in memory, SQLite and Postgres; shared marks in Redis."""
+
+import asyncio
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from app.state.contract import Link, Links, StateUnavailable
+from app.state.database import Database, open_database
+from app.state.memory import LocalRoomChanges, MemoryLinks
+from app.state.migrate import VERSIONS, SchemaTooNew, head, migrate
+from app.state.open import Pulse
+from app.state.redis import connect
+from app.state.room_changes import RedisRoomChanges
+from app.state.sql import ALIVE_SECONDS, SqlHeartbeat, SqlLinks
+from app.state.tables import metadata
+from tests.conftest import POSTGRES
+
+LINK = Link("p", "https://issuer", "sub", "u1", "ext", "Name", "a@b.example")
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.services("postgres")),
+    ]
+)
+async def links(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Links]:
+    async with AsyncExitStack() as stack:
+        url = f"sqlite:///{tmp_path}/x.db"
+        if request.param == "postgres":
+            url = await stack.enter_async_context(fresh_postgres())
+        database = await stack.enter_async_context(open_database(url))
+        await migrate(database)
+        yield MemoryLinks() if request.param == "memory" else SqlLinks(database)
+
+
+@asynccontextmanager
+async def fresh_postgres() -> AsyncIterator[str]:
+    """Like the fixture `postgres_url`, which another fixture cannot ask for in the middle of its work."""
+    import asyncpg
+
+    name = f"broker_test_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(POSTGRES)
+    await admin.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield POSTGRES.rpartition("/")[0] + f"/{name}"
+    finally:
+        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await admin.close()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(f"sqlite:///{tmp_path}/x.db") as one:
+        await migrate(one)
+        yield one
+
+
+async def test_a_link_is_kept_as_it_was(links: Links) -> None:
+    """Every field, characters of every kind."""
+    strange = replace(LINK, subject="ü\u2028'\"--", user_id="u2", display_name=None, email=None)
+    for link in (LINK, strange):
+        assert await links.find(link.project_id, link.issuer, link.subject) is None
+        assert await links.add(link) == link
+        assert await links.find(link.project_id, link.issuer, link.subject) == link
+    assert await links.find("other", LINK.issuer, LINK.subject) is None
+    assert await links.find("p", "https://Issuer", LINK.subject) is None
+    assert await links.find("p", LINK.issuer, "SUB") is None
+
+
+async def test_the_first_link_wins_and_a_chat_user_is_one_persons(links: Links) -> None:
+    """A second add answers the first; another principal cannot have the same chat user."""
+    await links.add(LINK)
+    assert await links.add(replace(LINK, user_id="u9")) == LINK
+    assert await links.add(replace(LINK, subject="other")) is None
+    assert await links.find("p", LINK.issuer, "other") is None
+    elsewhere = replace(LINK, project_id="q", subject="other")
+    assert await links.add(elsewhere) == elsewhere
+
+
+async def test_a_link_changes_whole(links: Links) -> None:
+    await links.add(LINK)
+    new = replace(LINK, user_id="u2", display_name="New")
+    await links.change(new)
+    assert await links.find("p", LINK.issuer, LINK.subject) == new
+
+
+async def test_of_fifty_at_once_one_is_kept(links: Links) -> None:
+    kept = await asyncio.gather(*(links.add(replace(LINK, user_id=f"u{n}")) for n in range(50)))
+    assert len(set(kept)) == 1
+
+
+async def test_writers_wait_for_each_other(database: Database) -> None:
+    """Sixteen that read and then write at once: none fails, nothing is lost."""
+    async with database.write() as connection:
+        await connection.execute(sa.text("CREATE TABLE n (v INTEGER)"))
+        await connection.execute(sa.text("INSERT INTO n VALUES (0)"))
+
+    async def add_one() -> None:
+        for _ in range(20):
+            async with database.write() as connection:
+                value = await connection.scalar(sa.text("SELECT v FROM n"))
+                await connection.execute(sa.text("UPDATE n SET v = :v"), {"v": (value or 0) + 1})
+
+    await asyncio.gather(*(add_one() for _ in range(4)))
+    async with database.read() as connection:
+        assert await connection.scalar(sa.text("SELECT v FROM n")) == 80
+
+
+async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path) -> None:
+    """After the wait: StateUnavailable, not a crash; fine again when the lock is gone."""
+    async with open_database(f"sqlite:///{tmp_path}/x.db") as database:
+        await migrate(database)
+        other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        links = SqlLinks(database)
+        with pytest.raises(StateUnavailable):
+            await links.add(LINK)
+        assert await links.find("p", LINK.issuer, LINK.subject) is None
+        other.execute("ROLLBACK")
+        other.close()
+        assert await links.add(LINK) == LINK
+
+
+async def test_a_database_that_is_away_is_unavailable_and_shows_no_password() -> None:
+    async with open_database("postgresql://user:pw-canary@127.0.0.1:1/none") as database:
+        with pytest.raises(StateUnavailable) as caught:
+            await database.check()
+        assert "canary" not in repr(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+
+
+async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """The database and its journals: 0600, whatever the umask."""
+    async with open_database(f"sqlite:///{tmp_path}/deep/er/x.db") as database:
+        await migrate(database)
+        files = list((tmp_path / "deep" / "er").iterdir())
+        assert len(files) == 3
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+async def test_migrations_make_the_tables_the_program_reads(database: Database) -> None:
+    """The same columns, keys and nullability as `tables` says, from 0001 to the newest."""
+    import app.state.admin_keys
+    import app.state.audit
+    import app.state.bans  # noqa: F401 - they register their tables
+
+    def shape(connection: sa.Connection) -> dict[str, set[tuple[str, bool]]]:
+        found = sa.inspect(connection)
+        return {
+            name: {(column["name"], column["nullable"]) for column in found.get_columns(name)}
+            for name in found.get_table_names()
+        }
+
+    async with database.read() as connection:
+        there = await connection.run_sync(shape)
+    for table in metadata.tables.values():
+        assert there[table.name] == {(one.name, bool(one.nullable)) for one in table.columns}, table
+    await migrate(database)
+
+
+async def test_a_newer_schema_is_left_alone(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(sa.text(f"UPDATE {VERSIONS} SET version_num = '9999'"))
+    with pytest.raises(SchemaTooNew, match=head()):
+        await migrate(database)
+
+
+@pytest.mark.services("postgres")
+async def test_many_processes_migrate_once(postgres_url: str) -> None:
+    """Whoever comes first does it; the others wait and find it done."""
+
+    async def start() -> None:
+        async with open_database(postgres_url) as database:
+            await migrate(database)
+
+    await asyncio.gather(*(start() for _ in range(6)))
+
+
+async def test_processes_know_of_each_other(database: Database) -> None:
+    """Beats count the others; one that is silent for a while, or has said goodbye, does not count."""
+    now = [1000.0]
+    one, two = (SqlHeartbeat(database, name, now=lambda: now[0]) for name in ("one", "two"))
+    assert [await one.beat(), await two.beat(), await one.beat()] == [0, 1, 1]
+    await two.stop()
+    assert await one.beat() == 0
+    await two.beat()
+    now[0] += ALIVE_SECONDS + 1
+    assert await one.beat() == 0
+
+
+async def test_two_without_redis_are_a_conflict(database: Database) -> None:
+    first = Pulse(SqlHeartbeat(database, "one"), alone=True)
+    second = Pulse(SqlHeartbeat(database, "two"), alone=False)
+    await first.beat()
+    assert not first.conflict
+    await second.beat()
+    await first.beat()
+    assert first.conflict
+    assert not second.conflict
+
+
+async def test_marks_of_this_process_change_with_every_change() -> None:
+    """Also when so many rooms changed that they are forgotten."""
+    changes = LocalRoomChanges()
+    seen = {await changes.mark("r")}
+    for _ in range(3):
+        await changes.changed("r")
+        mark = await changes.mark("r")
+        assert mark not in seen
+        assert mark == await changes.mark("r")
+        seen.add(mark)
+    for number in range(50_001):
+        await changes.changed(str(number))
+    assert await changes.mark("r") not in seen
+
+
+@pytest.mark.services("redis")
+async def test_marks_in_redis_are_seen_by_every_replica(redis_url: str) -> None:
+    one, two = connect(redis_url), connect(redis_url)
+    try:
+        first, second = RedisRoomChanges(one), RedisRoomChanges(two)
+        before = await second.mark("r")
+        assert before == await first.mark("r")
+        for _ in range(50):
+            await first.changed("r")
+            after = await second.mark("r")
+            assert after != before
+            before = after
+    finally:
+        await one.aclose()
+        await two.aclose()
+
+
+async def test_without_redis_nothing_can_be_told_of_a_room() -> None:
+    """None, so that nothing is remembered; and a change does not fail."""
+    away = connect("redis://127.0.0.1:1/0")
+    try:
+        changes = RedisRoomChanges(away)
+        assert await changes.mark("r") is None
+        await changes.changed("r")
+    finally:
+        await away.aclose()
+
+
+@pytest.mark.services("redis")
+async def test_a_change_counts_at_once_on_another_replica(tmp_path: Path, redis_url: str) -> None:
+    """Removed through one broker, refused by the other with the next call, twenty times over."""
+    from app.main import create_app
+    from tests.app.brokers import http, running, settings
+
+    async with running(tmp_path, redis_url=redis_url) as one:
+        second = create_app(settings(tmp_path, redis_url=redis_url), chat_transport=one.upstream)
+        async with second.router.lifespan_context(second), http(second) as elsewhere:
+            alice, bob = await one.sign_in("alice"), await one.sign_in("bob")
+            await bob.get("/me")
+            room = await alice.room(private=True, member_ids=["external:bob"])
+            for _ in range(20):
+                path, headers = f"/chat/rooms/{room}/messages", bob.client.headers
+                assert (await elsewhere.get(path, headers=headers)).status_code == 200
+                assert (
+                    await alice.delete(f"/rooms/{room}/members/external:bob")
+                ).status_code == 204
+                assert (await elsewhere.get(path, headers=headers)).status_code == 404
+                assert (await alice.put(f"/rooms/{room}/members/external:bob")).status_code == 200

@@ -38,7 +38,9 @@ async def answer(broker_url: str, username: str, room_name: str) -> None:
 
         async def on_user_joined(event: MemberEvent) -> None:
             if event.username != username:
-                await chat.socket.send_message(room_id, f"Welcome, {event.display_name or event.username}!")
+                await chat.socket.send_message(
+                    room_id, f"Welcome, {event.display_name or event.username}!"
+                )
 
         chat.socket.on_message(on_message)
         chat.socket.on_user_joined(on_user_joined)

@@ -192,14 +192,18 @@ async def test_the_author_of_an_old_message_is_found_after_a_restart(tmp_path: P
     async with running(tmp_path) as broker:
         alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
         room = await alice.room()
-        await bob.post(f"/rooms/{room}/join")
+        for person in (bob, await broker.sign_in("carol")):
+            await person.post(f"/rooms/{room}/join")
         first = (await bob.say(room, "the first"))["id"]
         for number in range(205):
             await alice.say(room, str(number))
     async with running(tmp_path) as broker:
         alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
-        path = f"/rooms/{room}/messages/{first}"
-        assert (await alice.patch(path, {"content": "forged"})).status_code == 403
+        carol, path = await broker.sign_in("carol"), f"/rooms/{room}/messages/{first}"
+        for person in (carol, alice, carol):
+            refused = await person.patch(path, {"content": "forged"})
+            assert (refused.status_code, code_of(refused)) == (403, "author_only"), person.name
+        assert (await carol.delete(path)).status_code == 403
         assert (await bob.patch(path, {"content": "mine"})).json()["content"] == "mine"
 
 

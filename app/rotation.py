@@ -116,7 +116,8 @@ class RotatingTransport:
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; a second one with another key if the first is refused."""
-        if not any(name.lower() == self._header for name, _ in request.headers):
+        place = self._place(request)
+        if place is None:
             return await self._inner.send(request, timeout=timeout)
         started = time.monotonic()
         key = self._keys.present
@@ -124,7 +125,7 @@ class RotatingTransport:
         while True:
             tried.add(key)
             left = max(timeout - (time.monotonic() - started), 0.05)
-            response = await self._inner.send(self._with_key(request, key), timeout=left)
+            response = await self._inner.send(self._with_key(request, key, place), timeout=left)
             if key is None:
                 return response
             if response.status != 401:
@@ -141,12 +142,17 @@ class RotatingTransport:
         """Let go of the connections."""
         await self._inner.aclose()
 
-    def _with_key(self, request: Request, key: str | None) -> Request:
+    def _place(self, request: Request) -> int | None:
+        """Where in the headers the key stands."""
+        for place, (name, _) in enumerate(request.headers):
+            if name.lower() == self._header:
+                return place
+        return None
+
+    def _with_key(self, request: Request, key: str | None, place: int) -> Request:
         if key is None:
             return request
-        value = _Hidden(self._prefix + key)
-        headers = tuple(
-            (name, value if name.lower() == self._header else each)
-            for name, each in request.headers
-        )
-        return Request(request.method, request.url, headers, request.body)
+        headers = request.headers
+        entry = (headers[place][0], _Hidden(self._prefix + key))
+        changed = (*headers[:place], entry, *headers[place + 1 :])
+        return Request(request.method, request.url, changed, request.body)

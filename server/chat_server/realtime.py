@@ -55,6 +55,21 @@ class _Engine(engineio.AsyncServer):  # type: ignore[misc]  # the library ships 
         return Outbox(self.queue_bytes)
 
 
+class _Manager(socketio.AsyncManager):  # type: ignore[misc]  # the library ships no types
+    """The library's list of sessions. Its rooms are not used, so a session need not be looked for in all of them."""
+
+    def basic_disconnect(self, sid: str, namespace: str, **_: Any) -> None:
+        for room in (sid, None):
+            self.basic_leave_room(sid, namespace, room)
+        self.callbacks.pop(sid, None)
+        for pending in (self.pending_connect, self.pending_disconnect):
+            sids = pending.get(namespace)
+            if sids and sid in sids:
+                sids.remove(sid)
+                if not sids:
+                    del pending[namespace]
+
+
 class _Server(socketio.AsyncServer):  # type: ignore[misc]  # the library ships no types
     def _engineio_server_class(self) -> type[_Engine]:
         return _Engine
@@ -94,6 +109,7 @@ class Realtime:
         self._log = log
         self._sio = _Server(
             async_mode="asgi",
+            client_manager=_Manager(),
             async_handlers=False,
             monitor_clients=False,  # see _watch: one look at all every few seconds
             cors_allowed_origins=[],  # the gate judges origins

@@ -9,7 +9,7 @@ from chat_server.limits import Limits
 from chat_server.schemas import UserChanges
 from chat_server.tokens import Claims
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
-from tests.server.realtime.socket_client import connected
+from tests.server.realtime.socket_client import connected, opened
 
 
 @pytest.mark.parametrize("code", ["token_revoked", "user_suspended", "user_deleted"])
@@ -206,3 +206,25 @@ async def test_the_database_away_is_not_a_bad_token(
     refused = await _refusal(node, token)
     assert (refused["code"], refused["reconnect"]) == ("database_unavailable", True)
     assert refused["retry_after"] == 1
+
+
+async def test_nothing_is_left_of_connections_that_ended(node: LiveNode) -> None:
+    """However they end: by the client, by the server, refused, or before they said anything."""
+    alice, bob = await node.user("alice"), await node.user("bob")
+    room = await node.room(alice, bob)
+    for _ in range(5):
+        await (await node.socket(alice, room)).close()
+        (await node.socket(alice, room)).hang_up()
+        await node.socket(bob, room)
+        async with connected(node.url, "nonsense"), opened(node.url):
+            pass
+    await node.realtime.close_user(PID, bob.id, "token_revoked")
+    await until(lambda: node.fact("sockets") == 0)
+    library = node.realtime._sio
+    await until(lambda: not library.eio.sockets)
+    assert not library.manager.rooms
+    assert not library.manager.pending_connect
+    assert not library.manager.pending_disconnect
+    assert not library.environ
+    assert node.fact("rooms_live") == node.fact("sockets_authenticated") == 0
+    assert node.realtime._presence.online((PID, room.id)) == 0

@@ -47,6 +47,7 @@ from app.routes import (
     token,
 )
 from app.routes.answers import as_json
+from app.routes.describe import CREDENTIALS
 from app.routes.health import Check, Readiness
 from app.settings import Settings
 from app.sockets import Sockets
@@ -132,6 +133,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     for router in ADMIN:
         app.include_router(router)
     _answer_errors(app)
+    _describe_credentials(app)
     if switched_on():
         app.wrap(
             FastPath,
@@ -252,6 +254,22 @@ def _checks(state: State, chain: Chain, upstream: Upstream) -> dict[str, Check]:
 
 
 Handler = Callable[[Request, Any], Awaitable[Response]]
+
+
+def _describe_credentials(app: FastAPI) -> None:
+    """Say in /openapi.json what the routes' `security` stands for; and nothing of FastAPI's own 422."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        description = plain()
+        schemes = {name: {"type": "http", "scheme": "bearer"} for name in CREDENTIALS}
+        description["components"] = {"securitySchemes": schemes}
+        for methods in description["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)
+        return description
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -10,12 +10,10 @@ from app.admin_gate import AdminCall
 from app.admin_keys import Scope
 from app.input import Body, read_body
 from app.operators import Operators
-from app.routes.describe import Schema, describe
+from app.routes.describe import ADMIN_KEY, Schema, describe
 
 B = TypeVar("B", bound=Body)
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-
-SECURITY: Final = "admin key"
 
 
 class Needs(NamedTuple):
@@ -102,5 +100,5 @@ def described(
         parameters=parameters,
         signed_in=False,
     )
-    arguments["openapi_extra"]["security"] = [{SECURITY: []}]
+    arguments["openapi_extra"]["security"] = [{ADMIN_KEY: []}]
     return arguments

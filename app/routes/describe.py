@@ -61,7 +61,8 @@ PROBLEM: Schema = {
     },
 }
 
-_SECURITY: list[dict[str, list[str]]] = [{"app credential": []}]
+APP_CREDENTIAL, ADMIN_KEY = CREDENTIALS = ("app_credential", "admin_key")
+_SECURITY: list[dict[str, list[str]]] = [{APP_CREDENTIAL: []}]
 
 
 def page_of(item: type[msgspec.Struct]) -> Schema:

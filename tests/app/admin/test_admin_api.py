@@ -486,3 +486,14 @@ async def test_a_port_for_operators_alone():
         assert (await inner.post("/chat/token")).status_code == 404
         assert (await inner.get("/dev/login")).status_code == 404
         assert (await office.admin.post("/chat/token")).status_code == 401
+
+
+async def test_the_description_names_the_credentials(office):
+    description = (await office.admin.get("/openapi.json")).json()
+    assert set(description["components"]["securitySchemes"]) == {"app_credential", "admin_key"}
+    assert "$ref" not in json.dumps(description)
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            assert "422" not in operation["responses"]
+            if path.startswith("/admin"):
+                assert operation["security"] == [{"admin_key": []}]

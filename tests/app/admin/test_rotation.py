@@ -176,9 +176,17 @@ async def test_a_users_own_bad_token_changes_no_key():
     assert api.seen == [None]
 
 
-def test_keys_hide_themselves():
+async def test_keys_hide_themselves():
+    sent = []
+
+    class Recording(ChatApi):
+        async def send(self, request, *, timeout):  # noqa: ASYNC109 - the seam's argument
+            sent.append(request)
+            return await super().send(request, timeout=timeout)
+
     keys = ProjectKeys(Settings("hunter2-first", "hunter2-second"))
-    transport = RotatingTransport(ChatApi(), keys)
-    request = transport._with_key(Request("GET", "http://x", (("X-API-Key", "old"),)), keys.present)
-    shown = repr(keys) + repr(vars(keys)) + repr(request.headers) + repr(keys.present)
+    transport = RotatingTransport(Recording("hunter2-first"), keys)
+    await transport.send(Request("GET", "http://x/v1", (("X-API-Key", "old"),)), timeout=1)
+    assert sent[0].headers[0][1] == "hunter2-first"
+    shown = repr(keys) + repr(vars(keys)) + repr(sent[0].headers) + repr(keys.present)
     assert "hunter2" not in shown

@@ -179,6 +179,11 @@ def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
             True: "room_count - open_room_count",
         }
         total = yield Query(f"SELECT {counted[where.private]} FROM projects WHERE id = $1", pid)
+    elif where.private is None and where.q is None:
+        # A deleted room has no members, so the rooms need not be looked at: 1 µs a row less.
+        total = yield Query(
+            "SELECT count(*) FROM members WHERE project_id = $1 AND user_id = $2", *parameters
+        )
     else:
         total = yield Query(f"SELECT count(*) FROM {source} WHERE {condition}", *parameters)
     n = len(parameters)

@@ -31,7 +31,10 @@ def calls(made: Seeded, running: Running) -> dict[str, Ask]:
         "verify": Ask("GET", "/api/v1/auth/verify", json.loads(body)["token"]),
         "find a user": Ask("GET", f"{project}/users?external_user_id=seed7", api_key=key),
         "list users": Ask("GET", f"{project}/users?limit=10", api_key=key),
-        "list rooms of a user": Ask(
+        "rooms of somebody in one": Ask(
+            "GET", f"{project}/rooms?member_id={made.member_id}&limit=10", api_key=key
+        ),
+        "rooms of somebody in 10 → 1,000": Ask(
             "GET", f"{project}/rooms?member_id={made.user_id}&limit=10", api_key=key
         ),
         "messages, page 1": Ask("GET", f"{room}/messages?limit=50", api_key=key),

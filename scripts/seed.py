@@ -37,12 +37,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Seeded:
-    """What was made, and how to reach it."""
+    """What was made, and how to reach it.
+
+    The user is in every room, the member in the big one alone, the other in none or just that one.
+    """
 
     project_id: str
     api_key: str
     room_id: str
     user_id: str
+    member_id: str
     other_id: str
     sizes: Sizes
     seconds: float
@@ -217,7 +221,7 @@ async def seed(database_url: str, sizes: Sizes) -> Seeded:
     await sink.finish(project_id, {"users": sizes.users, "rooms": sizes.joined})
     took = round(time.monotonic() - began, 1)
     other = _id(1, sizes.users - 1)
-    return Seeded(project_id, api_key, _id(2, 0), _id(1, 0), other, sizes, took)
+    return Seeded(project_id, api_key, _id(2, 0), _id(1, 0), _id(1, 1), other, sizes, took)
 
 
 async def _open_sink(database_url: str) -> Sink:

@@ -60,7 +60,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def nodes(database_url: str, redis_server: RedisServer) -> AsyncIterator[Pair]:
-    limits = Limits(heartbeat=0.2, recheck_seconds=1)
+    limits = Limits(heartbeat=0.5, recheck_seconds=1)
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(
             running_node(database_url, limits=limits, redis_url=redis_server.url)
@@ -68,7 +68,7 @@ async def nodes(database_url: str, redis_server: RedisServer) -> AsyncIterator[P
         two = await stack.enter_async_context(
             running_node(database_url, limits=limits, redis_url=redis_server.url)
         )
-        await until(lambda: one.fact("nodes") == two.fact("nodes") == 2)
+        await until(lambda: one.fact("nodes") == two.fact("nodes") == 2, within=20)
         yield one, two
 
 

@@ -301,10 +301,13 @@ class Operations:
             if await self._book.settle(record, suspended=suspended):
                 break
             # It was changed meanwhile, and perhaps told before us; ours came last and must be right.
-            latest = await self._book.history(record.external_user_id, limit=1)
-            if not latest:
-                break
-            record = replace(latest[0], suspended=True)
+            present = (await self._book.standing(record.external_user_id)).ban
+            if present is None:
+                await self._let_go(record)
+                present = (await self._book.standing(record.external_user_id)).ban
+                if present is None:
+                    break
+            record = replace(present, suspended=True)
         self._standings.forget(record.external_user_id)
         return receipt
 

@@ -126,7 +126,7 @@ async def test_a_ban_holds_while_the_chat_api_is_away_and_is_told_later(broker):
 async def test_the_chat_api_is_never_left_with_yesterdays_word(broker):
     """A ban and its lifting at once: whichever comes last, the Chat API is told what holds."""
     await token_of(broker, "alice")
-    for _ in range(10):
+    for _ in range(15):
         await asyncio.gather(
             broker.client.post("/admin/users/external:alice/ban", json=WHY),
             broker.client.delete("/admin/users/external:alice/ban"),

@@ -184,6 +184,7 @@ def _assemble(
     kept.readiness = Readiness(_checks(state, chain, upstream), vital=frozenset({"database"}))
     metrics.other_processes.set_function(lambda: state.pulse.others)
     if upstream.server is not None:
+        metrics.watch_sockets(upstream.server.facts)
         _open_to_the_public(app, upstream)
 
 

@@ -1,9 +1,28 @@
 """Numbers for Prometheus. Labels come from short lists of our own, never from what somebody sent."""
 
+from collections.abc import Callable, Iterator, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"})
+
+
+class _Live(Collector):
+    """Facts of the embedded Chat API as gauges; asked once a scrape, since counting sockets takes time."""
+
+    def __init__(self, facts: Callable[[], Mapping[str, int | str]]) -> None:
+        self._facts = facts
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's Collector."""
+        for name, value in self._facts().items():
+            if isinstance(value, int):
+                text = f"The embedded Chat API's live side: {name.replace('_', ' ')}"
+                yield GaugeMetricFamily(f"chat_broker_live_{name}", text, value)
 
 
 class Metrics:
@@ -50,6 +69,10 @@ class Metrics:
             kept = self._kept[key] = (requests, self._seconds.labels(route))
         kept[0].inc()
         kept[1].observe(seconds)
+
+    def watch_sockets(self, facts: Callable[[], Mapping[str, int | str]]) -> None:
+        """Show what the embedded Chat API says of its live side: *facts* that are numbers, asked at each scrape."""
+        self.registry.register(_Live(facts))
 
     def page(self) -> bytes:
         """Everything in Prometheus' text format."""

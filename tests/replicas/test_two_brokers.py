@@ -167,6 +167,10 @@ async def test_what_is_said_on_a_is_heard_on_b(pair: tuple[Program, Program]) ->
         await until(lambda: len(bob.heard) >= 20)
         assert [message.seq for message in bob.heard] == list(range(1, 21))
         assert [message.content for message in bob.heard] == [f"m{n}" for n in range(20)]
+        async with httpx.AsyncClient(trust_env=False) as http:
+            numbers = (await http.get(f"{b.url}/metrics")).text.splitlines()
+        assert "chat_broker_live_sockets_authenticated 1.0" in numbers
+        assert "chat_broker_live_nodes 2.0" in numbers
 
 
 async def test_revoked_on_a_is_closed_on_b(pair: tuple[Program, Program]) -> None:

@@ -62,7 +62,7 @@ class Sink(Protocol):
         ...
 
     async def finish(self, project_id: str, counts: dict[str, int]) -> None:
-        """Set the project's counters, refresh the planner's statistics, close."""
+        """Set the project's counters, and close."""
         ...
 
 
@@ -87,7 +87,7 @@ class SqliteSink:
             "UPDATE projects SET user_count = ?, room_count = ?, open_room_count = ? WHERE id = ?",
             (counts["users"], counts["rooms"], counts["rooms"], project_id),
         )
-        self._db.execute("ANALYZE")
+        # No ANALYZE: the server has its own word on statistics.
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
 

@@ -26,6 +26,10 @@ OWN = (
     "(SELECT x.author_seq FROM messages x WHERE x.project_id = m.project_id"
     " AND x.room_id = m.room_id AND x.user_id = m.user_id{upto} ORDER BY x.seq DESC LIMIT 1)"
 )
+OWN_ROOMS = (
+    "(SELECT project_id, room_id, user_id, last_read_seq FROM members WHERE project_id = $1"
+    " AND user_id = $2 ORDER BY room_id LIMIT $3 OFFSET $4) m"
+)
 UNREAD = (
     "r.last_seq - m.last_read_seq"
     f" - coalesce({OWN.format(upto='')}, 0)"
@@ -172,6 +176,7 @@ def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
         parameters.append(like(where.q))
         n = len(parameters)
         condition += f" AND (lower(r.name) LIKE ${n} ESCAPE '!' OR lower(r.description) LIKE ${n} ESCAPE '!')"
+    cut = where.member_id is not None and where.private is None and where.q is None
     if where.member_id is None and where.q is None:
         counted = {
             None: "room_count",
@@ -179,17 +184,19 @@ def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
             True: "room_count - open_room_count",
         }
         total = yield Query(f"SELECT {counted[where.private]} FROM projects WHERE id = $1", pid)
-    elif where.private is None and where.q is None:
-        # A deleted room has no members, so the rooms need not be looked at: 1 µs a row less.
+    elif cut:
+        # A deleted room has no members, so the page can be cut before the rooms are looked at: for
+        # somebody in a thousand rooms a tenth of the time.
+        source = source.replace("members m", OWN_ROOMS)
         total = yield Query(
             "SELECT count(*) FROM members WHERE project_id = $1 AND user_id = $2", *parameters
         )
     else:
         total = yield Query(f"SELECT count(*) FROM {source} WHERE {condition}", *parameters)
     n = len(parameters)
+    window = "" if cut else f" LIMIT ${n + 1} OFFSET ${n + 2}"
     rows = yield Query(
-        f"SELECT {columns} FROM {source} WHERE {condition} ORDER BY {order}"
-        f" LIMIT ${n + 1} OFFSET ${n + 2}",
+        f"SELECT {columns} FROM {source} WHERE {condition} ORDER BY {order}{window}",
         *parameters,
         limit,
         (number - 1) * limit,

@@ -22,6 +22,7 @@ import structlog
 from chat_server.database import Query, Rows, Steps, Transaction, Undo, UniqueViolation, unavailable
 from chat_server.logs import bug
 from chat_server.migrate import HEAD, VERSION_QUERY, known
+from chat_server.planner import tell_planner
 
 T = TypeVar("T")
 
@@ -222,6 +223,7 @@ def _prepare(path: str) -> None:
 
             migrate_sqlite(connection)
             log.info("database.migrated", schema=HEAD)
+        tell_planner(connection)
     finally:
         connection.close()
 

@@ -97,8 +97,15 @@ async def test_sqlite_finds_everything_hot_by_an_index(tmp_path: Path, name: str
         sql = re.sub(r"\$(\d+)", r"?\1", query.sql)
         plan = [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {sql}", query.parameters)]
         for line in plan:
-            assert not line.startswith("SCAN") or "CONSTANT ROW" in line, (query.sql, plan)
-            assert "TEMP B-TREE" not in line, (query.sql, plan)
+            # What was materialized is a page, cut before anything else was looked at.
+            page = "MATERIALIZE m" in plan and line in {"SCAN m", "USE TEMP B-TREE FOR ORDER BY"}
+            assert not line.startswith("SCAN") or "CONSTANT ROW" in line or page, (query.sql, plan)
+            # An index of which only the project is used reads all members or messages there are.
+            if re.match(r"SEARCH (m|members|x|messages) ", line):
+                assert not line.endswith("(project_id=?)"), (query.sql, plan)
+            if line.startswith("SEARCH x "):
+                assert "user_id=?" in line, (query.sql, plan)
+            assert "TEMP B-TREE" not in line or page, (query.sql, plan)
             assert "AUTOMATIC" not in line, (query.sql, plan)
     raw.close()
 

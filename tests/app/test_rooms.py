@@ -42,29 +42,27 @@ def same(one: httpx.Response, other: httpx.Response) -> bool:
     return bodies[0] == bodies[1] and headers[0] == headers[1]
 
 
-@pytest.mark.parametrize("private", [True, False])
 @pytest.mark.parametrize(("method", "path", "body"), ON_ROOMS, ids=str)
 async def test_to_a_stranger_a_room_is_not_there(
-    broker: Running, method: str, path: str, body: Any, private: bool
+    broker: Running, method: str, path: str, body: Any
 ) -> None:
     """404 room_not_found, alike for a room of others and for none, on every route but join of an open one."""
     alice, eve = await broker.sign_in("alice"), await broker.sign_in("eve")
-    room = await alice.room(private=private)
-    message = (await alice.say(room))["id"]
     await eve.get("/me")
-    broker.upstream.seen.clear()
-    path = path.format(message=message)
-    theirs = await eve.call(method, f"/rooms/{room}{path}", body)
-    nobodys = await eve.call(method, f"/rooms/{NOWHERE}{path}", body)
-    malformed = await eve.call(method, f"/rooms/not~an~id{path}", body)
-    assert (theirs.status_code, code_of(theirs)) == (404, "room_not_found")
-    assert same(theirs, nobodys)
-    assert same(theirs, malformed)
-    assert all(one.startswith("GET") for one in broker.upstream.paths())
-    assert not any("/messages" in one for one in broker.upstream.paths())
-    assert [
-        one["content"] for one in (await alice.get(f"/rooms/{room}/messages")).json()["items"]
-    ] == ["hello"]
+    for private in (True, False):
+        room = await alice.room(private=private)
+        suffix = path.format(message=(await alice.say(room))["id"])
+        broker.upstream.seen.clear()
+        theirs = await eve.call(method, f"/rooms/{room}{suffix}", body)
+        nobodys = await eve.call(method, f"/rooms/{NOWHERE}{suffix}", body)
+        malformed = await eve.call(method, f"/rooms/not~an~id{suffix}", body)
+        assert (theirs.status_code, code_of(theirs)) == (404, "room_not_found")
+        assert same(theirs, nobodys)
+        assert same(theirs, malformed)
+        assert all(one.startswith("GET") for one in broker.upstream.paths())
+        assert not any("/messages" in one for one in broker.upstream.paths())
+        kept = (await alice.get(f"/rooms/{room}/messages")).json()["items"]
+        assert [one["content"] for one in kept] == ["hello"]
 
 
 async def test_a_private_room_cannot_be_joined_an_open_one_can(broker: Running) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 EMBEDDED_URL = "http://chat-server"
 """Never resolved: the transport is a function call."""
 PROBE_SECONDS = 2.0
+PATIENCE = 0.9
+"""Seconds. A Chat API that asks for a longer pause has its 429 or 503 passed on: the frontend waits, not we."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def _known(kind: type[Dialect | Routes | Events], values: Any, where: str) -> di
 
 
 def _timeouts(total: float) -> Timeouts:
-    return Timeouts(connect=min(1.0, total), read=total, total=total)
+    return Timeouts(connect=min(1.0, total), read=total, total=total, patience=PATIENCE)
 
 
 def _network() -> Transport:

@@ -305,7 +305,7 @@ class AsyncApi:
                 attempt,
                 max_attempts=self.max_attempts,
                 spread=random.random(),  # noqa: S311 - spreads load, guards nothing
-                remaining=ends - time.monotonic(),
+                remaining=min(ends - time.monotonic(), self.timeouts.patience),
                 budget=server.budget,
             )
             if pause is None or failure.code == "bad_response":

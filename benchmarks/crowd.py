@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, cast
 
 _PATIENCE = 30.0
+_TEXT, _PING, _PONG = 0x1, 0x9, 0xA
 
 
 def text_frame(text: str) -> bytes:
@@ -99,7 +100,12 @@ class Client(asyncio.Protocol):
                 length, start = int.from_bytes(buffer[start : start + 8], "big"), start + 8
             if len(buffer) < start + length:
                 break
-            self._frame(buffer[start : start + length])
+            opcode = buffer[at] & 0x0F
+            if opcode == _TEXT:
+                self._frame(buffer[start : start + length])
+            elif opcode == _PING and self.transport is not None:
+                pong = struct.pack("!BB4x", 0x80 | _PONG, 0x80 | length)
+                self.transport.write(pong + buffer[start : start + length])
             at = start + length
         self._buffer = buffer[at:]
 

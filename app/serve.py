@@ -52,6 +52,7 @@ class AppFactory:
                 # What is there by now stays: the collector need not look at it again and again.
                 gc.collect()
                 gc.freeze()
+                gc.set_threshold(50_000, 20, 20)
                 if self.settings.development:
                     print(how_to_try(self.settings), flush=True)  # noqa: T201 - for whoever started it
                 yield state

@@ -56,7 +56,9 @@ class HttptoolsTransport:
                 connection = await self._connected(origin, timeout, loop)
             expiry = loop.call_at(ends, connection.expire, timeout)
             try:
-                response = await connection.ask(_written(request, host, target), request.method)
+                response = await connection.ask(
+                    _written(request, host, target), request.method, loop
+                )
             except BaseException:
                 connection.abort()
                 raise
@@ -208,9 +210,11 @@ class _Connection(asyncio.Protocol):
 
     # -- what the transport does ----------------------------------------------------------------
 
-    def ask(self, message: bytes, method: str) -> "asyncio.Future[Response]":
+    def ask(
+        self, message: bytes, method: str, loop: asyncio.AbstractEventLoop
+    ) -> "asyncio.Future[Response]":
         """Send *message*; the answer, or a ChatError, comes as the future's result."""
-        reply: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Response] = loop.create_future()
         self._reply = reply
         self._method = method
         self._begin()

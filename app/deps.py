@@ -33,7 +33,7 @@ def the_broker(request: Request) -> Broker:
 
 
 async def _rules(request: Request) -> Broker:
-    # A coroutine, since FastAPI sends plain functions to a thread: 2 ms of CPU for one attribute.
+    # A coroutine, since FastAPI sends plain functions to a thread: a millisecond of CPU for one attribute.
     return the_broker(request)
 
 

@@ -1,9 +1,14 @@
-"""What routes ask for: who is asking, the rules, and input that has been checked."""
+"""What routes ask for: who is asking, the rules, and input that has been checked.
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar, cast
+Each is a callable that FastAPI solves, and the same thing for `app.lane`, which has the whole request at hand:
+one function behind both, so that there is no second rule.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Generic, TypeVar, cast
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from app.broker import Broker, Window
 from app.gate import Gate
@@ -20,66 +25,89 @@ from app.limits import Kind
 from app.principal import Principal
 
 B = TypeVar("B", bound=Body)
+T = TypeVar("T")
 
 
-def the_gate(request: Request) -> Gate:
+def the_gate(scope: Scope) -> Gate:
     """The gate of this process."""
-    return cast("Gate", request.app.state.gate)
+    return cast("Gate", scope["app"].state.gate)
 
 
-def the_broker(request: Request) -> Broker:
+def the_broker(scope: Scope) -> Broker:
     """The rules of this process."""
-    return cast("Broker", request.app.state.broker)
+    return cast("Broker", scope["app"].state.broker)
 
 
-async def _rules(request: Request) -> Broker:
+class Admitted:
+    """A dependency: the principal behind the request, who may do something of that *kind*."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    async def __call__(self, request: Request) -> Principal:
+        """As FastAPI asks."""
+        return await the_gate(request.scope).admit(request.scope, self.kind)
+
+
+class Read(Generic[T]):
+    """A dependency: what *of* makes of the head of the request."""
+
+    def __init__(self, of: Callable[[Scope], T]) -> None:
+        self.of = of
+
     # A coroutine, since FastAPI sends plain functions to a thread: a millisecond of CPU for one attribute.
-    return the_broker(request)
+    async def __call__(self, request: Request) -> T:
+        """As FastAPI asks."""
+        return self.of(request.scope)
 
 
-def _admitted(kind: Kind) -> Callable[[Request], Awaitable[Principal]]:
-    async def admit(request: Request) -> Principal:
-        return await the_gate(request).admit(request, kind)
+class BodyOf(Generic[B]):
+    """A dependency: the request's body as a *kind*, and no query. *optional*: or no body either."""
 
-    return admit
+    def __init__(self, kind: type[B], *, optional: bool = False) -> None:
+        self._kind = kind
+        self._optional = optional
 
-
-def body_of(kind: type[B], *, optional: bool = False) -> Callable[[Request], Awaitable[B]]:
-    """A dependency: the request's body as a *kind*, and no query."""
-
-    async def read(request: Request) -> B:
+    async def __call__(self, request: Request) -> B:
+        """As FastAPI asks."""
         read_query(request.scope["query_string"])
-        raw = await request.body()
-        types = request.headers.getlist("content-type")
-        return read_body(raw, types[0] if len(types) == 1 else None, kind, optional=optional)
+        return self._of(request.scope, await request.body())
 
-    return read
+    def of(self, scope: Scope, body: bytes) -> B:
+        """The same, for a body that is there already."""
+        read_query(scope["query_string"])
+        return self._of(scope, body)
 
-
-async def _nothing(request: Request) -> None:
-    read_query(request.scope["query_string"])
-
-
-async def _page(request: Request) -> Window:
-    return read_window(read_query(request.scope["query_string"], PAGED))
+    def _of(self, scope: Scope, body: bytes) -> B:
+        types = header_values(scope, b"content-type")
+        kind = types[0] if len(types) == 1 else None
+        return read_body(body, kind, self._kind, optional=self._optional)
 
 
-async def _cursor(request: Request) -> Window:
-    return read_window(read_query(request.scope["query_string"], CURSORED))
+def header_values(scope: Scope, name: bytes) -> list[str]:
+    """Every value of the header *name* (lower case), in order."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
 
-async def _key(request: Request) -> str | None:
-    return read_idempotency_key(request.headers.getlist("idempotency-key"))
+def _nothing(scope: Scope) -> None:
+    read_query(scope["query_string"])
 
 
-Me = Annotated[Principal, Depends(_admitted("read"))]
+Me = Annotated[Principal, Depends(Admitted("read"))]
 """Who is asking to see something."""
-MeWriting = Annotated[Principal, Depends(_admitted("write"))]
+MeWriting = Annotated[Principal, Depends(Admitted("write"))]
 """Who is asking to change something."""
-MeMinting = Annotated[Principal, Depends(_admitted("token"))]
+MeMinting = Annotated[Principal, Depends(Admitted("token"))]
 """Who is asking for a chat token."""
-TheBroker = Annotated[Broker, Depends(_rules)]
-NoQuery = Annotated[None, Depends(_nothing)]
-PageWanted = Annotated[Window, Depends(_page)]
-WindowWanted = Annotated[Window, Depends(_cursor)]
-IdempotencyKey = Annotated[str | None, Depends(_key)]
+TheBroker = Annotated[Broker, Depends(Read(the_broker))]
+NoQuery = Annotated[None, Depends(Read(_nothing))]
+PageWanted = Annotated[
+    Window, Depends(Read(lambda scope: read_window(read_query(scope["query_string"], PAGED))))
+]
+WindowWanted = Annotated[
+    Window, Depends(Read(lambda scope: read_window(read_query(scope["query_string"], CURSORED))))
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Depends(Read(lambda scope: read_idempotency_key(header_values(scope, b"idempotency-key")))),
+]

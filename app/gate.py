@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import structlog
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from app.admin_keys import looks_like_admin_key
 from app.auth.contract import (
@@ -41,33 +42,47 @@ class Gate:
         self._bans = bans
         self._limiter = limiter
 
-    async def admit(self, request: HTTPConnection, kind: Kind) -> Principal:
-        """The principal behind *request*, once they may do something of that *kind*."""
+    async def admit(self, scope: Scope, kind: Kind, *, known: Principal | None = None) -> Principal:
+        """The principal behind the request of *scope*, once they may do something of that *kind*.
+
+        *known*: who it is, if that has been recalled (`recall`) from the request's only credential.
+        """
         self._bans.began()
-        address = address_of(request.scope)
+        address = address_of(scope)
+        limiter = self._limiter
         try:
-            self._limiter.check_address(address)
-            me = await self._principal(request, address)
-            self._browser.check(request, me.carrier)
+            limiter.check_address(address)
+            me = known
+            if me is None:
+                request = HTTPConnection(scope)
+                me = await self._principal(request, address)
+                self._browser.check(request, me.carrier)
             await self._refuse_banned(me, address)
             user = f"{me.issuer}\0{me.subject}"
-            usages = await self._limiter.spend(kind, user=user, address=address)
+            usages = await limiter.spend(kind, user=user, address=address)
         except TooMany as error:
             raise _too_many(error) from None
-        request.scope["state"]["limits"] = headers_for(usages)
+        scope["state"]["limits"] = headers_for(usages)
         return me
 
-    async def admit_address(self, request: HTTPConnection) -> None:
+    def recall(self, token: bytes, *, beside_cookies: bool) -> Principal | None:
+        """Who a bearer token stands for that was verified a moment ago; see Chain.recall.
+
+        No browser sends a bearer by itself, so the browser rules have nothing to say about it.
+        """
+        return self._authenticator.recall(token, beside_cookies=beside_cookies)
+
+    async def admit_address(self, scope: Scope) -> None:
         """Count a request that brings no credential of the app's."""
         try:
-            await self._limiter.arrived(address_of(request.scope))
+            await self._limiter.arrived(address_of(scope))
         except TooMany as error:
             raise _too_many(error) from None
 
-    async def refused(self, request: HTTPConnection) -> None:
+    async def refused(self, scope: Scope) -> None:
         """Count a credential that was no good. Raises TooManyRequests when there were too many."""
         try:
-            await self._limiter.failed_login(address_of(request.scope))
+            await self._limiter.failed_login(address_of(scope))
         except TooMany as error:
             raise _too_many(error) from None
 

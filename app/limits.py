@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from limits import parse_many
 
@@ -33,14 +33,17 @@ class Limit:
     amount: int
     period: int
 
+    def __hash__(self) -> int:
+        # Looked up twice for each request; names are apart, and a text remembers its hash.
+        return hash(self.name)
+
     @property
     def policy(self) -> str:
         """This limit as an item of the `RateLimit-Policy` header."""
         return f'"{self.name}";q={self.amount};w={self.period}'
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What one use met: was it *allowed*, how many *remaining*, when does the window *reset* (s)?
 
     *retry_after*: seconds until one more would be allowed; 0 if it was.
@@ -133,15 +136,21 @@ class MemoryCounters:
 
     def hit_now(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
         """The same without a loop."""
-        answers = [self.look(limit, key) for limit, key in uses]
-        for usage in answers:
-            if not usage.allowed:
-                return answers
+        answers = []
+        met = []
+        allowed = True
         for limit, key in uses:
-            counts = self._windows[limit].now
-            counts[key] = counts.get(key, 0) + 1
-            if len(counts) > self._most:
-                self._windows[limit].now = dict(islice(counts.items(), len(counts) // 2, None))
+            windows, elapsed = self._present(limit)
+            used = windows.now.get(key, 0)
+            usage = judge(limit, windows.before.get(key, 0), used, elapsed)
+            allowed = allowed and usage.allowed
+            answers.append(usage)
+            met.append((windows, key, used + 1))
+        if allowed:
+            for windows, key, used in met:
+                windows.now[key] = used
+                if len(windows.now) > self._most:
+                    windows.now = dict(islice(windows.now.items(), len(windows.now) // 2, None))
         return answers
 
     def look(self, limit: Limit, key: str) -> Usage:
@@ -216,9 +225,14 @@ def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
     if not usages:
         return {}
     return {
-        "RateLimit-Policy": ", ".join(usage.limit.policy for usage in usages),
-        "RateLimit": ", ".join(usage.state for usage in usages),
+        "RateLimit-Policy": _policy(tuple([usage.limit for usage in usages])),
+        "RateLimit": ", ".join([usage.state for usage in usages]),
     }
+
+
+@lru_cache(maxsize=256)
+def _policy(limits: tuple[Limit, ...]) -> str:
+    return ", ".join(limit.policy for limit in limits)
 
 
 class TooMany(TooManyRequests):
@@ -262,8 +276,9 @@ class Limiter:
         key = address_key(address)
         if self._shared is None:
             own = self._own
-            if any(own.is_full(limit, key) for limit in self.rates.address):
-                raise TooMany([own.look(limit, key) for limit in self.rates.address])
+            for limit in self.rates.address:
+                if own.is_full(limit, key):
+                    raise TooMany([own.look(limit, key) for limit in self.rates.address])
         elif self._shut:
             until, usages = self._shut.get(key, (0.0, []))
             if until > self._clock():

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -10,7 +10,6 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-import chat_sdk
 from app.auth.choose import Chain, build_authenticator, dev_sessions
 from app.auth.config import read_auth
 from app.auth.csrf import BrowserRules
@@ -24,12 +23,10 @@ from app.errors import (
     BrokerError,
     MethodNotAllowed,
     NotFound,
-    Unavailable,
     as_broker_error,
-    from_chat,
 )
-from app.fast import EXPECTED, FastPath, switched_on
 from app.gate import Gate
+from app.lane import EXPECTED, Lane, expected, switched_on
 from app.limits import Limiter, Rates
 from app.metrics import Metrics
 from app.middleware import Edge, error_answer
@@ -66,23 +63,33 @@ HOT = (
     messages.post_message,
     messages.mark_read,
 )
-"""What frontends ask all day; see app.fast."""
+"""What frontends ask all day; see app.lane."""
 VERSION = "0.1.0"
 ADMIN = tuple(
     module.router for module in (admin_users, admin_rooms, admin_keys, admin_audit, admin_status)
 )
 
 
+Layer = TypeVar("Layer", bound=ASGIApp)
+
+
 class Application(FastAPI):
-    """FastAPI with layers of our own around it: what they answer never enters it."""
+    """FastAPI with layers of our own around it: what they answer never enters it.
+
+    *lane* answers hot routes without any of that, for a server that knows how (`app.protocol`).
+    """
+
+    lane: Lane | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._outermost: ASGIApp = super().__call__
 
-    def wrap(self, layer: Callable[..., ASGIApp], **options: Any) -> None:
+    def wrap(self, layer: Callable[..., Layer], **options: Any) -> Layer:
         """Put *layer* around everything so far."""
-        self._outermost = layer(self._outermost, **options)
+        made = layer(self._outermost, **options)
+        self._outermost = made
+        return made
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
@@ -134,17 +141,9 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
         app.include_router(router)
     _answer_errors(app)
     _describe_credentials(app)
-    if switched_on():
-        app.wrap(
-            FastPath,
-            routes=[*token.router.routes, *rooms.router.routes, *messages.router.routes],
-            hot=HOT,
-            prefix=settings.route_prefix,
-            on_error=lambda request, error: problem_response(request, _expected(error)),
-        )
     if (identity_headers := read_auth(settings).header) is not None:
         app.wrap(ProxyHeaderGuard, headers=identity_headers)
-    app.wrap(
+    edge = app.wrap(
         Edge,
         proxies=proxies,
         metrics=metrics,
@@ -152,7 +151,16 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
         admin_port=settings.admin_port,
     )
     # Outermost, so that a listed page can read refusals too.
-    app.wrap(Cors, origins=settings.cors_origins)
+    cors = app.wrap(Cors, origins=settings.cors_origins)
+    if switched_on() and identity_headers is None:  # else the guard would be gone around
+        app.lane = Lane(
+            app,
+            routes=[*token.router.routes, *rooms.router.routes, *messages.router.routes],
+            hot=HOT,
+            prefix=settings.route_prefix,
+            edge=edge,
+            cors=cors,
+        )
     return app
 
 
@@ -283,19 +291,10 @@ def _answer_errors(app: FastAPI) -> None:
         return answer
 
     for kind in EXPECTED:
-        app.add_exception_handler(kind, answering(_expected))
+        app.add_exception_handler(kind, answering(expected))
     app.add_exception_handler(HTTPException, answering(_of_the_router))
     app.add_exception_handler(Exception, answering(as_broker_error))
     app.add_exception_handler(RequestValidationError, answering(lambda _: BadInput()))
-
-
-def _expected(error: Exception) -> BrokerError:
-    """What a route raises by design, as what is answered."""
-    if isinstance(error, BrokerError):
-        return error
-    if isinstance(error, chat_sdk.ChatError):
-        return from_chat(error)
-    return Unavailable("state_unavailable")
 
 
 def _of_the_router(error: HTTPException) -> BrokerError:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -38,8 +39,9 @@ ADMIN_ONLY = ("/admin", "/metrics", "/docs", "/redoc", "/openapi.json")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 NO_STORE = (b"cache-control", b"no-store")
 
-_USUAL = (*SECURITY_HEADERS, NO_STORE)
-_USUAL_NAMES = frozenset(name for name, _ in _USUAL)
+USUAL = (*SECURITY_HEADERS, NO_STORE)
+"""In every answer, unless its route has set one of them itself."""
+USUAL_NAMES = frozenset(name for name, _ in USUAL)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
 
 log = structlog.get_logger("app.access")
@@ -63,11 +65,11 @@ class Edge:
         deadline: float = DEADLINE,
     ) -> None:
         self._app = app
-        self._proxies = proxies
-        self._metrics = metrics
+        self.proxies = proxies
+        self.metrics = metrics
         self._prefix = prefix
         self._admin_port = admin_port
-        self._deadline = deadline
+        self.deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -84,7 +86,7 @@ class Edge:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
             return
-        scope.setdefault("state", {})["address"] = self._proxies.client(scope)
+        scope.setdefault("state", {})["address"] = self.proxies.client(scope)
         # FastAPI wraps it further in; the sockets of the embedded server write to its transport.
         scope["chat_server.send"] = send
         await self._app(scope, receive, send)
@@ -99,6 +101,21 @@ class Edge:
         operators = any(path == one or path.startswith(one + "/") for one in ADMIN_ONLY)
         on_admin_port = server is not None and server[1] == self._admin_port
         return operators != on_admin_port
+
+    def note(self, scope: Scope, route: str, status: int, began: float) -> None:
+        """Count a request, begun at *began* of `perf_counter`, and write its line."""
+        seconds = time.perf_counter() - began
+        method, state = scope["method"], scope["state"]
+        self.metrics.answered(method, route, status, seconds)
+        log_request(
+            method=method,
+            path=instance_of(scope)[:200],
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            request_id=state["request_id"],
+            address=state["address"],
+        )
 
     def template_of(self, scope: Scope) -> str:
         """The route that answered, as a template: a label for metrics must not be anybody's input."""
@@ -136,14 +153,16 @@ class _Request:
         self.body_size = 0
         self.started = False
         self.waits_for_body = False
-        self.request_id = _request_id(scope["headers"])
+        self.request_id = request_id_of(
+            [value for name, value in scope["headers"] if name == b"x-request-id"]
+        )
 
     async def answer(self) -> None:
         edge, scope = self._edge, self.scope
         state = scope.setdefault("state", {})
         state["request_id"] = self.request_id
-        state["address"] = edge._proxies.client(scope)
-        edge._metrics.under_way += 1
+        state["address"] = edge.proxies.client(scope)
+        edge.metrics.under_way += 1
         try:
             if too_many_headers(scope["headers"]):
                 await self.refuse(HeadersTooLarge())
@@ -153,7 +172,7 @@ class _Request:
                 # engine.io bounds its own bodies, and a poll waits for as long as nothing happens.
                 await edge._app(scope, self._receive, self.send)
             else:
-                async with asyncio.timeout(edge._deadline):
+                async with asyncio.timeout(edge.deadline):
                     await edge._app(scope, self.receive, self.send)
         except TimeoutError:
             await self.refuse(SlowBody() if self.waits_for_body else TooSlow("timeout"))
@@ -163,7 +182,7 @@ class _Request:
             log.exception("request.failed", request_id=self.request_id)
             await self.refuse(as_broker_error(error))
         finally:
-            edge._metrics.under_way -= 1
+            edge.metrics.under_way -= 1
             self.note()
 
     async def receive(self) -> Message:
@@ -194,12 +213,12 @@ class _Request:
         """The headers of an answer, completed; one that the route has set itself stays."""
         headers = list(given)
         have = {name.lower() for name, _ in headers}
-        if have.isdisjoint(_USUAL_NAMES):
-            headers += _USUAL
+        if have.isdisjoint(USUAL_NAMES):
+            headers += USUAL
         else:
-            headers += [pair for pair in _USUAL if pair[0] not in have]
+            headers += [pair for pair in USUAL if pair[0] not in have]
         headers.append((b"x-request-id", self.request_id.encode()))
-        if self._edge._proxies.secure(self.scope):
+        if self._edge.proxies.secure(self.scope):
             headers.append(HSTS)
         for name, value in self.scope["state"].get("limits", {}).items():
             headers.append((name.lower().encode(), value.encode()))
@@ -215,18 +234,8 @@ class _Request:
 
     def note(self) -> None:
         """Count the request and write its line: no query, no credential, nothing of a body."""
-        seconds = time.perf_counter() - self.began
-        route = self._edge.template_of(self.scope)
-        self._edge._metrics.answered(self.scope["method"], route, self.status, seconds)
-        log_request(
-            method=self.scope["method"],
-            path=instance_of(self.scope)[:200],
-            route=route,
-            status=self.status,
-            ms=round(seconds * 1000, 2),
-            request_id=self.request_id,
-            address=self.scope["state"]["address"],
-        )
+        edge, scope = self._edge, self.scope
+        edge.note(scope, edge.template_of(scope), self.status, self.began)
 
 
 def error_answer(error: BrokerError, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -259,8 +268,8 @@ def too_many_headers(headers: Any) -> bool:
     return sum(len(name) + len(value) + 4 for name, value in headers) > LARGEST_HEADERS
 
 
-def _request_id(headers: Any) -> str:
-    given = [value for name, value in headers if name == b"x-request-id"]
+def request_id_of(given: Sequence[bytes]) -> str:
+    """The caller's own request id, if they *given* one that is fit to be one; else a new one."""
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
-        return str(given[0].decode("ascii"))
+        return given[0].decode("ascii")
     return secrets.token_hex(16)

@@ -1,9 +1,23 @@
-"""HTTP connections that do not wait for ever: uvicorn bounds neither how slowly nor how long a head may come."""
+"""HTTP connections: uvicorn's, with a bound on heads, and with a short way for hot routes.
+
+uvicorn bounds neither how slowly nor how long a head may come. And it hands everything to ASGI, where
+`app.lane` needs no more than a whole request: that one answers before a cycle of ASGI messages has begun.
+"""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from app.auth.origins import lines
+from app.errors import BadInput
+from app.lane import Call, Lane
+from app.middleware import USUAL, error_answer, request_id_of
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS_LEFT = 2.0
@@ -17,13 +31,18 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 class BoundedHeadProtocol(HttpToolsProtocol):
     """uvicorn's protocol, but a request's head has 10 s and 48 KiB to come in, and then the connection ends.
 
-    Idle connections between two requests are uvicorn's own concern (`timeout_keep_alive`).
+    Idle connections between two requests are uvicorn's own concern (`timeout_keep_alive`). A request to a hot
+    route that came in one piece, head and body, is answered by the application's lane.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._lane: Lane | None = getattr(self.app, "lane", None)
+        if self.limit_concurrency is not None:
+            self._lane = None  # uvicorn's own answer to too many; ours are limits of other kinds
+        self._held: Call | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A head is awaited from the first moment."""
@@ -33,6 +52,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Count what belongs to an unfinished head."""
         super().data_received(data)
+        if self._held is not None:
+            self._let_go()
         if self._head_timer is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > LARGEST_HEAD:
@@ -44,9 +65,62 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self._await_head()
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is whole: hold on to the request if it may go the short way."""
         self._stop_waiting()
+        if self._lane is None or self._is_busy() or self.parser.get_http_version() != "1.1":
+            super().on_headers_complete()
+            return
+        self._held = self._lane.recognise(
+            self.parser.get_method(), self.url, self.headers, cast("Scope", self.scope)
+        )
+        if self._held is None:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held.body += body
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        call = self._held
+        if call is None or self._lane is None:
+            super().on_message_complete()
+            return
+        self._held = None
+        turn = _Turn(self, call, keep_alive=self.parser.should_keep_alive())
+        self.cycle = cast("RequestResponseCycle", turn)
+        task = self.loop.create_task(turn.run(self._lane))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _is_busy(self) -> bool:
+        before: RequestResponseCycle | None = self.cycle
+        return before is not None and not before.response_complete
+
+    def _let_go(self) -> None:
+        """The body takes its time: that is for the ordinary way, which has a deadline and a bound for it."""
+        call, self._held = self._held, None
+        if call is None or self.transport.is_closing():
+            return
         super().on_headers_complete()
+        if call.body:
+            super().on_body(call.body)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP at all is refused in the same form as everything else."""
+        error = BadInput("invalid_http", f"{msg} Send HTTP/1.1 as RFC 9112 has it.")
+        request_id = request_id_of(())
+        status, headers, body = error_answer(
+            error, {"path": "", "raw_path": b"", "state": {"request_id": request_id}}
+        )
+        about = [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        date = self.server_state.default_headers
+        head = lines([*date, *headers, *USUAL, *about])
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for any more."""
@@ -83,3 +157,49 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if busy is None or busy.response_complete:
             self.transport.write(answer)
         self.transport.close()
+
+
+class _Turn:
+    """One request on the short way, as the protocol sees it: uvicorn looks at these of a cycle's attributes."""
+
+    __slots__ = ("_call", "_protocol", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")  # fmt: skip
+
+    def __init__(self, protocol: BoundedHeadProtocol, call: Call, *, keep_alive: bool) -> None:
+        self._protocol = protocol
+        self._call = call
+        self.keep_alive = keep_alive
+        self.message_event = _NOBODY_WAITS
+        self.more_body = False
+        self.response_complete = False
+        self.disconnected = False
+
+    async def run(self, lane: Lane) -> None:
+        """Answer, and have the protocol go on to what comes next."""
+        protocol = self._protocol
+        transport = protocol.transport
+        try:
+            status, head, body = await lane.answer(self._call)
+            if protocol.flow.write_paused:
+                await protocol.flow.drain()
+        except BaseException:
+            transport.close()  # as when uvicorn stops before an answer has begun
+            raise
+        if not self.disconnected:
+            ours = lines(protocol.server_state.default_headers)
+            if not self.keep_alive:
+                ours += b"connection: close\r\n"
+            transport.write(b"".join((STATUS_LINE[status], ours, head, b"\r\n", body)))
+        self.response_complete = True
+        if not self.keep_alive:
+            transport.close()
+        protocol.on_response_complete()
+
+
+class _NobodyWaits:
+    """Stands for the event that a reader of the body would wait for."""
+
+    def set(self) -> None:
+        """Nothing to wake."""
+
+
+_NOBODY_WAITS = _NobodyWaits()

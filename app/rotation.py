@@ -39,13 +39,13 @@ class ProjectKeys:
         self._looked_at = -REREAD_PAUSE + clock()
         self._keys = self._fetched()
         self._refused: set[str] = set()
+        self.present = self._best()
+        """The key to use: the first that has not been refused, or the first, or None if none is set."""
 
     def __repr__(self) -> str:
         return f"<ProjectKeys {len(self._keys)}>"
 
-    @property
-    def present(self) -> str | None:
-        """The key to use: the first that has not been refused, or the first, or None if none is set."""
+    def _best(self) -> str | None:
         good = (key for key in self._keys if key not in self._refused)
         return next(good, self._keys[0] if self._keys else None)
 
@@ -68,6 +68,7 @@ class ProjectKeys:
             self._keys = keys
             # A key that was refused may have been let in since; the operator has just named it.
             self._refused.clear()
+            self.present = self._best()
         changed = self.present != before
         if changed:
             log.info("api_key.switched", because="the settings name another")
@@ -76,18 +77,27 @@ class ProjectKeys:
     def refused(self, key: str) -> str | None:
         """The Chat API does not accept *key*: the one to try instead, or None."""
         self._refused.add(key)
+        self.present = self._best()
         if (other := self._other_than(key)) is None and self._may_look():
             self.reread()
             other = self._other_than(key)
         if other is None:
             # All were refused at some time; the others perhaps long ago.
             self._refused = {key}
+            self.present = self._best()
             other = self._other_than(key)
         return other
 
     def accepted(self, key: str) -> None:
         """The Chat API accepts *key*."""
-        self._refused.discard(key)
+        if key in self._refused:
+            self._refused.discard(key)
+            self.present = self._best()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Has any of them been refused since it was last accepted?"""
+        return bool(self._refused)
 
     def _other_than(self, key: str) -> str | None:
         present = self.present
@@ -103,40 +113,55 @@ class ProjectKeys:
 class RotatingTransport:
     """Carries requests over *inner* with the key of the moment in *header*.
 
-    Requests without that header (a user's own token) pass unchanged.
+    *given*: the key that requests come with, if that is known; while it is the present one, nothing is
+    changed. Requests without that header (a user's own token) pass unchanged.
     """
 
     def __init__(
-        self, inner: Transport, keys: ProjectKeys, *, header: str = "X-API-Key", prefix: str = ""
+        self,
+        inner: Transport,
+        keys: ProjectKeys,
+        *,
+        header: str = "X-API-Key",
+        prefix: str = "",
+        given: str | None = None,
     ) -> None:
         self._inner = inner
         self._keys = keys
         self._header = header.lower()
         self._prefix = prefix
+        self._given = given
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; a second one with another key if the first is refused."""
-        place = self._place(request)
-        if place is None:
-            return await self._inner.send(request, timeout=timeout)
-        started = time.monotonic()
-        key = self._keys.present
-        tried: set[str | None] = set()
-        while True:
-            tried.add(key)
-            left = max(timeout - (time.monotonic() - started), 0.05)
-            response = await self._inner.send(self._with_key(request, key, place), timeout=left)
-            if key is None:
+        keys = self._keys
+        key = keys.present
+        place: int | None = None
+        if key is not None and key is self._given:  # as a rule; the request has it already
+            started = time.monotonic()
+            response = await self._inner.send(request, timeout=timeout)
+            if response.status != 401 and not keys.in_doubt:
                 return response
-            if response.status != 401:
-                if len(tried) > 1:
-                    log.info("api_key.switched", because="the one before was refused")
-                self._keys.accepted(key)
-                return response
-            other = self._keys.refused(key)
+            place = self._place(request)
+        else:
+            place = self._place(request)
+            started = time.monotonic()
+            response = await self._inner.send(self._with_key(request, key, place), timeout=timeout)
+        if place is None or key is None:
+            return response
+        tried = {key}
+        while response.status == 401:
+            other = keys.refused(key)
             if other is None or other in tried or len(tried) > 2:
                 return response
             key = other
+            tried.add(key)
+            left = max(timeout - (time.monotonic() - started), 0.05)
+            response = await self._inner.send(self._with_key(request, key, place), timeout=left)
+            if response.status != 401:
+                log.info("api_key.switched", because="the one before was refused")
+        keys.accepted(key)
+        return response
 
     async def aclose(self) -> None:
         """Let go of the connections."""
@@ -149,8 +174,8 @@ class RotatingTransport:
                 return place
         return None
 
-    def _with_key(self, request: Request, key: str | None, place: int) -> Request:
-        if key is None:
+    def _with_key(self, request: Request, key: str | None, place: int | None) -> Request:
+        if key is None or place is None:
             return request
         headers = request.headers
         entry = (headers[place][0], _Hidden(self._prefix + key))

@@ -68,7 +68,11 @@ async def open_chat(
             keys = ProjectKeys(lambda: present_keys(settings))
             transport = transport or _network()
         rotating = RotatingTransport(
-            transport, keys, header=dialect.api_key_header, prefix=dialect.api_key_prefix
+            transport,
+            keys,
+            header=dialect.api_key_header,
+            prefix=dialect.api_key_prefix,
+            given=keys.present,
         )
         chat = AsyncChatClient(
             settings.chat_base_url or EMBEDDED_URL,

@@ -36,6 +36,24 @@ class Chain:
     ) -> None:
         self._modes = tuple(modes)
         self._remote = tuple(remote)
+        # Another mode may find a credential of its own elsewhere in the request; these two look at the
+        # bearer alone (and mode `dev` at its cookie), and leave a JWT to the mode `jwt`.
+        others = [mode for mode in self._modes if not isinstance(mode, JwtMode)]
+        bearers_alone = all(isinstance(mode, IntrospectionMode | DevMode) for mode in others)
+        found = [mode for mode in self._modes if isinstance(mode, JwtMode)]
+        self._jwt = found[0] if found and bearers_alone else None
+        self._reads_cookies = any(mode.reads_cookies for mode in found) or any(
+            isinstance(mode, DevMode) for mode in others
+        )
+
+    def recall(self, token: bytes, *, beside_cookies: bool) -> Principal | None:
+        """What calling this would answer for a request whose only `Authorization` is bearer *token*.
+
+        None if that takes more than remembering. *beside_cookies*: the request has cookies as well.
+        """
+        if self._jwt is None or (beside_cookies and self._reads_cookies):
+            return None
+        return self._jwt.recall(token)
 
     async def __call__(self, request: HTTPConnection, /) -> Principal | None:
         offers = [(mode, mode.find(request)) for mode in self._modes]

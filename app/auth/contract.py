@@ -17,6 +17,10 @@ class Authenticator(Protocol):
         """
         ...
 
+    def recall(self, token: bytes, *, beside_cookies: bool) -> Principal | None:
+        """The same for a request whose only `Authorization` is bearer *token*, if that can be remembered."""
+        ...
+
 
 class InvalidCredentials(Exception):  # noqa: N818 - what was presented, not what failed
     """A credential was presented and is not good. *reason* is for the log, never for the answer."""

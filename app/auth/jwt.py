@@ -79,6 +79,16 @@ class JwtMode:
             return Offer(token, "bearer")
         return Offer(cookie, "cookie") if cookie is not None else None
 
+    @property
+    def reads_cookies(self) -> bool:
+        """Whether a cookie can be this mode's credential."""
+        return self._cookie is not None
+
+    def recall(self, token: bytes) -> Principal | None:
+        """Whose bearer *token* is, if it was verified before and its key still counts; None says nothing."""
+        seen = self._verified.get(sha256(b"bearer\0" + token).digest())
+        return seen.principal if seen is not None and seen.still_signed() else None
+
     async def judge(self, request: HTTPConnection, offer: Offer) -> Principal:  # noqa: ARG002 -- Mode's
         """The principal the token speaks of."""
         text = offer.value.encode("utf-8", "surrogateescape")

@@ -30,6 +30,7 @@ class Cors:
     def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:
         self._app = app
         self._origins = frozenset(origin.encode("ascii") for origin in origins)
+        self._lines = {one: lines(_naming(one)) for one in (*self._origins, None)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,6 +48,27 @@ class Cors:
             await send(message)
 
         await self._app(scope, receive, send_named)
+
+    def lines_for(self, origin: bytes | None) -> bytes:
+        """What this adds to the head of an answer for a page of *origin* (None: no, or no single, Origin)."""
+        return self._lines.get(origin, self._lines[None])
+
+
+def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """*headers* as HTTP/1.1 writes them."""
+    return b"".join(b"%s: %s\r\n" % pair for pair in headers)
+
+
+def _naming(origin: bytes | None) -> list[tuple[bytes, bytes]]:
+    """The headers for a listed *origin*, or for anybody else."""
+    headers = [(b"vary", b"Origin")]
+    if origin is not None:
+        headers += [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", EXPOSED_HEADERS),
+        ]
+    return headers
 
 
 def _origin_of(scope: Scope) -> tuple[bytes | None, bool]:
@@ -68,14 +90,7 @@ def _name_origin(message: MutableMapping[str, Any], origin: bytes | None) -> Non
         for pair in message.get("headers", ())
         if not pair[0].lower().startswith(b"access-control-")
     ]
-    headers.append((b"vary", b"Origin"))
-    if origin is not None:
-        headers += [
-            (b"access-control-allow-origin", origin),
-            (b"access-control-allow-credentials", b"true"),
-            (b"access-control-expose-headers", EXPOSED_HEADERS),
-        ]
-    message["headers"] = headers
+    message["headers"] = headers + _naming(origin)
 
 
 async def _answer_preflight(send: Send, origin: bytes | None) -> None:

@@ -22,6 +22,9 @@ Network = IPv4Network | IPv6Network
 
 MAX_HOPS = 20
 LONGEST_ADDRESS = 80
+MOST_CLIENTS = 4096
+LONGEST_REMEMBERED = 256
+"""Bytes of forwarding headers: whoever sends more does not fill our memory with them."""
 _HOST = re.compile(
     r"[A-Za-z0-9._-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", re.ASCII
 )
@@ -72,6 +75,8 @@ class Proxies:
 
     def __init__(self, trusted: Iterable[Network] = ()) -> None:
         self._trusted = tuple(trusted)
+        # Pure in what it is asked, and asked the same for each request of a connection.
+        self._clients: dict[tuple[str | bytes | None, ...], str] = {}
 
     def trusts(self, address: Address | None) -> bool:
         """Whether *address* belongs to one of them."""
@@ -85,6 +90,19 @@ class Proxies:
         X-Forwarded-For is walked from the right, over trusted addresses only; the first that is not
         one is the client. An entry that is no address ends the walk: whoever passed it on is it.
         """
+        client = scope.get("client")
+        told = [value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
+        key = (client[0] if client else None, *told)
+        found = self._clients.get(key)
+        if found is None:
+            found = self._walk(scope)
+            if sum(map(len, told)) <= LONGEST_REMEMBERED:
+                if len(self._clients) >= MOST_CLIENTS:
+                    self._clients.clear()
+                self._clients[key] = found
+        return found
+
+    def _walk(self, scope: Mapping[str, Any]) -> str:
         current = peer(scope)
         if current is None:
             return "unknown"

@@ -5,17 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from app import views
-from app.deps import IdempotencyKey, Me, MeWriting, TheBroker, WindowWanted, body_of
+from app.deps import BodyOf, IdempotencyKey, Me, MeWriting, TheBroker, WindowWanted
 from app.input import MessageDraft, MessageEdit, Nothing, ReadUpTo
 from app.routes.answers import as_json, nothing
 from app.routes.describe import CURSOR, KEY, describe, page_of, schema_of
 
 router = APIRouter(prefix="/rooms/{room_id}", tags=["messages"])
 
-Draft = Annotated[MessageDraft, Depends(body_of(MessageDraft))]
-Edit = Annotated[MessageEdit, Depends(body_of(MessageEdit))]
-UpTo = Annotated[ReadUpTo, Depends(body_of(ReadUpTo))]
-Empty = Annotated[Nothing, Depends(body_of(Nothing, optional=True))]
+Draft = Annotated[MessageDraft, Depends(BodyOf(MessageDraft))]
+Edit = Annotated[MessageEdit, Depends(BodyOf(MessageEdit))]
+UpTo = Annotated[ReadUpTo, Depends(BodyOf(ReadUpTo))]
+Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 
 
 @router.get("/messages", **describe(answer=page_of(views.MessageView), parameters=CURSOR))

@@ -2,18 +2,20 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
+from starlette.types import Scope
 
 from app import views
 from app.broker import Window
 from app.deps import (
+    BodyOf,
     IdempotencyKey,
     Me,
     MeWriting,
     NoQuery,
     PageWanted,
+    Read,
     TheBroker,
-    body_of,
 )
 from app.errors import BadInput
 from app.input import PAGED, Nothing, RoomDraft, RoomEdit, read_query, read_window
@@ -22,24 +24,24 @@ from app.routes.describe import KEY, PAGE, SCOPE, describe, page_of, schema_of
 
 router = APIRouter(prefix="/rooms", tags=["rooms"])
 
-Draft = Annotated[RoomDraft, Depends(body_of(RoomDraft))]
-Edit = Annotated[RoomEdit, Depends(body_of(RoomEdit))]
-Empty = Annotated[Nothing, Depends(body_of(Nothing, optional=True))]
+Draft = Annotated[RoomDraft, Depends(BodyOf(RoomDraft))]
+Edit = Annotated[RoomEdit, Depends(BodyOf(RoomEdit))]
+Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 
 SCOPED = PAGED | {"scope"}
 
 
-async def _scoped(request: Request) -> tuple[str, Window]:
-    query = read_query(request.scope["query_string"], SCOPED)
-    scope = query.get("scope", "joined")
-    if scope not in {"joined", "open"}:
+def _scoped(scope: Scope) -> tuple[str, Window]:
+    query = read_query(scope["query_string"], SCOPED)
+    which = query.get("scope", "joined")
+    if which not in {"joined", "open"}:
         raise BadInput.field("scope", "is joined or open")
-    return scope, read_window(query)
+    return which, read_window(query)
 
 
 @router.get("", **describe(answer=page_of(views.RoomView), parameters=[SCOPE, *PAGE]))
 async def list_rooms(
-    me: Me, wanted: Annotated[tuple[str, Window], Depends(_scoped)], broker: TheBroker
+    me: Me, wanted: Annotated[tuple[str, Window], Depends(Read(_scoped))], broker: TheBroker
 ) -> Response:
     """The caller's rooms, with `unread`, or those that anybody may join."""
     scope, window = wanted

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from app import views
-from app.deps import Me, MeMinting, MeWriting, NoQuery, TheBroker, body_of, the_gate
+from app.deps import BodyOf, Me, MeMinting, MeWriting, NoQuery, TheBroker, the_gate
 from app.errors import BadUpstream, NotSignedIn
 from app.input import Nothing, TokenWish
 from app.routes.answers import as_json, nothing
@@ -20,8 +20,8 @@ from chat_sdk import AuthInfo, Token
 
 router = APIRouter(tags=["token"])
 
-Wish = Annotated[TokenWish, Depends(body_of(TokenWish, optional=True))]
-Empty = Annotated[Nothing, Depends(body_of(Nothing, optional=True))]
+Wish = Annotated[TokenWish, Depends(BodyOf(TokenWish, optional=True))]
+Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 
 EARLIEST_REFRESH, LATEST_REFRESH = 0.6, 0.8
 """Share of a token's life after which clients come for the next; spread, so that they do not come at once."""
@@ -54,13 +54,13 @@ async def whoami(me: Me, _: NoQuery, broker: TheBroker) -> Response:
 @router.get("/verify", **describe(answer=schema_of(views.VerifiedView), signed_in=False))
 async def verify(request: Request, _: NoQuery, broker: TheBroker) -> Response:
     """What the Chat API says of a chat token, sent as bearer."""
-    gate = the_gate(request)
-    await gate.admit_address(request)
+    gate = the_gate(request.scope)
+    await gate.admit_address(request.scope)
     token = chat_token_of(request.headers.getlist("authorization"))
     try:
         return as_json(verified_view(await broker.verify(token)))
     except NotSignedIn:
-        await gate.refused(request)
+        await gate.refused(request.scope)
         raise
 
 

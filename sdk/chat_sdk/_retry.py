@@ -126,7 +126,7 @@ class Breaker:
     def after_attempt(self, status: int | None, now: float) -> "Breaker":
         """The attempt ended with *status*, or None for no answer."""
         if status is not None and (status < 500 or status == 501):
-            return self if not self.failures and self.open_until is None else Breaker()
+            return CLOSED
         failures = self.failures + 1
         if failures >= FAILURES_TO_OPEN:
             return Breaker(failures, open_until=now + OPEN_FOR)
@@ -135,3 +135,7 @@ class Breaker:
     def after_cancel(self) -> "Breaker":
         """The attempt ended without a verdict: nothing is learnt, and the next may probe."""
         return replace(self, probing=False) if self.probing else self
+
+
+CLOSED = Breaker()
+"""How every breaker begins, and what success makes of it again: then nobody need ask it anything."""

@@ -42,7 +42,10 @@ class Response:
     def header(self, name: str) -> str | None:
         """The first header of that name, in any case."""
         name = name.lower()
-        return next((value for key, value in self.headers if key.lower() == name), None)
+        for key, value in self.headers:
+            if key == name or key.lower() == name:
+                return value
+        return None
 
     def __repr__(self) -> str:
         return f"<Response {self.status}, {len(self.body)} bytes>"

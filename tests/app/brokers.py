@@ -1,5 +1,6 @@
 """A broker in this process, over a Chat API that remembers what it was asked and can be made to misbehave."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,10 +10,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import ServerState
 
 import chat_server
 from app.main import create_app
+from app.protocol import BoundedHeadProtocol
 from app.settings import Settings
 from chat_sdk import AsgiTransport, Request, Response, Transport
 
@@ -110,9 +114,56 @@ class Running:
         return Person(await self.stack.enter_async_context(client), name, self.prefix)
 
 
+class OverTheWire(httpx.AsyncBaseTransport):
+    """To a server on loopback, whatever host the URL names (and the Host header keeps naming)."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._inner = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(host="127.0.0.1", port=self._port)
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
 def http(app: Any, **more: Any) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 4711))
+    """A client of *app*: over the wire where it is `served`, else by calling it."""
+    transport: httpx.AsyncBaseTransport
+    if (port := served_at(app)) is not None:
+        transport = OverTheWire(port)
+    else:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 4711))
     return httpx.AsyncClient(transport=transport, base_url="http://broker", **more)
+
+
+def served_at(app: Any) -> int | None:
+    """The port of loopback on which *app* is served, if it is."""
+    port: int | None = getattr(getattr(app, "state", None), "port", None)
+    return port
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[None]:
+    """*app*, its lifespan already begun, behind the program's own protocol, in this loop."""
+    config = uvicorn.Config(app, lifespan="off", log_config=None, server_header=False)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(
+        lambda: BoundedHeadProtocol(config, state, {}), "127.0.0.1", 0
+    )
+    app.state.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield
+    finally:
+        listening.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=5)
 
 
 def settings(data_dir: Path, **given: Any) -> Settings:
@@ -133,8 +184,13 @@ def settings(data_dir: Path, **given: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(data_dir: Path, **given: Any) -> AsyncIterator[Running]:
-    """A broker over a Chat API of its own, both with their data in *data_dir*."""
+async def running(
+    data_dir: Path, *, over_the_wire: bool = False, **given: Any
+) -> AsyncIterator[Running]:
+    """A broker over a Chat API of its own, both with their data in *data_dir*.
+
+    Called as an ASGI application; or *over_the_wire*, where hot routes have their short way.
+    """
     async with AsyncExitStack() as stack:
         own = chat_server.Settings(_env_file=None, data_dir=data_dir)
         server = await stack.enter_async_context(chat_server.open_server(own, embedded_key=API_KEY))
@@ -142,6 +198,8 @@ async def running(data_dir: Path, **given: Any) -> AsyncIterator[Running]:
         config = settings(data_dir, **given)
         app = create_app(config, chat_transport=upstream)
         await stack.enter_async_context(app.router.lifespan_context(app))
+        if over_the_wire:
+            await stack.enter_async_context(served(app))
         client = await stack.enter_async_context(http(app))
         yield Running(app, upstream, client, server, stack, config.route_prefix)
 
@@ -160,6 +218,8 @@ async def as_sent(
     app: Any, method: str, target: bytes, headers: dict[str, str], body: bytes = b""
 ) -> tuple[int, dict[str, str], bytes]:
     """One request with exactly this target: a client library would tidy it first. Decoded as uvicorn does."""
+    if (port := served_at(app)) is not None:
+        return await _over_the_wire(port, method, target, headers, body)
     path, _, query = target.partition(b"?")
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
@@ -178,3 +238,23 @@ async def as_sent(
     await app(scope, receive, send)
     answered = {k.decode(): v.decode("latin-1") for k, v in sent[0]["headers"]}
     return sent[0]["status"], answered, b"".join(one.get("body", b"") for one in sent[1:])
+
+
+async def _over_the_wire(
+    port: int, method: str, target: bytes, headers: dict[str, str], body: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    """The same as bytes on a connection; without the headers that only a connection has."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = {"host": "broker", **headers, "connection": "close"}
+    if body:
+        lines.setdefault("content-length", str(len(body)))
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
+    writer.write(method.encode() + b" " + target + b" HTTP/1.1\r\n" + head + b"\r\n" + body)
+    answer = await reader.read()
+    writer.close()
+    head, _, said = answer.partition(b"\r\n\r\n")
+    status, *given = head.decode("latin-1").split("\r\n")
+    answered = dict(line.split(": ", 1) for line in given)
+    for name in ("date", "connection"):
+        answered.pop(name, None)
+    return int(status.split(" ")[1]), answered, said

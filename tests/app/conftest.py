@@ -8,11 +8,8 @@ import pytest
 from tests.app.brokers import Running, running
 
 
-@pytest.fixture(params=["fast", "ordinary"])
-async def broker(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Running]:
-    """Each test runs over both ways to a hot route; see app.fast."""
-    monkeypatch.setenv("FAST_PATH", "on" if request.param == "fast" else "off")
-    async with running(tmp_path) as one:
+@pytest.fixture(params=["lane", "ordinary"])
+async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
+    """Each test runs over both ways to a hot route; see app.lane."""
+    async with running(tmp_path, over_the_wire=request.param == "lane") as one:
         yield one

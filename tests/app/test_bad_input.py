@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.brokers import Running, as_sent, code_of
+from tests.app.brokers import Running, as_sent, code_of, served_at
 
 BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/token", {"expires_in": 60}),
@@ -190,6 +190,8 @@ async def test_what_is_not_there_says_so_as_a_problem(
     """No redirect to another spelling; 405 names what is allowed; a method in a header is nothing."""
     alice = await broker.sign_in("alice")
     answer = await alice.call(method, path, headers={"x-http-method-override": "DELETE"})
+    if method == "FOO" and served_at(broker.app):
+        status = 400  # a method that HTTP does not have fails in the server's parser already
     assert answer.status_code == status
     if method != "HEAD":
         code_of(answer)

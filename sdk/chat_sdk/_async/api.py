@@ -51,7 +51,7 @@ class AsyncServer:
     def __init__(self, base: BaseUrl, transport: Transport) -> None:
         self.base = base
         self.transport = transport
-        self.breaker = _retry.Breaker()
+        self.breaker = _retry.CLOSED
         self.budget = _retry.Budget()
         self.project: Project | None = None
         self.project_lock = AsyncLock()
@@ -272,21 +272,21 @@ class AsyncApi:
     async def _attempts(
         self, request: Request, *, repeatable: bool, credential: ApiKey | UserToken
     ) -> Response | None:
-        server = self.server
-        ends = time.monotonic() + self.timeouts.total
+        server, timeouts = self.server, self.timeouts
+        ends = time.monotonic() + timeouts.total
         server.budget = server.budget.after_call()
         attempt = 0
         last: ChatError | None = None
         unsure = False  # an earlier attempt may have reached the server
         while True:
             attempt += 1
-            remaining = ends - time.monotonic()
+            remaining = ends - time.monotonic() if attempt > 1 else timeouts.total
             if remaining <= 0:
-                raise timed_out(self.timeouts.total)
-            response, failure = await self._attempt(request, min(remaining, self.timeouts.read))
-            if response is not None and response.status < 300:
-                return response
+                raise timed_out(timeouts.total)
+            response, failure = await self._attempt(request, min(remaining, timeouts.read))
             if response is not None:
+                if response.status < 300:
+                    return response
                 if response.status in {404, 410} and unsure and request.method == "DELETE":
                     return None  # gone, as was asked; by an attempt whose answer was lost
                 failure = _error(response, self.dialect, credential)
@@ -305,7 +305,7 @@ class AsyncApi:
                 attempt,
                 max_attempts=self.max_attempts,
                 spread=random.random(),  # noqa: S311 - spreads load, guards nothing
-                remaining=min(ends - time.monotonic(), self.timeouts.patience),
+                remaining=min(ends - time.monotonic(), timeouts.patience),
                 budget=server.budget,
             )
             if pause is None or failure.code == "bad_response":
@@ -318,14 +318,15 @@ class AsyncApi:
     ) -> tuple[Response | None, ChatError | None]:
         """Send once and tell the breaker how it went. Errors are returned, so that no frame keeps them."""
         server = self.server
-        wait = server.breaker.wait(time.monotonic())
-        if wait > 0:
-            return None, CircuitOpenError(
-                "The Chat API failed several times in a row; nothing is sent for now",
-                code="circuit_open",
-                retry_after=wait,
-            )
-        server.breaker = server.breaker.before_attempt()
+        if server.breaker is not _retry.CLOSED:
+            wait = server.breaker.wait(time.monotonic())
+            if wait > 0:
+                return None, CircuitOpenError(
+                    "The Chat API failed several times in a row; nothing is sent for now",
+                    code="circuit_open",
+                    retry_after=wait,
+                )
+            server.breaker = server.breaker.before_attempt()
         judged = False
         try:
             response = await server.transport.send(request, timeout=seconds)
@@ -339,7 +340,8 @@ class AsyncApi:
         finally:
             if not judged:
                 server.breaker = server.breaker.after_cancel()
-        server.breaker = server.breaker.after_attempt(response.status, time.monotonic())
+        if server.breaker is not _retry.CLOSED or response.status >= 500:
+            server.breaker = server.breaker.after_attempt(response.status, time.monotonic())
         if (kept := last_response.get()) is not None:
             kept.append(response)
         return response, None
@@ -376,8 +378,8 @@ def _checked_key(key: str) -> str:
 def _parsed(response: Response, into: type[T]) -> T:
     if not response.body and into is RevokeReceipt:
         return into()  # a server that revokes without a receipt answers 204
-    kind = (response.header("content-type") or "application/json").partition(";")[0].strip().lower()
-    if kind == "application/json" or kind.endswith("+json"):
+    kind = response.header("content-type") or "application/json"
+    if kind == "application/json" or _is_json(kind):
         try:
             return parse(response.body, into)
         except (
@@ -390,6 +392,11 @@ def _parsed(response: Response, into: type[T]) -> T:
         what = "the body is not JSON"
     # Raised out here: the parser's exception quotes the body.
     raise bad_response(what, status=response.status, request_id=response.header("x-request-id"))
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 def _error(response: Response, dialect: Dialect, credential: ApiKey | UserToken) -> ChatError:

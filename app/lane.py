@@ -1,0 +1,348 @@
+"""A short way for the hot routes: from a request that came whole to the bytes of its answer.
+
+ASGI's messages, its layers and FastAPI's machinery cost several times what these routes themselves do. Here
+a route's arguments are worked out once, from the very signature that FastAPI reads: the same functions
+read the input, in the same order, the same gate admits, the same function answers, the same edge counts
+and logs. What is unusual about a request (an escape in its address, a repeated header, a body that comes in
+pieces) sends it the ordinary way, as does a route whose signature asks for more than this file understands.
+`FAST_PATH=off` sends everything there; the answers are the same. `app.protocol` is what calls this.
+"""
+
+import asyncio
+import inspect
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+from starlette.types import Message, Scope
+
+import chat_sdk
+from app.auth.origins import Cors, lines
+from app.deps import Admitted, BodyOf, Read, the_gate
+from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
+from app.gate import Gate
+from app.limits import Kind
+from app.middleware import (
+    HSTS,
+    LARGEST_BODY,
+    LARGEST_HEADERS,
+    MOST_HEADERS,
+    USUAL,
+    USUAL_NAMES,
+    Edge,
+    error_answer,
+    request_id_of,
+)
+from app.state.contract import StateUnavailable
+
+EXPECTED = (BrokerError, chat_sdk.ChatError, StateUnavailable)
+"""What routes raise by design, each with an answer of its own."""
+WATCH_SECONDS = 1.0
+"""How often requests are looked at that may have passed their deadline."""
+
+_PLAIN = re.compile(rb"(/[A-Za-z0-9._~/-]*)(?:\?([A-Za-z0-9._~=&-]*))?")
+_BEARER = b"Bearer "
+_USUAL_LINES = lines(USUAL)
+_HSTS_LINE = lines((HSTS,))
+
+# Of these a request has one at most, or goes the ordinary way.
+_READ = frozenset({
+    b"authorization", b"content-length", b"cookie", b"origin", b"x-request-id",
+})  # fmt: skip
+_UNUSUAL = frozenset({
+    b"access-control-request-method", b"expect", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+
+log = structlog.get_logger("app.access")
+
+Headers = list[tuple[bytes, bytes]]
+Answer = tuple[int, bytes, bytes]
+"""Status, the lines of the head (without those about the connection), body."""
+
+
+def expected(error: Exception) -> BrokerError:
+    """What a route raises by design, as what is answered."""
+    if isinstance(error, BrokerError):
+        return error
+    if isinstance(error, chat_sdk.ChatError):
+        return from_chat(error)
+    return Unavailable("state_unavailable")
+
+
+class _Reads(Protocol):
+    def __call__(self, scope: Scope, body: bytes) -> Any: ...
+
+
+class HotRoute:
+    """One route, made ready: how to get each argument, in the order of the signature."""
+
+    __slots__ = ("admits", "after", "before", "endpoint", "me_as", "reads", "request_as", "room_as", "template")  # fmt: skip
+
+    def __init__(self, route: APIRoute, prefix: str) -> None:
+        self.endpoint = route.endpoint
+        self.template = prefix + route.path
+        self.before, brace, rest = self.template.partition("{")
+        self.room_as, _, self.after = rest.partition("}")
+        if "{" in self.after or ":" in self.room_as:
+            raise NotSimple(route.path)
+        if route.dependencies or not inspect.iscoroutinefunction(route.endpoint):
+            raise NotSimple(route.path)
+        self.admits: Kind | None = None
+        self.me_as = self.request_as = ""
+        self.reads: list[tuple[str, _Reads]] = []
+        hints = get_type_hints(route.endpoint, include_extras=True)
+        for name in inspect.signature(route.endpoint).parameters:
+            hint = hints[name]
+            if hint is Request:
+                self.request_as = name
+            elif brace and name == self.room_as:
+                continue
+            else:
+                self._ask_for(name, _dependency(hint))
+
+    def _ask_for(self, name: str, dependency: Any) -> None:
+        if isinstance(dependency, Admitted):
+            # First, as in the signature: who asks is known before what they ask is looked at.
+            if self.reads or self.me_as:
+                raise NotSimple(self.template)
+            self.admits, self.me_as = dependency.kind, name
+        elif isinstance(dependency, BodyOf):
+            self.reads.append((name, dependency.of))
+        elif isinstance(dependency, Read):
+            self.reads.append((name, _of_the_head(dependency)))
+        else:
+            raise NotSimple(self.template)
+
+    def match(self, path: str) -> str | None:
+        """The room id in *path* ("" for a route that has none), or None if it is another route's."""
+        if not self.room_as:
+            return "" if path == self.before else None
+        if not (path.startswith(self.before) and path.endswith(self.after)):
+            return None
+        room = path[len(self.before) : len(path) - len(self.after)]
+        return room if room and "/" not in room else None
+
+
+class NotSimple(Exception):  # noqa: N818 - a finding, not a failure
+    """A route asks for something that only FastAPI can give."""
+
+
+def _dependency(hint: Any) -> Any:
+    found = [one for one in get_args(hint) if isinstance(one, Depends)]
+    if get_origin(hint) is not Annotated or len(found) != 1:
+        raise NotSimple(str(hint))
+    return found[0].dependency
+
+
+def _of_the_head(dependency: Read[Any]) -> _Reads:
+    of = dependency.of
+    return lambda scope, _body: of(scope)
+
+
+class Call:
+    """One request on the short way."""
+
+    __slots__ = ("began", "body", "cookies", "origin", "overdue", "request_id", "room", "route", "scope", "task", "token")  # fmt: skip
+
+    def __init__(
+        self, route: HotRoute, room: str, scope: Scope, seen: dict[bytes, bytes], *, token: bytes
+    ) -> None:
+        self.route = route
+        self.room = room
+        self.scope = scope
+        self.body = b""
+        self.token = token
+        self.cookies = b"cookie" in seen
+        self.origin = seen.get(b"origin")
+        given = seen.get(b"x-request-id")
+        self.request_id = request_id_of(() if given is None else (given,))
+        self.began = 0.0
+        self.overdue = False
+        self.task: asyncio.Task[Any] | None = None
+
+
+class Lane:
+    """Recognises requests to hot routes and answers them. One per application; *hot* names the endpoints."""
+
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        routes: Iterable[Any],
+        hot: Iterable[Callable[..., Any]],
+        prefix: str,
+        edge: Edge,
+        cors: Cors,
+    ) -> None:
+        self._app = app
+        self._edge = edge
+        self._cors = cors
+        self._gate: Gate | None = None
+        self._routes: dict[bytes, list[HotRoute]] = {}
+        self._under_way: set[Call] = set()
+        self._watch: asyncio.TimerHandle | None = None
+        wanted = set(hot)
+        for route in routes:
+            if isinstance(route, APIRoute) and route.endpoint in wanted:
+                self._add(route, prefix)
+
+    def _add(self, route: APIRoute, prefix: str) -> None:
+        try:
+            made = HotRoute(route, prefix)
+        except NotSimple:
+            return
+        for method in route.methods or ():
+            self._routes.setdefault(method.encode(), []).append(made)
+
+    @property
+    def endpoints(self) -> set[Callable[..., Any]]:
+        """The functions that have a short way."""
+        return {one.endpoint for many in self._routes.values() for one in many}
+
+    # -- recognising ----------------------------------------------------------------------------
+
+    def recognise(
+        self, method: bytes, target: bytes, headers: Headers, scope: Scope
+    ) -> Call | None:
+        """The call that this head begins; None if it has to go the ordinary way. *scope* is uvicorn's."""
+        routes = self._routes.get(method)
+        if routes is None or (plain := _PLAIN.fullmatch(target)) is None:
+            return None
+        raw, query = plain.groups()
+        path = raw.decode("ascii")
+        for route in routes:
+            room = route.match(path)
+            if room is not None:
+                break
+        else:
+            return None
+        seen = _read(headers)
+        if seen is None or scope["root_path"]:
+            return None
+        length = seen.get(b"content-length", b"0")
+        if not (length.isdigit() and len(length) < 6 and int(length) <= LARGEST_BODY):
+            return None
+        scope["method"] = method.decode("ascii")
+        scope["path"] = path
+        scope["raw_path"] = raw
+        scope["query_string"] = query or b""
+        scope["app"] = self._app
+        if self._edge.hides(scope):
+            return None
+        credential = seen.get(b"authorization", b"")
+        token = credential[7:] if credential.startswith(_BEARER) else b""
+        return Call(route, room, scope, seen, token=token)
+
+    # -- answering ------------------------------------------------------------------------------
+
+    async def answer(self, call: Call) -> Answer:
+        """What the route says, or what its refusal looks like; counted and logged."""
+        edge, scope = self._edge, call.scope
+        state = scope["state"]
+        state["request_id"] = call.request_id
+        state["address"] = edge.proxies.client(scope)
+        edge.metrics.under_way += 1
+        call.began = time.perf_counter()
+        self._watch_over(call)
+        status = 0
+        try:
+            status, headers, body = await self._outcome(call)
+            return status, self._head(call, headers), body
+        finally:
+            self._under_way.discard(call)
+            edge.metrics.under_way -= 1
+            edge.note(scope, call.route.template, status, call.began)
+
+    async def _outcome(self, call: Call) -> tuple[int, Headers, bytes]:
+        scope, route = call.scope, call.route
+        try:
+            values: dict[str, Any] = {}
+            if route.admits is not None:
+                gate = self._gate
+                if gate is None:
+                    gate = self._gate = the_gate(scope)
+                known = gate.recall(call.token, beside_cookies=call.cookies) if call.token else None
+                values[route.me_as] = await gate.admit(scope, route.admits, known=known)
+            if route.room_as:
+                values[route.room_as] = call.room
+            if route.request_as:
+                values[route.request_as] = Request(scope, _body_is_read)
+            for name, read in route.reads:
+                values[name] = read(scope, call.body)
+            response = await route.endpoint(**values)
+            return response.status_code, response.raw_headers, response.body
+        except EXPECTED as error:
+            return error_answer(expected(error), scope)
+        except asyncio.CancelledError:
+            if not call.overdue:
+                raise
+            return error_answer(TooSlow("timeout"), scope)
+        except Exception as error:
+            log.exception("request.failed", request_id=call.request_id)
+            return error_answer(as_broker_error(error), scope)
+
+    def _head(self, call: Call, headers: Headers) -> bytes:
+        scope = call.scope
+        parts = [b"%s: %s\r\n" % pair for pair in headers]
+        if any(name in USUAL_NAMES for name, _ in headers):
+            have = {name for name, _ in headers}
+            parts.append(lines(pair for pair in USUAL if pair[0] not in have))
+        else:
+            parts.append(_USUAL_LINES)
+        parts.append(b"x-request-id: %s\r\n" % call.request_id.encode())
+        if self._edge.proxies.secure(scope):
+            parts.append(_HSTS_LINE)
+        for name, value in scope["state"].get("limits", {}).items():
+            parts.append(f"{name.lower()}: {value}\r\n".encode())
+        parts.append(self._cors.lines_for(call.origin))
+        return b"".join(parts)
+
+    # -- deadlines ------------------------------------------------------------------------------
+
+    def _watch_over(self, call: Call) -> None:
+        """End *call* when its time is up. One timer for all: a timer each would cost what a route does."""
+        call.task = asyncio.current_task()
+        self._under_way.add(call)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._watch = None
+        if not self._under_way:
+            return
+        latest = time.perf_counter() - self._edge.deadline
+        for call in self._under_way:
+            if call.began < latest and not call.overdue and call.task is not None:
+                call.overdue = True
+                call.task.cancel()
+        self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+
+
+def _read(headers: Headers) -> dict[bytes, bytes] | None:
+    """The headers that matter here by name; None if there is anything unusual about any of them."""
+    seen: dict[bytes, bytes] = {}
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name in _READ:
+            if name in seen:
+                return None
+            seen[name] = value
+        elif name in _UNUSUAL:
+            return None
+    return None if size > LARGEST_HEADERS or len(headers) > MOST_HEADERS else seen
+
+
+async def _body_is_read() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def switched_on() -> bool:
+    """True unless `FAST_PATH=off`, which tests and benchmarks use to compare."""
+    return os.environ.get("FAST_PATH") != "off"

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -49,7 +48,6 @@ from app.routes.health import Check, Readiness
 from app.settings import Settings
 from app.sockets import Sockets
 from app.state.open import State, open_state
-from app.state.redis import RedisCounters
 from app.upstream import Upstream, open_chat
 from chat_sdk import Transport
 
@@ -205,8 +203,7 @@ def _limiter(settings: Settings, state: State, metrics: Metrics) -> Limiter:
         auth_failures=settings.rate_auth_failures,
         admin_failures=settings.rate_admin_failures,
     )
-    shared = None if state.redis is None else RedisCounters(state.redis)
-    return Limiter(rates, shared, on_failure=metrics.limiter_failures.inc)
+    return Limiter(rates, state.counters, on_failure=metrics.limiter_failures.inc)
 
 
 def _socket_address(settings: Settings) -> str | None:
@@ -238,6 +235,8 @@ def _checks(state: State, chain: Chain, upstream: Upstream) -> dict[str, Check]:
     async def redis() -> str:
         if state.redis is None:
             return "off"
+        from redis.exceptions import RedisError  # loaded where there is a Redis, and only there
+
         try:
             await state.redis.ping()
         except (RedisError, OSError) as error:

@@ -4,9 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-import httpx
 from starlette.requests import HTTPConnection
 
 from app.auth.config import AuthConfig, read_auth
@@ -19,9 +18,13 @@ from app.auth.issuers import Issuer
 from app.auth.jwks import FixedKey, Keys, PublishedKeys, RemoteKeys
 from app.auth.jwt import JwtMode, TrustedIssuer
 from app.auth.mode import Mode
-from app.auth.provider import Http, open_http
 from app.principal import Principal
 from app.settings import AuthMode, Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from app.auth.http import Http
 
 
 class Chain:
@@ -75,7 +78,7 @@ class Chain:
 async def build_authenticator(
     settings: Settings,
     *,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: "httpx.AsyncBaseTransport | None" = None,
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Chain]:
@@ -88,6 +91,9 @@ async def build_authenticator(
     async with AsyncExitStack() as stack:
         http: Http | None = None
         if config.asks_anybody:
+            # It loads httpx, which those who ask nobody can do without.
+            from app.auth.http import open_http
+
             http = await stack.enter_async_context(open_http(transport))
         remote: list[tuple[str, RemoteKeys]] = []
         trusted: list[TrustedIssuer] = []
@@ -103,7 +109,7 @@ async def build_authenticator(
         yield Chain(modes, remote)
 
 
-def _keys_of(issuer: Issuer, http: Http | None, clock: Callable[[], float]) -> Keys:
+def _keys_of(issuer: Issuer, http: "Http | None", clock: Callable[[], float]) -> Keys:
     if issuer.key is not None:
         return FixedKey(issuer.key)
     assert http is not None  # noqa: S101 -- read_auth says so for published keys
@@ -122,7 +128,7 @@ def _mode(
     settings: Settings,
     config: AuthConfig,
     trusted: Sequence[TrustedIssuer],
-    http: Http | None,
+    http: "Http | None",
     now: Callable[[], float],
     clock: Callable[[], float],
 ) -> Mode:

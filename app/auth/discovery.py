@@ -1,8 +1,12 @@
 """Where an issuer publishes its keys, by its OpenID Connect discovery document."""
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.auth.provider import BadAnswer, Http, is_link_local, url_problem
+from app.auth.provider import BadAnswer, is_link_local, url_problem
+
+if TYPE_CHECKING:  # it loads httpx
+    from app.auth.http import Http
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -12,7 +16,7 @@ def discovery_url(issuer: str) -> str:
     return issuer.removesuffix("/") + WELL_KNOWN
 
 
-async def discover_jwks_url(http: Http, issuer: str, allowed_hosts: frozenset[str]) -> str:
+async def discover_jwks_url(http: "Http", issuer: str, allowed_hosts: frozenset[str]) -> str:
     """The issuer's `jwks_uri`.
 
     It must be where the issuer is (same scheme, host and port), or on one of *allowed_hosts*.

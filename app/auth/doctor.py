@@ -12,10 +12,11 @@ import httpx
 from app.auth.config import AuthConfig, auth_problems, read_auth
 from app.auth.discovery import discover_jwks_url, discovery_url
 from app.auth.forward import SessionEndpoint
+from app.auth.http import Http, open_http
 from app.auth.introspection import IntrospectionEndpoint
 from app.auth.issuers import Issuer
 from app.auth.jwks import read_key_set
-from app.auth.provider import Answer, BadAnswer, Http, NoAnswer, open_http
+from app.auth.provider import Answer, BadAnswer, NoAnswer
 from app.settings import Settings
 
 Level = Literal["ok", "warning", "error"]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
 
@@ -12,8 +13,11 @@ from app.auth.claims import instant
 from app.auth.contract import AmbiguousCredentials, InvalidCredentials
 from app.auth.jws import BadToken
 from app.auth.mode import ClaimNames, principal_from
-from app.auth.provider import Answer, BadAnswer, Http
+from app.auth.provider import Answer, BadAnswer
 from app.principal import Principal
+
+if TYPE_CHECKING:  # it loads httpx
+    from app.auth.http import Http
 
 MAX_CREDENTIAL_LENGTH = 8192
 
@@ -36,7 +40,7 @@ class ForwardMode:
     def __init__(
         self,
         endpoint: SessionEndpoint,
-        http: Http,
+        http: "Http",
         *,
         names: ClaimNames | None = None,
         clock: Callable[[], float] = time.monotonic,

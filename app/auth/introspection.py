@@ -4,6 +4,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 from starlette.requests import HTTPConnection
@@ -14,8 +15,11 @@ from app.auth.claims import check_audience, instant
 from app.auth.contract import InvalidCredentials
 from app.auth.jws import MAX_TOKEN_LENGTH, BadToken, looks_like_jws
 from app.auth.mode import ClaimNames, principal_from
-from app.auth.provider import Answer, BadAnswer, Http
+from app.auth.provider import Answer, BadAnswer
 from app.principal import Principal
+
+if TYPE_CHECKING:  # it loads httpx
+    from app.auth.http import Http
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class IntrospectionMode:
     def __init__(
         self,
         endpoint: IntrospectionEndpoint,
-        http: Http,
+        http: "Http",
         *,
         names: ClaimNames | None = None,
         leave_dev_tokens: bool = False,

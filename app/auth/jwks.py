@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from app.auth.discovery import discover_jwks_url
 from app.auth.jwk import Key, UnusableKey, key_from_jwk
 from app.auth.jws import BadToken
-from app.auth.provider import BadAnswer, Http, NoAnswer
+from app.auth.provider import BadAnswer, NoAnswer
+
+if TYPE_CHECKING:  # it loads httpx
+    from app.auth.http import Http
 
 log = structlog.get_logger(__name__)
 
@@ -223,7 +226,7 @@ class PublishedKeys:
 
     def __init__(
         self,
-        http: Http,
+        http: "Http",
         *,
         issuer: str,
         jwks_url: str | None,

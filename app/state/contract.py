@@ -3,6 +3,7 @@
 Each raises StateUnavailable when it cannot say, unless its own docstring tells otherwise.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -77,6 +78,30 @@ class RoomChanges(Protocol):
 
     async def changed(self, room_id: str) -> None:
         """Have every replica see another mark from now on. Never raises."""
+        ...
+
+
+Listener = Callable[[str | None], None]
+"""Called with the key that changed, or None: anything may have, forget all."""
+
+
+class Hints(Protocol):
+    """Tells other replicas that something has changed, so that they forget what they remember.
+
+    What changes in this process is not echoed to it: whoever changes something forgets it themselves.
+    """
+
+    @property
+    def live(self) -> bool:
+        """Whether hints of other replicas arrive right now."""
+        ...
+
+    def on(self, topic: str, listener: Listener) -> None:
+        """Have *listener* called when another replica says that *topic* changed."""
+        ...
+
+    async def tell(self, topic: str, key: str | None) -> None:
+        """Tell the others that *key* of *topic* changed (None: all of it). Never raises: it is a hint."""
         ...
 
 

@@ -1,6 +1,6 @@
-"""The same in memory: for tests, and for what need not outlive the process."""
+"""The same in memory: for tests, for what need not outlive the process, and for one process alone."""
 
-from app.state.contract import Link
+from app.state.contract import Link, Listener
 
 MOST_ROOMS = 50_000
 
@@ -48,3 +48,15 @@ class LocalRoomChanges:
             self._changes.clear()
             self._age += 1
         self._changes[room_id] = self._changes.get(room_id, 0) + 1
+
+
+class NoHints:
+    """Hints of a process that is alone: nothing is told, nothing is heard."""
+
+    live = False
+
+    def on(self, topic: str, listener: Listener) -> None:
+        """Nobody will call *listener*."""
+
+    async def tell(self, topic: str, key: str | None) -> None:
+        """There is nobody to tell."""

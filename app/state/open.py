@@ -6,25 +6,27 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
-from redis.asyncio import Redis
 
+from app.limits import Counters
 from app.settings import Settings
-from app.state.contract import Heartbeat, Links, RoomChanges, StateUnavailable
+from app.state.contract import Heartbeat, Hints, Links, RoomChanges, StateUnavailable
 from app.state.database import Database, open_database
-from app.state.memory import LocalRoomChanges
+from app.state.memory import LocalRoomChanges, NoHints
 from app.state.migrate import migrate
-from app.state.redis import Hints, connect, listening
-from app.state.room_changes import RedisRoomChanges
 from app.state.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that is kept. *redis* is None where there is none."""
+    """Everything that is kept. *redis* and *counters* are None where there is no Redis."""
 
     database: Database
     links: Links
@@ -32,6 +34,7 @@ class State:
     pulse: "Pulse"
     hints: Hints
     redis: "Redis | None" = None
+    counters: Counters | None = None
 
 
 class Pulse:
@@ -79,12 +82,21 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.broker_database))
         await migrate(database)
+        process = secrets.token_hex(8)
         redis: Redis | None = None
+        counters: Counters | None = None
+        hints: Hints = NoHints()
+        room_changes: RoomChanges = LocalRoomChanges()
         if settings.redis_url is not None:
+            # The library is a third of a second and 15 MB, which one process alone can do without.
+            from app.state.redis import RedisCounters, RedisHints, connect, listening
+            from app.state.room_changes import RedisRoomChanges
+
             redis = connect(settings.redis_url.get_secret_value())
             stack.push_async_callback(redis.aclose)
-        process = secrets.token_hex(8)
-        hints = await stack.enter_async_context(listening(Hints(redis, name=process)))
+            counters = RedisCounters(redis)
+            hints = await stack.enter_async_context(listening(RedisHints(redis, name=process)))
+            room_changes = RedisRoomChanges(redis)
         pulse = Pulse(SqlHeartbeat(database, process), alone=redis is None)
         await pulse.beat()
         stack.push_async_callback(pulse.stop)
@@ -93,10 +105,11 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         yield State(
             database=database,
             links=SqlLinks(database),
-            room_changes=LocalRoomChanges() if redis is None else RedisRoomChanges(redis),
+            room_changes=room_changes,
             pulse=pulse,
             hints=hints,
             redis=redis,
+            counters=counters,
         )
 
 

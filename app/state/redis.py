@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from app.limits import Limit, Usage, judge
+from app.state.contract import Listener
 
 log = structlog.get_logger(__name__)
 
@@ -112,32 +113,22 @@ class RedisCounters:
         return await cast("Any", self._redis.evalsha(sha, len(keys), *keys, *numbers))
 
 
-Listener = Callable[[str | None], None]
-"""Called with the key that changed, or None: anything may have, forget all."""
+class RedisHints:
+    """Hints through one channel. *name* is this process's own, whose hints it does not hear itself."""
 
-
-class Hints:
-    """Tells other replicas that something has changed, so that they forget what they remember.
-
-    Without Redis nothing is told and nothing is heard. What changes in this process is not echoed to it:
-    whoever changes something forgets it themselves.
-    """
-
-    def __init__(self, redis: "Redis | None" = None, *, name: str = "") -> None:
+    def __init__(self, redis: "Redis", *, name: str) -> None:
         self._redis = redis
         self._name = name
         self._listeners: dict[str, list[Listener]] = {}
         self.live = False
-        """Whether hints of other replicas arrive right now."""
+        """See Hints."""
 
     def on(self, topic: str, listener: Listener) -> None:
-        """Have *listener* called when another replica says that *topic* changed."""
+        """See Hints."""
         self._listeners.setdefault(topic, []).append(listener)
 
     async def tell(self, topic: str, key: str | None) -> None:
-        """Tell the others that *key* of *topic* changed (None: all of it). Never raises: it is a hint."""
-        if self._redis is None:
-            return
+        """See Hints."""
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._redis.publish(CHANNEL, json.dumps([self._name, topic, key]))
@@ -159,8 +150,6 @@ class Hints:
 
     async def listen(self) -> None:
         """Hear hints until cancelled; reconnects for ever, and has all forgotten after each gap."""
-        if self._redis is None:
-            return
         pause = 0.1
         while True:
             try:
@@ -205,7 +194,7 @@ def _parsed(raw: object) -> object:
 
 
 @asynccontextmanager
-async def listening(hints: Hints) -> AsyncIterator[Hints]:
+async def listening(hints: RedisHints) -> AsyncIterator[RedisHints]:
     """Hear hints for as long as the block runs."""
     task = asyncio.create_task(hints.listen(), name="hints")
     try:

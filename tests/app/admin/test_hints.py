@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from app.state.redis import CHANNEL, Hints, connect, listening
+from app.state.memory import NoHints
+from app.state.redis import CHANNEL, RedisHints, connect, listening
 from tests.programs import free_port, wait_for_port
 
 pytestmark = pytest.mark.services("redis")
@@ -25,7 +26,7 @@ async def pair(redis_url):
     redis = [connect(redis_url) for _ in range(2)]
     heard = []
     async with contextlib.AsyncExitStack() as stack:
-        one, two = Hints(redis[0], name="one"), Hints(redis[1], name="two")
+        one, two = RedisHints(redis[0], name="one"), RedisHints(redis[1], name="two")
         one.on("standing", lambda key: heard.append(("one", key)))
         two.on("standing", lambda key: heard.append(("two", key)))
         for hints in (one, two):
@@ -59,9 +60,9 @@ async def test_junk_is_ignored(pair, junk):
 
 
 async def test_without_redis_nothing_is_told_and_nothing_breaks():
-    hints = Hints()
-    async with listening(hints):
-        await hints.tell("standing", "alice")
+    hints = NoHints()
+    hints.on("standing", lambda _: None)
+    await hints.tell("standing", "alice")
     assert hints.live is False
 
 
@@ -90,7 +91,7 @@ async def test_after_a_gap_everything_is_forgotten(tmp_path):
 
     redis = connect(f"redis://127.0.0.1:{port}/0")
     heard = []
-    hints = Hints(redis, name="one")
+    hints = RedisHints(redis, name="one")
     hints.on("standing", heard.append)
     async with listening(hints):
         with running():

@@ -8,10 +8,11 @@ import httpx
 import pytest
 
 from app.auth.discovery import discover_jwks_url, discovery_url
+from app.auth.http import MAX_BYTES, open_http
 from app.auth.jwk import Key
 from app.auth.jwks import FixedKey, KeysUnavailable, PublishedKeys, RemoteKeys, read_key_set
 from app.auth.jws import BadToken
-from app.auth.provider import MAX_BYTES, BadAnswer, NoAnswer, open_http, url_problem
+from app.auth.provider import BadAnswer, NoAnswer, url_problem
 from tests.app.auth.signing import (
     ISSUER,
     Clock,

@@ -51,9 +51,10 @@ class Gate:
         address = address_of(scope)
         limiter = self._limiter
         try:
-            limiter.check_address(address)
             me = known
             if me is None:
+                # So that a flood does not reach the authenticators; who is known is counted below.
+                limiter.check_address(address)
                 request = HTTPConnection(scope)
                 me = await self._principal(request, address)
                 self._browser.check(request, me.carrier)

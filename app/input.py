@@ -214,8 +214,13 @@ PAGED = frozenset({"page", "limit"})
 CURSORED = PAGED | {"before", "after"}
 
 
+_FIRST = Window()
+
+
 def read_window(query: dict[str, str]) -> Window:
     """Which part of a list is asked for: `page` and `limit`, or `before`, `after` and `limit`."""
+    if not query:
+        return _FIRST
     page = _number(query, "page", 1, DEEPEST)
     limit = _number(query, "limit", 1, LARGEST_LIMIT)
     before = _number(query, "before", 0, LARGEST_SEQ)

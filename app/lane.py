@@ -24,9 +24,8 @@ from starlette.types import Message, Scope
 
 import chat_sdk
 from app.auth.origins import Cors, lines
-from app.deps import Admitted, BodyOf, Read, the_gate
+from app.deps import Admitted, BodyOf, Read, the_broker, the_gate
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
-from app.gate import Gate
 from app.limits import Kind
 from app.middleware import (
     HSTS,
@@ -82,7 +81,7 @@ class _Reads(Protocol):
 class HotRoute:
     """One route, made ready: how to get each argument, in the order of the signature."""
 
-    __slots__ = ("admits", "after", "before", "endpoint", "me_as", "reads", "request_as", "room_as", "template")  # fmt: skip
+    __slots__ = ("admits", "after", "before", "broker_as", "endpoint", "me_as", "reads", "request_as", "room_as", "template")  # fmt: skip
 
     def __init__(self, route: APIRoute, prefix: str) -> None:
         self.endpoint = route.endpoint
@@ -94,7 +93,7 @@ class HotRoute:
         if route.dependencies or not inspect.iscoroutinefunction(route.endpoint):
             raise NotSimple(route.path)
         self.admits: Kind | None = None
-        self.me_as = self.request_as = ""
+        self.me_as = self.request_as = self.broker_as = ""
         self.reads: list[tuple[str, _Reads]] = []
         hints = get_type_hints(route.endpoint, include_extras=True)
         for name in inspect.signature(route.endpoint).parameters:
@@ -114,6 +113,8 @@ class HotRoute:
             self.admits, self.me_as = dependency.kind, name
         elif isinstance(dependency, BodyOf):
             self.reads.append((name, dependency.of))
+        elif isinstance(dependency, Read) and dependency.of is the_broker:
+            self.broker_as = name
         elif isinstance(dependency, Read):
             self.reads.append((name, _of_the_head(dependency)))
         else:
@@ -183,7 +184,6 @@ class Lane:
         self._app = app
         self._edge = edge
         self._cors = cors
-        self._gate: Gate | None = None
         self._routes: dict[bytes, list[HotRoute]] = {}
         self._under_way: set[Call] = set()
         self._watch: asyncio.TimerHandle | None = None
@@ -264,9 +264,7 @@ class Lane:
         try:
             values: dict[str, Any] = {}
             if route.admits is not None:
-                gate = self._gate
-                if gate is None:
-                    gate = self._gate = the_gate(scope)
+                gate = the_gate(scope)
                 known = gate.recall(call.token, beside_cookies=call.cookies) if call.token else None
                 values[route.me_as] = await gate.admit(scope, route.admits, known=known)
             if route.room_as:
@@ -275,6 +273,8 @@ class Lane:
                 values[route.request_as] = Request(scope, _body_is_read)
             for name, read in route.reads:
                 values[name] = read(scope, call.body)
+            if route.broker_as:
+                values[route.broker_as] = the_broker(scope)
             response = await route.endpoint(**values)
             return response.status_code, response.raw_headers, response.body
         except EXPECTED as error:

@@ -37,8 +37,11 @@ class BoundedHeadProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._in_head = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._lane: Lane | None = getattr(self.app, "lane", None)
         if self.limit_concurrency is not None:
             self._lane = None  # uvicorn's own answer to too many; ours are limits of other kinds
@@ -54,6 +57,9 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._held is not None:
             self._let_go()
+        if self._in_head:
+            # Only now: most heads come whole, and a timer costs as much as the parser does.
+            self._await_head()
         if self._head_timer is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > LARGEST_HEAD:
@@ -62,11 +68,13 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._await_head()
+        self._in_head = True
 
     def on_headers_complete(self) -> None:
         """The head is whole: hold on to the request if it may go the short way."""
-        self._stop_waiting()
+        self._in_head = False
+        if self._head_timer is not None:
+            self._stop_waiting()
         if self._lane is None or self._is_busy() or self.parser.get_http_version() != "1.1":
             super().on_headers_complete()
             return
@@ -95,6 +103,32 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         task = self.loop.create_task(turn.run(self._lane))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def turn_complete(self) -> None:
+        """The lane has answered: go on to what was pipelined, or wait for more, as uvicorn does.
+
+        But with one timer for a connection's life instead of one for each of its requests.
+        """
+        if self.pipeline or self.transport.is_closing():
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        self._idle_timer = None
+        if self.transport.is_closing():
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if self._is_busy() or self._held is not None or self._in_head:
+            left = self.timeout_keep_alive
+        if left <= 0:
+            if self.timeout_keep_alive_task is None:  # uvicorn has not begun to wait since
+                self.transport.close()
+            return
+        self._idle_timer = self.loop.call_later(left, self._end_if_idle)
 
     def _is_busy(self) -> bool:
         before: RequestResponseCycle | None = self.cycle
@@ -125,6 +159,9 @@ class BoundedHeadProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for any more."""
         self._stop_waiting()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -192,7 +229,7 @@ class _Turn:
         self.response_complete = True
         if not self.keep_alive:
             transport.close()
-        protocol.on_response_complete()
+        protocol.turn_complete()
 
 
 class _NobodyWaits:

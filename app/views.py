@@ -208,8 +208,8 @@ def message(one: Message) -> MessageView:
         one.client_msg_id,
         one.metadata or {},
         instant(one.created_at),
-        instant(one.edited_at),
-        instant(one.deleted_at),
+        instant(one.edited_at) if one.edited_at else None,
+        instant(one.deleted_at) if one.deleted_at else None,
     )
 
 

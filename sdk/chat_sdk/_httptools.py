@@ -13,6 +13,10 @@ LARGEST_HEAD = 64 * 1024
 KEPT_IDLE = 4.0
 """Seconds; below the 5 s after which uvicorn and Node hang up: a connection about to die is not reused."""
 
+TICK = 0.02
+"""Seconds within which a request whose time is up is ended."""
+MOST_PLACES = 64
+
 Origin = tuple[str, str, int]
 
 
@@ -43,33 +47,59 @@ class HttptoolsTransport:
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
+        self._clock: asyncio.TimerHandle | None = None
+        self._places: dict[str, tuple[Origin, str]] = {}
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + timeout
-        origin, host, target = _split(request.url)
+        url = request.url
+        slash = url.find("/", 8)
+        place = self._places.get(url[:slash])
+        if place is None:
+            place = self._placed(url[:slash] if slash > 0 else url)
+        origin, host = place
         failure: ChatError
         try:
             connection = self._from_idle(origin, loop)
             if connection is None:
                 connection = await self._connected(origin, timeout, loop)
-            expiry = loop.call_at(ends, connection.expire, timeout)
+            connection.ends, connection.patience = ends, timeout
+            if self._clock is None:
+                self._clock = loop.call_later(TICK, self._tick, loop)
             try:
                 response = await connection.ask(
-                    _written(request, host, target), request.method, loop
+                    _written(request, host, url[slash:] if slash > 0 else "/"), request.method, loop
                 )
             except BaseException:
                 connection.abort()
                 raise
             finally:
-                expiry.cancel()
                 self._give_back(origin, connection, loop)
             return response
         except ChatError as error:
             failure = error.with_traceback(None)
         # Raised out here, so that no frame below, which may know the headers, is part of it.
         raise failure
+
+    def _placed(self, prefix: str) -> tuple[Origin, str]:
+        """Origin and Host header for URLs that start with *prefix*: worked out once, there are few."""
+        if len(self._places) > MOST_PLACES:
+            self._places.clear()
+        place = self._places[prefix] = _split(prefix)
+        return place
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what has taken too long. One timer for all: a timer each would cost more than the parser."""
+        now = loop.time()
+        busy = False
+        for connection in list(self._open):
+            if connection.busy:
+                busy = True
+                if connection.ends <= now:
+                    connection.expire(connection.patience)
+        self._clock = loop.call_later(TICK, self._tick, loop) if busy else None
 
     # -- connections ----------------------------------------------------------------------------
 
@@ -173,6 +203,9 @@ class HttptoolsTransport:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
         self._idle.clear()
         closing = [one.closed for one in self._open]
         for one in list(self._open):
@@ -189,6 +222,7 @@ class _Connection(asyncio.Protocol):
         "_head",
         "_headers",
         "_method",
+        "_no_http",
         "_open",
         "_parser",
         "_reply",
@@ -196,7 +230,9 @@ class _Connection(asyncio.Protocol):
         "_transport",
         "_until_end",
         "closed",
+        "ends",
         "idle_since",
+        "patience",
         "usable",
     )
 
@@ -207,6 +243,12 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.usable = True
         self.idle_since = 0.0
+        self.ends = self.patience = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Is an answer awaited?"""
+        return self._reply is not None
 
     # -- what the transport does ----------------------------------------------------------------
 
@@ -249,18 +291,17 @@ class _Connection(asyncio.Protocol):
 
         self._transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpResponseParser(self)
+        self._no_http = (httptools.HttpParserError, httptools.HttpParserUpgrade)
         self.closed = asyncio.get_running_loop().create_future()
         self._open.add(self)
 
     def data_received(self, data: bytes) -> None:
-        import httptools
-
         if self._reply is None:  # nobody has asked: whatever this is, it is no answer to the next
             self.abort()
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except self._no_http:
             self.fail(not_reached("the answer is no HTTP"))
             return
         if self._head >= 0:
@@ -353,23 +394,23 @@ class _Connection(asyncio.Protocol):
             reply.set_result(Response(self._status, self._headers, self._body.whole()))
 
 
-def _split(url: str) -> tuple[Origin, str, str]:
-    """Origin, Host header and request target of a URL that the SDK has built."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
+def _split(prefix: str) -> tuple[Origin, str]:
+    """Origin and Host header of a URL up to its path, as the SDK builds it."""
+    scheme, _, authority = prefix.partition("://")
     if authority.startswith("["):
         host, _, port = authority[1:].partition("]")
         port = port.removeprefix(":")
     else:
         host, _, port = authority.partition(":")
     number = int(port) if port else 443 if scheme == "https" else 80
-    return (scheme, host, number), authority, slash + path or "/"
+    return (scheme, host, number), authority
 
 
 def _written(request: Request, host: str, target: str) -> bytes:
     """The message in one piece. Raises ConfigurationError for a header that would break out of its line."""
     lines = [f"{request.method} {target} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in request.headers]
+    for name, value in request.headers:
+        lines.append(f"{name}: {value}")
     body = request.body
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")

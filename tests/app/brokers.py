@@ -148,8 +148,11 @@ def served_at(app: Any) -> int | None:
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[None]:
     """*app*, its lifespan already begun, behind the program's own protocol, in this loop."""
-    config = uvicorn.Config(app, lifespan="off", log_config=None, server_header=False)
+    config = uvicorn.Config(
+        app, lifespan="off", log_config=None, server_header=False, proxy_headers=False
+    )
     config.load()
+    assert config.loaded_app is app  # wrapped in anything, it would have no short way
     state = ServerState()
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(

@@ -98,6 +98,26 @@ async def test_both_ways_answer_the_same(tmp_path: Path) -> None:
         assert one == other
 
 
+async def test_a_hot_route_is_answered_without_asgi(tmp_path: Path) -> None:
+    """What the comparison above compares: a request goes the short way, and one with an escape does not."""
+    async with running(tmp_path, over_the_wire=True) as broker:
+        alice = await broker.sign_in("alice")
+        taken: list[str] = []
+        ordinary = broker.app.__class__.__call__
+
+        async def watching(self: Any, scope: Any, receive: Any, send: Any) -> None:
+            taken.append(scope["path"])
+            await ordinary(self, scope, receive, send)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(broker.app.__class__, "__call__", watching)
+            assert (await alice.get("/rooms")).status_code == 200
+            assert (await alice.post("/token", {"expires_in": 60})).status_code == 200
+            assert taken == []
+            assert (await alice.get("/rooms?scope=%6aoined")).status_code == 200
+        assert taken == ["/chat/rooms"]
+
+
 def test_every_hot_route_has_a_shortcut() -> None:
     """A dependency that only FastAPI can give would quietly send a route the long way round."""
     app: Any = None

@@ -1,5 +1,6 @@
 """The short way to hot routes answers, byte for byte, what the ordinary way answers."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from app.lane import HotRoute, Lane, NotSimple
 from app.metrics import Metrics
 from app.middleware import Edge
 from app.routes import messages, rooms, token
-from tests.app.brokers import as_sent, running
+from tests.app.brokers import as_sent, code_of, running, served_at
 
 ROUTES = [*token.router.routes, *rooms.router.routes, *messages.router.routes]
 # What differs from one call to the next by its nature: ids, instants, tokens, jitter, what is left of a limit.
@@ -96,6 +97,114 @@ async def test_both_ways_answer_the_same(tmp_path: Path) -> None:
     assert {status for _, status, _, _ in fast} >= {200, 201, 400, 401, 404, 405, 413, 415}
     for one, other in zip(ordinary, fast, strict=True):
         assert one == other
+
+
+LISTED = "https://app.example.com"
+HEADS: list[dict[str, str]] = [
+    {},
+    {"origin": LISTED},
+    {"origin": "https://evil.example"},
+    {"origin": "null", "sec-fetch-site": "cross-site"},
+    {"cookie": "a=b; chat_dev_session=junk"},
+    {"x-request-id": "from-the-caller-1"},
+    {"x-request-id": "no good!"},
+    {"x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"},
+    {"x-forwarded-for": "junk, 203.0.113.7"},
+    {"accept-encoding": "gzip", "accept": "text/html", "te": "trailers"},
+    {"x-http-method-override": "DELETE"},
+]
+
+
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)])
+async def test_both_ways_say_the_same_about_every_head(
+    tmp_path: Path, trusted: tuple[str, ...]
+) -> None:
+    """Origins, cookies, ids, forwarded addresses: status, headers and body are those of the ordinary way."""
+    said: list[list[Any]] = []
+    for over_the_wire in (False, True):
+        (folder := tmp_path / str(over_the_wire)).mkdir()
+        more: dict[str, Any] = {"cors_origins": (LISTED,), "trusted_proxies": trusted}
+        async with running(folder, over_the_wire=over_the_wire, **more) as broker:
+            alice = await broker.sign_in("alice")
+            room = await alice.room()
+            bearer = {"authorization": alice.client.headers["authorization"]}
+            answers: list[Any] = []
+            for head in HEADS:
+                for credential in (bearer, {}):
+                    for target in ("/chat/rooms", f"/chat/rooms/{room}/messages", "/chat/verify"):
+                        status, given, body = await as_sent(
+                            broker.app, "GET", target.encode(), {**head, **credential}
+                        )
+                        given = {k: VARIES.sub(b"~", v.encode()).decode() for k, v in given.items()}
+                        given.pop("content-length", None)
+                        answers.append((head, status, given, VARIES.sub(b"~", body)))
+            said.append(answers)
+    for one, other in zip(*said, strict=True):
+        assert one == other
+
+
+async def raw(app: Any, *pieces: bytes) -> bytes:
+    """Everything that comes back when *pieces* are sent one after the other."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served_at(app))
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0.05)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_a_connection_is_used_as_http_allows(tmp_path: Path) -> None:
+    """Two requests in one packet, a head or a body in pieces, a close that was asked for, and HTTP/1.0."""
+    async with running(tmp_path, over_the_wire=True) as broker:
+        alice = await broker.sign_in("alice")
+        room = await alice.room()
+        head = f"Host: broker\r\nAuthorization: {alice.client.headers['authorization']}\r\n"
+        get = f"GET /chat/me HTTP/1.1\r\n{head}\r\n".encode()
+        last = f"GET /chat/rooms HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode()
+        answer = await raw(broker.app, get + get + last)
+        assert answer.count(b"HTTP/1.1 200 OK") == 3
+        assert answer.index(b'"status"') < answer.index(b'"items"')
+        assert answer.count(b"connection: close") == 1
+
+        body = b'{"content": "in two pieces"}'
+        post = (
+            f"POST /chat/rooms/{room}/messages HTTP/1.1\r\n{head}Content-Type: application/json\r\n"
+        )
+        post += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        whole = post.encode() + body
+        for cut in (10, len(post) - 30, len(post), len(post) + 5):
+            answer = await raw(broker.app, whole[:cut], whole[cut:])
+            assert answer.startswith(b"HTTP/1.1 201 Created"), (cut, answer)
+            assert b"in two pieces" in answer
+
+        answer = await raw(broker.app, f"GET /chat/me HTTP/1.0\r\n{head}\r\n".encode())
+        assert b" 200 OK" in answer.split(b"\r\n")[0]
+
+
+async def test_what_takes_too_long_ends_with_504_and_the_connection_lives(tmp_path: Path) -> None:
+    """The deadline of the edge holds on the short way too."""
+    async with running(tmp_path, over_the_wire=True, chat_timeout=25.0) as broker:
+        alice = await broker.sign_in("alice")
+        await alice.get("/rooms")
+        broker.app.lane._edge.deadline = 0.1  # type: ignore[attr-defined]
+        reached, server = asyncio.Event(), broker.upstream.server
+
+        class Slow:
+            async def send(self, request: Any, *, timeout: float) -> Any:  # noqa: ASYNC109 - the seam
+                reached.set()
+                await asyncio.sleep(timeout)
+                raise AssertionError
+
+            async def aclose(self) -> None: ...
+
+        broker.upstream.server = Slow()
+        answer = await alice.get("/rooms")
+        assert reached.is_set()
+        assert answer.status_code == 504
+        assert code_of(answer) == "timeout"
+        broker.upstream.server = server
+        assert (await alice.get("/rooms")).status_code == 200
 
 
 async def test_a_hot_route_is_answered_without_asgi(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
         head = buffer.find(b"\r\n\r\n")
-        if head < 0 or not _is_whole(buffer, head):
+        if head < 0 or not is_whole(buffer, head):
             self._buffer = buffer
             return
         self._buffer = b""
@@ -104,7 +104,7 @@ class _Connection(asyncio.Protocol):
         self._run.closed()
 
 
-def _is_whole(buffer: bytes, head: int) -> bool:
+def is_whole(buffer: bytes, head: int) -> bool:
     """Has the answer whose header block ends at *head* arrived to its last byte?"""
     headers = buffer[:head].lower()
     start = headers.find(b"\r\ncontent-length:")

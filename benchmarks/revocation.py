@@ -8,28 +8,24 @@ revocation: kill -9 right after the 2xx, start again, and see that the token is 
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import asyncpg
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.programs import Program, free_port, running_broker, wait_for_port
+from tests.conftest import postgres_database
+from tests.programs import Program, running_broker
+
+from .steady import summary
+from .stores import redis_server
 
 ADMIN = {"authorization": "Bearer " + "a" * 40}
 PLENTY = dict.fromkeys(("RATE_IP", "RATE_TOKEN", "RATE_WRITE", "RATE_READ"), "1000000/minute")
-
-
-def summary(seconds: list[float]) -> str:
-    ordered = sorted(seconds)
-    at = lambda share: ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000  # noqa: E731
-    return f"n={len(ordered)} p50={at(0.5):.0f} ms p99={at(0.99):.0f} ms max={ordered[-1] * 1000:.0f} ms"
 
 
 async def token(http: httpx.AsyncClient, broker: Program, name: str) -> str:
@@ -72,57 +68,38 @@ async def revoke(http: httpx.AsyncClient, broker: Program, name: str) -> float:
 
 
 async def across_replicas(users: int, single: int) -> None:
-    admin = await asyncpg.connect("postgresql://postgres@127.0.0.1:5432/postgres")
-    name = f"bench_{int(time.time())}"
-    await admin.execute(f'CREATE DATABASE "{name}"')
-    url = f"postgresql://postgres@127.0.0.1:5432/{name}"
-    port = free_port()
-    redis = subprocess.Popen(  # noqa: ASYNC220 - once, before anything is measured
-        ["redis-server", "--port", str(port), "--save", "", "--dir", tempfile.mkdtemp()],
-        stdout=subprocess.DEVNULL,
-    )
-    wait_for_port(port)
-    settings = {
-        "DATABASE_URL": url,
-        "CHAT_DATABASE_URL": url,
-        "REDIS_URL": f"redis://127.0.0.1:{port}/0",
-        "ADMIN_KEY": "a" * 40,
-        "LOG_LEVEL": "WARNING",
-        **PLENTY,
-    }
-    try:
-        async with AsyncExitStack() as stack:
-            brokers = [
-                await stack.enter_async_context(running_broker(**settings)) for _ in range(3)
-            ]
-            http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=60))
-            sockets: dict[str, asyncio.Task[float]] = {}
-            for n in range(users):
-                broker = brokers[n % 3]
-                user = f"user{n}"
-                socket = await open_socket(broker, await token(http, broker, user))
-                sockets[user] = asyncio.create_task(closed_at(socket))
-            took = []
-            for n in range(single):
-                user = f"user{n}"
-                began = await revoke(http, brokers[(n + 1) % 3], user)  # never where the socket is
-                took.append(await asyncio.wait_for(sockets.pop(user), 60) - began)
-            print(f"bus up, {users} sockets, one after the other: {summary(took)}", flush=True)
-            redis.kill()
-            redis.wait()
-            rest = list(sockets)[:single]
-            began = {
-                user: await revoke(http, brokers[(int(user[4:]) + 1) % 3], user) for user in rest
-            }
-            took = [await asyncio.wait_for(sockets.pop(user), 60) - began[user] for user in rest]
-            print(f"bus cut: {summary(took)}", flush=True)
-            for task in sockets.values():
-                task.cancel()
-    finally:
-        redis.kill()
-        redis.wait()
-        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-        await admin.close()
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(postgres_database())
+        redis = stack.enter_context(redis_server())
+        settings = {
+            "DATABASE_URL": url,
+            "CHAT_DATABASE_URL": url,
+            "REDIS_URL": redis.url,
+            "ADMIN_KEY": "a" * 40,
+            "LOG_LEVEL": "WARNING",
+            **PLENTY,
+        }
+        brokers = [await stack.enter_async_context(running_broker(**settings)) for _ in range(3)]
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=60))
+        sockets: dict[str, asyncio.Task[float]] = {}
+        for n in range(users):
+            broker = brokers[n % 3]
+            user = f"user{n}"
+            socket = await open_socket(broker, await token(http, broker, user))
+            sockets[user] = asyncio.create_task(closed_at(socket))
+        took = []
+        for n in range(single):
+            user = f"user{n}"
+            began = await revoke(http, brokers[(n + 1) % 3], user)  # never where the socket is
+            took.append(await asyncio.wait_for(sockets.pop(user), 60) - began)
+        print(f"bus up, {users} sockets, one after the other: {summary(took)}", flush=True)
+        redis.stop()
+        rest = list(sockets)[:single]
+        began = {user: await revoke(http, brokers[(int(user[4:]) + 1) % 3], user) for user in rest}
+        took = [await asyncio.wait_for(sockets.pop(user), 60) - began[user] for user in rest]
+        print(f"bus cut: {summary(took)}", flush=True)
+        for task in sockets.values():
+            task.cancel()
 
 
 async def survives_kill(rounds: int) -> None:

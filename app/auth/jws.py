@@ -44,9 +44,10 @@ def parse(token: str) -> Unverified:
     """Take a compact JWS apart; BadToken if anything about its form is not exactly as it should be."""
     if len(token) > MAX_TOKEN_LENGTH:
         raise BadToken(f"the token is longer than {MAX_TOKEN_LENGTH} characters")
-    if not looks_like_jws(token):
+    parts = token.split(".")
+    if len(parts) != 3 or not parts[0]:
         raise BadToken("the token does not consist of three base64url parts")
-    protected, payload, signature = token.split(".")
+    protected, payload, signature = parts
     try:
         header = parse_object(base64url.decode(protected))
         unverified_payload = base64url.decode(payload)

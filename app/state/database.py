@@ -1,7 +1,9 @@
 """One database behind SQLAlchemy Core: SQLite or Postgres, chosen by the URL alone."""
 
+import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,13 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.state.contract import StateUnavailable
 
+log = structlog.get_logger(__name__)
+
 BUSY_SECONDS = 5
 POOL_SECONDS = 2
+LOOKUPS_AT_ONCE = 4
+"""Of `Database.one` on Postgres. More would open connections in a burst, which costs more than to wait."""
 
 
 class Database:
@@ -25,6 +32,9 @@ class Database:
         self.engine = engine
         self._path = path
         self._reader: sqlite3.Connection | None = None
+        self._writing = asyncio.Lock()
+        self._looking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        self._complained_at = -1.0
 
     @property
     def is_sqlite(self) -> bool:
@@ -44,8 +54,22 @@ class Database:
         On SQLite it begins IMMEDIATE: one that read first and wrote later would fail at once under load.
         IntegrityError passes through, for those who insert and see.
         """
-        async with self._transaction(writes=True) as connection:
-            yield connection
+        if not self.is_sqlite:
+            async with self._transaction(writes=True) as connection:
+                yield connection
+            return
+        # SQLite lets whoever asks at the right moment go first: some would wait for ever, each with a
+        # connection that nobody can read with meanwhile. So writers stand in line before they take one.
+        try:
+            async with asyncio.timeout(BUSY_SECONDS):
+                await self._writing.acquire()
+        except TimeoutError as error:
+            raise self._unavailable(error) from None
+        try:
+            async with self._transaction(writes=True) as connection:
+                yield connection
+        finally:
+            self._writing.release()
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
@@ -57,8 +81,7 @@ class Database:
         except IntegrityError:
             raise
         except (TimeoutError, SQLAlchemyError, OSError) as error:
-            # The driver's text may hold the URL, and with it a password.
-            raise StateUnavailable(f"the database does not answer: {_kind(error)}") from None
+            raise self._unavailable(error) from None
 
     async def one(self, statement: sa.TextClause, parameters: dict[str, Any]) -> Any:
         """The first row of a query that is asked very often and finds by index; None if there is none.
@@ -68,17 +91,33 @@ class Database:
         """
         if self._path is None:
             try:
-                async with self.engine.connect() as connection:
-                    alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
-                    return (await alone.execute(statement, parameters)).first()
+                async with asyncio.timeout(POOL_SECONDS):
+                    await self._looking.acquire()
+                try:
+                    async with self.engine.connect() as connection:
+                        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                        return (await alone.execute(statement, parameters)).first()
+                finally:
+                    self._looking.release()
             except (TimeoutError, SQLAlchemyError, OSError) as error:
-                raise StateUnavailable(f"the database does not answer: {_kind(error)}") from None
+                raise self._unavailable(error) from None
         try:
             if self._reader is None:
                 self._reader = _reader(self._path)
             return self._reader.execute(statement.text, parameters).fetchone()
         except sqlite3.Error as error:
-            raise StateUnavailable(f"the database does not answer: {_kind(error)}") from None
+            raise self._unavailable(error) from None
+
+    def _unavailable(self, error: BaseException) -> StateUnavailable:
+        """What to raise for *error*. The log hears of it, though not of each of a thousand alike."""
+        # The driver's text may hold the URL, and with it a password.
+        origin = error.orig if isinstance(error, DBAPIError) else None
+        kind = type(origin or error).__name__
+        now = time.monotonic()
+        if now >= self._complained_at + 1:
+            self._complained_at = now
+            log.warning("database.unavailable", error=kind)
+        return StateUnavailable(f"the database does not answer: {kind}")
 
     def close(self) -> None:
         """Let go of what `one` has opened."""
@@ -90,11 +129,6 @@ class Database:
         """One question, to see whether it answers."""
         async with self.read() as connection:
             await connection.execute(sa.text("SELECT 1"))
-
-
-def _kind(error: BaseException) -> str:
-    origin = error.orig if isinstance(error, DBAPIError) else None
-    return type(origin or error).__name__
 
 
 @asynccontextmanager

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from app.state.bans import SqlBans
 from app.state.contract import Link, Links, StateUnavailable
-from app.state.database import Database, open_database
+from app.state.database import LOOKUPS_AT_ONCE, Database, open_database
 from app.state.memory import LocalRoomChanges, MemoryLinks
 from app.state.migrate import VERSIONS, SchemaTooNew, head, migrate
 from app.state.open import Pulse
@@ -128,6 +129,60 @@ async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path) -> 
         other.execute("ROLLBACK")
         other.close()
         assert await links.add(LINK) == LINK
+
+
+async def test_writers_that_wait_keep_nobody_from_reading(
+    database: Database, tmp_path: Path
+) -> None:
+    """Thirty stand in line behind another program's lock: who only reads is answered meanwhile."""
+    links = SqlLinks(database)
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writers = [
+        asyncio.create_task(links.add(replace(LINK, subject=f"s{n}", user_id=f"u{n}")))
+        for n in range(30)
+    ]
+    await asyncio.sleep(0.2)
+    assert await links.find("p", LINK.issuer, "s0") is None
+    assert not any(writer.done() for writer in writers)
+    other.execute("ROLLBACK")
+    other.close()
+    assert len({kept.user_id for kept in await asyncio.gather(*writers)}) == 30
+
+
+@pytest.mark.services("postgres")
+async def test_many_lookups_at_once_wait_for_a_few_connections(postgres_url: str) -> None:
+    """Nobody's ban is unknown because a machine with much to do could not open one more connection."""
+    there = sa.make_url(postgres_url)
+    lines: list[asyncio.Task[None]] = []
+    let_in = LOOKUPS_AT_ONCE + 1  # the migration's own goes before them
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal let_in
+        let_in -= 1
+        if let_in < 0:
+            return  # and never hears from anybody
+        source, sink = await asyncio.open_connection(there.host, there.port)
+        lines.append(asyncio.create_task(copy(reader, sink)))
+        lines.append(asyncio.create_task(copy(source, writer)))
+
+    door = await asyncio.start_server(connected, "127.0.0.1", 0)
+    url = there.set(port=door.sockets[0].getsockname()[1]).render_as_string(hide_password=False)
+    async with open_database(url) as database:
+        await migrate(database)
+        bans = SqlBans(database)
+        found = await asyncio.gather(*(bans.standing(f"user-{n}") for n in range(60)))
+        assert {standing.mark for standing in found} == {0}
+    door.close()
+    for line in lines:
+        line.cancel()
+    await asyncio.gather(*lines, return_exceptions=True)
 
 
 async def test_a_database_that_is_away_is_unavailable_and_shows_no_password() -> None:

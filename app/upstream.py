@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from app.rotation import ProjectKeys, RotatingTransport
 from app.settings import Settings, present_keys
 from chat_sdk import (
-    AsgiTransport,
     AsyncChatClient,
     ChatError,
     ConfigurationError,
     Dialect,
+    DirectTransport,
     Events,
     Routes,
     Timeouts,
@@ -63,21 +63,20 @@ async def open_chat(
         if settings.embedded and transport is None:
             keys = ProjectKeys(_embedded_keys(settings))
             opened: Server = await stack.enter_async_context(_open_server(settings, keys))
-            server, transport = opened, AsgiTransport(opened.rest)
+            server, transport = opened, DirectTransport(opened.call)
         else:
             keys = ProjectKeys(lambda: present_keys(settings))
-            transport = transport or _network()
-        rotating = RotatingTransport(
-            transport,
-            keys,
-            header=dialect.api_key_header,
-            prefix=dialect.api_key_prefix,
-            given=keys.present,
-        )
+            transport = RotatingTransport(
+                transport or _network(),
+                keys,
+                header=dialect.api_key_header,
+                prefix=dialect.api_key_prefix,
+                given=keys.present,
+            )
         chat = AsyncChatClient(
             settings.chat_base_url or EMBEDDED_URL,
             api_key=keys.present,
-            transport=rotating,
+            transport=transport,
             timeout=_timeouts(settings.chat_timeout),
             dialect=dialect,
             allow_http=settings.chat_allow_http,
@@ -151,11 +150,9 @@ def _network() -> Transport:
 
 
 def _embedded_keys(settings: Settings) -> Callable[[], tuple[str | None, str | None]]:
-    """The operator's key, or one that nobody ever sees and that ends with the process."""
-    if settings.chat_api_key is not None:
-        return lambda: present_keys(settings)
-    made = secrets.token_urlsafe(32)
-    return lambda: (f"ck_{made}", None)
+    """The operator's key, or one that nobody ever sees. The embedded server knows it alone, until the process ends."""
+    key = present_keys(settings)[0] or f"ck_{secrets.token_urlsafe(32)}"
+    return lambda: (key, None)
 
 
 def _open_server(settings: Settings, keys: ProjectKeys) -> Any:

@@ -5,6 +5,7 @@ from ._asgi import AsgiTransport
 from ._async.client import AsyncChatClient, AsyncRawResponse
 from ._async.transport import HttpxTransport
 from ._dialect import Dialect, Events, Routes
+from ._direct import DirectTransport
 from ._errors import (
     AuthenticationError,
     ChatError,
@@ -62,6 +63,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "Dialect",
+    "DirectTransport",
     "Events",
     "FieldError",
     "HttptoolsTransport",

@@ -114,7 +114,8 @@ class Standalone:
             scope["chat.route"] = path
             if scope["method"] not in {"GET", "HEAD"}:
                 reply = problem(MethodNotAllowed("GET, HEAD"), path=path, request_id="")
-                await _respond(send, reply.status, reply.body, b"", reply.headers)
+                headers = tuple((name.encode(), value.encode()) for name, value in reply.headers)
+                await _respond(send, reply.status, reply.body, b"", headers)
                 return
             status, body, kind = await own[path]()
             await _respond(send, status, body, kind, empty=scope["method"] == "HEAD")

@@ -1,7 +1,7 @@
 """The server without a network: opened in one place, in order, and closed in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -23,11 +23,16 @@ ASGIApp = Callable[
     [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
 ]
 
+RestCall = Callable[
+    [str, str, Iterable[tuple[str, str]], bytes | None],
+    Awaitable[tuple[int, list[tuple[str, str]], bytes]],
+]
+
 EMBEDDED_PROJECT = "default"
 
 
 class Server:
-    """An open Chat API server: two ASGI applications, and what its host wants to know."""
+    """An open Chat API server: its REST side twice over, its sockets, and what its host wants to know."""
 
     def __init__(
         self,
@@ -38,7 +43,9 @@ class Server:
         project_id: str | None,
     ) -> None:
         self.rest: ASGIApp = rest
-        """/api/v1/… and /.well-known/jwks.json; every error is problem+json."""
+        """/api/v1/… and /.well-known/jwks.json over ASGI; every error is problem+json."""
+        self.call: RestCall = rest.call
+        """The same as a function: (method, path and query, headers, body) → (status, headers, body)."""
         self.socket: ASGIApp = realtime.app
         """To be mounted at /socket.io."""
         self.project_id = project_id

@@ -18,7 +18,7 @@ import chat_server
 from app.main import create_app
 from app.protocol import BoundedHeadProtocol
 from app.settings import Settings
-from chat_sdk import AsgiTransport, Request, Response, Transport
+from chat_sdk import DirectTransport, Request, Response, Transport
 
 API_KEY = "ck_0123456789abcdef_canary-SECRET-canary-SECRET-canary-SECRE"
 """Looks like a real one; no test may ever see it outside of the upstream's own header."""
@@ -197,7 +197,7 @@ async def running(
     async with AsyncExitStack() as stack:
         own = chat_server.Settings(_env_file=None, data_dir=data_dir)
         server = await stack.enter_async_context(chat_server.open_server(own, embedded_key=API_KEY))
-        upstream = Upstream(AsgiTransport(server.rest))
+        upstream = Upstream(DirectTransport(server.call))
         config = settings(data_dir, **given)
         app = create_app(config, chat_transport=upstream)
         await stack.enter_async_context(app.router.lifespan_context(app))

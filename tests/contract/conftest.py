@@ -21,7 +21,7 @@ from tests.contract.servers import ChatApi, embedded, standalone
 async def api(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ChatApi]:
-    """The Chat API: in this process on SQLite, over TCP on SQLite, over TCP on Postgres."""
+    """The Chat API: called in this process on SQLite, over TCP and ASGI on SQLite and on Postgres."""
     folder: Path = tmp_path_factory.mktemp("data")
     async with AsyncExitStack() as stack:
         if request.param == "embedded":

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from chat_server import Settings, open_server
+from chat_server import Server, Settings, open_server
 from tests.programs import run_command, running_server
 
 
@@ -122,15 +122,32 @@ def refused(answer: httpx.Response, status: int, code: str | None = None) -> dic
     return body
 
 
+class Direct(httpx.AsyncBaseTransport):
+    """What an httpx client sends goes to the server as a call of its function."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        sent = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
+        ]
+        target = request.url.raw_path.decode()
+        body = await request.aread()
+        status, headers, answer = await self._server.call(
+            request.method, target, sent, body or None
+        )
+        return httpx.Response(status, headers=headers, content=answer)
+
+
 @asynccontextmanager
 async def embedded(folder: Path, database: str | None = None) -> AsyncIterator[ChatApi]:
     """In this process, called without a network."""
     key = secrets.token_urlsafe(32)
     more: dict[str, Any] = {"chat_database_url": database} if database else {}
     async with open_server(Settings(data_dir=folder, **more), embedded_key=key) as server:
-        transport = httpx.ASGITransport(server.rest, raise_app_exceptions=False)
         assert server.project_id is not None
-        async with httpx.AsyncClient(base_url="http://chat", transport=transport) as http:
+        async with httpx.AsyncClient(base_url="http://chat", transport=Direct(server)) as http:
             yield ChatApi(http, key, server.project_id)
 
 

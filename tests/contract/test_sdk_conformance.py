@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chat_sdk import AsgiTransport, AsyncChatClient, Request, Response
+from chat_sdk import AsgiTransport, AsyncChatClient, DirectTransport, Request, Response
 from chat_sdk.conformance import Finding, run, table
 from chat_sdk.testing import FakeChatApi
 from tests.conftest import postgres_database
@@ -49,12 +49,16 @@ async def test_the_server_on_postgres_keeps_every_promise(tmp_path: Path) -> Non
     assert wrong(findings) == []
 
 
-async def test_the_embedded_server_keeps_every_promise_of_rest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["call", "asgi"])
+async def test_the_embedded_server_keeps_every_promise_of_rest(tmp_path: Path, way: str) -> None:
+    """As a function, which is how the broker uses it, and as an ASGI application."""
     from chat_server import Settings, open_server
 
     key = "embedded-key-" + "k" * 32
     async with open_server(Settings(data_dir=tmp_path), embedded_key=key) as embedded:
-        client = AsyncChatClient("http://chat", api_key=key, transport=AsgiTransport(embedded.rest))
+        direct, asgi = DirectTransport(embedded.call), AsgiTransport(embedded.rest)
+        transport = direct if way == "call" else asgi
+        client = AsyncChatClient("http://chat", api_key=key, transport=transport)
         findings = await run("", client=client, sockets=False)
     assert wrong(findings) == []
 

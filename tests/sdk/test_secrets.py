@@ -21,6 +21,7 @@ from chat_sdk import (
     ChatError,
     ConfigurationError,
     Dialect,
+    DirectTransport,
     HttptoolsTransport,
     HttpxTransport,
     Request,
@@ -206,11 +207,15 @@ async def test_a_failing_application_in_this_process_does_not_show_it(
     async def broken(scope: object, receive: object, send: object) -> None:
         raise RuntimeError("bug")
 
-    client = AsyncChatClient("http://app", api_key=KEY, transport=AsgiTransport(broken))
-    with pytest.raises(ChatError) as caught:
-        await client.project()
-    assert_clean(told(caught.value))
-    assert_clean(caplog.text)
+    async def failing(*_: object) -> tuple[int, list[tuple[str, str]], bytes]:
+        raise RuntimeError("bug")
+
+    for transport in (AsgiTransport(broken), DirectTransport(failing)):
+        client = AsyncChatClient("http://app", api_key=KEY, transport=transport)
+        with pytest.raises(ChatError) as caught:
+            await client.project()
+        assert_clean(told(caught.value))
+        assert_clean(caplog.text)
 
 
 async def test_a_server_that_repeats_the_key_is_not_quoted() -> None:

@@ -17,6 +17,7 @@ from chat_sdk import (
     AsgiTransport,
     AsyncChatClient,
     ChatClient,
+    DirectTransport,
     HttptoolsTransport,
     HttpxTransport,
     NetworkError,
@@ -28,7 +29,7 @@ from chat_sdk import (
     Transport,
 )
 from chat_sdk._background import BackgroundTransport
-from chat_sdk._transport import Body
+from chat_sdk._transport import LARGEST_BODY, Body
 from tests.sdk.conftest import KEY
 
 HEADERS = (("Accept", "application/json"), ("X-API-Key", KEY))
@@ -429,6 +430,63 @@ async def test_an_application_waiting_for_the_client_to_go_is_told_at_the_end() 
         assert (await gone)["type"] == "http.disconnect"
 
     assert (await AsgiTransport(app).send(Request("GET", "http://c/a"), timeout=1)).status == 200
+
+
+# -- a function ------------------------------------------------------------------------------------
+
+Answered = tuple[int, list[tuple[str, str]], bytes]
+
+
+async def test_a_function_in_this_process_is_called_with_what_was_sent() -> None:
+    asked: list[tuple[object, ...]] = []
+
+    async def serve(*request: object) -> Answered:
+        asked.append(request)
+        return 201, [("X-Two", "2")], b'{"a":1}'
+
+    transport = DirectTransport(serve)
+    response = await transport.send(
+        Request("PUT", "http://chat:81/a/b?c=%20d", HEADERS, b"hello"), timeout=1
+    )
+    assert (response.status, response.header("x-two"), response.body) == (201, "2", b'{"a":1}')
+    assert asked == [("PUT", "/a/b?c=%20d", HEADERS, b"hello")]
+
+
+async def test_its_failures_look_like_a_servers_too() -> None:
+    async def broken(*_: object) -> Answered:
+        raise RuntimeError("bug")
+
+    async def slow(*_: object) -> Answered:
+        await asyncio.sleep(9)
+        raise AssertionError
+
+    async def huge(*_: object) -> Answered:
+        return 200, [], b"x" * (LARGEST_BODY + 1)
+
+    request = Request("GET", "http://chat/a")
+    assert (await DirectTransport(broken).send(request, timeout=1)).status == 500
+    with pytest.raises(TimeoutError):
+        await DirectTransport(slow).send(request, timeout=0.05)
+    with pytest.raises(ServerError):
+        await DirectTransport(huge).send(request, timeout=1)
+
+
+async def test_a_cancelled_call_cancels_the_function() -> None:
+    ended: list[str] = []
+
+    async def serve(*_: object) -> Answered:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            ended.append("ended")
+        raise AssertionError
+
+    call = asyncio.create_task(DirectTransport(serve).send(Request("GET", "http://c/a"), timeout=5))
+    await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended == ["ended"]
 
 
 # -- yours -----------------------------------------------------------------------------------------

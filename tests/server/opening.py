@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from chat_server import Server, Settings, open_server
-from tests.contract.servers import ChatApi
+from tests.contract.servers import ChatApi, Direct
 
 KEY = "test-key-that-is-long-enough-to-be-one"
 
@@ -16,8 +16,9 @@ KEY = "test-key-that-is-long-enough-to-be-one"
 @asynccontextmanager
 async def opened(folder: Path, **settings: Any) -> AsyncIterator[tuple[Server, ChatApi]]:
     """The server and its API, as a broker would embed it."""
-    async with open_server(Settings(data_dir=folder, **settings), embedded_key=KEY) as server:
-        transport = httpx.ASGITransport(server.rest, raise_app_exceptions=False)
-        async with httpx.AsyncClient(base_url="http://chat", transport=transport) as http:
-            assert server.project_id is not None
-            yield server, ChatApi(http, KEY, server.project_id)
+    async with (
+        open_server(Settings(data_dir=folder, **settings), embedded_key=KEY) as server,
+        httpx.AsyncClient(base_url="http://chat", transport=Direct(server)) as http,
+    ):
+        assert server.project_id is not None
+        yield server, ChatApi(http, KEY, server.project_id)

@@ -1,12 +1,12 @@
-"""The ASGI application of the REST side, and its table of routes.
+"""The REST side: its table of routes, and how a request is judged.
 
-A request is judged in this order: path (404), method (405), credential (401, 403), project (404),
+It is called as a function in this process, or over ASGI; both ways lead through `answer`. A request is judged in this order: path (404), method (405), credential (401, 403), project (404),
 and then by its route: query, body, rule. An id that no id can be is a path that leads nowhere.
 """
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -28,7 +28,6 @@ from chat_server.errors import (
 )
 from chat_server.idempotency import Replayed
 from chat_server.logs import bug
-from chat_server.tokens import Claims
 
 Scope = dict[str, Any]
 Send = Callable[[Any], Awaitable[None]]
@@ -83,15 +82,15 @@ ROUTES: tuple[tuple[str, str, Who, Handler], ...] = (
     ("DELETE", f"{_T}/{{message_id}}", Who.EITHER, messages.delete),
 )
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _NOWHERE: dict[str, Callable[[], NotFound]] = {
     "pid": NotFound.project,
     "user_id": NotFound.user,
     "room_id": NotFound.room,
     "message_id": NotFound.the_message,
 }
-_JSON = (b"content-type", b"application/json")
-_ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_JSON = ("content-type", "application/json")
+_ALWAYS = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
 
 
 @dataclass
@@ -122,65 +121,74 @@ def _tree() -> _Node:
 
 
 class Rest:
-    """REST over ASGI. Answers every http request; errors are problem+json, never an exception."""
+    """Answers every request; errors are problem+json, never an exception."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._root = _tree()
         self._running: set[tuple[str, str, str]] = set()
 
+    async def call(
+        self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes | None
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Status, headers and body for a request made in this process. *target*: path and query, escaped."""
+        path, _, query = target.partition("?")
+        call = Call(self._parts, method, path, query.encode(), body or b"")
+        reply = await self.answer(call, headers)
+        return reply.status, _headers(reply, call), b"" if method == "HEAD" else reply.body
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. `scope["chat.route"]` then names the route, for logs and metrics."""
+        """Serve one request over ASGI. `scope["chat.route"]` then names the route, for logs and metrics."""
         if scope["type"] != "http":
             raise RuntimeError(f"REST does not speak {scope['type']}")
-        path, request_id = _path(scope), ""
-        try:
-            headers = Headers(scope["headers"])
-            request_id = _request_id(headers.request_id)
-            reply = await self._reply(scope, path, headers, receive)
-        except Replayed as replayed:
-            reply = Reply(201, replayed.answer, ((b"idempotency-replayed", b"true"),))
-        except ChatError as error:
-            request_id = request_id or _request_id(None)
-            reply = problem(error, path=path, request_id=request_id)
-        except Exception:  # noqa: BLE001 – a bug of ours is a 500; as text, since some log renderers show local variables
-            bug(log, "rest.failed", request_id=request_id, route=scope.get("chat.route"))
-            reply = problem(ChatError(), path=path, request_id=request_id)
-        await _send(send, reply, request_id, empty=scope["method"] == "HEAD")
-
-    async def _reply(self, scope: Scope, path: str, headers: Headers, receive: Receive) -> Reply:
-        node, ids = self._find(path)
-        scope["chat.route"] = node.template
         method: str = scope["method"]
-        if method == "HEAD":
-            method = "GET"
-        found = node.methods.get(method)
+        call = Call(self._parts, method, _path(scope), scope["query_string"], receive)
+        sent = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        ]
+        try:
+            reply = await self.answer(call, sent)
+        finally:
+            scope["chat.route"] = call.route
+        headers = [(name.encode(), value.encode()) for name, value in _headers(reply, call)]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        body = b"" if method == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def answer(self, call: Call, headers: Iterable[tuple[str, str]]) -> Reply:
+        """The reply to *call*, which was sent with *headers*."""
+        try:
+            call.headers = Headers(headers)
+            call.request_id = _request_id(call.headers.request_id)
+            return await self._reply(call)
+        except Replayed as replayed:
+            return Reply(201, replayed.answer, (("idempotency-replayed", "true"),))
+        except ChatError as error:
+            known = error
+        except Exception:  # noqa: BLE001 – a bug of ours is a 500; as text, since some log renderers show local variables
+            bug(log, "rest.failed", request_id=call.request_id, route=call.route or None)
+            known = ChatError()
+        call.request_id = call.request_id or _request_id(None)
+        return problem(known, path=call.path, request_id=call.request_id)
+
+    async def _reply(self, call: Call) -> Reply:
+        node = self._find(call)
+        call.route = node.template
+        found = node.methods.get("GET" if call.method == "HEAD" else call.method)
         if found is None:
             raise MethodNotAllowed(_allowed(node))
         who, handler = found
-        claims, pid = await self._credential(who, headers)
-        if ids.get("pid", pid) != pid:
+        await self._admit(who, call)
+        if call.ids.get("pid", call.pid) != call.pid:
             raise NotFound.project()
-        call = Call(
-            self._parts,
-            method,
-            path,
-            ids,
-            headers,
-            scope["query_string"],
-            receive,
-            claims,
-            pid,
-        )
-        if headers.idempotency_key is None or method != "POST":
+        if call.headers.idempotency_key is None or call.method != "POST":
             return await handler(call)
         return await self._once(call, handler)
 
     async def _once(self, call: Call, handler: Handler) -> Reply:
         """Refuse a key whose first request is still running in this process. (On another replica
         the second waits in the database, and gets the first answer.)"""
-        who = call.asker or ""
-        running = (who, call.resource, (call.headers.idempotency_key or b"").decode("latin-1"))
+        running = (call.asker or "", call.path, call.headers.idempotency_key or "")
         if running in self._running:
             raise Conflict(
                 "idempotency_in_progress", "The first request with this key is still running."
@@ -191,9 +199,9 @@ class Rest:
         finally:
             self._running.discard(running)
 
-    def _find(self, path: str) -> tuple[_Node, dict[str, str]]:
-        node, ids = self._root, {}
-        for segment in path[1:].split("/"):
+    def _find(self, call: Call) -> _Node:
+        node, ids = self._root, call.ids
+        for segment in call.path[1:].split("/"):
             below = node.words.get(segment)
             if below is None:
                 below = node.below
@@ -205,29 +213,30 @@ class Rest:
             node = below
         if not node.methods:
             raise NotFound
-        return node, ids
+        return node
 
-    async def _credential(self, who: Who, headers: Headers) -> tuple[Claims | None, str]:
-        """Whose request it is, and of which project: a token's claims, or None for the key."""
+    async def _admit(self, who: Who, call: Call) -> None:
+        """Find out whose request it is, and of which project."""
         if who is Who.ANYBODY:
-            return None, ""
-        key, authorization = headers.x_api_key, headers.authorization
+            return
+        key, authorization = call.headers.x_api_key, call.headers.authorization
         if key is not None and authorization is not None:
             raise BadInput(
                 "ambiguous_credentials", "Send an API key or a chat token, not both at once."
             )
         if key is not None:
-            pid = await self._parts.keys.project_of(key.decode("latin-1"))
+            pid = await self._parts.keys.project_of(key)
             if who is Who.USER:
                 raise NotAuthenticated("authentication_required", "A chat token is needed here.")
-            return None, pid
-        scheme, _, token = (authorization or b"").partition(b" ")
-        if scheme.lower() != b"bearer":
+            call.admit(pid, None)
+            return
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer":
             raise NotAuthenticated
-        claims = await self._parts.tokens.check(token.strip().decode("latin-1"))
+        claims = await self._parts.tokens.check(token.strip(" \t"))
         if who is Who.KEY:
             raise Forbidden("api_key_required", "This needs the project's API key.")
-        return claims, claims.pid
+        call.admit(claims.pid, claims)
 
 
 def _path(scope: Scope) -> str:
@@ -245,17 +254,16 @@ def _allowed(node: _Node) -> str:
     return ", ".join(sorted(methods))
 
 
-def _request_id(sent: bytes | None) -> str:
+def _request_id(sent: str | None) -> str:
     if sent is not None and _REQUEST_ID.fullmatch(sent):
-        return sent.decode()
+        return sent
     return secrets.token_hex(16)
 
 
-async def _send(send: Send, reply: Reply, request_id: str, *, empty: bool) -> None:
-    headers = [*reply.headers, *_ALWAYS, (b"x-request-id", request_id.encode())]
+def _headers(reply: Reply, call: Call) -> list[tuple[str, str]]:
+    headers = [*reply.headers, *_ALWAYS, ("x-request-id", call.request_id)]
     if reply.status != 204:
-        headers.append((b"content-length", str(len(reply.body)).encode()))
-        if not (reply.headers and reply.headers[0][0] == b"content-type"):
+        headers.append(("content-length", str(len(reply.body))))
+        if not (reply.headers and reply.headers[0][0] == "content-type"):
             headers.append(_JSON)
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if empty else reply.body})
+    return headers

@@ -32,9 +32,9 @@ LAST_PAGE = 1_000_000
 # A page of users or rooms is reached by walking past those before it.
 FURTHEST = 1_000_000
 
-_JSON = re.compile(rb'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+_JSON = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,16}")
-_IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _BAD_TEXT = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -60,70 +60,74 @@ class Headers:
         "x_api_key",
     )
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        self.authorization: bytes | None = None
-        self.content_length: bytes | None = None
-        self.content_type: bytes | None = None
-        self.idempotency_key: bytes | None = None
-        self.request_id: bytes | None = None
-        self.x_api_key: bytes | None = None
-        for name, value in raw:
-            slot = _SLOTS.get(name)
+    def __init__(self, sent: Iterable[tuple[str, str]]) -> None:
+        """*sent*: names in any case. Raises BadInput for one that is there twice."""
+        self.authorization: str | None = None
+        self.content_length: str | None = None
+        self.content_type: str | None = None
+        self.idempotency_key: str | None = None
+        self.request_id: str | None = None
+        self.x_api_key: str | None = None
+        for name, value in sent:
+            slot = _SLOTS.get(name.lower())
             if slot is None:
                 continue
             if getattr(self, slot) is not None:
                 if slot == "request_id":
                     continue
-                raise BadInput("invalid_request", f"The header {name.decode()} is there twice.")
+                raise BadInput("invalid_request", f"The header {name.lower()} is there twice.")
             setattr(self, slot, value)
 
 
 _SLOTS = {
-    b"authorization": "authorization",
-    b"content-length": "content_length",
-    b"content-type": "content_type",
-    b"idempotency-key": "idempotency_key",
-    b"x-request-id": "request_id",
-    b"x-api-key": "x_api_key",
+    "authorization": "authorization",
+    "content-length": "content_length",
+    "content-type": "content_type",
+    "idempotency-key": "idempotency_key",
+    "x-request-id": "request_id",
+    "x-api-key": "x_api_key",
 }
+NO_HEADERS = Headers(())
 
 
 class Call:
-    """A request whose route and credential are known."""
+    """One request. Its headers, route and credential are filled in as they become known."""
 
     __slots__ = (
+        "_body",
         "_claims",
         "_query",
-        "_receive",
         "headers",
         "ids",
         "method",
         "parts",
+        "path",
         "pid",
-        "resource",
+        "request_id",
+        "route",
     )
 
     def __init__(
-        self,
-        parts: Parts,
-        method: str,
-        resource: str,
-        ids: dict[str, str],
-        headers: Headers,
-        query: bytes,
-        receive: Receive,
-        claims: Claims | None,
-        pid: str,
+        self, parts: Parts, method: str, path: str, query: bytes, body: bytes | Receive
     ) -> None:
+        """*path* and *query* as they were sent. *body*: all of it, or where an ASGI server hands it out."""
         self.parts = parts
         self.method = method
-        self.resource = resource
-        self.ids = ids
-        self.headers = headers
+        self.path = path
         self._query = query
-        self._receive = receive
-        self._claims = claims
+        self._body = body
+        self.headers = NO_HEADERS
+        self.request_id = ""
+        self.route = ""
+        """The template of its path, once there is one."""
+        self.ids: dict[str, str] = {}
+        self.pid = ""
+        self._claims: Claims | None = None
+
+    def admit(self, pid: str, claims: Claims | None) -> None:
+        """Its credential is good: for project *pid*, as the user of *claims* or as the key."""
         self.pid = pid
+        self._claims = claims
 
     @property
     def chat(self) -> Chat:
@@ -150,7 +154,7 @@ class Call:
             if optional:
                 return {}
             raise BadInput("invalid_json", "A JSON body is needed here.")
-        if not _JSON.fullmatch(self.headers.content_type or b""):
+        if not _JSON.fullmatch(self.headers.content_type or ""):
             raise UnsupportedMediaType
         try:
             return strict_json.loads(raw)
@@ -159,16 +163,21 @@ class Call:
 
     async def _raw_body(self) -> bytes:
         declared = self.headers.content_length
-        if declared is not None and declared.isdigit() and int(declared[:20]) > BODY_LIMIT:
+        if declared is not None and declared.isdecimal() and int(declared[:20]) > BODY_LIMIT:
             raise TooLarge
-        first = await self._receive()
+        receive = self._body
+        if isinstance(receive, bytes):
+            if len(receive) > BODY_LIMIT:
+                raise TooLarge
+            return receive
+        first = await receive()
         raw: bytes = first.get("body", b"")
         more = first.get("more_body", False)
         size = len(raw)
         if more:
             chunks = [raw]
             while more and size <= BODY_LIMIT:
-                event = await self._receive()
+                event = await receive()
                 if event["type"] == "http.disconnect":
                     raise BadInput("invalid_request", "The request ended before its body did.")
                 chunks.append(event.get("body", b""))
@@ -191,7 +200,7 @@ class Call:
             )
         who = "key" if self._claims is None else f"user {self._claims.sub}"
         fingerprint = hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest()
-        return Idempotency(f"{who} {self.method} {self.resource}", key.decode(), fingerprint)
+        return Idempotency(f"{who} {self.method} {self.path}", key, fingerprint)
 
     # the query
 
@@ -271,7 +280,7 @@ class Reply:
     __slots__ = ("body", "headers", "status")
 
     def __init__(
-        self, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
+        self, status: int, body: bytes = b"", headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
         self.status = status
         self.body = body

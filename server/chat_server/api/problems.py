@@ -8,7 +8,7 @@ import msgspec
 from chat_server.api.call import Reply
 from chat_server.errors import ChatError, MethodNotAllowed, NotAuthenticated
 
-PROBLEM = (b"content-type", b"application/problem+json")
+PROBLEM = ("content-type", "application/problem+json")
 
 
 def problem(error: ChatError, *, path: str, request_id: str) -> Reply:
@@ -26,19 +26,19 @@ def problem(error: ChatError, *, path: str, request_id: str) -> Reply:
     }
     headers = [PROBLEM]
     if isinstance(error, NotAuthenticated):
-        headers.append((b"www-authenticate", _challenge(error.code)))
+        headers.append(("www-authenticate", _challenge(error.code)))
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.allow.encode()))
+        headers.append(("allow", error.allow))
     retry_after = error.retry_after
     if retry_after is None and error.status in {429, 503}:
         retry_after = 1
     if retry_after is not None:
-        headers.append((b"retry-after", str(retry_after).encode()))
+        headers.append(("retry-after", str(retry_after)))
     return Reply(error.status, msgspec.json.encode(body), tuple(headers))
 
 
-def _challenge(code: str) -> bytes:
+def _challenge(code: str) -> str:
     """RFC 6750: a token that was there and is bad is named so."""
     if code in {"authentication_required", "api_key_invalid"}:
-        return b'Bearer realm="chat"'
-    return b'Bearer realm="chat", error="invalid_token"'
+        return 'Bearer realm="chat"'
+    return 'Bearer realm="chat", error="invalid_token"'

@@ -90,7 +90,7 @@ async def _databases(settings: Settings) -> AsyncIterator[Finding]:
             continue
         try:
             async with open_database(url) as database:
-                await database.check()
+                await database.one("SELECT 1 AS one")
         except StateUnavailable as error:
             yield Finding(
                 "error", name, f"does not answer ({error})", "check its address, and that it runs"

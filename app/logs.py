@@ -16,7 +16,17 @@ import structlog
 from app.settings import Settings
 
 # Names that log URLs, headers or statements when asked to be chatty.
-_QUIET = ("aiosqlite", "alembic", "asyncio", "httpcore", "httpx", "aiohttp", "sqlalchemy", "engineio", "socketio", "uvicorn.access")  # fmt: skip
+_QUIET = (
+    "alembic",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "aiohttp",
+    "sqlalchemy",
+    "engineio",
+    "socketio",
+    "uvicorn.access",
+)
 # What certainly is a credential, wherever it turns up: keys of the Chat API and ours, JWTs, sessions.
 _CREDENTIAL = re.compile(
     r"\b[ac]k_[A-Za-z0-9_-]{12,}|\bdev_[A-Za-z0-9_-]+\.[0-9]+\.[A-Za-z0-9_-]+|\beyJ[A-Za-z0-9_-]{6,}[A-Za-z0-9_.-]*"

@@ -229,7 +229,7 @@ def _open_to_the_public(app: FastAPI, upstream: Upstream) -> None:
 
 def _checks(state: State, chain: Chain, upstream: Upstream) -> dict[str, Check]:
     async def database() -> str:
-        await state.database.check()
+        await state.database.one("SELECT 1 AS one")
         return "ok"
 
     async def redis() -> str:

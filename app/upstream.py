@@ -100,7 +100,10 @@ def upstream_problems(settings: Settings) -> list[str]:
         return problems
     try:
         AsyncChatClient(
-            settings.chat_base_url, api_key="unused", allow_http=settings.chat_allow_http
+            settings.chat_base_url,
+            api_key="unused",
+            transport=_network(),  # the client's own would load httpx
+            allow_http=settings.chat_allow_http,
         )
     except ConfigurationError as error:
         problems.append(f"CHAT_BASE_URL: {error}; CHAT_ALLOW_HTTP=true sends the key in clear")

@@ -16,6 +16,7 @@ STEPS: list[tuple[str, list[str]]] = [
     ("types", [f"{BIN}/mypy"]),
     ("import contracts", [f"{BIN}/lint-imports"]),
     (".env.example", [PYTHON, "scripts/env_example.py", "--check"]),
+    ("schema of new databases", [PYTHON, "scripts/schema.py", "--check"]),
     ("generated sync SDK", [PYTHON, "scripts/unasync.py", "--check"]),
     ("Dockerfile", [f"{BIN}/hadolint", "Dockerfile"]),
     (

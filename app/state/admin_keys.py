@@ -1,37 +1,11 @@
 """Admin keys in the database: hashes, never keys."""
 
-from typing import Any
-
-from sqlalchemy import (
-    Column,
-    LargeBinary,
-    Row,
-    String,
-    Table,
-    func,
-    insert,
-    select,
-    update,
-)
-
 from app.admin_keys import AdminKey, Scope
-from app.state.database import Database
-from app.state.tables import metadata
-
-keys = Table(
-    "admin_keys",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    Column("name", String(128), nullable=False),
-    Column("digest", LargeBinary(32), nullable=False),
-    Column("scopes", String(500), nullable=False),
-    Column("created_at", String(32), nullable=False),
-    Column("created_by", String(64), nullable=False),
-    Column("expires_at", String(32)),
-    Column("revoked_at", String(32)),
-)
+from app.state.database import Database, Row
 
 _NAMES = ("id", "name", "created_at", "created_by", "expires_at", "revoked_at")
+_ALL = (*_NAMES, "digest", "scopes")
+_COLUMNS = ", ".join(_ALL)
 
 
 class SqlAdminKeys:
@@ -44,36 +18,37 @@ class SqlAdminKeys:
         """See KeyRows."""
         values = {name: getattr(key, name) for name in _NAMES}
         values |= {"digest": digest, "scopes": " ".join(sorted(key.scopes))}
-        async with self._database.write() as connection:
-            await connection.execute(insert(keys).values(values))
+        async with self._database.write() as transaction:
+            await transaction.run(
+                f"INSERT INTO admin_keys ({_COLUMNS}) VALUES (:{', :'.join(_ALL)})", **values
+            )
 
     async def find(self, key_id: str) -> tuple[AdminKey, bytes] | None:
         """See KeyRows."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(keys).where(keys.c.id == key_id))).first()
-        return None if row is None else (_key(row), bytes(row.digest))
+        row = await self._database.one(
+            f"SELECT {_COLUMNS} FROM admin_keys WHERE id = :id", id=key_id
+        )
+        return None if row is None else (_key(row), bytes(row["digest"]))
 
     async def all(self) -> list[AdminKey]:
         """See KeyRows."""
-        query = select(keys).order_by(keys.c.created_at.desc(), keys.c.id)
-        async with self._database.read() as connection:
-            return [_key(row) for row in await connection.execute(query)]
+        query = f"SELECT {_COLUMNS} FROM admin_keys ORDER BY created_at DESC, id"
+        return [_key(row) for row in await self._database.rows(query)]
 
     async def revoke(self, key_id: str, *, at: str) -> AdminKey | None:
         """See KeyRows."""
-        async with self._database.write() as connection:
-            ended = await connection.execute(
-                update(keys)
-                .where(keys.c.id == key_id)
-                .values(revoked_at=func.coalesce(keys.c.revoked_at, at))
-                .returning(*keys.c)
+        async with self._database.write() as transaction:
+            ended = await transaction.run(
+                "UPDATE admin_keys SET revoked_at = COALESCE(revoked_at, :at) WHERE id = :id"
+                f" RETURNING {_COLUMNS}",
+                id=key_id,
+                at=at,
             )
-            row = ended.first()
-        return None if row is None else _key(row)
+        return _key(ended[0]) if ended else None
 
 
-def _key(row: Row[Any]) -> AdminKey:
+def _key(row: Row) -> AdminKey:
     known = set(Scope)
     # A scope that a newer broker invented is none that this one could grant.
-    scopes = frozenset(Scope(name) for name in row.scopes.split() if name in known)
-    return AdminKey(**{name: getattr(row, name) for name in _NAMES}, scopes=scopes)
+    scopes = frozenset(Scope(name) for name in row["scopes"].split() if name in known)
+    return AdminKey(**{name: row[name] for name in _NAMES}, scopes=scopes)

@@ -1,80 +1,30 @@
 """The audit trail in the database: a chain of records, its head, and the entries still open."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Index,
-    Integer,
-    Row,
-    String,
-    Table,
-    Text,
-    delete,
-    insert,
-    or_,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from app.audit import OUTCOME_UNKNOWN, Link, Record, Search, bind
-from app.state.database import Database
-from app.state.tables import metadata
+from app.state.database import Database, Row, Transaction
 
-chain = Table(
-    "audit",
-    metadata,
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("id", String(64), nullable=False, unique=True),
-    Column("at", String(32), nullable=False, index=True),
-    Column("actor", String(64), nullable=False),
-    Column("action", String(64), nullable=False),
-    Column("subject", Text),
-    Column("outcome", String(16), nullable=False),
-    Column("reason", Text),
-    Column("ip", String(64), nullable=False),
-    Column("request_id", String(64), nullable=False),
-    Column("detail", Text, nullable=False),
-    Column("previous", String(64), nullable=False),
-    Column("hash", String(64), nullable=False),
-    # for searching only; what it says is in `detail` too
-    Column("also", Text),
-    Index("audit_actor", "actor", "seq"),
-    Index("audit_action", "action", "seq"),
-    Index("audit_subject", "subject", "seq"),
-    Index("audit_also", "also", "seq"),
-)
+_NAMES = ("id", "at", "actor", "action", "subject", "outcome", "reason", "ip", "request_id")
+# `also` is for searching only: what it says is in `detail` too.
+_CHAIN = ("seq", *_NAMES, "detail", "previous", "hash", "also")
+_COLUMNS = ", ".join(_CHAIN)
 
 # One row. Appending raises it first, so that appends queue up behind each other; and what is cut off
 # the end of the chain leaves a gap before the next record.
-head = Table(
-    "audit_head",
-    metadata,
-    Column("one", Integer, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("hash", String(64), nullable=False),
-)
-
-entries = Table(
-    "audit_open",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    Column("fold_key", String(128), unique=True),
-    Column("since", String(32), nullable=False, index=True),
-    Column("count", Integer, nullable=False),
-    Column("record", Text, nullable=False),
-)
-
-_COLUMNS = ("id", "at", "actor", "action", "subject", "outcome", "reason", "ip", "request_id")
-_FOLD = text(
+_NEXT = "UPDATE audit_head SET seq = seq + 1 RETURNING seq, hash"
+_APPEND = f"INSERT INTO audit ({_COLUMNS}) VALUES (:{', :'.join(_CHAIN)})"
+_OPEN = (
     "INSERT INTO audit_open (id, fold_key, since, count, record)"
     " VALUES (:id, :fold_key, :since, :count, :record)"
-    " ON CONFLICT (fold_key) DO UPDATE SET count = audit_open.count + excluded.count"
+)
+_FOLD = f"{_OPEN} ON CONFLICT (fold_key) DO UPDATE SET count = audit_open.count + excluded.count"
+_OVERDUE = (
+    "SELECT id FROM audit_open WHERE (fold_key IS NULL AND since < :calls_before)"
+    " OR (fold_key IS NOT NULL AND since < :folds_before) ORDER BY since LIMIT 500"
 )
 
 
@@ -88,156 +38,162 @@ class SqlAudit:
 
     async def append(self, record: Record) -> None:
         """See Chain."""
-        async with self._database.write() as connection:
-            await _append(connection, record)
+        async with self._database.write() as transaction:
+            await _append(transaction, record)
 
     async def find(self, search: Search) -> list[Link]:
         """See Chain."""
-        query = select(chain).where(*_conditions(search)).order_by(chain.c.seq.desc())
-        async with self._database.read() as connection:
-            return [_link(row) for row in await connection.execute(query.limit(search.limit))]
+        where, values = _conditions(search)
+        query = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT :limit"
+        rows = await self._database.rows(query, limit=search.limit, **values)
+        return [_link(row) for row in rows]
 
     async def after(self, seq: int, limit: int, search: Search = Search()) -> list[Link]:  # noqa: B008 - frozen
         """See Chain."""
-        query = select(chain).where(chain.c.seq > seq, *_conditions(search)).order_by(chain.c.seq)
-        async with self._database.read() as connection:
-            return [_link(row) for row in await connection.execute(query.limit(limit))]
+        where, values = _conditions(search)
+        query = (
+            f"SELECT {_COLUMNS} FROM audit WHERE seq > :seq AND {where} ORDER BY seq LIMIT :limit"
+        )
+        rows = await self._database.rows(query, seq=seq, limit=limit, **values)
+        return [_link(row) for row in rows]
 
     async def length(self) -> int:
         """See Chain."""
-        async with self._database.read() as connection:
-            return int((await connection.execute(select(head.c.seq))).scalar_one())
+        (row,) = await self._database.rows("SELECT seq FROM audit_head")
+        return int(row["seq"])
 
     # -- what is not ----------------------------------------------------------------------------
 
     async def open(self, record: Record) -> None:
         """See OpenEntries."""
-        row = {"id": record.id, "since": record.at, "count": 1, "record": _text(record)}
-        async with self._database.write() as connection:
-            await connection.execute(insert(entries).values(**row))
+        async with self._database.write() as transaction:
+            await transaction.run(_OPEN, **_entry(record, None, 1))
 
     async def touch(self, ids: Sequence[str], now: str) -> None:
         """See OpenEntries."""
-        async with self._database.write() as connection:
-            await connection.execute(update(entries).where(entries.c.id.in_(ids)).values(since=now))
+        async with self._database.write() as transaction:
+            for one in ids:
+                await transaction.run(
+                    "UPDATE audit_open SET since = :now WHERE id = :id", now=now, id=one
+                )
 
     async def close(self, record: Record) -> None:
         """See OpenEntries."""
-        async with self._database.write() as connection:
-            gone = await connection.execute(delete(entries).where(entries.c.id == record.id))
-            if gone.rowcount:
-                await _append(connection, record)
+        async with self._database.write() as transaction:
+            if await _take(transaction, record.id):
+                await _append(transaction, record)
 
     async def fold(self, key: str, record: Record, count: int) -> None:
         """See OpenEntries."""
-        row = {
-            "id": record.id,
-            "fold_key": key,
-            "since": record.at,
-            "count": count,
-            "record": _text(record),
-        }
-        async with self._database.write() as connection:
-            await connection.execute(_FOLD, row)
+        async with self._database.write() as transaction:
+            await transaction.run(_FOLD, **_entry(record, key, count))
 
     async def folds(self) -> list[Record]:
         """See OpenEntries."""
-        query = (
-            select(entries).where(entries.c.fold_key.is_not(None)).order_by(entries.c.since.desc())
+        rows = await self._database.rows(
+            "SELECT record, count FROM audit_open WHERE fold_key IS NOT NULL ORDER BY since DESC"
         )
-        async with self._database.read() as connection:
-            return [_counted(row) for row in await connection.execute(query)]
+        return [_counted(row) for row in rows]
 
     async def close_overdue(self, *, calls_before: str, folds_before: str) -> int:
         """See OpenEntries."""
-        overdue = or_(
-            entries.c.fold_key.is_(None) & (entries.c.since < calls_before),
-            entries.c.fold_key.is_not(None) & (entries.c.since < folds_before),
+        overdue = await self._database.rows(
+            _OVERDUE, calls_before=calls_before, folds_before=folds_before
         )
-        query = select(entries.c.id).where(overdue).order_by(entries.c.since).limit(500)
-        async with self._database.read() as connection:
-            ids = (await connection.execute(query)).scalars().all()
         closed = 0
-        for one in ids:
+        for one in overdue:
             # A transaction each: another replica may be doing the same, and only one gets the row.
-            async with self._database.write() as connection:
-                found = await connection.execute(
-                    delete(entries).where(entries.c.id == one).returning(*entries.c)
-                )
-                if (row := found.first()) is not None:
-                    await _append(connection, _ended(row))
+            async with self._database.write() as transaction:
+                for row in await _take(transaction, one["id"]):
+                    await _append(transaction, _ended(row))
                     closed += 1
         return closed
 
 
-async def _append(connection: AsyncConnection, record: Record) -> None:
-    raised = await connection.execute(
-        update(head).values(seq=head.c.seq + 1).returning(head.c.seq, head.c.hash)
+async def _append(transaction: Transaction, record: Record) -> None:
+    (head,) = await transaction.run(_NEXT)
+    link = bind(head["seq"], record, head["hash"])
+    await transaction.run(
+        _APPEND,
+        **{name: getattr(record, name) for name in _NAMES},
+        seq=head["seq"],
+        detail=json.dumps(record.detail, ensure_ascii=True),
+        previous=head["hash"],
+        hash=link.hash,
+        also=record.also,
     )
-    seq, previous = raised.one()
-    link = bind(seq, record, previous)
-    values = {name: getattr(record, name) for name in _COLUMNS}
-    await connection.execute(
-        insert(chain).values(
-            **values,
-            seq=seq,
-            detail=json.dumps(record.detail, ensure_ascii=True),
-            previous=previous,
-            hash=link.hash,
-            also=record.also,
-        )
-    )
-    await connection.execute(update(head).values(hash=link.hash))
+    await transaction.run("UPDATE audit_head SET hash = :hash", hash=link.hash)
 
 
-def _conditions(search: Search) -> list[Any]:
-    found: list[Any] = []
+async def _take(transaction: Transaction, entry_id: str) -> Sequence[Row]:
+    """The open entry, which is gone then; nothing if somebody else has taken it."""
+    return await transaction.run(
+        "DELETE FROM audit_open WHERE id = :id RETURNING fold_key, count, record", id=entry_id
+    )
+
+
+def _entry(record: Record, key: str | None, count: int) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "fold_key": key,
+        "since": record.at,
+        "count": count,
+        "record": _text(record),
+    }
+
+
+def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
+    """What to look for, as the condition of a query and its values."""
+    found = ["1 = 1"]
+    values: dict[str, Any] = {}
     if search.actor is not None:
-        found.append(chain.c.actor == search.actor)
+        found.append("actor = :actor")
+        values["actor"] = search.actor
     if search.action is not None:
-        noun, verb = search.action + ".", "." + search.action
         found.append(
-            or_(
-                chain.c.action == search.action,
-                chain.c.action.startswith(noun, autoescape=True),
-                chain.c.action.endswith(verb, autoescape=True),
-            )
+            "(action = :action OR action LIKE :noun ESCAPE '/' OR action LIKE :verb ESCAPE '/')"
         )
+        part = re.sub(r"[%_/]", r"/\g<0>", search.action)
+        values |= {"action": search.action, "noun": f"{part}.%", "verb": f"%.{part}"}
     if search.subject is not None:
-        found.append(or_(chain.c.subject == search.subject, chain.c.also == search.subject))
+        found.append("(subject = :subject OR also = :subject)")
+        values["subject"] = search.subject
     if search.since is not None:
-        found.append(chain.c.at >= search.since)
+        found.append("at >= :since")
+        values["since"] = search.since
     if search.until is not None:
-        found.append(chain.c.at < search.until)
+        found.append("at < :until")
+        values["until"] = search.until
     if search.before is not None:
-        found.append(chain.c.seq < search.before)
-    return found
+        found.append("seq < :before")
+        values["before"] = search.before
+    return " AND ".join(found), values
 
 
 def _text(record: Record) -> str:
     return json.dumps(record.to_dict(), ensure_ascii=True)
 
 
-def _link(row: Row[Any]) -> Link:
-    values = {name: getattr(row, name) for name in _COLUMNS}
+def _link(row: Row) -> Link:
+    values = {name: row[name] for name in _NAMES}
     # A record somebody has spoilt must still be shown: `verify` says that it was changed.
     try:
-        detail = json.loads(row.detail)
+        detail = json.loads(row["detail"])
     except ValueError:
-        detail = {"unreadable": row.detail}
+        detail = {"unreadable": row["detail"]}
     record = Record(**values, detail=detail if isinstance(detail, dict) else {"unreadable": detail})
-    return Link(row.seq, record, row.previous, row.hash)
+    return Link(row["seq"], record, row["previous"], row["hash"])
 
 
-def _counted(row: Row[Any]) -> Record:
-    values = json.loads(row.record)
-    return Record(**(values | {"detail": values["detail"] | {"count": row.count}}))
+def _counted(row: Row) -> Record:
+    values = json.loads(row["record"])
+    return Record(**(values | {"detail": values["detail"] | {"count": row["count"]}}))
 
 
-def _ended(row: Row[Any]) -> Record:
+def _ended(row: Row) -> Record:
     """The record of an entry that nobody will close."""
-    if row.fold_key is not None:
+    if row["fold_key"] is not None:
         return _counted(row)
-    values = json.loads(row.record)
+    values = json.loads(row["record"])
     note = {"note": OUTCOME_UNKNOWN}
     return Record(**(values | {"outcome": "failed", "detail": values["detail"] | note}))

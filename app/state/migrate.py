@@ -1,15 +1,31 @@
-"""Brings a database to the present shape, once, whoever of several processes comes first."""
+"""Brings a database to the present shape, once, whoever of several processes comes first.
 
+The usual start asks for the revision and goes on. A new SQLite file is made from `new.sql`, which says what
+the migrations make of an empty one (scripts/schema.py writes it). Alembic, which takes longer to load than
+the whole broker, is left for databases that exist and are older, and for Postgres.
+"""
+
+import sqlite3
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
+from app.state.database import Database, Failures
+from app.state.sqlite import SqliteDatabase
 
-from app.state.database import Database
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from app.state.postgres import PostgresDatabase
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+NEW = MIGRATIONS / "new.sql"
 VERSIONS = "broker_schema"
 """Where the revision is kept. Not Alembic's usual name: the embedded server may live in the same database."""
 _LOCK = 0x63686174_62726F6B  # any number that nobody else takes: "chatbrok"
+
+# Alembic keeps the migration that runs in module globals: two threads would share a connection.
+_one_at_a_time = threading.Lock()
 
 
 class SchemaTooNew(Exception):  # noqa: N818 - what the database is
@@ -24,32 +40,76 @@ def head() -> str:
 async def migrate(database: Database) -> None:
     """Run what has not been run yet. Raises SchemaTooNew, StateUnavailable."""
     if await _revision(database) == head():
-        return  # the usual start does without importing Alembic
-    async with database.write() as connection:
-        if not database.is_sqlite:
-            # Held until the end of the transaction; on SQLite BEGIN IMMEDIATE does the same.
-            await connection.execute(
-                sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK}
-            )
-        await connection.run_sync(_upgrade)
+        return
+    if isinstance(database, SqliteDatabase):
+        await database.alone(_bring_up_to_date)
+    else:
+        await _migrate_postgres(database)  # type: ignore[arg-type]  # there are two kinds
 
 
 async def _revision(database: Database) -> str | None:
-    async with database.read() as connection:
-        there = await connection.run_sync(lambda sync: sa.inspect(sync).has_table(VERSIONS))
-        if not there:
-            return None
-        revision = await connection.scalar(sa.text("SELECT version_num FROM broker_schema"))
+    if not await database.has_table(VERSIONS):
+        return None
+    row = await database.one("SELECT version_num FROM broker_schema")
+    revision = None if row is None else str(row["version_num"])
     if revision is not None and revision > head():
         raise SchemaTooNew(f"the database has the schema {revision}; this broker knows {head()}")
-    return None if revision is None else str(revision)
+    return revision
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def _bring_up_to_date(raw: sqlite3.Connection) -> None:
+    there = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    if raw.execute(there, (VERSIONS,)).fetchone() is None:
+        for statement in NEW.read_text().split(";\n"):
+            raw.execute(statement)
+    else:
+        run_migrations(raw)
+
+
+def run_migrations(raw: sqlite3.Connection) -> None:
+    """All that have not run yet, over *raw*. Raises StateUnavailable."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import StaticPool
+
+    engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+    try:
+        with _one_at_a_time, engine.connect() as connection:
+            _upgrade(connection)
+            connection.commit()
+    except SQLAlchemyError as error:
+        raise Failures().unavailable(getattr(error, "orig", None) or error) from None
+
+
+async def _migrate_postgres(database: "PostgresDatabase") -> None:
+    import asyncpg
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(database.url, timeout=2),
+        poolclass=NullPool,
+    )
+    try:
+        async with engine.begin() as connection:
+            # Held until the end of the transaction; on SQLite BEGIN IMMEDIATE does the same.
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            await connection.run_sync(_upgrade)
+    except (SQLAlchemyError, asyncpg.PostgresError, OSError, TimeoutError) as error:
+        raise Failures().unavailable(getattr(error, "orig", None) or error) from None
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: "sa.Connection") -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -2,17 +2,25 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from dataclasses import asdict, fields
 
 from app.state.contract import Link
-from app.state.database import Database
-from app.state.tables import links, processes
+from app.state.database import AlreadyThere, Database
 
 ALIVE_SECONDS = 15
 BEAT_SECONDS = 5
+
+_NAMES = [field.name for field in fields(Link)]
+_FIND = (
+    f"SELECT {', '.join(_NAMES)} FROM links"
+    " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
+)
+_ADD = f"INSERT INTO links ({', '.join(_NAMES)}) VALUES (:{', :'.join(_NAMES)})"
+_CHANGE = (
+    "UPDATE links SET user_id = :user_id, external_id = :external_id,"
+    " display_name = :display_name, email = :email"
+    " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
+)
 
 
 class SqlLinks:
@@ -23,34 +31,22 @@ class SqlLinks:
 
     async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
         """The link of a principal."""
-        question = sa.select(links).where(*_of(project_id, issuer, subject))
-        async with self._database.read() as connection:
-            row = (await connection.execute(question)).mappings().first()
-        return None if row is None else Link(**row)
+        row = await self._database.one(_FIND, project_id=project_id, issuer=issuer, subject=subject)
+        return None if row is None else Link(*(row[name] for name in _NAMES))
 
     async def add(self, link: Link) -> Link | None:
         """Keep *link* unless the principal has one; None if the chat user is another principal's."""
         try:
-            async with self._database.write() as connection:
-                await connection.execute(sa.insert(links).values(**_values(link)))
-        except IntegrityError:
+            async with self._database.write() as transaction:
+                await transaction.run(_ADD, **asdict(link))
+        except AlreadyThere:
             return await self.find(link.project_id, link.issuer, link.subject)
         return link
 
     async def change(self, link: Link) -> None:
         """Replace the principal's link."""
-        where = _of(link.project_id, link.issuer, link.subject)
-        async with self._database.write() as connection:
-            await connection.execute(sa.update(links).where(*where).values(**_values(link)))
-
-
-def _of(project_id: str, issuer: str, subject: str) -> tuple[sa.ColumnElement[bool], ...]:
-    table = links.c
-    return table.project_id == project_id, table.issuer == issuer, table.subject == subject
-
-
-def _values(link: Link) -> dict[str, Any]:
-    return {name: getattr(link, name) for name in links.c.keys()}  # noqa: SIM118 - not a dict
+        async with self._database.write() as transaction:
+            await transaction.run(_CHANGE, **asdict(link))
 
 
 class SqlHeartbeat:
@@ -66,20 +62,25 @@ class SqlHeartbeat:
     async def beat(self) -> int:
         """Say that this process lives; answers how many others do. Forgets those long gone."""
         now = int(self._now())
-        table = processes.c
-        async with self._database.write() as connection:
-            mine = sa.update(processes).where(table.id == self._id).values(seen_at=now)
-            if not (await connection.execute(mine)).rowcount:
-                row = {"id": self._id, "started_at": now, "seen_at": now}
-                await connection.execute(sa.insert(processes).values(**row))
-            old = table.seen_at < now - 100 * ALIVE_SECONDS
-            await connection.execute(sa.delete(processes).where(old))
-            others = sa.select(sa.func.count()).where(
-                table.id != self._id, table.seen_at > now - ALIVE_SECONDS
+        async with self._database.write() as transaction:
+            await transaction.run(
+                "INSERT INTO processes (id, started_at, seen_at) VALUES (:id, :now, :now)"
+                " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+                id=self._id,
+                now=now,
             )
-            return int(await connection.scalar(others) or 0)
+            await transaction.run(
+                "DELETE FROM processes WHERE seen_at < :long_ago",
+                long_ago=now - 100 * ALIVE_SECONDS,
+            )
+            (row,) = await transaction.run(
+                "SELECT count(*) AS others FROM processes WHERE id != :id AND seen_at > :lately",
+                id=self._id,
+                lately=now - ALIVE_SECONDS,
+            )
+            return int(row["others"])
 
     async def stop(self) -> None:
         """Take the row away."""
-        async with self._database.write() as connection:
-            await connection.execute(sa.delete(processes).where(processes.c.id == self._id))
+        async with self._database.write() as transaction:
+            await transaction.run("DELETE FROM processes WHERE id = :id", id=self._id)

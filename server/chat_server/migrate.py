@@ -1,7 +1,8 @@
 """Bringing the schema up to date, once, whoever starts first.
 
-`HEAD` is compared with the database by one query, so that an ordinary start imports neither
-Alembic nor SQLAlchemy, which would double its time and its memory.
+`HEAD` is compared with the database by one query, and a new SQLite file is made from `new.sql`,
+which says what the migrations make of an empty one (scripts/schema.py writes it). So an ordinary
+start imports neither Alembic nor SQLAlchemy, which would double its time and its memory.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ HEAD = "0001"
 VERSION_QUERY = "SELECT version_num FROM alembic_version"
 # Any number will do, if nobody else on the same Postgres database uses it.
 ADVISORY_LOCK = 0x63686174
+MIGRATIONS = Path(__file__).parent / "migrations"
+NEW = MIGRATIONS / "new.sql"
 
 # Alembic keeps the migration that runs in module globals: two threads would share a connection.
 _one_at_a_time = threading.Lock()
@@ -39,22 +42,32 @@ def known(version: str | None) -> bool:
 
 def migrate_sqlite(raw: Any) -> None:
     """Migrate over *raw*, a sqlite3 connection in autocommit, while all others wait."""
+    raw.execute("BEGIN IMMEDIATE")
+    try:
+        there = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+        if raw.execute(there).fetchone() is None:
+            for statement in NEW.read_text().split(";\n"):
+                raw.execute(statement)
+        else:
+            run_migrations(raw)
+    except BaseException:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+        raise
+    if raw.in_transaction:
+        raw.execute("COMMIT")
+
+
+def run_migrations(raw: Any) -> None:
+    """All that have not run yet, over a sqlite3 connection."""
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
 
     with _one_at_a_time:
-        raw.execute("BEGIN IMMEDIATE")
-        try:
-            engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
-            with engine.connect() as connection:
-                _upgrade(connection)
-                connection.commit()
-        except BaseException:
-            if raw.in_transaction:
-                raw.execute("ROLLBACK")
-            raise
-        if raw.in_transaction:
-            raw.execute("COMMIT")
+        engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+        with engine.connect() as connection:
+            _upgrade(connection)
+            connection.commit()
 
 
 def migrate_postgres(url: str, *, connect_within: float) -> None:
@@ -109,6 +122,6 @@ def _config() -> Iterator[Any]:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
     yield config

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine
 
 from chat_server import idempotency, keys, members, messages, rooms, tokens, users
 from chat_server.database import Query, Steps, open_database
+from chat_server.migrate import migrate_sqlite, run_migrations
 from chat_server.schemas import Idempotency
 from chat_server.sqlite import SqliteDatabase
 from chat_server.tables import metadata
@@ -129,6 +130,16 @@ async def test_postgres_finds_everything_hot_by_an_index(postgres_url: str) -> N
                 assert "Seq Scan" not in plan, (query.sql, plan)
     finally:
         await raw.close()
+
+
+def test_a_new_file_is_what_the_migrations_make() -> None:
+    """Table by table and row by row, although no migration has run."""
+    made, migrated = (sqlite3.connect(":memory:", isolation_level=None) for _ in range(2))
+    migrate_sqlite(made)
+    run_migrations(migrated)
+    assert list(made.iterdump()) == list(migrated.iterdump())
+    for connection in (made, migrated):
+        connection.close()
 
 
 async def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 
 import pytest
-from sqlalchemy import text
 
 from app import audit as rules
 from app.admin_keys import AdminKey, Scope, digest, new_key
@@ -154,8 +153,8 @@ class TestBans:
         assert await book.count(NOW) == 1
 
     async def test_what_cannot_be_read_is_unavailable(self, book, database):
-        async with database.write() as connection:
-            await connection.execute(text("DROP TABLE bans"))
+        async with database.write() as transaction:
+            await transaction.run("DROP TABLE bans")
         with pytest.raises(StateUnavailable):
             await book.standing("alice")
         with pytest.raises(StateUnavailable):
@@ -198,8 +197,8 @@ class TestAudit:
     async def test_a_changed_or_missing_record_is_found(self, trail, database, spoil, found):
         for number in range(1, 5):
             await trail.append(record(number))
-        async with database.write() as connection:
-            await connection.execute(text(spoil))
+        async with database.write() as transaction:
+            await transaction.run(spoil)
         await trail.append(record(5))
         assert verify_now(await self.exported(trail)).problem == found
 
@@ -283,8 +282,8 @@ class TestAudit:
         assert link.record.detail == {"count": 5}
 
     async def test_what_cannot_be_written_is_unavailable(self, trail, database):
-        async with database.write() as connection:
-            await connection.execute(text("DROP TABLE audit_head"))
+        async with database.write() as transaction:
+            await transaction.run("DROP TABLE audit_head")
         with pytest.raises(StateUnavailable):
             await trail.append(record(1))
         assert await trail.find(Search()) == []
@@ -312,8 +311,7 @@ class TestKeys:
         assert await rows.find(key_id) == (key, digest(secret.encode()))
         assert await rows.find("-") is None
         assert await rows.all() == [key]
-        async with database.read() as connection:
-            row = (await connection.execute(text("SELECT * FROM admin_keys"))).one()
+        (row,) = await database.rows("SELECT * FROM admin_keys")
         assert secret[-20:] not in repr(tuple(row))
 
     async def test_revoking_is_for_good(self, rows):

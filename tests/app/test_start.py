@@ -1,0 +1,76 @@
+"""What a start loads. Libraries cost a start more than all code of ours, so none is loaded that is not used."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# In a process of its own, from the command's module to the first answer, as `serve` goes.
+PROGRAM = """
+import asyncio, json, sys
+from app.cli import more_problems
+from app.serve import AppFactory
+from app.settings import load_settings
+
+async def first_answer():
+    app = AppFactory(load_settings(more_problems))()
+    sent = []
+    async def send(message):
+        sent.append(message)
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+    async with app.router.lifespan_context(app):
+        await app(
+            {
+                "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http",
+                "path": "/healthz", "raw_path": b"/healthz", "query_string": b"", "root_path": "",
+                "headers": [], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+            },
+            receive,
+            send,
+        )
+    assert sent[0]["status"] == 200, sent
+
+asyncio.run(first_answer())
+print(json.dumps(sorted(sys.modules)))
+"""
+
+REMOTE = {
+    "CHAT_BASE_URL": "https://chat.example.com",
+    "CHAT_API_KEY": "ck_0123456789abcdef_secret-of-a-project",
+}
+UNUSED = {"aiohttp", "alembic", "asyncpg", "httpx", "redis", "socketio", "sqlalchemy"}
+
+
+def loaded(folder: Path, **settings: str) -> set[str]:
+    environment = {"ENVIRONMENT": "development", "AUTH": "dev", "DATA_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment | settings,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("start", ["the first", "a later one"])
+def test_a_start_in_front_of_a_remote_chat_api_loads_what_it_uses(
+    tmp_path: Path, start: str
+) -> None:
+    """No HTTP client but the SDK's own, no Redis, no Postgres, no query builder; the schema is made without Alembic."""
+    if start == "a later one":
+        loaded(tmp_path, **REMOTE)
+    assert not (UNUSED | {"chat_server"}) & loaded(tmp_path, **REMOTE)
+
+
+@pytest.mark.parametrize("start", ["the first", "a later one"])
+def test_an_embedded_start_loads_what_it_uses(tmp_path: Path, start: str) -> None:
+    """SQLite, and nothing for Postgres or an older schema."""
+    if start == "a later one":
+        loaded(tmp_path)
+    assert not {"alembic", "asyncpg", "httpx", "sqlalchemy"} & loaded(tmp_path)

@@ -82,6 +82,9 @@ class Wire:
         )
         sio.on("connect_error", self._on_connect_error)
         sio.on("*", self._received)
+        # Not only the end of the reading: that may wait half a minute for the library's writer, which has lost its own
+        # end if Engine.IO's close and the websocket's came in one read.
+        sio.on("disconnect", lambda _: self._ended())
         await sio.connect(
             where.base.origin,
             auth=lambda: {"token": token.reveal()},  # in the handshake's body, never in the URL
@@ -139,7 +142,19 @@ class Wire:
         finally:
             if self._session is not None:
                 await self._session.close()
+            await self._end_loops()
             self._ended()
+
+    async def _end_loops(self) -> None:
+        """End the library's reader and writer, if either still waits."""
+        if self._sio is None:
+            return
+        loops = {self._sio.eio.read_loop_task, self._sio.eio.write_loop_task}
+        rest = [loop for loop in loops if loop is not None and not loop.done()]
+        for loop in rest:
+            loop.cancel()
+        if rest:
+            await asyncio.wait(rest)
 
 
 async def _refuse_redirect(

@@ -290,7 +290,7 @@ async def test_a_rolling_restart_costs_nobody_an_error_that_a_retry_does_not_men
     postgres_url: str, redis: Redis
 ) -> None:
     """Three replicas go one after the other while a client that retries elsewhere keeps writing: every
-    message it was told of is there once, and in order."""
+    message it was told of is there once, in order, and its socket comes back without a gap."""
     settings = {
         "DATABASE_URL": postgres_url,
         "CHAT_DATABASE_URL": postgres_url,
@@ -357,6 +357,10 @@ async def test_a_rolling_restart_costs_nobody_an_error_that_a_retry_does_not_men
                 if not page["has_more"]:
                     break
             assert kept == acknowledged
+            last = len(acknowledged)
+            await until(lambda: len(alice.heard) >= last, within=20)
+            assert [message.content for message in alice.heard] == acknowledged
+            assert [message.seq for message in alice.heard] == list(range(1, last + 1))
 
 
 async def test_two_workers_share_one_port(postgres_url: str, redis: Redis) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket as sockets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -25,7 +25,8 @@ class FakeSockets:
         self.silent: set[str] = set()
         self.lose_answer_to: list[str] = []
         self.missed_limit = 100
-        self.lines: list[asyncio.Transport] = []
+        self.lines: list[tuple[asyncio.Transport, asyncio.Transport]] = []
+        self.held: bytes | None = None
         self.url = ""
         self.sio.on("connect", self._connect)
         self.sio.on("*", self._event)
@@ -113,9 +114,34 @@ class FakeSockets:
         """Break every connection without a word, as a dying router would."""
         lines, self.lines = self.lines, []
         for line in lines:
-            line.abort()
+            for end in line:
+                end.abort()
         self.inside.clear()
         await asyncio.sleep(0)
+
+    async def send_away_at_once(self, code: str, **more: Any) -> None:
+        """As the embedded server does: why, the end of Engine.IO and that of the websocket, read in one go."""
+        self.held = b""
+        for sid in self.sids():
+            said = {"code": code, "message": code.replace("_", " "), **more}
+            await self.sio.emit("error", said, to=sid)
+            await self.sio.eio.disconnect(self.sio.manager.eio_sid_from_sid(sid, "/"))
+        while b"\x81\x011" not in self.held:  # Engine.IO's close
+            await asyncio.sleep(0.005)
+        held, self.held = self.held, None
+        for to_client, to_server in self.lines:
+            to_client.write(held + b"\x88\x02\x03\xe8")  # and the websocket's
+            to_client.close()
+            to_server.abort()
+        self.lines.clear()
+        self.inside.clear()
+
+    def hold(self, data: bytes) -> bool:
+        """Keep *data* on its way to a client back, if that is wanted."""
+        if self.held is None:
+            return False
+        self.held += data
+        return True
 
     def sids(self) -> list[str]:
         return [sid for sid, _ in self.sio.manager.get_participants("/", None)]
@@ -128,11 +154,16 @@ class FakeSockets:
             await self.sio.disconnect(sid)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    hold: Callable[[bytes], bool] = lambda _: False,
+) -> None:
     with suppress(ConnectionError):
         while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
+            if not hold(data):
+                writer.write(data)
+                await writer.drain()
     writer.close()
 
 
@@ -157,8 +188,8 @@ async def fake_sockets() -> AsyncIterator[FakeSockets]:
 
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             there, back = await asyncio.open_connection("127.0.0.1", port)
-            fake.lines += [writer.transport, back.transport]
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            fake.lines.append((writer.transport, back.transport))
+            await asyncio.gather(_pump(reader, back), _pump(there, writer, fake.hold))
 
         line = await asyncio.start_server(carry, "127.0.0.1", 0)
         fake.url = f"http://127.0.0.1:{line.sockets[0].getsockname()[1]}"

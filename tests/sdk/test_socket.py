@@ -314,6 +314,28 @@ async def test_others_get_a_new_token_and_reconnect(
     assert asked_again
 
 
+async def test_an_end_that_comes_in_one_piece_is_noticed_at_once(
+    client: AsyncChatClient, fake: FakeSockets
+) -> None:
+    """Last words, Engine.IO's close and the websocket's may lie in one read: a fixed token comes back, too."""
+    fake.room("r")
+    got, ends = heard(client), list[str]()
+    client.socket.on_disconnect(ends.append)
+    await client.socket.connect()
+    await client.socket.join_room("r")
+    await fake.say("r")
+    for times in range(1, 4):
+        await fake.send_away_at_once("server_restarting", reconnect=True)
+        fake.write("r")
+        await until(lambda times=times: len(fake.tokens) == 1 + times)
+        await until(lambda: fake.inside.get("r"))
+        await fake.say("r")
+    await until(lambda: len(got) == 7)
+    assert got == list(range(1, 8))
+    assert fake.tokens == [TOKEN] * 4
+    assert ends == ["server_restarting"] * 3
+
+
 async def test_retry_after_is_waited_for(client: AsyncChatClient, fake: FakeSockets) -> None:
     await client.socket.connect()
     began = time.monotonic()
@@ -485,7 +507,10 @@ async def test_another_servers_event_names_are_one_value(fake: FakeSockets) -> N
         assert fake.asked == [("leave", ("r",))]
 
 
-async def test_many_cuts_leave_nothing_behind(client: AsyncChatClient, fake: FakeSockets) -> None:
+@pytest.mark.parametrize("kind", ["cut", "sent away"])
+async def test_many_ends_leave_nothing_behind(
+    client: AsyncChatClient, fake: FakeSockets, kind: str
+) -> None:
     def ours() -> list[str]:
         """Tasks of the client's side: the server under test runs on this loop as well."""
         kinds = ("AsyncClient", "AsyncChatSocket", "Connection", "Handlers", "Wire")
@@ -496,7 +521,10 @@ async def test_many_cuts_leave_nothing_behind(client: AsyncChatClient, fake: Fak
     await client.socket.connect()
     await client.socket.join_room("r")
     for number in range(1, 11):
-        await fake.cut_all()
+        if kind == "cut":
+            await fake.cut_all()
+        else:
+            await fake.send_away_at_once("server_restarting", reconnect=True)
         await until(
             lambda number=number: len(fake.tokens) == number + 1 and client.socket.connected
         )

@@ -1,7 +1,6 @@
 """The operators' side of the broker, opened in one place: keys, bans, audit, and what runs beside them."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from app.admin_keys import KeyRing, KeyRows
 from app.audit import Chain
 from app.audit_trail import AuditTrail
 from app.bans import BanBook, BanRecord, MintGuard, Standings
+from app.ending import end
 from app.limits import Limiter
 from app.settings import Settings
 from app.state.admin_keys import SqlAdminKeys
@@ -74,15 +74,9 @@ async def open_operators(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(trail.stop)
         for name, work in (("audit", trail.run()), ("bans", operations.run())):
-            stack.push_async_callback(_cancel, _started(name, work))
+            stack.push_async_callback(end, _started(name, work))
         yield Operators(gate, operations, keys, audit, trail, book, standings, guard)
 
 
 def _started(name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     return asyncio.create_task(work, name=name)
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

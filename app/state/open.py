@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app.ending import end
 from app.limits import Counters
 from app.settings import Settings
 from app.state.contract import Heartbeat, Hints, Links, RoomChanges, StateUnavailable
@@ -101,7 +102,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         await pulse.beat()
         stack.push_async_callback(pulse.stop)
         beating = asyncio.create_task(pulse.run(), name="heartbeat")
-        stack.push_async_callback(_cancel, beating)
+        stack.push_async_callback(end, beating)
         yield State(
             database=database,
             links=SqlLinks(database),
@@ -111,9 +112,3 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             redis=redis,
             counters=counters,
         )
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -5,7 +5,6 @@ made up for by caches that forget within a second, and all at once when the conn
 """
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -16,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from app.ending import end
 from app.limits import Limit, Usage, judge
 from app.state.contract import Listener
 
@@ -200,6 +200,4 @@ async def listening(hints: RedisHints) -> AsyncIterator[RedisHints]:
     try:
         yield hints
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)

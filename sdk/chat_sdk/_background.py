@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
 from typing import Any, TypeVar
 
+from ._ending import end
 from ._errors import ConfigurationError
 from ._transport import Request, Response, Transport
 
@@ -60,10 +61,7 @@ class BackgroundLoop:
 
 async def _finish(loop: asyncio.AbstractEventLoop) -> None:
     mine = asyncio.current_task()
-    rest = [task for task in asyncio.all_tasks(loop) if task is not mine]
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    await end(*(task for task in asyncio.all_tasks(loop) if task is not mine))
     await loop.shutdown_asyncgens()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._credentials import UserToken, seal, user_token
 from ._dialect import Dialect
+from ._ending import end
 from ._errors import (
     AuthenticationError,
     ChatError,
@@ -112,9 +113,8 @@ class Connection:
     async def stop(self) -> None:
         """Disconnect and stay so."""
         keeper, self._keeper = self._keeper, None
-        if keeper is not None and not keeper.done():
-            keeper.cancel()
-            await asyncio.wait([keeper])
+        if keeper is not None:
+            await end(keeper)
         was_up = self.connected
         await self._drop()
         if was_up:

@@ -11,6 +11,7 @@ import socketio
 
 from ._connection import Refusal, Where
 from ._credentials import UserToken
+from ._ending import end
 from ._errors import WebSocketError
 from ._feed import may_reconnect
 from ._models import SocketErrorEvent, build
@@ -147,14 +148,9 @@ class Wire:
 
     async def _end_loops(self) -> None:
         """End the library's reader and writer, if either still waits."""
-        if self._sio is None:
-            return
-        loops = {self._sio.eio.read_loop_task, self._sio.eio.write_loop_task}
-        rest = [loop for loop in loops if loop is not None and not loop.done()]
-        for loop in rest:
-            loop.cancel()
-        if rest:
-            await asyncio.wait(rest)
+        if self._sio is not None:
+            loops = self._sio.eio.read_loop_task, self._sio.eio.write_loop_task
+            await end(*(loop for loop in loops if loop is not None))
 
 
 async def _refuse_redirect(

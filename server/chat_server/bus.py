@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chat_server.ending import end
+
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
@@ -117,7 +119,7 @@ class RedisBus:
     async def _talk(self) -> None:
         client = self._client()
         pause = 0.2
-        while True:
+        while not self._closing:  # a cancellation may be swallowed, see `end`
             await self._something.wait()
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
             try:
@@ -145,7 +147,7 @@ class RedisBus:
     async def _listen(self, heard: Heard, recovered: Callable[[], None]) -> None:
         client = self._client()
         pause = 0.2
-        while True:
+        while not self._closing:
             pubsub = client.pubsub()
             try:
                 async with asyncio.timeout(_TIMEOUT * 2):
@@ -169,7 +171,7 @@ class RedisBus:
 
     async def _hear(self, pubsub: Any, heard: Heard) -> None:
         last = asked = time.monotonic()
-        while True:
+        while not self._closing:
             message = await pubsub.get_message(timeout=1.0)
             now = time.monotonic()
             if message is not None:
@@ -188,9 +190,7 @@ class RedisBus:
         while self._queue and not self._mute and time.monotonic() < deadline:  # noqa: ASYNC110  # 0.3 s at most, once
             await asyncio.sleep(0.01)
         self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         for client in self._clients:
             try:
                 async with asyncio.timeout(1):

@@ -28,6 +28,7 @@ from chat_server.chat import Chat
 from chat_server.conversation import Conversation
 from chat_server.counts import Counts
 from chat_server.database import Database
+from chat_server.ending import end
 from chat_server.errors import ChatError
 from chat_server.events import Event, Receipt
 from chat_server.gate import Gate
@@ -173,10 +174,7 @@ class Realtime:
         for connection in self._sessions.connections:
             connection.after(None)
             connection.outbox.abort()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self._nodes.close()
 
     def facts(self) -> dict[str, int | str]:

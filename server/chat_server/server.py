@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from chat_server.api.app import Rest
@@ -10,6 +10,7 @@ from chat_server.api.call import Parts
 from chat_server.bus import Bus, LocalBus, RedisBus
 from chat_server.chat import Chat
 from chat_server.database import Database, open_database
+from chat_server.ending import end
 from chat_server.errors import ChatError
 from chat_server.events import Event
 from chat_server.housekeeping import keep_house
@@ -119,7 +120,7 @@ async def open_server(
         stack.push_async_callback(realtime.close)
         outlet.publish = realtime.publish
         house = asyncio.create_task(keep_house(database))
-        stack.push_async_callback(_stop, house)
+        stack.push_async_callback(end, house)
         rest = Rest(Parts(chat, tokens, keys, realtime.close_user))
         project_id = EMBEDDED_PROJECT if embedded_key is not None else None
         yield Server(database, rest, tokens, realtime, project_id)
@@ -129,9 +130,3 @@ def _bus(settings: Settings) -> Bus:
     if settings.redis_url is None:
         return LocalBus()
     return RedisBus(settings.redis_url.get_secret_value())
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

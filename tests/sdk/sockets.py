@@ -126,7 +126,7 @@ class FakeSockets:
             said = {"code": code, "message": code.replace("_", " "), **more}
             await self.sio.emit("error", said, to=sid)
             await self.sio.eio.disconnect(self.sio.manager.eio_sid_from_sid(sid, "/"))
-        while b"\x81\x011" not in self.held:  # Engine.IO's close
+        while b"\x81\x011" not in self.held:  # noqa: ASYNC110 - Engine.IO's close, on its way
             await asyncio.sleep(0.005)
         held, self.held = self.held, None
         for to_client, to_server in self.lines:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
+from chat_server.bus import RedisBus
 from chat_server.limits import Limits
 from chat_server.schemas import RoomChanges
 from tests.programs import free_port, wait_for_port
@@ -276,3 +277,16 @@ async def test_flushing_redis_changes_nothing(nodes: Pair, redis_server: RedisSe
     async with connected(two.url, token) as socket:
         assert socket.refused is not None
         assert socket.refused["data"]["code"] == "token_revoked"
+
+
+async def test_a_node_goes_away_also_while_it_speaks(redis_server: RedisServer) -> None:
+    """Whatever turn of the loop the end comes in: redis-py may swallow a cancellation."""
+    for turns in range(30):
+        bus = RedisBus(redis_server.url)
+        await bus.start(lambda _: None, lambda: None)
+        await until(lambda bus=bus: bus.state == "ok")
+        bus.send(b"goodbye")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await bus.close()

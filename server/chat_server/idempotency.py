@@ -1,4 +1,8 @@
-"""Idempotency-Key: the first answer again, stored in the transaction of what it created."""
+"""Idempotency-Key: the first answer again, stored in the transaction of what it created.
+
+`first` and `remember` need no lock. Where every user of a key takes the same lock, `unused` and `keep`
+behind it write once instead of twice.
+"""
 
 import time
 
@@ -37,18 +41,8 @@ def first(pid: str, idempotency: Idempotency | None) -> Steps[None]:
         now + KEPT,
         now,
     )
-    if claimed:
-        return
-    rows = yield Query(
-        "SELECT fingerprint, answer FROM idempotency"
-        " WHERE project_id = $1 AND scope = $2 AND key = $3",
-        pid,
-        idempotency.scope,
-        idempotency.key,
-    )
-    if rows[0][0] != idempotency.fingerprint:
-        raise IdempotencyKeyReused
-    raise Replayed(rows[0][1].encode())
+    if not claimed:
+        yield from unused(pid, idempotency, now)
 
 
 def remember(pid: str, idempotency: Idempotency | None, answer: msgspec.Struct) -> Steps[None]:
@@ -61,4 +55,40 @@ def remember(pid: str, idempotency: Idempotency | None, answer: msgspec.Struct) 
         idempotency.scope,
         idempotency.key,
         msgspec.json.encode(answer).decode(),
+    )
+
+
+def unused(pid: str, idempotency: Idempotency | None, now: int | None = None) -> Steps[None]:
+    """Raise Replayed if the key was used for this body, IdempotencyKeyReused if for another."""
+    if idempotency is None:
+        return
+    rows = yield Query(
+        "SELECT fingerprint, answer FROM idempotency"
+        " WHERE project_id = $1 AND scope = $2 AND key = $3 AND expires_at > $4",
+        pid,
+        idempotency.scope,
+        idempotency.key,
+        int(time.time()) if now is None else now,
+    )
+    if not rows:
+        return
+    if rows[0][0] != idempotency.fingerprint:
+        raise IdempotencyKeyReused
+    raise Replayed(rows[0][1].encode())
+
+
+def keep(pid: str, idempotency: Idempotency | None, answer: msgspec.Struct) -> Steps[None]:
+    """Store the answer under a key that was found unused behind the lock."""
+    if idempotency is None:
+        return
+    yield Query(
+        "INSERT INTO idempotency (project_id, scope, key, fingerprint, answer, expires_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, scope, key)"
+        " DO UPDATE SET fingerprint = $4, answer = $5, expires_at = $6",
+        pid,
+        idempotency.scope,
+        idempotency.key,
+        idempotency.fingerprint,
+        msgspec.json.encode(answer).decode(),
+        int(time.time()) + KEPT,
     )

@@ -78,7 +78,6 @@ def event(name: str, pid: str, message: Message) -> Event:
 def post(
     pid: str, room_id: str, draft: Draft, hide_private: bool, once: Idempotency | None
 ) -> Steps[tuple[Message, Event | None]]:
-    yield from idempotency.first(pid, once)
     # Takes the number and, on Postgres, the room: whoever posts next waits, so numbers are
     # committed in their order, and what is read below is what holds when this commits.
     taken = yield Query(
@@ -91,6 +90,7 @@ def post(
         room_id,
         instant(),
     )
+    yield from idempotency.unused(pid, once)
     sender = yield Query(
         "SELECT u.username, u.display_name, u.status FROM members m JOIN users u"
         " ON u.project_id = m.project_id AND u.id = m.user_id"
@@ -145,7 +145,7 @@ def post(
         metadata_text(draft.metadata),
         now,
     )
-    yield from idempotency.remember(pid, once, message)
+    yield from idempotency.keep(pid, once, message)
     return message, event("message", pid, message)
 
 

@@ -1,9 +1,9 @@
 """SQLite behind the seam: one writer thread that commits in groups, reads on the loop's thread.
 
 Every write transaction begins IMMEDIATE, since one that reads first and then writes would fail
-under load, and stands in a SAVEPOINT of its own. Transactions that wait for the writer at the same
-moment share one COMMIT, and so one fsync (`synchronous=FULL`: an acknowledged write survives a
-power cut). Callers hear of it after that COMMIT, in its order.
+under load. Transactions that wait for the writer at the same moment share one COMMIT, and so one
+fsync (`synchronous=FULL`: an acknowledged write survives a power cut); one that fails is undone
+alone. Callers hear of it after that COMMIT, in its order.
 """
 
 import asyncio
@@ -34,7 +34,9 @@ log = structlog.get_logger("chat_server.sqlite")
 
 
 class _Job:
-    __slots__ = ("answer", "committed", "error", "future", "transaction")
+    """A transaction, who waits for it, and how it ended: an error, or an answer of which all or nothing is *kept*."""
+
+    __slots__ = ("answer", "committed", "error", "future", "kept", "transaction")
 
     def __init__(
         self,
@@ -47,6 +49,24 @@ class _Job:
         self.future = future
         self.answer: Any = None
         self.error: BaseException | None = None
+        self.kept = True
+
+    def run(self, connection: sqlite3.Connection) -> bool:
+        """Run it; True if there is nothing to undo. Raises what ends the whole group."""
+        self.answer, self.error, self.kept = None, None, True
+        changes = connection.total_changes
+        try:
+            self.answer = _drive(connection, self.transaction())
+        except Undo as undo:
+            self.answer, self.kept = undo.answer, False
+        except sqlite3.Error as error:
+            # A full disk or a broken file ends the whole group; SQLite may have rolled back already.
+            if _is_passing(error) or not connection.in_transaction:
+                raise
+            self.error, self.kept = error, False
+        except BaseException as error:  # noqa: BLE001 – the caller gets it
+            self.error, self.kept = error, False
+        return self.kept or connection.total_changes == changes
 
 
 class SqliteDatabase:
@@ -59,7 +79,9 @@ class SqliteDatabase:
         self._loop = asyncio.get_running_loop()
         self._reader = connect(path, busy_timeout=1.0)
         self._lenient: sqlite3.Connection | None = None
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._gathered: list[_Job] = []
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._waiting = 0
         self._closed = False
         self._writer = threading.Thread(target=self._write_forever, name="chat-writer", daemon=True)
         self._writer.start()
@@ -83,11 +105,22 @@ class SqliteDatabase:
         """Queue it for the writer; answers after the COMMIT that holds it."""
         if self._closed:
             raise unavailable("closed")
-        if self._jobs.qsize() > BACKLOG:
+        if self._waiting >= BACKLOG:
             raise unavailable("too many writes are waiting")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(transaction, committed, future))
+        # What else this turn of the loop brings goes along: one wake-up of the writer, one COMMIT.
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(_Job(transaction, committed, future))
+        self._waiting += 1
+        if len(self._gathered) == GROUP:
+            self._hand_over()
         return await future
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._jobs.put(self._gathered)
+            self._gathered = []
 
     async def ping(self) -> None:
         """Reads one row, and asks the writer to begin and end an empty transaction."""
@@ -106,6 +139,7 @@ class SqliteDatabase:
         if self._closed:
             return
         self._closed = True
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
         # What the writer called back with comes before anybody goes on.
@@ -113,6 +147,22 @@ class SqliteDatabase:
         self._reader.close()
         if self._lenient is not None:
             self._lenient.close()
+
+    def _settle(self, group: list[_Job]) -> None:
+        """On the loop: tell everybody how it ended, in commit order."""
+        self._waiting -= len(group)
+        for job in group:
+            if job.kept and job.committed is not None:
+                try:
+                    job.committed(job.answer)
+                except Exception:  # noqa: BLE001 – it is committed, whatever the listener makes of it
+                    bug(log, "database.after_commit_failed")
+            if job.future.done():
+                continue
+            if job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.answer)
 
     # reading
 
@@ -144,20 +194,19 @@ class SqliteDatabase:
     def _write_forever(self) -> None:
         connection: sqlite3.Connection | None = None
         while True:
-            job = self._jobs.get()
-            if job is None:
+            group = self._jobs.get()
+            if group is None:
                 break
-            group = [job]
             last = False
             while len(group) < GROUP:
                 try:
-                    job = self._jobs.get_nowait()
+                    more = self._jobs.get_nowait()
                 except queue.Empty:
                     break
-                if job is None:
+                if more is None:
                     last = True
                     break
-                group.append(job)
+                group += more
             try:
                 if connection is None:
                     connection = connect(self._path, busy_timeout=BUSY_TIMEOUT)
@@ -165,11 +214,11 @@ class SqliteDatabase:
             except BaseException as error:  # noqa: BLE001 – every waiting caller must hear of it
                 failure = _translated(error) if isinstance(error, sqlite3.Error) else error
                 for each in group:
-                    each.error = failure
+                    each.error, each.kept = failure, False
                 _abandon(connection)
                 connection = None
             try:
-                self._loop.call_soon_threadsafe(_settle, group)
+                self._loop.call_soon_threadsafe(self._settle, group)
             except RuntimeError:  # the loop is gone, and with it everybody who waited
                 break
             if last:
@@ -229,24 +278,22 @@ def _prepare(path: str) -> None:
 
 
 def _write_group(connection: sqlite3.Connection, group: list[_Job]) -> None:
+    """Run all in one transaction and commit it, without whatever a failed one had written.
+
+    A savepoint costs as much as the half of a message, so they are set only once somebody has failed
+    with something to undo: then all that was done is undone, and done again.
+    """
     connection.execute("BEGIN IMMEDIATE")
-    for job in group:
-        connection.execute("SAVEPOINT one")
-        try:
-            job.answer = _drive(connection, job.transaction())
-        except Undo as undo:
-            connection.execute("ROLLBACK TO one")
-            job.answer, job.committed = undo.answer, None
-        except sqlite3.Error as error:
-            # A full disk or a broken file ends the whole group; SQLite may have rolled back already.
-            if _is_passing(error) or not connection.in_transaction:
-                raise
-            connection.execute("ROLLBACK TO one")
-            job.error = error
-        except BaseException as error:  # noqa: BLE001 – the caller gets it
-            connection.execute("ROLLBACK TO one")
-            job.error = error
-        connection.execute("RELEASE one")
+    if not all(job.run(connection) for job in group):
+        connection.execute("ROLLBACK")
+        if len(group) == 1:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        for job in group:
+            connection.execute("SAVEPOINT one")
+            if not job.run(connection):
+                connection.execute("ROLLBACK TO one")
+            connection.execute("RELEASE one")
     connection.execute("COMMIT")
 
 
@@ -259,22 +306,6 @@ def _abandon(connection: sqlite3.Connection | None) -> None:
             connection.close()
         except sqlite3.Error as error:
             log.warning("database.close_failed", reason=str(error))
-
-
-def _settle(group: list[_Job]) -> None:
-    """On the loop: tell everybody how it ended, in commit order."""
-    for job in group:
-        if job.error is None and job.committed is not None:
-            try:
-                job.committed(job.answer)
-            except Exception:  # noqa: BLE001 – it is committed, whatever the listener makes of it
-                bug(log, "database.after_commit_failed")
-        if job.future.done():
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.answer)
 
 
 def _drive(connection: sqlite3.Connection, steps: Steps[T]) -> T:

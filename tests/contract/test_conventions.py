@@ -352,6 +352,19 @@ async def test_a_key_counts_for_its_route_alone(api: ChatApi) -> None:
         assert made(answer)["room_id"] == room["id"]
 
 
+async def test_a_repeat_is_answered_whatever_has_changed_since(api: ChatApi) -> None:
+    """The sender has left, then the room is gone: what was done is still what was done."""
+    alice, bob = await api.user("alice"), await api.user("bob")
+    room = await api.room(alice, bob)
+    path, key = f"{in_room(room)}/messages", {"Idempotency-Key": uuid.uuid4().hex}
+    body = {"content": "x", "user_id": bob["id"]}
+    first = await api.send("POST", path, json=body, headers=key)
+    for gone in (f"{in_room(room)}/members/{bob['id']}", in_room(room)):
+        assert (await api.send("DELETE", gone)).status_code == 204
+        again = await api.send("POST", path, json=body, headers=key)
+        assert (again.status_code, again.content) == (201, first.content)
+
+
 async def test_a_failed_call_does_not_use_up_its_key(api: ChatApi) -> None:
     """What made nothing can be tried again, mended, with the same key."""
     alice, bob = await api.user("alice"), await api.user("bob")

@@ -84,6 +84,40 @@ async def test_listeners_hear_in_commit_order_also_for_callers_that_left(
     assert "p3" in await database.read(names)
 
 
+async def test_what_is_done_again_because_another_failed_is_told_once(
+    database: SqliteDatabase,
+) -> None:
+    """A group with a failure runs twice: who succeeded is heard of once, who was undone not at all."""
+    heard: list[str] = []
+    writes = [partial(add, "a"), partial(undone, "b"), partial(failing, "c"), partial(add, "d")]
+    outcomes = await asyncio.gather(
+        *(database.write(one, heard.append) for one in writes), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [str, str, LookupError, str]
+    assert heard == ["a", "d"]
+    assert await database.read(names) == ["a", "d"]
+
+
+async def test_a_failure_alone_leaves_nothing_behind(database: SqliteDatabase) -> None:
+    """And the writer goes on."""
+    with pytest.raises(LookupError):
+        await database.write(partial(failing, "a"))
+    assert await database.write(partial(undone, "b")) == "the answer"
+    assert await database.write(partial(add, "c")) == "c"
+    assert await database.read(names) == ["c"]
+
+
+async def test_more_than_one_group_at_once_keeps_its_order(database: SqliteDatabase) -> None:
+    """However many come in one turn of the loop."""
+    heard: list[str] = []
+    many = [f"p{n:04}" for n in range(700)]
+    answers = await asyncio.gather(
+        *(database.write(partial(add, name), heard.append) for name in many)
+    )
+    assert answers == heard == many
+    assert await database.read(names) == many
+
+
 async def test_what_is_queued_is_written_before_closing(database: SqliteDatabase) -> None:
     """And what comes after closing is refused."""
     waiting = [asyncio.ensure_future(database.write(partial(add, f"q{n}"))) for n in range(50)]
@@ -239,3 +273,25 @@ async def test_sixteen_writers_and_readers_see_no_error(tmp_path: Path) -> None:
 
         await asyncio.gather(*(work(person) for person in people))
         assert (await api.send("GET", in_room(room))).json()["last_seq"] == 400
+
+
+async def test_a_day_later_an_idempotency_key_is_new(tmp_path: Path) -> None:
+    """Also before housekeeping has come by."""
+
+    def age() -> Steps[None]:
+        yield Query("UPDATE idempotency SET expires_at = 1")
+
+    async with opened(tmp_path) as (server, api):
+        alice = await api.user("alice")
+        room = await api.room(alice)
+        for path, body in (
+            (f"{in_room(room)}/messages", {"content": "x", "user_id": alice["id"]}),
+            ("/api/v1/projects/{pid}/rooms", {"name": "x", "created_by": alice["id"]}),
+        ):
+            key = {"Idempotency-Key": "once-a-day"}
+            first = (await api.send("POST", path, json=body, headers=key)).json()
+            assert (await api.send("POST", path, json=body, headers=key)).json() == first
+            await server._database.write(age)
+            second = (await api.send("POST", path, json=body, headers=key)).json()
+            assert second["id"] != first["id"]
+            assert (await api.send("POST", path, json=body, headers=key)).json() == second

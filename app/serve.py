@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import multiprocessing
 import os
 import resource
 import signal
@@ -21,6 +22,7 @@ from app.settings import Settings, remove_secrets, secret_names
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from uvicorn import Config
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +30,8 @@ GRACE_SECONDS = 30
 LARGEST_SOCKET_MESSAGE = 65_536
 """What engine.io takes (`max_http_buffer_size`): uvicorn must not take in more."""
 KEEP_ALIVE_SECONDS = 75
+WORKER_SILENCE_SECONDS = 10
+"""A worker that says nothing for so long is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,9 @@ class AppFactory:
         """The application, with logging set up and the operator's signals heard."""
         from app.main import create_app
 
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have read again is read below
+        if (parent := multiprocessing.parent_process()) is not None:
+            end_with_parent(parent.pid)
         protect_process()
         configure(self.settings)
         app = create_app(self.settings)
@@ -110,7 +117,6 @@ The broker is at {base}, in development mode: anybody is whoever they say.
 def serve(settings: Settings) -> int:
     """Run until told to stop; answers the exit code."""
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     factory = AppFactory(settings)
     config = uvicorn.Config(
@@ -132,6 +138,7 @@ def serve(settings: Settings) -> int:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
         backlog=2048,
     )
     configure(settings)
@@ -143,7 +150,7 @@ def serve(settings: Settings) -> int:
     if settings.admin_port is not None:
         sockets.append(_listen(settings.host, settings.admin_port))
     if settings.workers > 1:
-        Multiprocess(config, sockets).run()
+        run_workers(config, sockets)
         return 0
     server = uvicorn.Server(config)
     # uvicorn raises the signal that stopped it once more at the end; being told to stop is no failure.
@@ -151,6 +158,20 @@ def serve(settings: Settings) -> int:
         signal.signal(number, lambda *_: None)
     server.run(sockets=sockets)
     return 0 if server.started else 3
+
+
+def run_workers(config: "Config", sockets: list[socket.socket]) -> None:
+    """Several processes on the same sockets until told to stop; one that dies is replaced."""
+    from uvicorn.supervisors import Multiprocess
+
+    class Workers(Multiprocess):
+        def handle_hup(self) -> None:
+            """uvicorn would start all anew; ours know how to read a key again."""
+            for process in self.processes:
+                if process.pid is not None and process.exitcode is None:
+                    os.kill(process.pid, signal.SIGHUP)
+
+    Workers(config, sockets).run()
 
 
 def _secret_variables() -> list[str]:
@@ -201,6 +222,18 @@ def _has(module: str) -> bool:
     import importlib.util
 
     return importlib.util.find_spec(module) is not None
+
+
+def end_with_parent(parent: int | None) -> None:
+    """Have this worker stop when the process that started it is gone, however that went.
+
+    Otherwise it would hold the port, and nobody could start again.
+    """
+    pr_set_pdeathsig = 1
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it was gone before we could ask
+        os._exit(1)
 
 
 def protect_process() -> None:

@@ -12,6 +12,7 @@ from app.auth.discovery import discover_jwks_url
 from app.auth.jwk import Key, UnusableKey, key_from_jwk
 from app.auth.jws import BadToken
 from app.auth.provider import BadAnswer, NoAnswer
+from app.ending import end
 
 if TYPE_CHECKING:  # it loads httpx
     from app.auth.http import Http
@@ -192,8 +193,7 @@ class RemoteKeys:
     async def close(self) -> None:
         """Drop a question that is under way."""
         if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
+            await end(self._asking)
 
     def _start(self) -> asyncio.Task[None]:
         if self._asking is None:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from chat_server.bus import MAX_BYTES, Bus
+from chat_server.ending import end
 
 _VERSION: Final = 1
 _ALIVE_BEATS = 3.5  # a node unheard for so many heartbeats is not waited for
@@ -123,8 +124,7 @@ class Nodes:
     async def close(self) -> None:
         """Say goodbye."""
         if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+            await end(self._beating)
         self.say(Bye())
         await self._bus.close()
 

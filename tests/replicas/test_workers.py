@@ -1,0 +1,190 @@
+"""`WORKERS=2`: several processes that come and go as one program."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.programs import Program, free_port, run_command, running_broker, running_server
+from tests.server.realtime.socket_client import Socket, connected
+
+pytestmark = [pytest.mark.services("postgres", "redis"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def settings(postgres_url: str, redis_url: str) -> dict[str, str]:
+    plenty = dict.fromkeys(("RATE_IP", "RATE_WRITE", "RATE_READ", "RATE_TOKEN"), "100000/minute")
+    return {
+        "DATABASE_URL": postgres_url,
+        "CHAT_DATABASE_URL": postgres_url,
+        "REDIS_URL": redis_url,
+        "WORKERS": "2",
+        **plenty,
+    }
+
+
+@asynccontextmanager
+async def calling(broker: Program) -> AsyncIterator[httpx.AsyncClient]:
+    """Alice, each of whose calls goes over a connection of its own, so to either worker."""
+    async with httpx.AsyncClient(base_url=broker.url, trust_env=False, timeout=30) as http:
+        signed_in = (await http.post("/dev/login", json={"username": "alice"})).json()["token"]
+    headers = {"authorization": f"Bearer {signed_in}", "connection": "close"}
+    async with httpx.AsyncClient(
+        base_url=broker.url, headers=headers, trust_env=False, timeout=30
+    ) as http:
+        yield http
+
+
+def descendants(parent: int) -> dict[int, str]:
+    """Every process that *parent* has started, and theirs: id and name."""
+    parents, names = {}, {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with contextlib.suppress(OSError):
+                name, _, rest = (path / "stat").read_text().rpartition(")")
+                parents[int(path.name)] = int(rest.split()[1])
+                names[int(path.name)] = name.partition("(")[2]
+    found: set[int] = set()
+    while more := {pid for pid, of in parents.items() if of in {parent, *found}} - found:
+        found |= more
+    return {pid: names[pid] for pid in found}
+
+
+def workers(broker: Program) -> set[int]:
+    """The processes that serve: those whose command line says that they were spawned to work."""
+    return {
+        pid
+        for pid in descendants(broker.process.pid)
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    }
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def until_gone(pids: set[int], within: float) -> None:
+    async with asyncio.timeout(within):
+        while any(is_there(pid) for pid in pids):  # noqa: ASYNC110 - a test may poll
+            await asyncio.sleep(0.05)
+
+
+async def half_a_message(
+    broker: Program, room: str, token: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+    """A POST whose body has come half; answers what is left of it."""
+    body = b'{"content": "said while you were leaving"}'
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+    head = (
+        f"POST /chat/rooms/{room}/messages HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body[:20])
+    await writer.drain()
+    return reader, writer, body[20:]
+
+
+async def test_a_stop_tells_the_sockets_finishes_what_was_begun_and_leaves_nobody_behind(
+    settings: dict[str, str],
+) -> None:
+    """Exit code 0 well within the grace time; every socket of every worker hears `server_restarting`; requests
+    that had begun are answered; no process is left, and nobody listens any more."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(running_broker(**settings))
+        http = await stack.enter_async_context(calling(broker))
+        room = (await http.post("/chat/rooms", json={"name": "General"})).json()["id"]
+        sockets: list[Socket] = []
+        for _ in range(8):
+            token = (await http.post("/chat/token")).json()["token"]
+            sockets.append(await stack.enter_async_context(connected(broker.url, token)))
+        begun = [
+            await half_a_message(broker, room, http.headers["authorization"]) for _ in range(6)
+        ]
+        everybody = set(descendants(broker.process.pid))
+        assert len(workers(broker)) == 2
+        await asyncio.sleep(0.5)  # the halves have arrived
+
+        stopping = asyncio.create_task(broker.stop(within=30))
+        for socket in sockets:
+            await socket.ends(within=15)
+            assert [error["code"] for error in socket.payloads("error")] == ["server_restarting"]
+        for _, writer, rest in begun:
+            writer.write(rest)
+        for reader, writer, _ in begun:
+            answer = await asyncio.wait_for(reader.read(), 15)
+            assert answer.startswith(b"HTTP/1.1 201 "), answer
+            writer.close()
+        assert await stopping == 0, broker.log()
+        await until_gone(everybody, within=2)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", broker.port)
+        assert "Traceback" not in broker.log()
+
+        again = await stack.enter_async_context(running_broker(**settings))
+        http = await stack.enter_async_context(calling(again))
+        page = (await http.get(f"/chat/rooms/{room}/messages")).json()
+        assert len(page["items"]) == len(begun)
+
+
+async def test_workers_do_not_outlive_the_process_that_started_them(
+    settings: dict[str, str],
+) -> None:
+    """Killed outright, it can be started again at once on the same port."""
+    port = str(free_port())
+    async with running_broker(PORT=port, **settings) as broker:
+        everybody = set(descendants(broker.process.pid))
+        await broker.kill()
+        await until_gone(everybody, within=20)
+    async with running_broker(PORT=port, **settings) as broker, calling(broker) as http:
+        assert (await http.get("/chat/me")).status_code == 200
+
+
+async def test_a_worker_that_dies_is_replaced(settings: dict[str, str]) -> None:
+    async with running_broker(**settings) as broker, calling(broker) as http:
+        before = workers(broker)
+        os.kill(min(before), signal.SIGKILL)
+        async with asyncio.timeout(40):
+            while len(workers(broker) - before) != 1:  # noqa: ASYNC110 - a test may poll
+                await asyncio.sleep(0.1)
+        for _ in range(10):
+            assert (await http.get("/chat/me")).status_code == 200
+
+
+async def test_every_worker_reads_the_projects_key_again_and_none_is_restarted(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    """SIGHUP to the program: the same processes go on, with the new key, and sockets notice nothing."""
+    del settings["CHAT_DATABASE_URL"]
+    async with running_server() as server:
+        where = {"DATA_DIR": str(server.data_dir)}
+        code, out, err = await run_command(
+            "chat-server", "create-project", "--name", "P", "--json", environment=where
+        )
+        assert code == 0, err
+        made = json.loads(out)
+        (tmp_path / "chat_api_key").write_text(made["api_key"])
+        more = {"CHAT_BASE_URL": server.url, "SECRETS_DIR": str(tmp_path)}
+        async with running_broker(**settings, **more) as broker, calling(broker) as http:
+            before = workers(broker)
+            code, out, err = await run_command(
+                "chat-server", "keys", "create", made["project_id"], "--json", environment=where
+            )
+            assert code == 0, err
+            (tmp_path / "chat_api_key").write_text(json.loads(out)["api_key"])
+            broker.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(30):
+                while broker.log().count("api_key.switched") < 2:  # noqa: ASYNC110 - a test may poll
+                    await asyncio.sleep(0.1)
+            assert workers(broker) == before
+            for _ in range(10):
+                assert (await http.get("/chat/rooms")).status_code == 200

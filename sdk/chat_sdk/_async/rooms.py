@@ -5,6 +5,7 @@ from typing import Any
 
 from chat_sdk._fields import UNSET, UnsetType, given, present
 from chat_sdk._models import Member, Page, ReadMark, Room
+from chat_sdk._pages import PageWalk
 from chat_sdk._urls import checked_id
 
 from .api import AsyncApi
@@ -82,20 +83,14 @@ class AsyncRooms:
         private: bool | None = None,
         q: str | None = None,
     ) -> AsyncIterator[Room]:
-        """Every room, fetched page by page, each once."""
-        number = 0
-        seen: set[str] = set()
-        while True:
-            number += 1
+        """Every room once, in pages of *limit* (20 to 200): none is skipped when rooms are made or deleted meanwhile."""
+        walk = PageWalk[Room](limit, lambda room: room.id)
+        while not walk.done:
             page = await self.list(
-                page=number, limit=limit, member_id=member_id, private=private, q=q
+                page=walk.number, limit=walk.size, member_id=member_id, private=private, q=q
             )
-            for room in page.items:
-                if room.id not in seen:
-                    seen.add(room.id)
-                    yield room
-            if page.is_last:
-                return
+            for room in walk.fresh(page):
+                yield room
 
     async def update(
         self,
@@ -147,18 +142,12 @@ class AsyncRooms:
         )
 
     async def iterate_members(self, room_id: str, *, limit: int = 200) -> AsyncIterator[Member]:
-        """Every member of the room, fetched page by page, each once."""
-        number = 0
-        seen: set[str] = set()
-        while True:
-            number += 1
-            page = await self.members(room_id, page=number, limit=limit)
-            for member in page.items:
-                if member.user_id not in seen:
-                    seen.add(member.user_id)
-                    yield member
-            if page.is_last:
-                return
+        """Every member once, in pages of *limit* (20 to 200): none is skipped when members come and go meanwhile."""
+        walk = PageWalk[Member](limit, lambda member: member.user_id)
+        while not walk.done:
+            page = await self.members(room_id, page=walk.number, limit=walk.size)
+            for member in walk.fresh(page):
+                yield member
 
     async def member(self, room_id: str, user_id: str) -> Member:
         """One membership. Raises NotFoundError if the user is not in the room."""

@@ -8,6 +8,7 @@ from typing import Any
 from chat_sdk._errors import ConflictError, ValidationError
 from chat_sdk._fields import UNSET, UnsetType, given, present
 from chat_sdk._models import ChatUser, Page, RevokeReceipt, Token
+from chat_sdk._pages import PageWalk
 from chat_sdk._urls import checked_id
 
 from .api import Api
@@ -88,25 +89,19 @@ class Users:
         status: str | None = None,
         q: str | None = None,
     ) -> Iterator[ChatUser]:
-        """Every user, fetched page by page, each once."""
-        number = 0
-        seen: set[str] = set()
-        while True:
-            number += 1
+        """Every user once, in pages of *limit* (20 to 200): none is skipped when users are created or deleted meanwhile."""
+        walk = PageWalk[ChatUser](limit, lambda user: user.id)
+        while not walk.done:
             page = self.list(
-                page=number,
-                limit=limit,
+                page=walk.number,
+                limit=walk.size,
                 external_user_id=external_user_id,
                 username=username,
                 status=status,
                 q=q,
             )
-            for user in page.items:
-                if user.id not in seen:
-                    seen.add(user.id)
-                    yield user
-            if page.is_last:
-                return
+            for user in walk.fresh(page):
+                yield user
 
     def update(
         self,

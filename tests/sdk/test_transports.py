@@ -6,7 +6,7 @@ import ssl
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 
 import httpx
@@ -469,6 +469,34 @@ async def test_its_failures_look_like_a_servers_too() -> None:
         await DirectTransport(slow).send(request, timeout=0.05)
     with pytest.raises(ServerError):
         await DirectTransport(huge).send(request, timeout=1)
+
+
+async def test_a_function_that_answers_although_its_time_is_up_is_heard() -> None:
+    """Then nothing of the cancellation is left in the caller's task."""
+
+    async def stubborn(*_: object) -> Answered:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(9)
+        return 200, [], b"{}"
+
+    response = await DirectTransport(stubborn).send(Request("GET", "http://c/a"), timeout=0.05)
+    task = asyncio.current_task()
+    assert response.status == 200
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_call_out_of_time_is_no_cancelled_task() -> None:
+    """The next call of the same task runs as ever."""
+
+    async def serve(*_: object) -> Answered:
+        await asyncio.sleep(0.2)
+        return 200, [], b"{}"
+
+    transport, request = DirectTransport(serve), Request("GET", "http://c/a")
+    with pytest.raises(TimeoutError):
+        await transport.send(request, timeout=0.03)
+    assert (await transport.send(request, timeout=5)).status == 200
 
 
 async def test_a_cancelled_call_cancels_the_function() -> None:

@@ -1,22 +1,41 @@
-"""New ids and present instants."""
+"""New ids and present instants. Every message takes several of each, so they are made cheaply."""
 
 import os
+import struct
 import time
 from datetime import UTC, datetime
 
+_AT_ONCE = struct.Struct("=256Q")
+_random: list[int] = []  # asked of the kernel in bulk; popping gives each to one thread alone
+_second = (-1, "")
+os.register_at_fork(after_in_child=_random.clear)
+
 
 def new_id() -> str:
-    """A fresh UUIDv7 (RFC 9562): 74 random bits or so, and it sorts by the time it was made."""
-    now = time.time_ns()
-    milliseconds, rest = divmod(now, 1_000_000)
+    """A fresh UUIDv7 (RFC 9562): 62 random bits, and it sorts by the time it was made."""
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     # Method 3 of RFC 9562, 6.2: twelve bits of sub-millisecond time keep the order within one.
     fraction = rest * 4096 // 1_000_000
-    random = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
-    digits = f"{milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | random:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    try:
+        random = _random.pop()
+    except IndexError:
+        random, *more = _AT_ONCE.unpack(os.urandom(_AT_ONCE.size))
+        _random.extend(more)
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 – half the time of an f-string
+        milliseconds >> 16,
+        milliseconds & 0xFFFF,
+        fraction,
+        0x8000 | (random >> 48 & 0x3FFF),
+        random & 0xFFFF_FFFF_FFFF,
+    )
 
 
 def instant(epoch: float | None = None) -> str:
     """RFC 3339 text in UTC with milliseconds, of *epoch* seconds or of now; sorts by time."""
-    moment = datetime.fromtimestamp(time.time() if epoch is None else epoch, UTC)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+    global _second  # noqa: PLW0603 – one second's text serves all that falls into it; a pair, so that threads agree
+    second, milliseconds = divmod(int((time.time() if epoch is None else epoch) * 1000), 1000)
+    known, text = _second
+    if known != second:
+        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        _second = second, text
+    return f"{text}.{milliseconds:03d}Z"

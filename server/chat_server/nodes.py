@@ -129,8 +129,9 @@ class Nodes:
         await self._bus.close()
 
     def say(self, body: Body) -> None:
-        """Tell all other nodes."""
-        self._bus.send(self._encoder.encode(Envelope(_VERSION, self.name, body)))
+        """Tell all other nodes, if there can be any."""
+        if self._bus.state != "off":
+            self._bus.send(self._encoder.encode(Envelope(_VERSION, self.name, body)))
 
     async def ask_to_close(self, close: Close, deadline: float) -> tuple[int, int, int]:
         """Have every node close somebody's sockets: (sockets closed, nodes that answered, nodes known)."""

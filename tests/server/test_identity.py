@@ -1,0 +1,37 @@
+"""Ids and instants: unique, in order, and as the standards spell them."""
+
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from chat_server.identity import instant, new_id
+
+
+def test_an_id_is_a_uuid_of_version_7_and_of_now() -> None:
+    before = time.time_ns() // 1_000_000
+    made = uuid.UUID(new_id())
+    assert (made.version, made.variant) == (7, uuid.RFC_4122)
+    assert before <= made.int >> 80 <= time.time_ns() // 1_000_000
+    assert str(made) == str(made).lower()
+
+
+def test_ids_of_many_threads_are_all_different() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        lists = list(pool.map(lambda _: [new_id() for _ in range(2000)], range(8)))
+    assert len({one for ids in lists for one in ids}) == 16_000
+    for ids in lists:
+        ages = [one[:18] for one in ids]  # time down to a quarter of a microsecond
+        assert ages == sorted(ages)
+
+
+def test_an_instant_is_the_utc_time_in_milliseconds() -> None:
+    for epoch, text in (
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_764_000_000.25, "2025-11-24T16:00:00.250Z"),
+        (1_764_000_000, "2025-11-24T16:00:00.000Z"),
+        (253_402_300_799, "9999-12-31T23:59:59.000Z"),
+    ):
+        assert instant(epoch) == text
+    now = datetime.fromisoformat(instant())
+    assert abs((datetime.now(UTC) - now).total_seconds()) < 5

@@ -5,9 +5,11 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from chat_server.limits import Limits
+from tests.conftest import postgres_database
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import connected
 
@@ -21,11 +23,34 @@ MESSAGE_FIELDS = {
 }  # fmt: skip
 
 
+@pytest.fixture(
+    scope="module",
+    params=["sqlite", pytest.param("postgres", marks=pytest.mark.services("postgres"))],
+)
+async def postgres(request: pytest.FixtureRequest) -> AsyncIterator[str | None]:
+    """A database for this module; None: SQLite. The promises are the same."""
+    if request.param == "sqlite":
+        yield None
+        return
+    async with postgres_database() as url:
+        yield url
+
+
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[LiveNode]:
+async def node(postgres: str | None, tmp_path: Path) -> AsyncIterator[LiveNode]:
     limits = Limits(typing_seconds=0.4, missed_messages=5, expiry_grace=0.5)
-    async with running_node(f"sqlite:///{tmp_path / 'chat.db'}", limits=limits) as node:
+    if postgres is not None:
+        await emptied(postgres)
+    url = postgres or f"sqlite:///{tmp_path / 'chat.db'}"
+    async with running_node(url, limits=limits) as node:
         yield node
+
+
+async def emptied(url: str) -> None:
+    """Cheaper than a database for each test."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    await connection.close()
 
 
 async def test_join_room_answers_with_the_room(node: LiveNode) -> None:

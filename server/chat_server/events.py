@@ -1,6 +1,11 @@
 """What happened in a room, as the sockets of that room will hear of it."""
 
+from typing import Final
+
 import msgspec
+
+EVERYBODY: Final = ""
+"""In place of a user's id: all users of a project."""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -12,10 +12,9 @@ from chat_server.chat import Chat
 from chat_server.database import Database, open_database
 from chat_server.ending import end
 from chat_server.errors import ChatError
-from chat_server.events import Event
 from chat_server.housekeeping import keep_house
 from chat_server.keys import Keys
-from chat_server.realtime import Realtime
+from chat_server.live import Live
 from chat_server.settings import Settings
 from chat_server.signing import open_signing_keys
 from chat_server.tokens import Tokens
@@ -40,20 +39,20 @@ class Server:
         database: Database,
         rest: Rest,
         tokens: Tokens,
-        realtime: Realtime,
+        live: Live,
         project_id: str | None,
     ) -> None:
         self.rest: ASGIApp = rest
         """/api/v1/… and /.well-known/jwks.json over ASGI; every error is problem+json."""
         self.call: RestCall = rest.call
         """The same as a function: (method, path and query, headers, body) → (status, headers, body)."""
-        self.socket: ASGIApp = realtime.app
+        self.socket: ASGIApp = live.app
         """To be mounted at /socket.io."""
         self.project_id = project_id
         """The project that the embedded key opens; None without one."""
         self._database = database
         self._tokens = tokens
-        self._realtime = realtime
+        self._live = live
 
     def jwks(self) -> dict[str, Any]:
         """The public keys that verify chat tokens."""
@@ -66,26 +65,15 @@ class Server:
             database = "ok"
         except ChatError as error:
             database = f"failed: {error.code}"
-        return {"database": database, "redis": self._realtime.bus_state}
+        return {"database": database, "redis": self._live.bus_state}
 
     async def drain(self) -> None:
         """Send every socket away, to come back in a moment; new ones are refused from here on."""
-        await self._realtime.drain()
+        await self._live.drain()
 
     def facts(self) -> dict[str, int | str]:
         """Counts of sockets and events, for metrics and status pages."""
-        return {"database": self._database.name, **self._realtime.facts()}
-
-
-class _Outlet:
-    """Where events go: `Chat` is made before `Realtime`, which needs it."""
-
-    def __init__(self) -> None:
-        self.publish: Callable[[Event], None] | None = None
-
-    def __call__(self, event: Event) -> None:
-        if self.publish is not None:
-            self.publish(event)
+        return {"database": self._database.name, **self._live.facts()}
 
 
 @asynccontextmanager
@@ -107,23 +95,15 @@ async def open_server(
         keys = Keys(database, embedded_key=embedded_key, embedded_project=EMBEDDED_PROJECT)
         if embedded_key is not None:
             await keys.ensure_project(EMBEDDED_PROJECT, "default")
-        outlet = _Outlet()
-        chat = Chat(database, outlet)
-        realtime = Realtime(
-            chat,
-            tokens,
-            database,
-            bus=_bus(settings),
-            origins=settings.cors_origins or None,
-        )
-        await realtime.start()
-        stack.push_async_callback(realtime.close)
-        outlet.publish = realtime.publish
+        live = Live(tokens, database, bus=_bus(settings), origins=settings.cors_origins or None)
+        chat = Chat(database, live.publish)
+        await live.start(chat)
+        stack.push_async_callback(live.close)
         house = asyncio.create_task(keep_house(database))
         stack.push_async_callback(end, house)
-        rest = Rest(Parts(chat, tokens, keys, realtime.close_user))
+        rest = Rest(Parts(chat, tokens, keys, live.close_user))
         project_id = EMBEDDED_PROJECT if embedded_key is not None else None
-        yield Server(database, rest, tokens, realtime, project_id)
+        yield Server(database, rest, tokens, live, project_id)
 
 
 def _bus(settings: Settings) -> Bus:

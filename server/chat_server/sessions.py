@@ -16,6 +16,7 @@ from chat_server.answers import instant
 from chat_server.connections import Connection, Connections, UserKey
 from chat_server.counts import Counts
 from chat_server.errors import ChatError, NotAuthenticated
+from chat_server.events import EVERYBODY
 from chat_server.gate import WIRE
 from chat_server.limits import Limits
 from chat_server.notices import RECONNECT, WORDS, notice, refusal
@@ -24,8 +25,6 @@ from chat_server.sampled import Sampled
 from chat_server.tokens import Claims, Tokens
 
 CONNECTION: Final = "chat_server.connection"
-EVERYBODY: Final = ""
-"""In place of a user's id: all users of a project."""
 _CHECKS: Final = 3
 _RECHECKED_AT_ONCE: Final = 200
 _REMEMBERED: Final = 120.0  # seconds; longer than any handshake takes

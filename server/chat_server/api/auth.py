@@ -2,8 +2,8 @@
 
 from chat_server.api.call import Call, Reply, ok
 from chat_server.api.users import revoked
+from chat_server.events import EVERYBODY
 from chat_server.identity import instant
-from chat_server.sessions import EVERYBODY
 
 
 async def project(call: Call) -> Reply:

@@ -1,14 +1,14 @@
 """The `chat-broker` command."""
 
-import sys
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import typer
 from pydantic import SecretStr
 
+from app import start
 from app.admin_cli import admin, token
-from app.settings import BadSettings, Settings, load_settings
+from app.settings import Settings
 
 app = typer.Typer(
     name="chat-broker",
@@ -21,22 +21,17 @@ app = typer.Typer(
 app.add_typer(admin)
 app.add_typer(token)
 
-BAD_SETTINGS = 2
-
 
 @app.command()
 def serve() -> None:
     """Run the broker, configured by the environment."""
-    settings = settings_or_exit()
-    from app.serve import serve as run
-
-    raise typer.Exit(run(settings))
+    raise typer.Exit(start.serve())
 
 
 @app.command("check-config")
 def check_config() -> None:
     """Show what would run, secrets hidden; exit with 2 and every problem if it would not."""
-    settings = settings_or_exit()
+    settings = start.settings_or_exit()
     from rich.console import Console
     from rich.table import Table
 
@@ -51,7 +46,7 @@ def check_config() -> None:
 @app.command()
 def doctor() -> None:
     """Ask everything the broker depends on whether it answers; exit with 1 if something is wrong."""
-    settings = settings_or_exit()
+    settings = start.settings_or_exit()
     import asyncio
 
     from rich.console import Console
@@ -67,26 +62,6 @@ def doctor() -> None:
             console.print(f"        → {finding.mend}", markup=False, highlight=False)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
-
-
-def settings_or_exit() -> Settings:
-    """The settings; or every problem on standard error, and exit code 2."""
-    try:
-        return load_settings(more_problems)
-    except BadSettings as error:
-        problems = error.problems
-    print("The broker cannot start with these settings:", file=sys.stderr)  # noqa: T201 - this is the output
-    for problem in problems:
-        print(f"  {problem}", file=sys.stderr)  # noqa: T201
-    raise typer.Exit(BAD_SETTINGS)
-
-
-def more_problems(settings: Settings) -> list[str]:
-    """What only those who use a setting can judge."""
-    from app.auth.config import auth_problems
-    from app.upstream import upstream_problems
-
-    return [*auth_problems(settings), *upstream_problems(settings)]
 
 
 def shown(value: Any) -> str:
@@ -116,8 +91,3 @@ def _without_password(secret: str) -> str:
     if "@" in parts.netloc:
         place = f"(hidden)@{place}"
     return urlunsplit((parts.scheme, place, parts.path, "", ""))
-
-
-def main() -> None:
-    """The entry point of the distribution."""
-    app()

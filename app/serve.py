@@ -32,6 +32,8 @@ LARGEST_SOCKET_MESSAGE = 65_536
 KEEP_ALIVE_SECONDS = 75
 WORKER_SILENCE_SECONDS = 10
 """A worker that says nothing for so long is replaced."""
+SETTLED_AFTER = 3.0
+"""Seconds. By then everything is loaded, and nobody has waited for the collector before the first answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,22 @@ class AppFactory:
         async def lifespan(one: "FastAPI") -> AsyncIterator[Any]:
             async with opened(one) as state:
                 _hear_signals(one)
-                # What is there by now stays: the collector need not look at it again and again.
-                gc.collect()
-                gc.freeze()
+                # Off since the start; nothing collects what the start has left before `_settle` does.
                 gc.set_threshold(50_000, 20, 20)
+                gc.enable()
+                asyncio.get_running_loop().call_later(SETTLED_AFTER, _settle)
                 if self.settings.development:
                     print(how_to_try(self.settings), flush=True)  # noqa: T201 - for whoever started it
                 yield state
 
         app.router.lifespan_context = lifespan
         return app
+
+
+def _settle() -> None:
+    """What is there by now stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _hear_signals(app: "FastAPI") -> None:
@@ -150,6 +158,7 @@ def serve(settings: Settings) -> int:
     if settings.admin_port is not None:
         sockets.append(_listen(settings.host, settings.admin_port))
     if settings.workers > 1:
+        gc.enable()  # the workers are processes of their own
         run_workers(config, sockets)
         return 0
     server = uvicorn.Server(config)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import limits
 from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
@@ -86,8 +85,38 @@ def _split(value: object) -> object:
     return [part for part in re.split(r"[,\s]+", value) if part]
 
 
+_RATE = re.compile(r"\s*([0-9]+)\s*(?:/|per)\s*([0-9]*)\s*([a-z]+)\s*", re.IGNORECASE)
+_DAY = 86_400
+_PERIODS = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3_600,
+    "day": _DAY,
+    "month": 30 * _DAY,
+    "year": 360 * _DAY,
+}
+
+
+def read_rates(notation: str) -> list[tuple[int, int]]:
+    """Amount and period in seconds of each rate: `30/minute`, `100 per 2 hours`, several with `;` between.
+
+    The notation is that of the `limits` library. Raises ValueError for any other.
+    """
+    rates = []
+    for part in re.split(r"[,;|]", notation):
+        found = _RATE.fullmatch(part)
+        if found is None:
+            raise ValueError(f"couldn't parse rate limit string '{notation}'")
+        amount, times, unit = found.groups()
+        period = _PERIODS.get(unit.lower()) or _PERIODS.get(unit.lower().removesuffix("s"))
+        if period is None:
+            raise ValueError(f"no granularity matched for {unit}")
+        rates.append((int(amount), period * (int(times or 1) or 1)))
+    return rates
+
+
 def _rate(value: str) -> str:
-    limits.parse(value)
+    read_rates(value)
     return value
 
 

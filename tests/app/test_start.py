@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-# In a process of its own, from the command's module to the first answer, as `serve` goes.
+# In a process of its own, to the first answer, as `serve` goes.
 PROGRAM = """
 import asyncio, json, sys
-from app.cli import more_problems
 from app.serve import AppFactory
 from app.settings import load_settings
+from app.start import more_problems
 
 async def first_answer():
     app = AppFactory(load_settings(more_problems))()
@@ -41,7 +41,17 @@ REMOTE = {
     "CHAT_BASE_URL": "https://chat.example.com",
     "CHAT_API_KEY": "ck_0123456789abcdef_secret-of-a-project",
 }
-UNUSED = {"aiohttp", "alembic", "asyncpg", "httpx", "redis", "socketio", "sqlalchemy"}
+UNUSED = {
+    "aiohttp",
+    "alembic",
+    "asyncpg",
+    "httpx",
+    "limits",
+    "redis",
+    "socketio",
+    "sqlalchemy",
+    "typer",
+}
 
 
 def loaded(folder: Path, **settings: str) -> set[str]:
@@ -73,4 +83,4 @@ def test_an_embedded_start_loads_what_it_uses(tmp_path: Path, start: str) -> Non
     """SQLite, and nothing for Postgres or an older schema."""
     if start == "a later one":
         loaded(tmp_path)
-    assert not {"alembic", "asyncpg", "httpx", "sqlalchemy"} & loaded(tmp_path)
+    assert not {"alembic", "asyncpg", "httpx", "limits", "sqlalchemy", "typer"} & loaded(tmp_path)

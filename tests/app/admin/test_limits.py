@@ -58,11 +58,14 @@ def test_the_notation_of_limits():
         Limit("x-1s", 5, 1),
         Limit("x-3600s", 100, 3600),
     )
+    assert read_limits("x", " 7 per 2 Days ") == (Limit("x", 7, 2 * 86_400),)
 
 
-@pytest.mark.parametrize("bad", ["", "many", "0/minute", "-1/minute", "3/fortnight"])
+@pytest.mark.parametrize(
+    "bad", ["", "many", "0/minute", "-1/minute", "3/fortnight", "3/minute;", "3"]
+)
 def test_other_notations_are_refused(bad):
-    with pytest.raises(ValueError):  # noqa: PT011 - the library's own texts
+    with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
         read_limits("x", bad)
 
 

@@ -1,0 +1,55 @@
+"""The `chat-broker` command as it is entered: `serve` goes straight on, everything else to `app.cli`."""
+
+import gc
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+BAD_SETTINGS = 2
+
+
+def main() -> None:
+    """The entry point of the distribution."""
+    if sys.argv[1:] == ["serve"]:
+        sys.exit(serve())  # what reads a command line takes as long to load as the settings do
+    from app.cli import app
+
+    app()
+
+
+def serve() -> int:
+    """Run the broker, configured by the environment; answers the exit code."""
+    # What a start loads stays: to look for garbage in it again and again is a seventh of the time.
+    # The server turns the collector on again when it is up.
+    gc.disable()
+    try:
+        settings = settings_or_exit()
+        from app.serve import serve as run
+
+        return run(settings)
+    finally:
+        gc.enable()
+
+
+def settings_or_exit() -> "Settings":
+    """The settings; or every problem on standard error, and exit code 2."""
+    from app.settings import BadSettings, load_settings
+
+    try:
+        return load_settings(more_problems)
+    except BadSettings as error:
+        problems = error.problems
+    print("The broker cannot start with these settings:", file=sys.stderr)  # noqa: T201 - this is the output
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)  # noqa: T201
+    sys.exit(BAD_SETTINGS)
+
+
+def more_problems(settings: "Settings") -> list[str]:
+    """What only those who use a setting can judge."""
+    from app.auth.config import auth_problems
+    from app.upstream import upstream_problems
+
+    return [*auth_problems(settings), *upstream_problems(settings)]

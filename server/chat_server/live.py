@@ -15,6 +15,7 @@ from chat_server.bus import Bus, LocalBus
 from chat_server.chat import Chat
 from chat_server.counts import Counts
 from chat_server.database import Database
+from chat_server.ending import end
 from chat_server.events import Event, Receipt
 from chat_server.logs import bug
 from chat_server.tokens import Tokens
@@ -90,8 +91,7 @@ class Live:
     async def close(self) -> None:
         """Drain, then stop everything."""
         if self._soon is not None:
-            self._soon.cancel()
-            await asyncio.wait([self._soon])
+            await end(self._soon)
         if self._loading is not None:
             await asyncio.wait([self._loading])  # a thread that imports cannot be stopped half-way
         if self._realtime is not None:

@@ -104,7 +104,7 @@ class Connection:
         attempt = 0
         while (refusal := await self._open(max(ends - clock(), 0.05))) is not None:
             attempt += 1
-            pause = _pause(attempt, refusal.error.retry_after)
+            pause = pause_for(attempt, refusal.error.retry_after)
             if refusal.for_good or clock() + pause > ends:
                 raise refusal.error
             await asyncio.sleep(pause)
@@ -200,7 +200,7 @@ class Connection:
             if code == NEEDS_NEW_TOKEN and self._token is not None:
                 self._expired = self._token.reveal()
             attempt, retry_after = 1, said.retry_after if said else None
-            await asyncio.sleep(_pause(attempt, retry_after))
+            await asyncio.sleep(pause_for(attempt, retry_after))
             while (refusal := await self._open(10.0)) is not None:
                 if refusal.for_good:
                     self._ended = refusal.error
@@ -213,7 +213,7 @@ class Connection:
                     )
                     return
                 attempt += 1
-                await asyncio.sleep(_pause(attempt, refusal.error.retry_after))
+                await asyncio.sleep(pause_for(attempt, refusal.error.retry_after))
 
     async def _open(self, seconds: float) -> Refusal | None:
         from ._wire import Wire
@@ -279,7 +279,8 @@ class Connection:
         return None
 
 
-def _pause(attempt: int, retry_after: float | None) -> float:
+def pause_for(attempt: int, retry_after: float | None) -> float:
+    """Seconds to wait before attempt *attempt*, by chance."""
     spread = random.random()  # noqa: S311 - spreads load, guards nothing
     return pause_before_reconnect(attempt, spread=spread, retry_after=retry_after)
 

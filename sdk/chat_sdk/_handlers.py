@@ -8,6 +8,9 @@ from typing import Any
 
 _log = logging.getLogger("chat_sdk")
 
+MOST_WAITING = 1000
+"""So many events may wait for slow handlers before messages are left with the server."""
+
 Handler = Callable[..., Any]
 Runner = Callable[[Handler, tuple[Any, ...]], Awaitable[None]]
 
@@ -30,6 +33,23 @@ class Handlers:
         self._wanted: dict[str, list[Handler]] = {}
         self._queue: asyncio.Queue[tuple[str, tuple[Any, ...]] | None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._has_room = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not told yet."""
+        return 0 if self._queue is None else self._queue.qsize()
+
+    @property
+    def full(self) -> bool:
+        """Whether too many events wait already."""
+        return self.waiting >= MOST_WAITING
+
+    async def room(self) -> None:
+        """Return when half of the events that may wait do so, or fewer."""
+        while self.waiting > MOST_WAITING // 2:
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def add(self, event: str, handler: Handler) -> None:
         """*handler* hears of *event* from now on."""
@@ -63,6 +83,8 @@ class Handlers:
     async def _tell_all(self, queue: asyncio.Queue[tuple[str, tuple[Any, ...]] | None]) -> None:
         while (queued := await queue.get()) is not None:
             event, args = queued
+            if queue.qsize() <= MOST_WAITING // 2:
+                self._has_room.set()
             for handler in tuple(self._wanted.get(event, ())):
                 try:
                     await self._run(handler, args)

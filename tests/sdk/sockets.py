@@ -23,6 +23,7 @@ class FakeSockets:
         self.by_client_id: dict[str, dict[str, Any]] = {}
         self.inside: dict[str, set[str]] = {}
         self.silent: set[str] = set()
+        self.refuse_joins: list[str] = []
         self.lose_answer_to: list[str] = []
         self.missed_limit = 100
         self.lines: list[tuple[asyncio.Transport, asyncio.Transport]] = []
@@ -58,6 +59,9 @@ class FakeSockets:
         )
         if room_id not in self.said:
             return {"ok": False, "error": {"code": "room_not_found", "message": "no such room"}}
+        if self.refuse_joins:
+            code = self.refuse_joins.pop(0)
+            return {"ok": False, "error": {"code": code, "message": "not now"}}
         self.inside.setdefault(room_id, set()).add(sid)
         said = self.said[room_id]
         missed = [] if since is None else [each for each in said if each["seq"] > since]

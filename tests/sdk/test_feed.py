@@ -57,6 +57,31 @@ def test_a_server_without_seq_is_passed_through() -> None:
     assert seqs(feed.live(message(4))) == [4]
 
 
+def test_what_there_is_no_room_for_is_left_to_the_next_join() -> None:
+    feed = RoomFeed(1)
+    assert feed.is_behind
+    feed.joined(1, [])
+    assert not feed.is_behind
+    assert feed.live(message(2), room=False) == []
+    assert feed.is_behind
+    assert feed.live(message(3)) == [], "it is held back: 2 comes first"
+    assert seqs(feed.joined(3, [message(2)])) == [2, 3]
+    assert not feed.is_behind
+
+
+def test_only_so_many_are_held_back_and_the_rest_is_missed_in_turn() -> None:
+    feed = RoomFeed(0, most=2)
+    for seq in (3, 4, 5, 6):
+        feed.live(message(seq))
+    assert seqs(feed.joined(6, [message(1), message(2)])) == [1, 2, 3, 4]
+    assert feed.has_gap
+    assert seqs(feed.joined(6, [message(5), message(6)])) == [5, 6]
+    for seq in (9, 10):
+        feed.live(message(seq))
+    assert seqs(feed.live(message(7))) == [7], "the next one is always taken"
+    assert seqs(feed.live(message(8))) == [8, 9, 10]
+
+
 @given(st.data())
 def test_whatever_order_and_however_often_each_comes_once_in_order(data: st.DataObject) -> None:
     total = data.draw(st.integers(1, 12))

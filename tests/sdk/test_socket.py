@@ -15,6 +15,7 @@ from chat_sdk import (
     ChatClient,
     Dialect,
     Events,
+    MemberEvent,
     Message,
     ServerError,
     Token,
@@ -196,6 +197,45 @@ async def test_a_message_sent_while_the_line_breaks_exists_once(
     assert sum(event == "sendMessage" for event, _ in fake.asked) == 2
 
 
+@pytest.mark.parametrize("code", ["rate_limited", "unavailable"])
+async def test_a_rejoin_that_is_refused_for_the_moment_is_tried_again(
+    client: AsyncChatClient, fake: FakeSockets, code: str
+) -> None:
+    """A server that lets in so many joins a second keeps nobody out of a room for good."""
+    rooms = [f"r{number}" for number in range(40)]
+    got: set[str | None] = set()
+    errors: list[str] = []
+    client.socket.on_message(lambda message: got.add(message.room_id))
+    client.socket.on_error(lambda error: errors.append(error.code))
+    await client.socket.connect()
+    for room in rooms:
+        fake.room(room)
+        await client.socket.join_room(room)
+    fake.refuse_joins = [code] * 20
+    await fake.cut_all()
+    for room in rooms:
+        fake.write(room)
+    await until(lambda: got == set(rooms), within=20)
+    assert errors == []
+
+
+async def test_a_room_one_may_not_join_again_is_left(
+    client: AsyncChatClient, fake: FakeSockets
+) -> None:
+    errors: list[str] = []
+    client.socket.on_error(lambda error: errors.append(error.code))
+    fake.room("r")
+    await client.socket.connect()
+    await client.socket.join_room("r")
+    fake.refuse_joins = ["not_a_member"]
+    await fake.cut_all()
+    await until(lambda: errors == ["not_a_member"])
+    await fake.cut_all()
+    await until(lambda: len(fake.tokens) == 3)
+    await client.socket.mark_read("r", seq=1)
+    assert [event for event, _ in fake.asked].count("joinRoom") == 2
+
+
 # -- handlers --------------------------------------------------------------------------------------
 
 
@@ -252,6 +292,80 @@ async def test_a_handler_may_call_the_socket(client: AsyncChatClient, fake: Fake
     await asyncio.wait_for(done.wait(), 5)
     assert not client.socket.connected
     assert [each["content"] for each in fake.said["s"]] == ["heard"]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many events may wait for handlers: fewer than elsewhere."""
+    for module in ("chat_sdk._handlers", "chat_sdk._async.realtime"):
+        monkeypatch.setattr(f"{module}.MOST_WAITING", 50)
+    return 50
+
+
+async def test_a_slow_handler_loses_no_message_and_fills_no_memory(
+    client: AsyncChatClient, fake: FakeSockets, few: int
+) -> None:
+    """What there is no room for stays with the server until there is; calls go on, also those of the handler."""
+    fake.room("r")
+    fake.room("s")
+    fake.missed_limit = 20
+    got: dict[str | None, list[int | None]] = {"r": [], "s": []}
+    go = asyncio.Event()
+    waited: list[int] = []
+
+    @client.socket.on_message
+    async def slow(message: Message) -> None:
+        await go.wait()
+        got[message.room_id].append(message.seq)
+        waited.append(client.socket._handlers.waiting)
+        if message.seq == 100:
+            await client.socket.mark_read(message.room_id or "", seq=100)
+
+    await client.socket.connect()
+    for room in ("r", "s"):
+        await client.socket.join_room(room)
+    for number in range(1000):
+        await fake.say("r")
+        if number % 5 == 0:
+            await fake.say("s")
+        if number == 500:
+            await client.socket.start_typing("r")
+    await client.socket.start_typing("r")  # everything before it has arrived
+    assert client.socket._handlers.waiting <= few
+    go.set()
+    await until(lambda: len(got["r"]) == 1000 and len(got["s"]) == 200, within=20)
+    assert got == {"r": list(range(1, 1001)), "s": list(range(1, 201))}
+    assert max(waited) <= 3 * few
+    await fake.say("r")
+    await until(lambda: got["r"][-1] == 1001)
+    assert client.socket.connected
+    assert len(fake.tokens) == 1
+
+
+async def test_a_slow_handler_misses_other_events_and_is_told(
+    client: AsyncChatClient, fake: FakeSockets, few: int
+) -> None:
+    """No server says them again: they wait longer than messages, but not without end."""
+    errors: list[str] = []
+    typed: list[str] = []
+    go = asyncio.Event()
+
+    @client.socket.on_user_typing
+    async def slow(event: MemberEvent) -> None:
+        await go.wait()
+        typed.append(event.user_id)
+
+    client.socket.on_error(lambda error: errors.append(error.code))
+    await client.socket.connect()
+    for number in range(200):
+        await fake.emit("userTyping", {"room_id": "r", "user_id": f"{number}"})
+    await client.socket.start_typing("r")
+    go.set()
+    await until(lambda: errors)
+    assert errors == ["events_dropped"]
+    assert typed == [f"{number}" for number in range(2 * few + 1)]
+    await fake.emit("userTyping", {"room_id": "r", "user_id": "again"})
+    await until(lambda: typed[-1] == "again")
 
 
 async def test_odd_payloads_are_reported_and_do_no_harm(

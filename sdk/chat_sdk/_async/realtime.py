@@ -5,12 +5,12 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from chat_sdk._connection import Connection, TokenSource, Where, asking
+from chat_sdk._connection import Connection, TokenSource, Where, asking, pause_for
 from chat_sdk._dialect import Events
 from chat_sdk._errors import WebSocketError, bad_response
-from chat_sdk._feed import RoomFeed
+from chat_sdk._feed import RoomFeed, may_join_again
 from chat_sdk._fields import present
-from chat_sdk._handlers import Handlers, Runner, run_here
+from chat_sdk._handlers import MOST_WAITING, Handlers, Runner, run_here
 from chat_sdk._listening import Listening
 from chat_sdk._models import (
     JoinedRoom,
@@ -28,12 +28,16 @@ from chat_sdk._urls import checked_id
 
 T = TypeVar("T")
 
+JOINS_AT_ONCE = 4
+
 
 class AsyncChatSocket(Listening):
     """One user's live connection. It comes back by itself, with all its rooms, and without gaps.
 
-    Handlers are told one event at a time, in order. What one raises is logged and stops nothing. A slow
-    handler delays the next event, not the connection.
+    Handlers are told one event at a time, in order. What one raises is logged and stops nothing. A slow handler delays
+    the next event, not the connection. When a thousand events wait, further messages are left with the server and
+    fetched by `seq` once half of those are told; other events wait up to two thousand, and are dropped then, of which
+    `on_error` is told (`events_dropped`).
     """
 
     def __init__(self, where: Callable[[], Where], *, run: Runner = run_here) -> None:
@@ -41,6 +45,8 @@ class AsyncChatSocket(Listening):
         self._handlers = Handlers(run)
         self._feeds: dict[str, RoomFeed] = {}
         self._joining: set[str] = set()
+        self._turns = asyncio.Semaphore(JOINS_AT_ONCE)
+        self._dropping = False
         self._work: set[asyncio.Task[None]] = set()
         self._connection = Connection(
             where, received=self._received, reported=self._report, up=self._up, down=self._down
@@ -96,16 +102,21 @@ class AsyncChatSocket(Listening):
     async def join_room(self, room_id: str, *, since_seq: int | None = None) -> JoinedRoom:
         """Hear of what happens in the room; with *since_seq*, first of every message after that one.
 
-        After a reconnect the room is joined again by itself, from the last message on. Raises
+        Where the server gives what was missed in several answers, this returns with the first, and the rest is
+        fetched meanwhile. After a reconnect the room is joined again by itself, from the last message on. Raises
         WebSocketError with the server's code.
         """
         checked_id(room_id, "room_id")
-        self._feeds[room_id] = RoomFeed(since_seq)
+        feed = self._feeds[room_id] = RoomFeed(since_seq, most=MOST_WAITING)
         try:
-            return await self._join(room_id)
+            joined = await self._join(room_id, feed)
         except BaseException:
-            self._feeds.pop(room_id, None)
+            if self._feeds.get(room_id) is feed:
+                del self._feeds[room_id]
             raise
+        if feed.is_behind:
+            self._rejoin_soon(room_id)
+        return joined
 
     async def leave_room(self, room_id: str) -> None:
         """Hear no more of the room."""
@@ -158,22 +169,14 @@ class AsyncChatSocket(Listening):
             feed.disconnected()
         self._handlers.tell("disconnect", code)
 
-    async def _join(self, room_id: str) -> JoinedRoom:
-        """Join and catch up, in as many steps as the server needs for what was missed."""
-        feed = self._feeds[room_id]
-        first: JoinedRoom | None = None
-        while True:
-            since = feed.last
-            what = room_id if since is None else {"roomId": room_id, "sinceSeq": since}
-            answer = await self._connection.call(self._events.join_room, what)
-            joined = _built(answer, JoinedRoom)
-            first = first or joined
+    async def _join(self, room_id: str, feed: RoomFeed) -> JoinedRoom:
+        """Join, from the last message on, and show what was missed if there is room for it."""
+        since = feed.last
+        what = room_id if since is None else {"roomId": room_id, "sinceSeq": since}
+        joined = _built(await self._connection.call(self._events.join_room, what), JoinedRoom)
+        if since is None or not self._handlers.full:
             self._deliver(feed.joined(joined.last_seq, joined.missed))
-            if joined.last_seq is None or feed.last is None or feed.last >= joined.last_seq:
-                return first
-            if feed.last == since:  # no step forward: what is missing cannot be had
-                self._deliver(feed.give_up_gap())
-                return first
+        return joined
 
     def _rejoin_soon(self, room_id: str) -> None:
         if room_id not in self._joining:
@@ -182,16 +185,36 @@ class AsyncChatSocket(Listening):
 
     async def _rejoin(self, room_id: str) -> None:
         try:
-            await self._join(room_id)
+            async with self._turns:
+                await self._catch_up(room_id)
         except WebSocketError as error:
             # A lost connection is not the room's fault; the next one joins again.
-            if error.code not in {"not_connected", "connection_lost", "timeout"}:
+            if error.code not in {"not_connected", "connection_lost"}:
                 self._feeds.pop(room_id, None)
             self._tell_error(error)
-        except KeyError:
-            pass  # left in the meantime
         finally:
             self._joining.discard(room_id)
+
+    async def _catch_up(self, room_id: str) -> None:
+        """Join until nothing is missing, in as many steps as the server and the handlers need."""
+        refused = in_vain = 0
+        while (feed := self._feeds.get(room_id)) is not None and feed.is_behind:
+            await self._handlers.room()
+            since = feed.last
+            try:
+                await self._join(room_id, feed)
+            except WebSocketError as error:
+                if not may_join_again(error.code, error.retry_after):
+                    raise
+                if error.code == "timeout":
+                    self._tell_error(error)
+                refused += 1
+                await asyncio.sleep(pause_for(refused, error.retry_after))
+                continue
+            refused = 0
+            in_vain = in_vain + 1 if feed.last == since and feed.has_gap else 0
+            if in_vain > 1:  # no step forward: what is missing cannot be had
+                self._deliver(feed.give_up_gap())
 
     def _deliver(self, messages: list[Message]) -> None:
         for message in messages:
@@ -220,17 +243,32 @@ class AsyncChatSocket(Listening):
             self._feeds.pop(value.room_id, None)
         elif isinstance(value, TokenExpiring):
             self._spawn(self._refresh())
-        self._handlers.tell(name, value)
+        self._tell(name, value)
 
     def _message(self, message: Message) -> None:
         room_id = message.room_id or ""
         feed = self._feeds.get(room_id)
-        if feed is None:
-            self._handlers.tell("message", message)
+        if feed is None or message.seq is None:
+            self._tell("message", message)
             return
-        self._deliver(feed.live(message))
-        if feed.has_gap:
+        full = self._handlers.full
+        self._deliver(feed.live(message, room=not full))
+        if feed.has_gap or (full and feed.is_behind):
             self._rejoin_soon(room_id)
+
+    def _tell(self, name: str, value: Model) -> None:
+        """Tell handlers of what no server will say again, unless far too much waits."""
+        if self._handlers.waiting < 2 * MOST_WAITING:
+            self._dropping = False
+            self._handlers.tell(name, value)
+        elif not self._dropping:
+            self._dropping = True
+            self._tell_error(
+                WebSocketError(
+                    "Handlers are too slow: events other than messages were dropped",
+                    code="events_dropped",
+                )
+            )
 
     async def _refresh(self) -> None:
         try:

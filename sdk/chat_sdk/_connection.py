@@ -152,7 +152,7 @@ class Connection:
             raise WebSocketError(
                 f"{event} was not acknowledged within {ACKNOWLEDGED_WITHIN:.3g} s", code="timeout"
             )
-        return acknowledged(event, answer)
+        return acknowledged(event, answer, self._token)
 
     async def refresh(self, event: str, token: str | None = None) -> None:
         """Send a new token in band with *event*: *token*, or what the token function says.
@@ -237,7 +237,7 @@ class Connection:
         if event == self._where().dialect.events.error:
             from ._wire import error_event
 
-            self._last_words = error_event(payload)
+            self._last_words = error_event(payload, self._token)
             self._reported(self._last_words)
         else:
             self._received(event, payload)

@@ -59,7 +59,7 @@ class Wire:
         await self.close()
         if self._refused is None:
             return Refusal(WebSocketError(why[1], code=why[0]), for_good=False)
-        said = error_event(self._refused)
+        said = error_event(self._refused, token)
         error = WebSocketError(
             f"The live connection was refused ({said.code})"
             + (f": {said.message}" if said.message else ""),
@@ -161,15 +161,19 @@ async def _refuse_redirect(
     raise aiohttp.ClientError("redirects are not followed: the token is for one host")
 
 
-def error_event(payload: object) -> SocketErrorEvent:
-    """What the server said was wrong, or a nameless error if it said nothing readable."""
+def error_event(payload: object, token: UserToken | None) -> SocketErrorEvent:
+    """What the server said was wrong, without *token*, or a nameless error if it said nothing readable."""
+    if token is not None and isinstance(payload, dict):
+        said = {name: payload[name] for name in ("code", "message") if name in payload}
+        told = {name: token.scrub(text) for name, text in said.items() if isinstance(text, str)}
+        payload = {**payload, **told}
     try:
         return build(payload, SocketErrorEvent)
     except ValueError:
         return SocketErrorEvent()
 
 
-def acknowledged(event: str, answer: object) -> dict[str, Any]:
+def acknowledged(event: str, answer: object, token: UserToken | None) -> dict[str, Any]:
     """The acknowledgement of *event*, if it says ok; raises WebSocketError with the server's code if not."""
     if isinstance(answer, dict) and answer.get("ok") is True:
         return answer
@@ -179,7 +183,7 @@ def acknowledged(event: str, answer: object) -> dict[str, Any]:
             f"{event} was acknowledged with something the contract does not know",
             code="bad_response",
         )
-    said = error_event(error)
+    said = error_event(error, token)
     raise WebSocketError(
         f"{event} was refused ({said.code})" + (f": {said.message}" if said.message else ""),
         code=said.code,

@@ -610,6 +610,28 @@ async def test_the_token_is_in_no_log_and_no_other_hosts_hands(
     assert "eyJ.stolen" not in fake.tokens
 
 
+async def test_a_server_that_repeats_the_token_is_not_quoted(
+    client: AsyncChatClient, fake: FakeSockets
+) -> None:
+    """In no error, and in nothing `on_error` is told: refused, sent away, or a call gone wrong."""
+    said = {"code": "token_invalid", "message": f"bad token {TOKEN}", "reconnect": False}
+    told: list[str] = []
+    client.socket.on_error(lambda error: told.append(error.message))
+    fake.refuse = [said]
+    with pytest.raises(WebSocketError) as refused:
+        await client.socket.connect()
+    await client.socket.connect()
+    fake.room("r")
+    fake.refuse_joins = [f"no_{TOKEN}"]
+    with pytest.raises(WebSocketError) as failed:
+        await client.socket.join_room("r")
+    await fake.emit("error", said)
+    await until(lambda: told)
+    for text in (repr(refused.value), repr(failed.value), *told):
+        assert TOKEN not in text
+        assert "[hidden]" in text
+
+
 async def test_another_servers_event_names_are_one_value(fake: FakeSockets) -> None:
     dialect = Dialect(events=Events(message="new_message", leave_room="leave"))
     async with AsyncChatClient(fake.url, jwt_token=TOKEN, dialect=dialect) as client:

@@ -223,17 +223,23 @@ async def test_a_server_that_repeats_the_key_is_not_quoted() -> None:
         async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109
             key = dict(request.headers)["X-API-Key"]
             body = json.dumps(
-                {"detail": f"bad key {key}", "errors": [{"field": key, "message": key}]}
+                {
+                    "detail": f"bad key {key}",
+                    "errors": [{"field": key, "message": key}],
+                    "request_id": key,
+                    "code": key,
+                }
             )
             return Response(401, [("content-type", "application/problem+json")], body.encode())
 
         async def aclose(self) -> None: ...
 
-    with pytest.raises(ChatError) as caught:
-        await AsyncChatClient("https://h", api_key=KEY, transport=Parrot()).project()
-    assert "[hidden]" in str(caught.value)
-    assert caught.value.errors
-    assert_clean(told(caught.value))
+    for key in (KEY, "hunter2_all_in_small_letters"):
+        with pytest.raises(ChatError) as caught:
+            await AsyncChatClient("https://h", api_key=key, transport=Parrot()).project()
+        assert "[hidden]" in str(caught.value)
+        assert caught.value.errors
+        assert_clean(told(caught.value), key)
 
 
 async def test_errors_survive_pickle_and_copy(

@@ -410,6 +410,10 @@ def _error(response: Response, dialect: Dialect, credential: ApiKey | UserToken)
         retry_after=_retry.retry_after(response.header("retry-after"), now=time.time()),
     )
     error.args = (credential.scrub(error.message),)
+    if error.code is not None:
+        error.code = credential.scrub(error.code)
+    if error.request_id is not None:
+        error.request_id = credential.scrub(error.request_id)
     error.errors = tuple(
         FieldError(credential.scrub(each.field), credential.scrub(each.message))
         for each in error.errors

@@ -4,10 +4,10 @@ import os
 import struct
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _AT_ONCE = struct.Struct("=256Q")
 _random: list[int] = []  # asked of the kernel in bulk; popping gives each to one thread alone
-_second = (-1, "")
 os.register_at_fork(after_in_child=_random.clear)
 
 
@@ -32,10 +32,11 @@ def new_id() -> str:
 
 def instant(epoch: float | None = None) -> str:
     """RFC 3339 text in UTC with milliseconds, of *epoch* seconds or of now; sorts by time."""
-    global _second  # noqa: PLW0603 – one second's text serves all that falls into it; a pair, so that threads agree
-    second, milliseconds = divmod(int((time.time() if epoch is None else epoch) * 1000), 1000)
-    known, text = _second
-    if known != second:
-        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        _second = second, text
-    return f"{text}.{milliseconds:03d}Z"
+    moment = time.time() if epoch is None else epoch
+    second, milliseconds = divmod(int(moment * 1000), 1000)
+    return f"{_second(second)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=64)  # what is made at one moment bears few different seconds
+def _second(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat()[:19]

@@ -280,7 +280,7 @@ def _prepare(path: str) -> None:
 def _write_group(connection: sqlite3.Connection, group: list[_Job]) -> None:
     """Run all in one transaction and commit it, without whatever a failed one had written.
 
-    A savepoint costs as much as the half of a message, so they are set only once somebody has failed
+    A savepoint costs a third of what a message does, so they are set only once somebody has failed
     with something to undo: then all that was done is undone, and done again.
     """
     connection.execute("BEGIN IMMEDIATE")

@@ -16,8 +16,11 @@ RUN python -m pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
     && /venv/bin/python -m compileall -q /venv
 
 FROM python:3.13-slim
+# The base image comes without the standard library's bytecode, and nothing here may write it later: each
+# start and each health check would compile anew what it imports, which is a third of a start.
 RUN useradd --system --uid 65532 --home-dir /data --shell /usr/sbin/nologin chat \
-    && install -d -o 65532 -g 65532 -m 0700 /data
+    && install -d -o 65532 -g 65532 -m 0700 /data \
+    && python -m compileall -q -x site-packages "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

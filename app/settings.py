@@ -39,18 +39,12 @@ ASYMMETRIC = (
     "EdDSA",
     "Ed25519",
 )
-SAMPLE_SECRETS = (
-    "change-me",
-    "change_me",
-    "changeme",
-    "example",
-    "sample",
-    "replace",
-    "your-",
-    "your_",
-    "secret",
-    "<",
+SAMPLE_BEGINS = frozenset({"change", "changeme", "example", "sample", "replace", "your", "secret"})
+SAMPLE_WORD = re.compile(
+    "a|admin|an|api|auth|broker|change|changeme|chat|client|example|here|in|it|key|me|my|now|password"
+    "|please|production|put|real|replace|sample|secret|some|the|this|token|value|with|your"
 )
+MOST_DIGITS_OF_A_SAMPLE = 12
 OUR_PATHS = (
     "/admin",
     "/dev",
@@ -614,8 +608,23 @@ def _secret_conflicts(settings: Settings) -> Iterable[str]:
         "auth_introspection_client_secret",
     ):
         value: SecretStr | None = getattr(settings, name)
-        if value is not None and value.get_secret_value().lower().startswith(SAMPLE_SECRETS):
+        if value is not None and is_sample(value.get_secret_value()):
             yield f"{name.upper()}: is a sample value; put a real secret there"
+
+
+def is_sample(secret: str) -> bool:
+    """Is this what stands in examples, and not a secret: `change-me`, `<your key>`, `…`?
+
+    Judged by the whole text: it begins as examples do, and no word of it is anything else. So nothing
+    random is taken for a sample, whatever its maker puts before it.
+    """
+    if "…" in secret:
+        return True
+    words = re.findall(r"[^\W\d_]+", secret.lower())
+    digits = sum(character.isdigit() for character in secret)
+    if not words or words[0] not in SAMPLE_BEGINS or digits > MOST_DIGITS_OF_A_SAMPLE:
+        return False
+    return all(SAMPLE_WORD.fullmatch(word) for word in words)
 
 
 def _scale_conflicts(settings: Settings) -> Iterable[str]:

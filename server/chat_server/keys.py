@@ -19,6 +19,7 @@ from chat_server.identity import instant, new_id
 
 _SHAPE = re.compile(r"ck_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
 _NOTHING = "0" * 64
+EMBEDDED = "default"
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -78,6 +79,15 @@ class Keys:
         key_id, text = _new_key()
         await self._database.write(partial(_project_with_key, pid, name, key_id, _digest(text)))
         return pid, text
+
+    async def embedded_project(self) -> str:
+        """The id of the project for an embedded key, made with the database and as random as it.
+
+        So whoever remembers users of another database under their project looks them up again.
+        """
+        on_postgres = self._database.name == "postgres"
+        made = f"{EMBEDDED}-{secrets.token_hex(8)}"
+        return await self._database.write(partial(_embedded, made, on_postgres))
 
     async def ensure_project(self, pid: str, name: str) -> None:
         """Make sure that a project with this id exists."""
@@ -149,6 +159,27 @@ def _project(pid: str, name: str) -> Steps[None]:
         name,
         instant(),
     )
+
+
+def _embedded(pid: str, on_postgres: bool) -> Steps[str]:
+    found = yield from _first_embedded()
+    if found is None and on_postgres:
+        # Replicas that start together must agree. SQLite has one writer anyway.
+        yield Query("LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE")
+        found = yield from _first_embedded()
+    if found is None:
+        yield from _project(pid, EMBEDDED)
+        found = pid
+    return found
+
+
+def _first_embedded() -> Steps[str | None]:
+    rows = yield Query(
+        "SELECT id FROM projects WHERE id = $1 OR id LIKE $2 ORDER BY id LIMIT 1",
+        EMBEDDED,
+        f"{EMBEDDED}-%",
+    )
+    return str(rows[0][0]) if rows else None
 
 
 def _project_with_key(pid: str, name: str, key_id: str, digest: str) -> Steps[None]:

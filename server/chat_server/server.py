@@ -28,8 +28,6 @@ RestCall = Callable[
     Awaitable[tuple[int, list[tuple[str, str]], bytes]],
 ]
 
-EMBEDDED_PROJECT = "default"
-
 
 class Server:
     """An open Chat API server: its REST side twice over, its sockets, and what its host wants to know."""
@@ -82,7 +80,7 @@ async def open_server(
 ) -> AsyncIterator[Server]:
     """Open database (migrating it), signing keys and sockets; close all in reverse order.
 
-    With *embedded_key* a project "default" exists from then on, and that key opens it. The key is
+    With *embedded_key* a project named "default" exists from then on, and that key opens it. The key is
     kept in memory as a hash only, and never stored.
     """
     async with AsyncExitStack() as stack:
@@ -92,9 +90,10 @@ async def open_server(
         tokens = Tokens(
             database, signing, issuer=settings.token_issuer, default_life=settings.token_ttl
         )
-        keys = Keys(database, embedded_key=embedded_key, embedded_project=EMBEDDED_PROJECT)
+        project_id = None
         if embedded_key is not None:
-            await keys.ensure_project(EMBEDDED_PROJECT, "default")
+            project_id = await Keys(database).embedded_project()
+        keys = Keys(database, embedded_key=embedded_key, embedded_project=project_id or "")
         live = Live(tokens, database, bus=_bus(settings), origins=settings.cors_origins or None)
         chat = Chat(database, live.publish)
         await live.start(chat)
@@ -102,7 +101,6 @@ async def open_server(
         house = asyncio.create_task(keep_house(database))
         stack.push_async_callback(end, house)
         rest = Rest(Parts(chat, tokens, keys, live.close_user))
-        project_id = EMBEDDED_PROJECT if embedded_key is not None else None
         yield Server(database, rest, tokens, live, project_id)
 
 

@@ -130,6 +130,21 @@ async def test_the_link_survives_a_restart_and_a_lost_database(tmp_path: Path) -
     assert len(set(ids)) == 1
 
 
+async def test_without_the_chat_apis_database_everybody_begins_anew(tmp_path: Path) -> None:
+    """Only chat.db is lost: whom the broker remembers is not taken for somebody whom an operator deleted."""
+    ids = []
+    for _ in range(2):
+        async with running(tmp_path) as one:
+            alice = await one.sign_in("alice")
+            answer = await alice.post("/token")
+            assert answer.status_code == 200, answer.text
+            ids.append(await alice.id())
+            await alice.room()
+        for path in tmp_path.glob("chat.db*"):  # noqa: ASYNC240 - three small files
+            path.unlink()
+    assert ids[0] != ids[1]
+
+
 async def test_a_taken_username_gets_a_suffix_and_joins_nobody(broker: Running) -> None:
     """Somebody else is called alice already: two accounts, two names."""
     other = await broker.app.state.upstream.chat.users.create(
@@ -235,7 +250,7 @@ async def test_verify_says_what_the_chat_api_says_and_takes_chat_tokens_alone(
         "userId": token["user"]["id"],
         "username": "alice",
         "externalUserId": "alice",
-        "projectId": "default",
+        "projectId": broker.server.project_id,
     }
     app_credential = alice.client.headers["authorization"]
     for header in (app_credential, "Bearer x.y.z", "Bearer", "Basic eDp5", "Bearer a b", ""):

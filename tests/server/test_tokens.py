@@ -5,6 +5,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from chat_server.keys import Keys
 from chat_server.schemas import UserDraft
 from chat_server.signing import OVERLAP, SigningKeys, open_signing_keys
 from chat_server.tokens import Tokens
+from tests.conftest import postgres_database
 
 PID = "project"
 
@@ -434,6 +436,33 @@ async def test_api_keys_are_stored_as_digests_and_can_be_revoked(database: Datab
         await keys.revoke("nothing")
     with pytest.raises(NotFound):
         await keys.create("nothing", "x")
+
+
+@pytest.mark.parametrize(
+    "kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.services("postgres"))]
+)
+async def test_the_embedded_project_is_one_for_all_replicas_and_of_one_database(
+    kind: str, tmp_path: Path
+) -> None:
+    """Six that start together agree; another database has another project; one that was there stays."""
+    found = []
+    async with AsyncExitStack() as stack:
+        for number in range(2):
+            url = f"sqlite:///{tmp_path / f'{number}.db'}"
+            if kind == "postgres":
+                url = await stack.enter_async_context(postgres_database())
+            replicas = [await open_database(url, pool=2) for _ in range(6)]
+            for one in replicas:
+                stack.push_async_callback(one.close)
+            ids = await asyncio.gather(*(Keys(one).embedded_project() for one in replicas))
+            assert len(set(ids)) == 1
+            assert await Keys(replicas[0]).embedded_project() == ids[0]
+            found.append(ids[0])
+        assert found[0] != found[1]
+        older = await open_database(f"sqlite:///{tmp_path / 'older.db'}")
+        stack.push_async_callback(older.close)
+        await Keys(older).ensure_project("default", "default")
+        assert await Keys(older).embedded_project() == "default"
 
 
 async def test_the_embedded_key_is_kept_nowhere(database: Database) -> None:

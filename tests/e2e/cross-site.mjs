@@ -1,7 +1,10 @@
 // Drives a real Chromium: a page of a listed origin, then the same tricks from two origins that are not.
 //   node cross-site.mjs '{"broker", "room", "cookie": {"name", "value"}, "listedPort", "otherPort", "chromium"}'
 // Prints {listed, attacks: [{from, results, statuses}]}.
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 
 import { chromium } from 'playwright-core'
 
@@ -10,8 +13,11 @@ const { broker, room, cookie, listedPort, otherPort, chromium: executablePath } 
 const blank = (request, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>x</title><body>')
 const servers = [listedPort, otherPort].map((port) => createServer(blank).listen(port))
 
-const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
-const context = await browser.newContext()
+// With a profile on disk: what the driver opens by default is incognito, and there other sites get no cookies at all.
+const profile = await mkdtemp(join(tmpdir(), 'cross-site-'))
+await mkdir(join(profile, 'Default'))
+await writeFile(join(profile, 'Default', 'Preferences'), JSON.stringify({ profile: { cookie_controls_mode: 0, block_third_party_cookies: false } }))
+const context = await chromium.launchPersistentContext(profile, { executablePath, args: ['--no-sandbox'] })
 // As open as an app's cookie can be: sent by every site's requests.
 await context.addCookies([{ ...cookie, url: broker.replace('http:', 'https:'), httpOnly: true, secure: true, sameSite: 'None' }])
 
@@ -98,6 +104,7 @@ for (const from of [`http://localhost:${otherPort}/`, `http://127.0.0.1:${otherP
   const { page, statuses } = await open(from)
   attacks.push({ from, results: await page.evaluate(tricks, { broker, room }), statuses })
 }
-await browser.close()
+await context.close()
+await rm(profile, { recursive: true, force: true })
 for (const server of servers) { server.closeAllConnections(); server.close() }
 console.log(JSON.stringify({ listed, attacks }))

@@ -1,8 +1,8 @@
 """The one place that sends: build → send → retry → parse or raise."""
 
+import os
 import random
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -230,7 +230,7 @@ class Api:
         if not creates or self.dialect.idempotency_header is None:
             key = None
         else:
-            key = _checked_key(uuid.uuid4().hex if idempotency_key is None else idempotency_key)
+            key = _new_key() if idempotency_key is None else _checked_key(idempotency_key)
         repeatable = not creates or key is not None
         request = self._request(method, path, query, body, key, credential)
         response = self._attempts(request, repeatable=repeatable, credential=credential)
@@ -279,8 +279,8 @@ class Api:
         while True:
             attempt += 1
             remaining = ends - time.monotonic() if attempt > 1 else timeouts.total
-            if remaining <= 0:
-                raise timed_out(timeouts.total)
+            if remaining <= 0:  # slept a little too long: what went wrong before says more
+                raise last or timed_out(timeouts.total)
             response, failure = self._attempt(request, min(remaining, timeouts.read))
             if response is not None:
                 if response.status < 300:
@@ -357,6 +357,11 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
         request_id=None,
         retry_after=None,
     )
+
+
+def _new_key() -> str:
+    """A key nobody else has. It begins with the time, so that a server's index of keys grows at one end."""
+    return f"{time.time_ns():016x}{os.urandom(8).hex()}"
 
 
 def _checked_key(key: str) -> str:

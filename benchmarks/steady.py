@@ -9,6 +9,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
@@ -186,17 +187,15 @@ async def run(plan: Plan) -> Outcome:
 
 async def carry_out(plan: Plan) -> Outcome:
     """*plan*, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "benchmarks.steady",
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    written, _ = await process.communicate(json.dumps(asdict(plan)).encode())
-    if process.returncode:
-        raise RuntimeError("the process that asks has failed")
-    return Outcome(**json.loads(written))
+    with tempfile.TemporaryFile() as out:  # a pipe might take less than all of it
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.steady", stdin=subprocess.PIPE, stdout=out
+        )
+        await process.communicate(json.dumps(asdict(plan)).encode())
+        if process.returncode:
+            raise RuntimeError("the process that asks has failed")
+        out.seek(0)
+        return Outcome(**json.load(out))
 
 
 def request(

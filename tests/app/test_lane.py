@@ -21,7 +21,7 @@ from tests.app.brokers import as_sent, code_of, running, served_at
 ROUTES = [*token.router.routes, *rooms.router.routes, *messages.router.routes]
 # What differs from one call to the next by its nature: ids, instants, tokens, jitter, what is left of a limit.
 VARIES = re.compile(
-    rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z"
+    rb"default-[0-9a-f]{16}|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[\d:.]+Z"
     rb"|eyJ[\w.-]+|\"refresh_in\":\d+|[rt]=\d+"
 )
 

@@ -137,6 +137,8 @@ if __name__ == "__main__":
         "--rounds", type=int, default=0, help="rounds of kill -9 (two seconds each)"
     )
     options = parser.parse_args()
+    if not 0 < options.single < options.users:
+        parser.error("--single must be less than --users: the others are for the bus that is cut")
     if sys.platform == "linux":
         import resource
 

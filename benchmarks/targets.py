@@ -109,6 +109,20 @@ def tutorial(ground: Ground) -> Running:
     )
 
 
+def _floor(mode: str) -> Start:
+    def start(ground: Ground) -> Running:
+        environment = {**ground.peer_environment(), "MODE": mode}
+        command = [sys.executable, str(PEERS / "floor.py")]
+        return ground.start("floor", command, environment, port=free_port())
+
+    return start
+
+
+python_limit = _floor("pass")
+one_call = _floor("call")
+no_call = _floor("repeat")
+
+
 def _broker_environment(ground: Ground, folder: Path) -> dict[str, str]:
     """Everything on, as in production; only the limits are out of reach of a load test."""
     folder.mkdir(exist_ok=True)
@@ -127,6 +141,14 @@ def _broker_environment(ground: Ground, folder: Path) -> dict[str, str]:
     }
 
 
+def _remote(ground: Ground) -> dict[str, str]:
+    return {
+        "CHAT_API_KEY": ground.api_key,
+        "CHAT_BASE_URL": ground.upstream,
+        "CHAT_SOCKET_URL": ground.upstream,
+    }
+
+
 def _ours(name: str) -> str:
     program = Path(sys.executable).parent / name
     if not program.exists():
@@ -139,9 +161,7 @@ def broker_remote(ground: Ground) -> Running:
     port = free_port()
     environment = {
         **_broker_environment(ground, ground.folder / f"broker-{port}"),
-        "CHAT_API_KEY": ground.api_key,
-        "CHAT_BASE_URL": ground.upstream,
-        "CHAT_SOCKET_URL": ground.upstream,
+        **_remote(ground),
     }
     return ground.start("broker", [_ours("chat-broker"), "serve"], environment, port=port)
 
@@ -151,6 +171,30 @@ def broker_embedded(ground: Ground) -> Running:
     port = free_port()
     environment = _broker_environment(ground, ground.folder / f"embedded-{port}")
     return ground.start("broker embedded", [_ours("chat-broker"), "serve"], environment, port=port)
+
+
+def broker_on(
+    postgres: Callable[[str], str], redis_url: str, *, workers: int, remote: bool
+) -> Start:
+    """Our broker with so many workers; *postgres* makes a database of its own for it."""
+
+    def start(ground: Ground) -> Running:
+        port = free_port()
+        database = postgres(f"broker{port}")
+        environment = {
+            **_broker_environment(ground, ground.folder / f"broker-{port}"),
+            "WORKERS": str(workers),
+            "DATABASE_URL": database,
+            "REDIS_URL": redis_url,
+        }
+        if remote:
+            environment |= _remote(ground)
+        else:
+            environment["CHAT_DATABASE_URL"] = database
+        command = [_ours("chat-broker"), "serve"]
+        return ground.start(f"broker of {workers}", command, environment, port=port)
+
+    return start
 
 
 def chat_server(ground: Ground) -> Running:

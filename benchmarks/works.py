@@ -12,6 +12,11 @@ OURS = "broker"
 EMBEDDED = "broker, embedded"
 LIMIT = "nginx (no token check)"
 PEER = "Fastify"
+TUTORIAL = "FastAPI + httpx, tutorial"
+STORE_PEER = "Fastify + better-sqlite3"
+PYTHON_LIMIT = "Python's limit (no token check)"
+ONE_CALL = "nothing but one upstream call"
+NO_CALL = "nothing at all, in Python"
 
 _NODE_WARM = 8.0  # before that V8 is still compiling, and the numbers are unfair
 
@@ -23,9 +28,12 @@ _fastify_no_cache = Contender(
 )
 _node = Contender("Node's ceiling", targets.node_ceiling, warm=_NODE_WARM)
 _express = Contender("Express", targets.express, warm=_NODE_WARM)
-_tutorial = Contender("FastAPI + httpx, tutorial", targets.tutorial)
-_store = Contender("Fastify + better-sqlite3", targets.fastify_store, warm=_NODE_WARM)
+_tutorial = Contender(TUTORIAL, targets.tutorial)
+_store = Contender(STORE_PEER, targets.fastify_store, warm=_NODE_WARM)
 _embedded = Contender(EMBEDDED, targets.broker_embedded)
+_python = Contender(PYTHON_LIMIT, targets.python_limit, checks=False)
+_one_call = Contender(ONE_CALL, targets.one_call, checks=False)
+_no_call = Contender(NO_CALL, targets.no_call, checks=False)
 
 
 def read(ground: Ground, _: Running) -> list[Ask]:
@@ -113,7 +121,7 @@ def is_verified(value: object) -> bool:
 READ = Work(
     "read",
     "Proxied GET of messages (1.6 KB, app token checked, 32 connections)",
-    [_nginx, _node, _fastify, _fastify_no_cache, _express, _tutorial, _broker],
+    [_nginx, _python, _node, _fastify, _fastify_no_cache, _express, _tutorial, _broker],
     read,
     200,
     is_page,
@@ -149,10 +157,11 @@ VERIFY = Work(
     200,
     is_verified,
 )
+# What one upstream call costs is what the SDK's transport adds to a program that answers and does nothing else.
 TOKEN = Work(
     "token",
     "GET /chat/token: a fresh token each time, user read from SQLite (remote: one upstream call)",
-    [_store, _embedded, _broker],
+    [_no_call, _one_call, _store, _embedded, _broker],
     mint,
     200,
     is_token,

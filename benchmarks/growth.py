@@ -14,7 +14,7 @@ from .compare import Ask, Contender, Lineup, Table, Work, compare, send
 from .ground import NotAvailable, Running, open_ground
 
 SMALL = Sizes(users=1000, messages=1000, members=200, joined=10)
-SMALL_ONE = "small"
+SMALL_ONE, BIG_ONE = "small", "big"
 
 
 def calls(made: Seeded, running: Running) -> dict[str, Ask]:
@@ -63,7 +63,7 @@ def tables(users: int, messages: int, *, say: Callable[[str], None]) -> list[Tab
         contenders = []
         asks: dict[int, dict[str, Ask]] = {}
         try:
-            for name, sizes in ((SMALL_ONE, SMALL), ("big", big)):
+            for name, sizes in ((SMALL_ONE, SMALL), (BIG_ONE, big)):
                 url = f"sqlite:///{folder}/{name}.db"
                 made = asyncio.run(seed(url, sizes))
                 say(f"  {name}: {asdict(sizes)} made in {made.seconds} s")

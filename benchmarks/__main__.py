@@ -1,7 +1,14 @@
 """`make bench`: the program and its peers at the same work, in turn, as CPU per request and as ratios.
 
 The short form, which is the default, takes under five minutes; `--long` measures longer and adds ten thousand
-idle sockets and the growth of the database. `--only read,store` picks tables by key.
+idle sockets and the growth of the database. `--only read,store` picks tables by key:
+
+- `read`, `write`, `latency`, `verify`: proxied, against nginx and the least that Python can do, and against peers
+- `token`, `store`, `store-read`: the embedded Chat API; for a token also the remote one, and what the one call costs
+- `workers`: two workers against one, on a Postgres and a Redis of its own
+- `fanout`, `start`, `idle`, `growth`: a message to a room, a start, idle sockets, a database that has grown
+
+At the end stands what this run says of each goal.
 """
 
 import argparse
@@ -9,19 +16,22 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
-from . import growth, works
+from . import growth, workers, works
 from .compare import Lineup, Table, compare
 from .fanout import OURS as CHAT_SERVER
 from .fanout import fan_out, idle_sockets
+from .goals import as_text as goals_as_text
+from .goals import decide
 from .ground import ROOT, open_ground
-from .measure import cores
+from .measure import Company, cores
 from .report import as_chart, as_json, as_text, ratio
 from .startup import start_up
 from .targets import install_peers
 
-OURS = {works.OURS, works.EMBEDDED, CHAT_SERVER, growth.SMALL_ONE}
+OURS = {works.OURS, works.EMBEDDED, CHAT_SERVER, growth.SMALL_ONE, workers.ONE}
 
 
 def say(text: str) -> None:
@@ -36,6 +46,7 @@ def _pieces(arguments: argparse.Namespace, lineup: Lineup) -> dict[str, Callable
         work.key: lambda work=work: [compare(work, lineup, rounds=rounds, seconds=seconds, say=say)]  # type: ignore[misc]
         for work in works.ALL
     }
+    pieces["workers"] = lambda: workers.two_workers(rounds=rounds, seconds=seconds, say=say)
     pieces["fanout"] = lambda: fan_out(lineup, rounds=rounds, seconds=seconds, say=say)
     pieces["start"] = lambda: [start_up(rounds=rounds, say=say)]
     if arguments.long or arguments.only:
@@ -45,7 +56,11 @@ def _pieces(arguments: argparse.Namespace, lineup: Lineup) -> dict[str, Callable
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--long", action="store_true", help="longer runs, idle sockets, growth")
     parser.add_argument("--only", default="", help="keys of tables, with commas between")
     parser.add_argument("--sockets", type=int, default=10_000, help="how many idle sockets")
@@ -61,7 +76,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, print, write the JSON and the chart."""
     arguments = _arguments()
-    began = time.monotonic()
+    began, company = time.monotonic(), Company()
     missing = install_peers()
     if missing:
         say(missing)
@@ -83,17 +98,26 @@ def main() -> None:
     for table in tables:
         say(as_text(table, OURS))
     ratios = _ratios(tables)
-    facts = {"ratios": ratios, "seconds": round(time.monotonic() - began)}
+    verdicts = decide(tables)
+    facts = {
+        "ratios": ratios,
+        "goals": [asdict(verdict) for verdict in verdicts],
+        "seconds": round(time.monotonic() - began),
+        "others": round(company.share(), 2),
+    }
     say("\nTimes the CPU of ours (above 1, ours is ahead):")
     for name, value in ratios.items():
         say(f"  {name}: {value}")
+    say("\nWhere we want to be:")
+    say(goals_as_text(verdicts))
     for path, text in (
         (arguments.json, json.dumps(as_json(tables, facts), indent=1) + "\n"),
         (arguments.chart, as_chart(tables, OURS)),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    say(f"\n{facts['seconds']} s; {arguments.json}, {arguments.chart}")
+    say(f"\nOther programs had {facts['others']:.0%} of the machine meanwhile.")
+    say(f"{facts['seconds']} s; {arguments.json}, {arguments.chart}")
 
 
 def _ratios(tables: list[Table]) -> dict[str, float]:

@@ -5,12 +5,12 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from .ground import ROOT, Ground, NotAvailable, Running
 from .load import Outcome, Plan
-from .measure import cores, cpu_seconds, memory_mb, on_core
+from .measure import cores, cpu_seconds, memory_mb, on_cores
 from .targets import Start
 
 
@@ -77,6 +77,8 @@ class Measured:
     p99_ms: float
     memory_mb: float
     cpu_us_each: list[float] = field(default_factory=list)
+    beside: dict[str, float] = field(default_factory=dict)
+    """What else was counted, by name."""
 
 
 @dataclass
@@ -164,10 +166,18 @@ def bad_tokens(ground: Ground) -> Iterator[tuple[str, str | None]]:
     )
 
 
-def load(port: int, asks: list[Ask], *, status: int, connections: int, seconds: float) -> Outcome:
-    """Run the load generator on its own core."""
+def load(
+    port: int,
+    asks: list[Ask],
+    *,
+    status: int,
+    connections: int,
+    seconds: float,
+    on: Collection[int] = (),
+) -> Outcome:
+    """Run the load generator on its own core, or on these."""
     plan = Plan(port, [ask.wire() for ask in asks], status, connections, seconds)
-    command = on_core(cores()[1], [sys.executable, "-m", "benchmarks.load"])
+    command = on_cores(on or cores()[1:], [sys.executable, "-m", "benchmarks.load"])
     done = subprocess.run(
         command,
         input=json.dumps(asdict(plan)),

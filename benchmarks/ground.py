@@ -68,6 +68,8 @@ class Ground:
     app_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48))
     stack: ExitStack = field(default_factory=ExitStack)
     upstream: str = ""
+    stub: int = 0
+    """Leader of the upstream's session."""
 
     def token(self, sub: str, *, expires_in: int = 3600, secret: str | None = None) -> str:
         """The credential the app gives *sub*."""
@@ -175,6 +177,6 @@ def open_ground(folder: Path) -> Iterator[Ground]:
         port = free_port()
         environment = {"API_KEY": ground.api_key, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "benchmarks.stub"]
-        ground.start("stub", command, environment, port=port, core=cores()[1])
+        ground.stub = ground.start("stub", command, environment, port=port, core=cores()[1]).leader
         ground.upstream = f"http://127.0.0.1:{port}"
         yield ground

@@ -32,6 +32,10 @@ def as_text(table: Table, ours: set[str]) -> str:
         share = f"{row.cpu_us / mine.cpu_us:9.2f}" if mine and mine.cpu_us else f"{'':9}"
         rates = f"{row.per_second:12.0f}{row.p50_ms:9.2f}{row.p99_ms:9.2f}" if with_rates else ""
         lines.append(f"  {row.name:32}{row.cpu_us:22.1f}{share}{rates}{row.memory_mb:7.0f}")
+        if row.beside:
+            lines.append(
+                "    " + " · ".join(f"{name} {value}" for name, value in row.beside.items())
+            )
     lines += [f"  {name}: left out: {reason}" for name, reason in table.left_out.items()]
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from chat_server.limits import Allowance, Limits
-from chat_server.outbox import Outbox
+from chat_server.outbox import Outgoing
 from chat_server.tokens import Claims
 
 RoomKey = tuple[str, str]
@@ -33,7 +33,7 @@ class Connection:
         "timer",
     )
 
-    def __init__(self, eio_sid: str, outbox: Outbox, limits: Limits) -> None:
+    def __init__(self, eio_sid: str, outbox: Outgoing, limits: Limits) -> None:
         now = time.monotonic()
         self.eio_sid = eio_sid
         self.outbox = outbox

@@ -15,6 +15,7 @@ from chat_server.errors import ChatError
 from chat_server.frames import BadArgumentsError, Frame, OtherNamespaceError, ProtocolError
 from chat_server.limits import Limits
 from chat_server.notices import notice, refusal
+from chat_server.outbox import Outbox
 from chat_server.sampled import Sampled
 from chat_server.sessions import CONNECTION, Sessions
 
@@ -56,10 +57,13 @@ class Conversation:
         await self._library["disconnect"](eio_sid, reason)
 
     async def received(self, eio_sid: str, data: Any) -> None:
-        """Engine.IO: a packet. The next one of this connection is read when this one has been answered."""
+        """Engine.IO: a packet."""
         connection = self._sessions.connections.get(eio_sid)
-        if connection is None:
-            return
+        if connection is not None:
+            await self.hear(connection, data)
+
+    async def hear(self, connection: Connection, data: Any) -> None:
+        """Answer one packet. The next one of this connection is read after that."""
         async with connection.lock:  # a polling client may send two requests at once
             if connection.ended:
                 return
@@ -70,18 +74,21 @@ class Conversation:
 
     async def handshake(self, _sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         """python-socketio: a client wants in. Identity is the token's, and nothing of *environ* is believed."""
-        connection: Connection = environ[CONNECTION]
+        refused = await self._refused(environ[CONNECTION], auth)
+        if refused is not None:
+            raise Refusal(refused["message"], refused["data"])
+
+    async def _refused(self, connection: Connection, auth: Any) -> dict[str, Any] | None:
+        """Name *connection* by the token in *auth*; answers why not, if it may not be."""
         try:
             await self._sessions.authenticate(connection, auth)
         except ChatError as error:
             self._counts.handshakes_refused += 1
-            refused = refusal(error.code, error.message, error.retry_after)
+            return refusal(error.code, error.message, error.retry_after)
         except Exception:  # noqa: BLE001  # a bug of ours: nobody gets in by it
             self._log.exception("socket.handshake_failed")
-            refused = refusal("internal_error", "Something went wrong on the server.")
-        else:
-            return
-        raise Refusal(refused["message"], refused["data"])
+            return refusal("internal_error", "Something went wrong on the server.")
+        return None
 
     async def _take(self, connection: Connection, data: Any) -> None:
         try:
@@ -101,11 +108,12 @@ class Conversation:
             if frame.kind == "event":
                 await self._event(connection, frame)
             elif frame.kind == "connect":
-                await self._connect(connection, data)
+                await self._connect(connection, frame, data)
             elif connection.claims is not None:
                 self._sessions.unname(connection)
                 self._sessions.await_token(connection)
-                await self._library["message"](connection.eio_sid, data)
+                if isinstance(connection.outbox, Outbox):
+                    await self._library["message"](connection.eio_sid, data)
 
     def _strike(self, connection: Connection, message: str) -> None:
         self._counts.protocol_errors += 1
@@ -117,7 +125,7 @@ class Conversation:
             told = notice("protocol_error", message)
             connection.outbox.send(frames.event("error", _encode(told)))
 
-    async def _connect(self, connection: Connection, data: Any) -> None:
+    async def _connect(self, connection: Connection, frame: Frame, data: Any) -> None:
         if connection.claims is not None:
             self._strike(connection, "this connection is connected already")
             return
@@ -127,10 +135,21 @@ class Conversation:
                 connection, "token_invalid", "Too many handshakes on one connection."
             )
             return
+        if not isinstance(connection.outbox, Outbox):
+            await self._admit(connection, frame.data)
+            return
         await self._library["message"](connection.eio_sid, data)
         if self._sessions.connections.get(connection.eio_sid) is None:
             # It went away meanwhile: only now has the library a session to end.
             await self._library["disconnect"](connection.eio_sid, "transport close")
+
+    async def _admit(self, connection: Connection, auth: Any) -> None:
+        """What python-socketio does with a CONNECT, for a connection it does not know."""
+        refused = await self._refused(connection, auth)
+        if refused is None:
+            connection.outbox.send(frames.welcome(connection.eio_sid))
+        else:
+            connection.outbox.send(frames.refusal("/", _encode(refused)))
 
     def _may_call(self, connection: Connection, ack_id: int | None) -> bool:
         now = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from engineio import packet
 
-from chat_server import strict_json
+from chat_server import strict_json, websocket
 
 MESSAGE: Final = packet.MESSAGE
 CLOSE: Final = packet.CLOSE
@@ -84,6 +84,13 @@ def read(text: str | bytes | object) -> Frame:
     return Frame(kind, ack_id, data)
 
 
+def acceptable(packet: str) -> bool:
+    """Is this an Engine.IO packet that a client may send at any time: a message, a pong, or the end?"""
+    return packet in {"1", "3"} or (
+        packet[:1] == "4" and packet[1:2] in {"0", "1", "2", "3", "4", "5", "6"}
+    )
+
+
 def _json(body: str) -> Any:
     try:
         return strict_json.loads(body.encode())
@@ -97,15 +104,7 @@ class Ready(packet.Packet):  # type: ignore[misc]  # the library ships no types
     def __init__(self, body: bytes) -> None:
         """*body* is the Socket.IO packet, `2["message",{…}]` for example, in UTF-8."""
         super().__init__(MESSAGE)
-        length = len(body) + 1
-        # RFC 6455, section 5.2: final text frame, unmasked, as servers send them.
-        if length < 126:
-            head = bytes((0x81, length))
-        elif length < 65536:
-            head = b"\x81\x7e" + length.to_bytes(2, "big")
-        else:
-            head = b"\x81\x7f" + length.to_bytes(8, "big")
-        self.frame: bytes = b"%b4%b" % (head, body)
+        self.frame: bytes = websocket.text(b"4%b" % body)
         self.size = len(self.frame)
         self._body = body
         self._text: str | None = None
@@ -125,6 +124,11 @@ def event(name: str, payload: bytes) -> Ready:
 def acknowledgement(ack_id: int, payload: bytes) -> Ready:
     """The answer to call number *ack_id*: one argument, whose JSON is *payload*."""
     return Ready(b"3%d[%b]" % (ack_id, payload))
+
+
+def welcome(sid: str) -> Ready:
+    """CONNECT: the client is in, under this name."""
+    return Ready(b'0{"sid":"%b"}' % sid.encode())
 
 
 def refusal(namespace: str, payload: bytes) -> Ready:

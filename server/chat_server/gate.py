@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
-from chat_server.frames import REFUSED
+from chat_server.frames import REFUSED, acceptable
 from chat_server.limits import Allowance, Limits
 from chat_server.outbox import Outbox, Wire, wire_behind
 from chat_server.sampled import Sampled
@@ -21,6 +21,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[Any]]
+Serve = Callable[[Receive, Send, Any], Awaitable[bool]]
 
 WIRE: Final = "chat_server.wire"
 #: A host that wraps *send* on its way here may leave the server's own under this key of the scope.
@@ -52,10 +53,19 @@ class Gate:
     """An ASGI app in front of the library's own, to be mounted at /socket.io."""
 
     def __init__(
-        self, app: App, links: Links, *, limits: Limits, origins: Iterable[str] | None, log: Sampled
+        self,
+        app: App,
+        links: Links,
+        serve: Serve,
+        *,
+        limits: Limits,
+        origins: Iterable[str] | None,
+        log: Sampled,
     ) -> None:
-        """*origins*: exactly these may connect from a browser; None lets any, for the token alone identifies."""
+        """*serve* may take a websocket instead of *app*. *origins*: exactly these may connect from a browser; None
+        lets any, for the token alone identifies."""
         self._app = app
+        self._serve = serve
         self._links = links
         self._limits = limits
         self._origins = None if origins is None else frozenset(origins)
@@ -190,7 +200,7 @@ class Gate:
         packets = body.split("\x1e")
         if len(packets) > _MAX_PACKETS:
             raise Refused(400, f"A request may hold {_MAX_PACKETS} packets")
-        return "\x1e".join(packet if _acceptable(packet) else REFUSED for packet in packets)
+        return "\x1e".join(packet if acceptable(packet) else REFUSED for packet in packets)
 
     def _cors(self, origin: str | None) -> list[tuple[bytes, bytes]]:
         if origin is None:
@@ -221,11 +231,14 @@ class Gate:
         if sid in self._upgrading:
             await _refuse_websocket(receive, send)
             return
-        wire = wire_behind(scope.get(SERVER_SEND, send))
+        server_send = scope.get(SERVER_SEND, send)
+        wire = wire_behind(server_send)
         frames = self._frames(receive, sid, wire)
         if sid is not None:
             self._upgrading.add(sid)
         try:
+            if sid is None and await self._serve(receive, send, server_send):
+                return
             await self._app({**scope, WIRE: None if sid else wire}, frames, send)
         except OSError:
             pass  # the peer went away
@@ -254,21 +267,12 @@ class Gate:
                         outbox.attach(wire, asyncio.current_task())
                     return message
                 handshake.clear()
-            good = (
-                text is not None and len(text) <= self._limits.message_bytes and _acceptable(text)
-            )
+            good = text is not None and len(text) <= self._limits.message_bytes and acceptable(text)
             if good and text == "3" and not pongs.take(time.monotonic()):
                 good = False
             return message if good else {"type": "websocket.receive", "text": REFUSED}
 
         return next_frame
-
-
-def _acceptable(packet: str) -> bool:
-    """Is this an Engine.IO packet that a client may send at any time: a message, a pong, or the end?"""
-    return packet in {"1", "3"} or (
-        packet[:1] == "4" and packet[1:2] in {"0", "1", "2", "3", "4", "5", "6"}
-    )
 
 
 async def _refuse_websocket(receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ at once. Everything else (pings, the end) still takes the queue.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from engineio import packet
 
@@ -19,6 +19,26 @@ try:  # a private class of one version of uvicorn: without it, everything takes 
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 except ImportError:  # pragma: no cover
     WebSocketsSansIOProtocol = None  # type: ignore[assignment, misc]
+
+
+class Outgoing(Protocol):
+    """What is sent to one socket, in order and without waiting: by an `Outbox`, or by a `Line`."""
+
+    open: bool
+    """May `write` be called with a `Ready.frame`? If not, `hold` sends it when it is its turn."""
+
+    @property
+    def direct(self) -> bool: ...
+    @property
+    def on_overflow(self) -> Callable[[], None]: ...
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
+    def send(self, ready: Ready) -> None: ...
+    def hold(self, ready: Ready) -> None: ...
+    def end(self, *last: Ready) -> None: ...
+    def over(self) -> None: ...
+    async def until_sent(self, deadline: float) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Wire:
@@ -124,6 +144,15 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
     def direct(self) -> bool:
         """Do messages skip the queue by now?"""
         return self._direct
+
+    open = False
+
+    def write(self, frame: bytes) -> None:
+        """Never called: what is sent is always to be held until its turn, which may be now."""
+
+    def hold(self, ready: Ready) -> None:
+        """See Outgoing."""
+        self.send(ready)
 
     def send(self, ready: Ready) -> None:
         """Send *ready*, in the order of the calls, without waiting."""

@@ -15,7 +15,7 @@ from chat_server.counts import Counts
 from chat_server.events import Event
 from chat_server.frames import Ready
 from chat_server.limits import Limits
-from chat_server.outbox import Outbox
+from chat_server.outbox import Outgoing
 from chat_server.schemas import Message
 
 Missed = Callable[[str, str, int, int], Awaitable[list[Message]]]
@@ -69,7 +69,7 @@ class LiveRoom:
     )
 
     def __init__(self) -> None:
-        self.listeners: dict[Connection, Outbox] = {}
+        self.listeners: dict[Connection, Outgoing] = {}
         # Those who were told up to a place that this room has not reached yet.
         self.late: dict[Connection, int] = {}
         # Those who are joining or are being asked about: what they would have heard.
@@ -92,8 +92,12 @@ class LiveRoom:
 
     def spread(self, ready: Ready, seq: int | None = None) -> None:
         """Tell everybody who listens; *seq* for a message."""
+        frame = ready.frame
         for outbox in self.listeners.values():
-            outbox.send(ready)
+            if outbox.open:
+                outbox.write(frame)
+            else:
+                outbox.hold(ready)
         if self.paused:
             for pause in self.paused.values():
                 pause.hear(seq, ready)

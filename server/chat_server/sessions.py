@@ -20,7 +20,7 @@ from chat_server.events import EVERYBODY
 from chat_server.gate import WIRE
 from chat_server.limits import Limits
 from chat_server.notices import RECONNECT, WORDS, notice, refusal
-from chat_server.outbox import Outbox
+from chat_server.outbox import Outbox, Outgoing
 from chat_server.sampled import Sampled
 from chat_server.tokens import Claims, Tokens
 
@@ -60,9 +60,11 @@ class Sessions:
     # -- for the gate -----------------------------------------------------------------------------
 
     def outbox(self, eio_sid: str) -> Outbox | None:
-        """The queue of a connection that is alive."""
+        """The queue of a connection that is alive and the library's."""
         connection = self.connections.get(eio_sid)
-        return None if connection is None else connection.outbox
+        if connection is None or not isinstance(connection.outbox, Outbox):
+            return None
+        return connection.outbox
 
     def room_for_one_more(self) -> bool:
         """May another connection be opened here?"""
@@ -71,17 +73,21 @@ class Sessions:
     # -- opening ----------------------------------------------------------------------------------
 
     def open(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        """Engine.IO has a new connection; a token must come soon."""
+        """The library has a new connection; a token must come soon."""
         outbox = self._sockets[eio_sid].queue
-        connection = Connection(eio_sid, outbox, self._limits)
-        loop = asyncio.get_running_loop()
-        outbox.on_overflow = lambda: loop.call_soon(self._too_slow, connection)
+        connection = self.begin(eio_sid, outbox)
+        outbox.on_overflow = lambda: self.too_slow(connection)
         scope = environ["asgi.scope"]
         if scope["type"] == "websocket":
             outbox.attach(scope.get(WIRE), asyncio.current_task())
-        self.connections.add(connection)
         environ[CONNECTION] = connection
         self.await_token(connection)
+
+    def begin(self, eio_sid: str, outbox: Outgoing) -> Connection:
+        """A new connection of nobody yet."""
+        connection = Connection(eio_sid, outbox, self._limits)
+        self.connections.add(connection)
+        return connection
 
     def await_token(self, connection: Connection) -> None:
         """From now on there is a deadline to show a token."""
@@ -244,7 +250,11 @@ class Sessions:
             await socket.close(wait=False, abort=True)
         self.gone(connection.eio_sid)
 
-    def _too_slow(self, connection: Connection) -> None:
+    def too_slow(self, connection: Connection) -> None:
+        """More waits for this one than may: cut it off, once what is being sent to others has been sent."""
+        asyncio.get_running_loop().call_soon(self._cut_slow, connection)
+
+    def _cut_slow(self, connection: Connection) -> None:
         if not connection.ended:
             self._counts.slow_consumers_cut += 1
             self._log.warning("socket.slow_consumer")

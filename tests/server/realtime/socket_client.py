@@ -19,6 +19,7 @@ class Socket:
     def __init__(self, wire: ClientConnection) -> None:
         self.wire = wire
         self.heard: list[tuple[str, Any]] = []
+        self.hello = ""
         self.sid: str | None = None
         self.refused: dict[str, Any] | None = None
         self.said_goodbye = False
@@ -42,6 +43,8 @@ class Socket:
     def _take(self, text: str) -> None:
         if text == "2" and self.answers_pings:
             self._later(self.wire.send("3"))
+        elif text.startswith("0"):
+            self.hello = text
         elif text.startswith("40"):
             self.sid = json.loads(text[2:])["sid"]
         elif text.startswith("41"):
@@ -149,6 +152,7 @@ async def opened(
     )
     socket = Socket(wire)
     try:
+        await socket.until(lambda: socket.hello)
         yield socket
     finally:
         await socket.close()

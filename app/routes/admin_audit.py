@@ -55,9 +55,10 @@ async def _export(chain: Chain, search: Search, after: int) -> Response:
 
     async def lines() -> AsyncIterator[bytes]:
         links, left = first, search.limit
-        while links:
-            yield b"".join(encode(link.to_dict()) + b"\n" for link in links)
-            left -= len(links)
+        # What was written since the length was read belongs to the next export: the two go together.
+        while told := [link for link in links if link.seq <= length]:
+            yield b"".join(encode(link.to_dict()) + b"\n" for link in told)
+            left -= len(told)
             if left <= 0 or len(links) < BATCH:
                 break
             links = await chain.after(links[-1].seq, min(BATCH, left), search)

@@ -250,6 +250,7 @@ class TestAudit:
         assert (await office.admin.get(f"/admin/audit?{query}")).status_code == 400
 
     async def test_an_export_can_be_checked_by_anybody(self, office):
+        await office.admin.put("/admin/users/external:exported")
         exported = await office.admin.get(
             "/admin/audit", headers={"Accept": "application/x-ndjson"}
         )
@@ -259,6 +260,21 @@ class TestAudit:
         assert len(lines) == int(exported.headers["X-Audit-Length"])
         lines[len(lines) // 2]["reason"] = "nothing happened"
         assert not verify_now(lines).sound
+
+    async def test_an_export_ends_where_its_length_says(self, office):
+        """What is written while it is read belongs to the next one: the two would not go together."""
+
+        await office.admin.put("/admin/users/external:exported")
+
+        async def export():
+            exported = await office.admin.get(
+                "/admin/audit", headers={"Accept": "application/x-ndjson"}
+            )
+            last = json.loads(exported.text.splitlines()[-1])
+            return last["seq"], int(exported.headers["X-Audit-Length"])
+
+        found = await asyncio.gather(*(export() for _ in range(40)))
+        assert all(seq == length for seq, length in found), found
 
     async def test_no_credential_is_in_it(self, office):
         made = (

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import chat_sdk
 from app.bans import MintGuard
@@ -22,6 +22,7 @@ from app.explain import Action, Decision, Facts, Role, decide
 from app.memberships import Memberships
 from app.people import EXTERNAL, People
 from app.principal import Principal
+from app.said import Said, SaidMessages, UpstreamPage
 from app.state.contract import Links, RoomChanges
 from chat_sdk import (
     AsyncChatClient,
@@ -76,6 +77,7 @@ class Broker:
         self._people = People(chat, links, clock)
         self._memberships = Memberships(chat, changes, clock)
         self._authors = Authors(chat)
+        self._said = SaidMessages()
         self._token_ttl = token_ttl
         self._expose = frozenset(expose)
         self._guard = guard
@@ -255,14 +257,22 @@ class Broker:
 
     # -- messages -------------------------------------------------------------------------------
 
-    async def messages(self, me: Principal, room_id: str, window: Window) -> Page[Message]:
-        """What was said in a room of the caller's."""
+    async def messages(
+        self, me: Principal, room_id: str, window: Window
+    ) -> tuple[UpstreamPage, list[Said]]:
+        """What was said in a room of the caller's: the page, and the messages on it."""
         await self._may(me, Action.READ, room_id)
         page = await self._chat.messages.list(
-            room_id, page=window.page, limit=window.limit, before=window.before, after=window.after
+            room_id,
+            page=window.page,
+            limit=window.limit,
+            before=window.before,
+            after=window.after,
+            into=UpstreamPage,
         )
-        self._authors.remember(room_id, page.items)
-        return page
+        said = self._said.all(page)
+        self._authors.wrote(room_id, said)
+        return page, said
 
     async def post_message(
         self,
@@ -344,13 +354,16 @@ class Broker:
     async def _may(self, me: Principal, action: Action, room_id: str) -> tuple[str, Role]:
         """The caller's chat user id and role, if they may; raises what the refusal answers."""
         user_id, role = await self._role(me, room_id)
-        _permit(decide(action, Facts(role=role)))
+        decision = _MEMBERS_MAY.get((action, role)) or decide(action, Facts(role=role))
+        if not decision.allowed:
+            _permit(decision)
         return user_id, role
 
     async def _role(self, me: Principal, room_id: str) -> tuple[str, Role]:
         """The caller's chat user id and role; a stranger gets the answer of a room that is not there."""
         user_id = await self._people.id_of(me)
-        _refuse_no_id(room_id)
+        if not is_id(room_id):
+            raise room_not_found()
         role = await self._memberships.role(room_id, user_id)
         if role is None:
             raise room_not_found()
@@ -373,8 +386,21 @@ class Authors:
             if message.user_id is not None:
                 known[(room_id, message.id)] = message.user_id
         if len(known) > self._MOST:
-            for key in list(known)[: len(known) - self._MOST // 2]:
-                del known[key]
+            self._forget()
+
+    def wrote(self, room_id: str, said: Sequence[Said]) -> None:
+        """The same for messages that are written out already."""
+        known = self._known
+        for one in said:
+            if one.author is not None:
+                known[(room_id, one.id)] = one.author
+        if len(known) > self._MOST:
+            self._forget()
+
+    def _forget(self) -> None:
+        known = self._known
+        for key in list(known)[: len(known) - self._MOST // 2]:
+            del known[key]
 
     def known(self, room_id: str, message_id: str) -> str | None:
         """The author's chat user id, if the message has gone by."""
@@ -411,6 +437,14 @@ _REFUSALS: dict[str, Callable[[], BrokerError]] = {
     "room_not_found": room_not_found,
     "owner_only": lambda: Refused("owner_only", "Only the room's owner may do this."),
     "author_only": lambda: Refused("author_only", "Only the message's author may do this."),
+}
+
+
+# What is asked all day, decided beforehand.
+_MEMBERS_MAY: dict[tuple[Action, Role], Decision] = {
+    (action, role): decide(action, Facts(role=role))
+    for action in (Action.READ, Action.POST)
+    for role in get_args(Role)
 }
 
 

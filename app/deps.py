@@ -5,7 +5,7 @@ one function behind both, so that there is no second rule.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Generic, TypeVar, cast
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Request
 from starlette.types import Scope
@@ -19,7 +19,7 @@ from app.input import (
     read_body,
     read_idempotency_key,
     read_query,
-    read_window,
+    window_of,
 )
 from app.limits import Kind
 from app.principal import Principal
@@ -30,12 +30,14 @@ T = TypeVar("T")
 
 def the_gate(scope: Scope) -> Gate:
     """The gate of this process."""
-    return cast("Gate", scope["app"].state.gate)
+    gate: Gate = scope["app"].gate
+    return gate
 
 
 def the_broker(scope: Scope) -> Broker:
     """The rules of this process."""
-    return cast("Broker", scope["app"].state.broker)
+    broker: Broker = scope["app"].broker
+    return broker
 
 
 class Admitted:
@@ -101,11 +103,9 @@ MeMinting = Annotated[Principal, Depends(Admitted("token"))]
 """Who is asking for a chat token."""
 TheBroker = Annotated[Broker, Depends(Read(the_broker))]
 NoQuery = Annotated[None, Depends(Read(_nothing))]
-PageWanted = Annotated[
-    Window, Depends(Read(lambda scope: read_window(read_query(scope["query_string"], PAGED))))
-]
+PageWanted = Annotated[Window, Depends(Read(lambda scope: window_of(scope["query_string"], PAGED)))]
 WindowWanted = Annotated[
-    Window, Depends(Read(lambda scope: read_window(read_query(scope["query_string"], CURSORED))))
+    Window, Depends(Read(lambda scope: window_of(scope["query_string"], CURSORED)))
 ]
 IdempotencyKey = Annotated[
     str | None,

@@ -16,7 +16,7 @@ from app.auth.contract import (
     ProviderUnavailable,
 )
 from app.errors import BadInput, NotSignedIn, TooManyRequests, Unavailable, user_suspended
-from app.limits import Kind, Limiter, TooMany, headers_for
+from app.limits import Kind, Limiter, TooMany
 from app.principal import Carrier, Principal
 from app.state.contract import Bans, StateUnavailable
 
@@ -41,6 +41,9 @@ class Gate:
         self._browser = browser
         self._bans = bans
         self._limiter = limiter
+        self.recall = authenticator.recall
+        """Who a bearer token stands for that was verified a moment ago; see Chain.recall. No browser sends a bearer by
+        itself, so the browser rules have nothing to say about it."""
 
     async def admit(self, scope: Scope, kind: Kind, *, known: Principal | None = None) -> Principal:
         """The principal behind the request of *scope*, once they may do something of that *kind*.
@@ -48,7 +51,8 @@ class Gate:
         *known*: who it is, if that has been recalled (`recall`) from the request's only credential.
         """
         self._bans.began()
-        address = address_of(scope)
+        state = scope["state"]
+        address: str = state["address"]
         limiter = self._limiter
         try:
             me = known
@@ -58,20 +62,18 @@ class Gate:
                 request = HTTPConnection(scope)
                 me = await self._principal(request, address)
                 self._browser.check(request, me.carrier)
-            await self._refuse_banned(me, address)
+            try:
+                ban = await self._bans.active(me.external_id)
+            except StateUnavailable:
+                raise Unavailable("state_unavailable") from None
+            if ban is not None:
+                await limiter.arrived(address)
+                raise user_suspended()
             user = f"{me.issuer}\0{me.subject}"
-            usages = await limiter.spend(kind, user=user, address=address)
+            state["limits"] = await limiter.spend(kind, user=user, address=address)
         except TooMany as error:
             raise _too_many(error) from None
-        scope["state"]["limits"] = headers_for(usages)
         return me
-
-    def recall(self, token: bytes, *, beside_cookies: bool) -> Principal | None:
-        """Who a bearer token stands for that was verified a moment ago; see Chain.recall.
-
-        No browser sends a bearer by itself, so the browser rules have nothing to say about it.
-        """
-        return self._authenticator.recall(token, beside_cookies=beside_cookies)
 
     async def admit_address(self, scope: Scope) -> None:
         """Count a request that brings no credential of the app's."""
@@ -112,15 +114,6 @@ class Gate:
             await self._limiter.arrived(address)
             raise NotSignedIn
         return me
-
-    async def _refuse_banned(self, me: Principal, address: str) -> None:
-        try:
-            ban = await self._bans.active(me.external_id)
-        except StateUnavailable:
-            raise Unavailable("state_unavailable") from None
-        if ban is not None:
-            await self._limiter.arrived(address)
-            raise user_suspended()
 
 
 def _refuse_admin_keys(request: HTTPConnection) -> None:

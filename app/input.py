@@ -1,6 +1,7 @@
 """What a frontend may send: bodies and queries, checked the same way wherever they are read. Framework-free."""
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,8 @@ LARGEST_METADATA = 4096
 MOST_MEMBERS = 100
 LARGEST_SEQ = 2**53
 LONGEST_KEY = 255
+LONGEST_REMEMBERED = 128
+"""Bytes of a query: whoever sends longer ones does not fill our memory with them."""
 
 # Who somebody is comes from their credential. Compared without case, "_" and "-".
 _IDENTITY = frozenset({
@@ -230,6 +233,18 @@ def read_window(query: dict[str, str]) -> Window:
     if page is not None and page * (limit or 50) > DEEPEST:
         raise BadInput.field("page", f"page times limit is at most {DEEPEST}; use a cursor")
     return Window(page, limit, before, after)
+
+
+def window_of(query_string: bytes, known: frozenset[str]) -> Window:
+    """The same of a query as it came, which may hold *known* parameters."""
+    if len(query_string) > LONGEST_REMEMBERED:
+        return read_window(read_query(query_string, known))
+    return _window_of(query_string, known)
+
+
+@lru_cache(maxsize=1024)  # asked for the same again and again
+def _window_of(query_string: bytes, known: frozenset[str]) -> Window:
+    return read_window(read_query(query_string, known))
 
 
 def _number(query: dict[str, str], name: str, least: int, most: int) -> int | None:

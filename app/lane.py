@@ -17,16 +17,18 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.types import Message, Scope
 
 import chat_sdk
 from app.auth.origins import Cors, lines
-from app.deps import Admitted, BodyOf, Read, the_broker, the_gate
+from app.broker import Broker
+from app.deps import Admitted, BodyOf, Read, the_broker
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
-from app.limits import Kind
+from app.gate import Gate
+from app.limits import Kind, lines_for
 from app.middleware import (
     HSTS,
     LARGEST_BODY,
@@ -36,6 +38,7 @@ from app.middleware import (
     USUAL_NAMES,
     Edge,
     error_answer,
+    new_request_id,
     request_id_of,
 )
 from app.state.contract import StateUnavailable
@@ -74,8 +77,37 @@ def expected(error: Exception) -> BrokerError:
     return Unavailable("state_unavailable")
 
 
-class _Reads(Protocol):
-    def __call__(self, scope: Scope, body: bytes) -> Any: ...
+class _Table:
+    """The hot routes of one method: those with a fixed path, and those that hold the id of a room."""
+
+    def __init__(self) -> None:
+        self._fixed: dict[str, HotRoute] = {}
+        self._of_rooms: dict[str, dict[str, HotRoute]] = {}
+
+    def add(self, route: "HotRoute") -> None:
+        if route.room_as:
+            self._of_rooms.setdefault(route.before, {})[route.after] = route
+        else:
+            self._fixed[route.before] = route
+
+    def find(self, path: str) -> "tuple[HotRoute, str] | None":
+        """The route at *path*, and the room id in it ("" for a route that has none)."""
+        route = self._fixed.get(path)
+        if route is not None:
+            return route, ""
+        for before, of_rooms in self._of_rooms.items():
+            if path.startswith(before):
+                room, slash, after = path[len(before) :].partition("/")
+                route = of_rooms.get(slash + after)
+                if route is not None and room:
+                    return route, room
+        return None
+
+    @property
+    def routes(self) -> "list[HotRoute]":
+        """All of them."""
+        of_rooms = [route for many in self._of_rooms.values() for route in many.values()]
+        return [*self._fixed.values(), *of_rooms]
 
 
 class HotRoute:
@@ -94,7 +126,7 @@ class HotRoute:
             raise NotSimple(route.path)
         self.admits: Kind | None = None
         self.me_as = self.request_as = self.broker_as = ""
-        self.reads: list[tuple[str, _Reads]] = []
+        self.reads: list[tuple[str, Callable[..., Any], bool]] = []
         hints = get_type_hints(route.endpoint, include_extras=True)
         for name in inspect.signature(route.endpoint).parameters:
             hint = hints[name]
@@ -112,22 +144,13 @@ class HotRoute:
                 raise NotSimple(self.template)
             self.admits, self.me_as = dependency.kind, name
         elif isinstance(dependency, BodyOf):
-            self.reads.append((name, dependency.of))
+            self.reads.append((name, dependency.of, True))
         elif isinstance(dependency, Read) and dependency.of is the_broker:
             self.broker_as = name
         elif isinstance(dependency, Read):
-            self.reads.append((name, _of_the_head(dependency)))
+            self.reads.append((name, dependency.of, False))
         else:
             raise NotSimple(self.template)
-
-    def match(self, path: str) -> str | None:
-        """The room id in *path* ("" for a route that has none), or None if it is another route's."""
-        if not self.room_as:
-            return "" if path == self.before else None
-        if not (path.startswith(self.before) and path.endswith(self.after)):
-            return None
-        room = path[len(self.before) : len(path) - len(self.after)]
-        return room if room and "/" not in room else None
 
 
 class NotSimple(Exception):  # noqa: N818 - a finding, not a failure
@@ -139,11 +162,6 @@ def _dependency(hint: Any) -> Any:
     if get_origin(hint) is not Annotated or len(found) != 1:
         raise NotSimple(str(hint))
     return found[0].dependency
-
-
-def _of_the_head(dependency: Read[Any]) -> _Reads:
-    of = dependency.of
-    return lambda scope, _body: of(scope)
 
 
 class Call:
@@ -162,10 +180,18 @@ class Call:
         self.cookies = b"cookie" in seen
         self.origin = seen.get(b"origin")
         given = seen.get(b"x-request-id")
-        self.request_id = request_id_of(() if given is None else (given,))
+        self.request_id = new_request_id() if given is None else request_id_of((given,))
         self.began = 0.0
         self.overdue = False
         self.task: asyncio.Task[Any] | None = None
+        """Who answers it: whom to stop when it takes too long."""
+
+
+class Application(Protocol):
+    """Where the lane finds the gate and the rules, once they are open."""
+
+    gate: Gate
+    broker: Broker
 
 
 class Lane:
@@ -173,7 +199,7 @@ class Lane:
 
     def __init__(
         self,
-        app: FastAPI,
+        app: "Application",
         *,
         routes: Iterable[Any],
         hot: Iterable[Callable[..., Any]],
@@ -184,7 +210,7 @@ class Lane:
         self._app = app
         self._edge = edge
         self._cors = cors
-        self._routes: dict[bytes, list[HotRoute]] = {}
+        self._tables: dict[bytes, _Table] = {}
         self._under_way: set[Call] = set()
         self._watch: asyncio.TimerHandle | None = None
         wanted = set(hot)
@@ -198,12 +224,12 @@ class Lane:
         except NotSimple:
             return
         for method in route.methods or ():
-            self._routes.setdefault(method.encode(), []).append(made)
+            self._tables.setdefault(method.encode(), _Table()).add(made)
 
     @property
     def endpoints(self) -> set[Callable[..., Any]]:
         """The functions that have a short way."""
-        return {one.endpoint for many in self._routes.values() for one in many}
+        return {route.endpoint for table in self._tables.values() for route in table.routes}
 
     # -- recognising ----------------------------------------------------------------------------
 
@@ -211,39 +237,39 @@ class Lane:
         self, method: bytes, target: bytes, headers: Headers, scope: Scope
     ) -> Call | None:
         """The call that this head begins; None if it has to go the ordinary way. *scope* is uvicorn's."""
-        routes = self._routes.get(method)
-        if routes is None or (plain := _PLAIN.fullmatch(target)) is None:
+        table = self._tables.get(method)
+        if table is None or (plain := _PLAIN.fullmatch(target)) is None:
             return None
         raw, query = plain.groups()
         path = raw.decode("ascii")
-        for route in routes:
-            room = route.match(path)
-            if room is not None:
-                break
-        else:
+        found = table.find(path)
+        if found is None:
             return None
         seen = _read(headers)
         if seen is None or scope["root_path"]:
             return None
-        length = seen.get(b"content-length", b"0")
-        if not (length.isdigit() and len(length) < 6 and int(length) <= LARGEST_BODY):
+        length = seen.get(b"content-length")
+        if length is not None and not (
+            length.isdigit() and len(length) < 6 and int(length) <= LARGEST_BODY
+        ):
             return None
         scope["method"] = method.decode("ascii")
         scope["path"] = path
         scope["raw_path"] = raw
         scope["query_string"] = query or b""
         scope["app"] = self._app
-        if self._edge.hides(scope):
+        if self._edge.admin_port is not None and self._edge.hides(scope):
             return None
         credential = seen.get(b"authorization", b"")
         token = credential[7:] if credential.startswith(_BEARER) else b""
+        route, room = found
         return Call(route, room, scope, seen, token=token)
 
     # -- answering ------------------------------------------------------------------------------
 
     async def answer(self, call: Call) -> Answer:
         """What the route says, or what its refusal looks like; counted and logged."""
-        edge, scope = self._edge, call.scope
+        edge, scope, route = self._edge, call.scope, call.route
         state = scope["state"]
         state["request_id"] = call.request_id
         state["address"] = edge.proxies.client(scope)
@@ -252,62 +278,56 @@ class Lane:
         self._watch_over(call)
         status = 0
         try:
-            status, headers, body = await self._outcome(call)
-            return status, self._head(call, headers), body
-        finally:
-            self._under_way.discard(call)
-            edge.metrics.under_way -= 1
-            edge.note(scope, call.route.template, status, call.began)
-
-    async def _outcome(self, call: Call) -> tuple[int, Headers, bytes]:
-        scope, route = call.scope, call.route
-        try:
             values: dict[str, Any] = {}
             if route.admits is not None:
-                gate = the_gate(scope)
+                gate = self._app.gate
                 known = gate.recall(call.token, beside_cookies=call.cookies) if call.token else None
                 values[route.me_as] = await gate.admit(scope, route.admits, known=known)
             if route.room_as:
                 values[route.room_as] = call.room
             if route.request_as:
                 values[route.request_as] = Request(scope, _body_is_read)
-            for name, read in route.reads:
-                values[name] = read(scope, call.body)
+            for name, read, takes_body in route.reads:
+                values[name] = read(scope, call.body) if takes_body else read(scope)
             if route.broker_as:
-                values[route.broker_as] = the_broker(scope)
+                values[route.broker_as] = self._app.broker
             response = await route.endpoint(**values)
-            return response.status_code, response.raw_headers, response.body
+            status, body = response.status_code, response.body
+            return status, self._head(call, response.raw_headers), body
         except EXPECTED as error:
-            return error_answer(expected(error), scope)
+            status, headers, body = error_answer(expected(error), scope)
         except asyncio.CancelledError:
             if not call.overdue:
                 raise
-            return error_answer(TooSlow("timeout"), scope)
+            status, headers, body = error_answer(TooSlow("timeout"), scope)
         except Exception as error:
             log.exception("request.failed", request_id=call.request_id)
-            return error_answer(as_broker_error(error), scope)
+            status, headers, body = error_answer(as_broker_error(error), scope)
+        finally:
+            self._under_way.discard(call)
+            edge.metrics.under_way -= 1
+            edge.note(scope, scope["path"], route.template, status, call.began)
+        return status, self._head(call, headers), body
 
     def _head(self, call: Call, headers: Headers) -> bytes:
         scope = call.scope
-        parts = [b"%s: %s\r\n" % pair for pair in headers]
-        if any(name in USUAL_NAMES for name, _ in headers):
+        usual = _USUAL_LINES
+        if len(headers) > 2 and not USUAL_NAMES.isdisjoint([name for name, _ in headers]):
             have = {name for name, _ in headers}
-            parts.append(lines(pair for pair in USUAL if pair[0] not in have))
-        else:
-            parts.append(_USUAL_LINES)
-        parts.append(b"x-request-id: %s\r\n" % call.request_id.encode())
-        if self._edge.proxies.secure(scope):
-            parts.append(_HSTS_LINE)
-        for name, value in scope["state"].get("limits", {}).items():
-            parts.append(f"{name.lower()}: {value}\r\n".encode())
-        parts.append(self._cors.lines_for(call.origin))
-        return b"".join(parts)
+            usual = lines([pair for pair in USUAL if pair[0] not in have])
+        return b"%b%bx-request-id: %b\r\n%b%b%b" % (
+            lines(headers),
+            usual,
+            call.request_id.encode(),
+            _HSTS_LINE if self._edge.proxies.secure(scope) else b"",
+            lines_for(scope["state"].get("limits", ())),
+            self._cors.lines_for(call.origin),
+        )
 
     # -- deadlines ------------------------------------------------------------------------------
 
     def _watch_over(self, call: Call) -> None:
         """End *call* when its time is up. One timer for all: a timer each would cost what a route does."""
-        call.task = asyncio.current_task()
         self._under_way.add(call)
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)

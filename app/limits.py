@@ -8,12 +8,14 @@ strategies take two round trips where one is enough, and it is a tenth of what a
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
-from itertools import islice
-from typing import Literal, NamedTuple, Protocol
+from itertools import islice, repeat
+from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from app.errors import TooManyRequests
 from app.settings import read_rates
@@ -31,18 +33,15 @@ class Limit:
     name: str
     amount: int
     period: int
+    policy: str = field(init=False, compare=False, repr=False)
+    """This limit as an item of the `RateLimit-Policy` header."""
 
-    def __hash__(self) -> int:
-        # Looked up twice for each request; names are apart, and a text remembers its hash.
-        return hash(self.name)
-
-    @property
-    def policy(self) -> str:
-        """This limit as an item of the `RateLimit-Policy` header."""
-        return f'"{self.name}";q={self.amount};w={self.period}'
+    def __post_init__(self) -> None:
+        policy = f'"{self.name}";q={self.amount};w={self.period}'
+        object.__setattr__(self, "policy", policy)
 
 
-class Usage(NamedTuple):
+class Usage(Struct, frozen=True):
     """What one use met: was it *allowed*, how many *remaining*, when does the window *reset* (s)?
 
     *retry_after*: seconds until one more would be allowed; 0 if it was.
@@ -126,7 +125,7 @@ class MemoryCounters:
     ) -> None:
         self._clock = clock
         self._most = most_keys
-        self._windows: dict[Limit, _Windows] = {}
+        self._windows: dict[str, _Windows] = {}
 
     async def hit(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
         """Count one use of each, unless one is refused."""
@@ -137,8 +136,9 @@ class MemoryCounters:
         answers = []
         met = []
         allowed = True
+        now = self._clock()
         for limit, key in uses:
-            windows, elapsed = self._present(limit)
+            windows, elapsed = self._at(now, limit)
             used = windows.now.get(key, 0)
             usage = judge(limit, windows.before.get(key, 0), used, elapsed)
             allowed = allowed and usage.allowed
@@ -153,23 +153,23 @@ class MemoryCounters:
 
     def look(self, limit: Limit, key: str) -> Usage:
         """What one more use would meet, without counting it."""
-        windows, elapsed = self._present(limit)
+        windows, elapsed = self._at(self._clock(), limit)
         return judge(limit, windows.before.get(key, 0), windows.now.get(key, 0), elapsed)
 
     def is_full(self, limit: Limit, key: str) -> bool:
         """Would one more use be refused? Says no more than that, and so needs a tenth of the time."""
-        windows, elapsed = self._present(limit)
+        windows, elapsed = self._at(self._clock(), limit)
         now = windows.now.get(key, 0)
         if now + windows.before.get(key, 0) < limit.amount:
             return False
         return not judge(limit, windows.before.get(key, 0), now, elapsed).allowed
 
-    def _present(self, limit: Limit) -> tuple["_Windows", float]:
-        """The windows as they are now, and how old the present one is."""
-        index, elapsed = divmod(self._clock(), limit.period)
-        windows = self._windows.get(limit)
+    def _at(self, now: float, limit: Limit) -> tuple["_Windows", float]:
+        """The windows as they are *now*, and how old the present one is."""
+        index, elapsed = divmod(now, limit.period)
+        windows = self._windows.get(limit.name)
         if windows is None:
-            windows = self._windows[limit] = _Windows()
+            windows = self._windows[limit.name] = _Windows()
         if index != windows.index:
             windows.turn(int(index))
         return windows, elapsed
@@ -223,14 +223,21 @@ def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
     if not usages:
         return {}
     return {
-        "RateLimit-Policy": _policy(tuple([usage.limit for usage in usages])),
+        "RateLimit-Policy": ", ".join([usage.limit.policy for usage in usages]),
         "RateLimit": ", ".join([usage.state for usage in usages]),
     }
 
 
-@lru_cache(maxsize=256)
-def _policy(limits: tuple[Limit, ...]) -> str:
-    return ", ".join(limit.policy for limit in limits)
+def lines_for(usages: Sequence[Usage]) -> bytes:
+    """The same as HTTP/1.1 writes it, in lower case."""
+    if not usages:
+        return b""
+    policies = states = ""
+    for usage in usages:
+        limit = usage.limit
+        policies += f", {limit.policy}"
+        states += f', "{limit.name}";r={usage.remaining};t={usage.reset}'
+    return f"ratelimit-policy: {policies[2:]}\r\nratelimit: {states[2:]}\r\n".encode()
 
 
 class TooMany(TooManyRequests):
@@ -286,8 +293,7 @@ class Limiter:
     async def spend(self, kind: Kind, *, user: str, address: str) -> list[Usage]:
         """Count one request of *user* from *address*. Raises TooMany. One round trip with Redis."""
         key = address_key(address)
-        uses = [(limit, user) for limit in self._kinds[kind]]
-        uses += [(limit, key) for limit in self.rates.address]
+        uses = [*zip(self._kinds[kind], repeat(user)), *zip(self.rates.address, repeat(key))]
         return await self._hit(uses, key)
 
     async def arrived(self, address: str) -> None:

@@ -24,6 +24,7 @@ from app.errors import (
     as_broker_error,
     problem,
 )
+from app.limits import headers_for
 from app.logs import log_request
 from app.metrics import Metrics
 
@@ -68,7 +69,7 @@ class Edge:
         self.proxies = proxies
         self.metrics = metrics
         self._prefix = prefix
-        self._admin_port = admin_port
+        self.admin_port = admin_port
         self.deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,28 +94,28 @@ class Edge:
 
     def hides(self, scope: Scope) -> bool:
         """Is there nothing at this path on this port?"""
-        if self._admin_port is None:
+        if self.admin_port is None:
             return False
         path, server = scope["path"], scope.get("server")
         if path in HEALTH:
             return False
         operators = any(path == one or path.startswith(one + "/") for one in ADMIN_ONLY)
-        on_admin_port = server is not None and server[1] == self._admin_port
+        on_admin_port = server is not None and server[1] == self.admin_port
         return operators != on_admin_port
 
-    def note(self, scope: Scope, route: str, status: int, began: float) -> None:
-        """Count a request, begun at *began* of `perf_counter`, and write its line."""
+    def note(self, scope: Scope, path: str, route: str, status: int, began: float) -> None:
+        """Count a request of *path*, begun at *began* of `perf_counter`, and write its line."""
         seconds = time.perf_counter() - began
         method, state = scope["method"], scope["state"]
         self.metrics.answered(method, route, status, seconds)
         log_request(
-            method=method,
-            path=instance_of(scope)[:200],
-            route=route,
-            status=status,
-            ms=round(seconds * 1000, 2),
-            request_id=state["request_id"],
-            address=state["address"],
+            method,
+            path[:200],
+            route,
+            status,
+            round(seconds * 1000, 2),
+            state["request_id"],
+            state["address"],
         )
 
     def template_of(self, scope: Scope) -> str:
@@ -220,7 +221,7 @@ class _Request:
         headers.append((b"x-request-id", self.request_id.encode()))
         if self._edge.proxies.secure(self.scope):
             headers.append(HSTS)
-        for name, value in self.scope["state"].get("limits", {}).items():
+        for name, value in headers_for(self.scope["state"].get("limits", ())).items():
             headers.append((name.lower().encode(), value.encode()))
         return headers
 
@@ -235,7 +236,7 @@ class _Request:
     def note(self) -> None:
         """Count the request and write its line: no query, no credential, nothing of a body."""
         edge, scope = self._edge, self.scope
-        edge.note(scope, edge.template_of(scope), self.status, self.began)
+        edge.note(scope, instance_of(scope), edge.template_of(scope), self.status, self.began)
 
 
 def error_answer(error: BrokerError, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -272,7 +273,7 @@ def request_id_of(given: Sequence[bytes]) -> str:
     """The caller's own request id, if they *given* one that is fit to be one; else a new one."""
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
         return given[0].decode("ascii")
-    return _ids.next()
+    return new_request_id()
 
 
 class _Ids:
@@ -290,4 +291,4 @@ class _Ids:
         return self._digits[self._at - 32 : self._at]
 
 
-_ids = _Ids()
+new_request_id = _Ids().next

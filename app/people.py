@@ -40,6 +40,7 @@ class People:
         self._clock = clock
         self._known: dict[tuple[str, str], Link] = {}
         self._under_way: dict[tuple[str, str], asyncio.Task[Link]] = {}
+        self._told: dict[tuple[str, str], tuple[Principal, Link]] = {}
         self._in_good_standing: dict[str, float] = {}
         self._profiles: dict[str, tuple[float, ChatUser]] = {}
 
@@ -63,9 +64,18 @@ class People:
 
     async def current_id(self, me: Principal) -> str:
         """The id, once a changed name or e-mail address has reached the chat user."""
-        link = self._known.get((me.issuer, me.subject)) or await self._link(me)
+        key = (me.issuer, me.subject)
+        link = self._known.get(key) or await self._link(me)
+        # By identity: a remembered token brings the very same principal each time.
+        told = self._told.get(key)
+        if told is not None and told[0] is me and told[1] is link:
+            return link.user_id
         if changes := _news(me, link):
             link = await self._tell(me, link, changes)
+        else:
+            if len(self._told) >= MOST:
+                self._told.clear()
+            self._told[key] = me, link
         return link.user_id
 
     async def _look(self, me: Principal, link: Link) -> ChatUser:

@@ -5,7 +5,7 @@ uvicorn bounds neither how slowly nor how long a head may come. And it hands eve
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import (
@@ -78,9 +78,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if self._lane is None or self._is_busy() or self.parser.get_http_version() != "1.1":
             super().on_headers_complete()
             return
-        self._held = self._lane.recognise(
-            self.parser.get_method(), self.url, self.headers, cast("Scope", self.scope)
-        )
+        scope: Scope = self.scope  # type: ignore[assignment]  # a TypedDict of uvicorn's
+        self._held = self._lane.recognise(self.parser.get_method(), self.url, self.headers, scope)
         if self._held is None:
             super().on_headers_complete()
 
@@ -99,8 +98,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             return
         self._held = None
         turn = _Turn(self, call, keep_alive=self.parser.should_keep_alive())
-        self.cycle = cast("RequestResponseCycle", turn)
-        task = self.loop.create_task(turn.run(self._lane))
+        self.cycle = turn  # type: ignore[assignment]  # uvicorn looks at a few attributes of it
+        task = call.task = self.loop.create_task(turn.run(self._lane))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -222,7 +221,7 @@ class _Turn:
             transport.close()  # as when uvicorn stops before an answer has begun
             raise
         if not self.disconnected:
-            ours = lines(protocol.server_state.default_headers)
+            ours = _standing_lines(protocol.server_state.default_headers)
             if not self.keep_alive:
                 ours += b"connection: close\r\n"
             transport.write(b"".join((STATUS_LINE[status], ours, head, b"\r\n", body)))
@@ -230,6 +229,23 @@ class _Turn:
         if not self.keep_alive:
             transport.close()
         protocol.turn_complete()
+
+
+class _Standing:
+    """What uvicorn adds to every answer, as lines: it makes a new list of it once a second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._lines = b""
+
+    def __call__(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """*headers* as HTTP/1.1 writes them."""
+        if headers is not self._headers:
+            self._headers, self._lines = headers, lines(headers)
+        return self._lines
+
+
+_standing_lines = _Standing()
 
 
 class _NobodyWaits:

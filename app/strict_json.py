@@ -63,7 +63,11 @@ def _check(value: Any) -> int:
             raise BadJson("has a control character or half a surrogate pair in a text")
         return 0
     if isinstance(value, dict):
-        return sum(1 + _check(key) + _check(inner) for key, inner in value.items())
+        keys = len(value)
+        for key, inner in value.items():
+            _check(key)
+            keys += _check(inner)
+        return keys
     if isinstance(value, list):
         return sum(_check(inner) for inner in value)
     if isinstance(value, float):

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from chat_sdk import ChatUser, Member, Message, Page, ReadMark, Room
+
+if TYPE_CHECKING:
+    from app.said import UpstreamPage
 
 encode = msgspec.json.Encoder().encode
 
@@ -235,7 +238,7 @@ def read_mark(one: ReadMark) -> ReadMarkView:
     return ReadMarkView(one.last_read_seq, one.unread)
 
 
-def page(of: Page[Any], items: Iterable[Struct]) -> PageView:
+def page(of: "Page[Any] | UpstreamPage", items: Iterable[Struct | Raw]) -> PageView:
     """The page *of* something, with *items* as the caller sees them."""
     by_cursor = of.has_more is not None
     return PageView(

@@ -56,7 +56,7 @@ class Cors:
 
 def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """*headers* as HTTP/1.1 writes them."""
-    return b"".join(b"%s: %s\r\n" % pair for pair in headers)
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
 
 
 def _naming(origin: bytes | None) -> list[tuple[bytes, bytes]]:

@@ -6,6 +6,8 @@ from fastapi import Response
 
 from app.views import encode
 
+_JSON = (b"content-type", b"application/json")
+
 
 class Json(Response):
     """A body of JSON that is written already."""
@@ -16,7 +18,7 @@ class Json(Response):
         self.background = None
         self.body = body
         self.raw_headers = [
-            (b"content-type", b"application/json"),
+            _JSON,
             (b"content-length", b"%d" % len(body)),
         ]
 

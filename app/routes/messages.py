@@ -21,8 +21,8 @@ Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 @router.get("/messages", **describe(answer=page_of(views.MessageView), parameters=CURSOR))
 async def list_messages(room_id: str, me: Me, window: WindowWanted, broker: TheBroker) -> Response:
     """What was said in a room of the caller's: by page, or next to a cursor."""
-    page = await broker.messages(me, room_id, window)
-    return as_json(views.page(page, [views.message(one) for one in page.items]))
+    page, said = await broker.messages(me, room_id, window)
+    return as_json(views.page(page, [one.view for one in said]))
 
 
 @router.post(

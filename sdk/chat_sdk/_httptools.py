@@ -4,10 +4,11 @@ import asyncio
 import importlib.util
 import ssl
 from collections import deque
+from time import monotonic
 from typing import Any, cast
 
 from ._errors import ChatError, ConfigurationError, bad_response
-from ._transport import Body, Request, Response, not_reached, timed_out
+from ._transport import Body, Header, Request, Response, not_reached, timed_out
 
 LARGEST_HEAD = 64 * 1024
 KEPT_IDLE = 4.0
@@ -16,8 +17,12 @@ KEPT_IDLE = 4.0
 TICK = 0.02
 """Seconds within which a request whose time is up is ended."""
 MOST_PLACES = 64
+MOST_HEADS = 64
 
 Origin = tuple[str, str, int]
+
+_BODILESS = frozenset({"GET", "HEAD", "DELETE"})
+_ABOUT_THE_BODY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 class HttptoolsTransport:
@@ -48,51 +53,51 @@ class HttptoolsTransport:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._clock: asyncio.TimerHandle | None = None
-        self._places: dict[str, tuple[Origin, str]] = {}
+        self._places: dict[str, _Place] = {}
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + timeout
+        now = monotonic()
         url = request.url
         slash = url.find("/", 8)
         place = self._places.get(url[:slash])
         if place is None:
             place = self._placed(url[:slash] if slash > 0 else url)
-        origin, host = place
         failure: ChatError
         try:
-            connection = self._from_idle(origin, loop)
+            connection = self._from_idle(place, now)
             if connection is None:
-                connection = await self._connected(origin, timeout, loop)
-            connection.ends, connection.patience = ends, timeout
+                connection = await self._connected(place, timeout)
+            connection.ends, connection.patience = now + timeout, timeout
             if self._clock is None:
-                self._clock = loop.call_later(TICK, self._tick, loop)
+                self._clock = connection.loop.call_later(TICK, self._tick, connection.loop)
             try:
+                # In one line, so that no local variable, and so no traceback, holds the head.
                 response = await connection.ask(
-                    _written(request, host, url[slash:] if slash > 0 else "/"), request.method, loop
+                    place.written(request, url[slash:] if slash > 0 else "/"), request.method
                 )
             except BaseException:
                 connection.abort()
                 raise
             finally:
-                self._give_back(origin, connection, loop)
+                self._give_back(place, connection)
             return response
         except ChatError as error:
             failure = error.with_traceback(None)
         # Raised out here, so that no frame below, which may know the headers, is part of it.
         raise failure
 
-    def _placed(self, prefix: str) -> tuple[Origin, str]:
-        """Origin and Host header for URLs that start with *prefix*: worked out once, there are few."""
+    def _placed(self, prefix: str) -> "_Place":
+        """Where URLs that start with *prefix* lead: worked out once, there are few."""
         if len(self._places) > MOST_PLACES:
             self._places.clear()
-        place = self._places[prefix] = _split(prefix)
+        origin, host = _split(prefix)
+        place = self._places[prefix] = _Place(host, self._idle.setdefault(origin, []), origin)
         return place
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """End what has taken too long. One timer for all: a timer each would cost more than the parser."""
-        now = loop.time()
+        now = monotonic()
         busy = False
         for connection in list(self._open):
             if connection.busy:
@@ -103,31 +108,30 @@ class HttptoolsTransport:
 
     # -- connections ----------------------------------------------------------------------------
 
-    def _from_idle(self, origin: Origin, loop: asyncio.AbstractEventLoop) -> "_Connection | None":
-        idle = self._idle.get(origin)
+    def _from_idle(self, place: "_Place", now: float) -> "_Connection | None":
+        idle = place.idle
         while idle:
             connection = idle.pop()
-            if connection.usable and loop.time() - connection.idle_since < KEPT_IDLE:
+            if connection.usable and now - connection.idle_since < KEPT_IDLE:
                 self._taken += 1
                 return connection
             connection.abort()
         return None
 
-    async def _connected(
-        self, origin: Origin, seconds: float, loop: asyncio.AbstractEventLoop
-    ) -> "_Connection":
-        scheme, host, port = origin
+    async def _connected(self, place: "_Place", seconds: float) -> "_Connection":
+        loop = asyncio.get_running_loop()
+        scheme, host, port = place.origin
         patience = min(seconds, self._connect_timeout)
-        began = loop.time()
+        began = monotonic()
         await self._turn(seconds, loop)
-        if (connection := self._from_idle(origin, loop)) is not None:
+        if (connection := self._from_idle(place, monotonic())) is not None:
             self._taken -= 1  # our turn counts already
             return connection
         failure: ChatError
         try:
-            async with asyncio.timeout(min(patience, seconds - (loop.time() - began))):
+            async with asyncio.timeout(min(patience, seconds - (monotonic() - began))):
                 _, made = await loop.create_connection(
-                    lambda: _Connection(self._open),
+                    lambda: _Connection(self._open, loop),
                     host,
                     port,
                     ssl=self._context() if scheme == "https" else None,
@@ -170,28 +174,29 @@ class HttptoolsTransport:
                 return
         self._taken -= 1
 
-    def _give_back(
-        self, origin: Origin, connection: "_Connection", loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _give_back(self, place: "_Place", connection: "_Connection") -> None:
         if connection.usable:
-            connection.idle_since = loop.time()
-            self._idle.setdefault(origin, []).append(connection)
+            connection.idle_since = monotonic()
+            place.idle.append(connection)
             if self._sweep is None:
+                loop = connection.loop
                 self._sweep = loop.call_later(KEPT_IDLE, self._close_stale, loop)
         else:
             connection.abort()
-        self._next_turn()
+        if self._waiting:
+            self._next_turn()
+        else:
+            self._taken -= 1
 
     def _close_stale(self, loop: asyncio.AbstractEventLoop) -> None:
-        stale = loop.time() - KEPT_IDLE
-        for origin, idle in list(self._idle.items()):
-            kept = [one for one in idle if one.usable and one.idle_since > stale]
-            for one in set(idle) - set(kept):
-                one.abort()
-            self._idle[origin] = kept
-            if not kept:
-                del self._idle[origin]
-        self._sweep = loop.call_later(1.0, self._close_stale, loop) if self._idle else None
+        stale = monotonic() - KEPT_IDLE
+        for idle in self._idle.values():
+            for one in idle:
+                if not one.usable or one.idle_since <= stale:
+                    one.abort()
+            idle[:] = [one for one in idle if one.usable]
+        busy = any(self._idle.values())
+        self._sweep = loop.call_later(1.0, self._close_stale, loop) if busy else None
 
     def _context(self) -> ssl.SSLContext:
         if self._verify is None:
@@ -206,12 +211,90 @@ class HttptoolsTransport:
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
-        self._idle.clear()
+        for idle in self._idle.values():
+            idle.clear()
         closing = [one.closed for one in self._open]
         for one in list(self._open):
             one.abort()
         if closing:
             await asyncio.wait(closing, timeout=1.0)
+
+
+class _Place:
+    """One origin: how requests to it begin, and the connections that wait for one."""
+
+    __slots__ = ("_heads", "_host", "idle", "origin")
+
+    def __init__(self, host: str, idle: "list[_Connection]", origin: Origin) -> None:
+        self._host = host
+        self.idle = idle
+        self.origin = origin
+        self._heads: dict[int, tuple[tuple[Header, ...], bytes]] = {}
+
+    def written(self, request: Request, target: str) -> bytes:
+        """The message in one piece. Raises ConfigurationError for a header that would break out of its line."""
+        line = f"{request.method} {target} HTTP/1.1\r\n"
+        if not (line.isascii() and line[:-2].isprintable()):
+            raise _bad_head()
+        shared, own, body = request.shared, request.own, request.body
+        known = self._heads.get(id(shared))
+        head = self._shared_head(shared) if known is None or known[0] is not shared else known[1]
+        if own:
+            head += _lines(own)
+        if body is not None:
+            return b"%b%bContent-Length: %d\r\n\r\n%b" % (line.encode(), head, len(body), body)
+        if request.method in _BODILESS:
+            return b"%b%b\r\n" % (line.encode(), head)
+        return b"%b%bContent-Length: 0\r\n\r\n" % (line.encode(), head)
+
+    def _shared_head(self, headers: tuple[Header, ...]) -> bytes:
+        head = _lines((("Host", self._host), *headers))
+        if len(self._heads) >= MOST_HEADS:
+            self._heads.clear()
+        # With the headers themselves, so that their id stays theirs.
+        self._heads[id(headers)] = headers, head
+        return head
+
+
+def _lines(headers: tuple[Header, ...]) -> bytes:
+    """*headers* as HTTP/1.1 writes them. Raises ConfigurationError for one that would break out of its line."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if text.count("\n") == text.count("\r") == len(headers) and "\0" not in text:
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            pass
+    raise _bad_head()
+
+
+def _bad_head() -> ConfigurationError:
+    return ConfigurationError(
+        "A header or address holds characters it cannot hold", code="bad_header"
+    )
+
+
+class _Answer(Response):
+    """A response whose headers stay as they came until somebody asks for them."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, status: int, given: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status = status
+        self.body = body
+        self._given = given
+
+    @property
+    def headers(self) -> list[Header]:  # type: ignore[override]  # reads like the attribute it stands for
+        """Names and values, as text."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._given]
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, in any case."""
+        wanted = name.lower().encode("latin-1")
+        for key, value in self._given:
+            if key == wanted or key.lower() == wanted:
+                return value.decode("latin-1")
+        return None
 
 
 class _Connection(asyncio.Protocol):
@@ -232,12 +315,15 @@ class _Connection(asyncio.Protocol):
         "closed",
         "ends",
         "idle_since",
+        "loop",
         "patience",
         "usable",
     )
 
-    def __init__(self, among: "set[_Connection]") -> None:
+    def __init__(self, among: "set[_Connection]", loop: asyncio.AbstractEventLoop) -> None:
         self._open = among
+        self.loop = loop
+        """Known here, since to ask for it takes a system call."""
         self._reply: asyncio.Future[Response] | None = None
         self._parser: Any = None
         self._transport: asyncio.Transport | None = None
@@ -252,11 +338,9 @@ class _Connection(asyncio.Protocol):
 
     # -- what the transport does ----------------------------------------------------------------
 
-    def ask(
-        self, message: bytes, method: str, loop: asyncio.AbstractEventLoop
-    ) -> "asyncio.Future[Response]":
+    def ask(self, message: bytes, method: str) -> "asyncio.Future[Response]":
         """Send *message*; the answer, or a ChatError, comes as the future's result."""
-        reply: asyncio.Future[Response] = loop.create_future()
+        reply: asyncio.Future[Response] = self.loop.create_future()
         self._reply = reply
         self._method = method
         self._begin()
@@ -292,7 +376,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpResponseParser(self)
         self._no_http = (httptools.HttpParserError, httptools.HttpParserUpgrade)
-        self.closed = asyncio.get_running_loop().create_future()
+        self.closed = self.loop.create_future()
         self._open.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -328,7 +412,7 @@ class _Connection(asyncio.Protocol):
 
     def _begin(self) -> None:
         self._head = 0
-        self._headers: list[tuple[str, str]] = []
+        self._headers: list[tuple[bytes, bytes]] = []
         self._status = 0
         self._body: Body | None = None
         self._until_end = False
@@ -338,7 +422,7 @@ class _Connection(asyncio.Protocol):
             self.usable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._reply is None:
@@ -351,11 +435,13 @@ class _Connection(asyncio.Protocol):
         chunked = False
         for name, value in self._headers:
             name = name.lower()  # noqa: PLW2901 - compared, not kept
-            if name == "content-encoding":
-                encoding = value
-            elif name == "content-length":
-                length = value
-            elif name == "transfer-encoding":
+            if name not in _ABOUT_THE_BODY:
+                continue
+            if name == b"content-encoding":
+                encoding = value.decode("latin-1")
+            elif name == b"content-length":
+                length = value.decode("latin-1")
+            else:
                 chunked = True
         try:
             self._body = Body(status, encoding, length)
@@ -391,7 +477,7 @@ class _Connection(asyncio.Protocol):
     def _finish(self) -> None:
         reply, self._reply = self._reply, None
         if reply is not None and not reply.done() and self._body is not None:
-            reply.set_result(Response(self._status, self._headers, self._body.whole()))
+            reply.set_result(_Answer(self._status, self._headers, self._body.whole()))
 
 
 def _split(prefix: str) -> tuple[Origin, str]:
@@ -404,24 +490,3 @@ def _split(prefix: str) -> tuple[Origin, str]:
         host, _, port = authority.partition(":")
     number = int(port) if port else 443 if scheme == "https" else 80
     return (scheme, host, number), authority
-
-
-def _written(request: Request, host: str, target: str) -> bytes:
-    """The message in one piece. Raises ConfigurationError for a header that would break out of its line."""
-    lines = [f"{request.method} {target} HTTP/1.1", f"Host: {host}"]
-    for name, value in request.headers:
-        lines.append(f"{name}: {value}")
-    body = request.body
-    if body is not None:
-        lines.append(f"Content-Length: {len(body)}")
-    elif request.method not in {"GET", "HEAD", "DELETE"}:
-        lines.append("Content-Length: 0")
-    head = "\r\n".join(lines)
-    if head.count("\n") == head.count("\r") == len(lines) - 1 and "\0" not in head:
-        try:
-            return head.encode("latin-1") + b"\r\n\r\n" + (body or b"")
-        except UnicodeEncodeError:
-            pass
-    raise ConfigurationError(
-        "A header or address holds characters it cannot hold", code="bad_header"
-    )

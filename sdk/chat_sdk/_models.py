@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import cache
-from typing import Any, Generic, TypeVar, cast, get_args, get_origin
+from typing import Any, Generic, Self, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct, field
@@ -17,6 +17,11 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     model_extra: dict[str, Any] = {}
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """The value that *text* spells as the wire does; ValueError if it is none of this kind."""
+        return parse(text, cls)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as the wire spells it (`totalPages`, `userId`), JSON types only, unknown fields included."""
@@ -205,9 +210,16 @@ class SocketErrorEvent(Model, frozen=True, kw_only=True):
     retry_after: float | None = None
 
 
-@cache
+_decoders: dict[int, tuple[Any, msgspec.json.Decoder[Any]]] = {}
+
+
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+    # By identity, and with the kind itself, so that its id stays its own: to hash `Page[Message]` takes as long as to
+    # decode a short body.
+    known = _decoders.get(id(kind))
+    if known is None or known[0] is not kind:
+        known = _decoders[id(kind)] = kind, msgspec.json.Decoder(kind)
+    return known[1]
 
 
 def parse(body: bytes, kind: type[T]) -> T:
@@ -217,7 +229,7 @@ def parse(body: bytes, kind: type[T]) -> T:
     only for one that holds fields to keep.
     """
     try:
-        decoded: T = _decoder(cast("Any", kind)).decode(body)
+        decoded: T = _decoder(kind).decode(body)
         return decoded
     except msgspec.ValidationError:
         pass

@@ -13,17 +13,33 @@ Header = tuple[str, str]
 
 
 class Request:
-    """One HTTP request. Header values and body stay out of the repr: they hold credentials."""
+    """One HTTP request. Header values and body stay out of the repr: they hold credentials.
 
-    __slots__ = ("body", "headers", "method", "url")
+    *shared*: headers that come before the request's own, one and the same tuple for all requests of a client, so that a
+    transport may work them out once.
+    """
+
+    __slots__ = ("body", "method", "own", "shared", "url")
 
     def __init__(
-        self, method: str, url: str, headers: tuple[Header, ...] = (), body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: tuple[Header, ...] = (),
+        body: bytes | None = None,
+        *,
+        shared: tuple[Header, ...] = (),
     ) -> None:
         self.method = method
         self.url = url
-        self.headers = headers
+        self.own = headers
         self.body = body
+        self.shared = shared
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """All of them."""
+        return self.shared + self.own
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.url.partition('?')[0]}>"
@@ -120,7 +136,7 @@ class Body:
 
     def __init__(self, status: int, encoding: str | None, declared: str | None) -> None:
         self._status = status
-        self._inflate = inflater(encoding, status)
+        self._inflate = None if encoding is None else inflater(encoding, status)
         self._parts: list[bytes] = []
         self._size = 0
         if declared is not None and declared.isdigit() and int(declared[:20]) > LARGEST_BODY:

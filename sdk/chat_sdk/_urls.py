@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote_plus, urlsplit
 
 from ._errors import ConfigurationError, ValidationError
@@ -112,9 +113,15 @@ def url(base: BaseUrl, path: str, query: Query | None = None) -> str:
         pairs = [f"{name}={_value(value)}" for name, value in query.items() if value is not None]
         if pairs:
             tail = f"{path}?{'&'.join(pairs)}"
-    if not _FINAL_TAIL.fullmatch(tail):
+    if not _is_plain(tail):
         raise ValidationError("The call does not make a plain path", code="bad_path")
     return f"{base.origin}{base.path}{tail}"
+
+
+@lru_cache(maxsize=4096)
+def _is_plain(tail: str) -> bool:
+    """Is it segments and a query, and nothing that leads elsewhere? Calls go to the same few places again and again."""
+    return _FINAL_TAIL.fullmatch(tail) is not None
 
 
 def _value(value: str | int | bool) -> str:

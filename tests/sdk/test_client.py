@@ -2,9 +2,11 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from chat_sdk import (
+    AsgiTransport,
     AsyncChatClient,
     AuthenticationError,
     ChatClient,
@@ -13,6 +15,7 @@ from chat_sdk import (
     ConfigurationError,
     ConflictError,
     Dialect,
+    Message,
     NetworkError,
     NotFoundError,
     RateLimitError,
@@ -447,3 +450,43 @@ def test_the_key_is_what_authenticates(fake_chat: FakeChatApi) -> None:
     with fake_chat.sync_client(api_key="wrong") as client, pytest.raises(AuthenticationError):
         client.users.list()
     assert KEY != "wrong"
+
+
+async def test_a_page_of_messages_can_be_had_as_another_type(client: AsyncChatClient) -> None:
+    """For who wants less of it: *into* says what the answer becomes."""
+
+    class Brief(msgspec.Struct):
+        items: list[msgspec.Raw]
+        total: int
+
+    ann = await client.users.create(username="ann", external_user_id="1")
+    room = await client.rooms.create(name="r", created_by=ann.id)
+    message = await client.messages.create(room.id, content="hi", user_id=ann.id)
+    page = await client.messages.list(room.id, limit=5, into=Brief)
+    assert page.total == 1
+    assert Message.from_json(bytes(page.items[0])) == message
+    with pytest.raises(ServerError) as caught:
+        await client.messages.list(room.id, into=int)
+    assert caught.value.code == "bad_response"
+
+
+async def test_only_the_keys_headers_are_shared_with_the_transport() -> None:
+    """One tuple for all calls with the key; a user's token belongs to its request alone."""
+    seen: list[Request] = []
+
+    class Noting(AsgiTransport):
+        async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
+            seen.append(request)
+            return await super().send(request, timeout=timeout)
+
+    transport = Noting(FakeChatApi(api_key=KEY))
+    async with AsyncChatClient("https://h", api_key=KEY, transport=transport) as client:
+        ann = await client.users.create(username="ann", external_user_id="1")
+        await client.users.list()
+        token = (await client.users.generate_token(ann.id)).token
+        await client.as_user(token).auth.verify()
+    *by_key, by_token = seen
+    assert len({id(request.shared) for request in by_key}) == 1
+    assert all(KEY in dict(request.headers).values() for request in by_key)
+    assert by_token.shared == ()
+    assert f"Bearer {token}" in dict(by_token.headers).values()

@@ -31,6 +31,14 @@ def test_unknown_fields_are_kept_at_every_depth() -> None:
     assert (token.model_extra, token.user.model_extra) == ({"newer": 2}, {"new": 1})
 
 
+def test_a_value_can_be_read_from_json() -> None:
+    """What to_dict writes, from_json reads; what is none of the kind is a ValueError."""
+    user = ChatUser.from_json(USER + b',"extra":1}')
+    assert user.model_extra == {"extra": 1}
+    with pytest.raises(ValueError):  # noqa: PT011 - any of msgspec's
+        ChatUser.from_json(b'{"id":1}')
+
+
 def test_a_value_does_not_change_and_compares_by_content() -> None:
     user = parse(USER + b',"extra":1}', ChatUser)
     with pytest.raises(AttributeError):

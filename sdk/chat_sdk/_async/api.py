@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Literal, TypeVar, overload
@@ -25,7 +25,7 @@ from chat_sdk._errors import (
 from chat_sdk._models import AuthInfo, Project, RevokeReceipt, parse
 from chat_sdk._options import Timeouts
 from chat_sdk._retry import Outcome
-from chat_sdk._transport import Header, Request, Response, Transport, timed_out
+from chat_sdk._transport import Header, Request, Response, Transport
 from chat_sdk._urls import BaseUrl, Query, checked_id, url
 from chat_sdk._version import __version__
 from chat_sdk._waiting import AsyncLock, async_sleep
@@ -38,6 +38,7 @@ _COMMON: tuple[Header, ...] = (
     ("Accept-Encoding", "gzip"),
     ("User-Agent", f"chat-sdk-python/{__version__}"),
 )
+_JSON_BODY: tuple[Header, ...] = (("Content-Type", "application/json"),)
 _ENCODER = msgspec.json.Encoder()
 
 last_response: ContextVar[list[Response] | None] = ContextVar(
@@ -76,6 +77,7 @@ class AsyncApi:
         self.token = token
         self.timeouts = timeouts
         self.max_attempts = max_attempts
+        self._with_key = None if key is None else _headers_with(key, dialect)
 
     def copy(self, **changes: Any) -> "AsyncApi":
         """This one with some settings changed, over the same connections."""
@@ -107,9 +109,9 @@ class AsyncApi:
             found = Project(id=dialect.project_id)
         elif self.key is not None:
             path = dialect.prefix + dialect.project_path
-            found = await self.send("GET", path, Project, who="key")
+            found = await self.request("GET", path, Project, who="key")
         else:
-            info = await self.send(
+            info = await self.request(
                 "GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user"
             )
             if info.user.project_id is None:
@@ -129,7 +131,7 @@ class AsyncApi:
     async def request(
         self,
         method: str,
-        segments: tuple[str, ...],
+        where: str | tuple[str, ...],
         into: type[T],
         *,
         who: Who = ...,
@@ -143,7 +145,7 @@ class AsyncApi:
     async def request(
         self,
         method: str,
-        segments: tuple[str, ...],
+        where: str | tuple[str, ...],
         into: None = None,
         *,
         who: Who = ...,
@@ -156,7 +158,7 @@ class AsyncApi:
     async def request(
         self,
         method: str,
-        segments: tuple[str, ...],
+        where: str | tuple[str, ...],
         into: type[T] | None = None,
         *,
         who: Who = "key",
@@ -165,77 +167,37 @@ class AsyncApi:
         creates: bool = False,
         idempotency_key: str | None = None,
     ) -> T | None:
-        """Call a route of the project; *segments* are checked ids and the dialect's words.
+        """Call a route, repeat what may be repeated, and answer with the parsed reply.
 
-        *creates*: a POST whose repetition would make a second thing. It gets an Idempotency-Key, and is
-        repeated only because of it.
+        *where*: checked ids and the dialect's words below the project, or a whole path of the server. *creates*: a
+        POST whose repetition would make a second thing. It gets an Idempotency-Key, and is repeated only because of it.
         """
-        self._credential(who)  # a call that cannot be made asks for no project either
-        dialect = self.dialect
-        path = f"{dialect.prefix}/{'/'.join(segments)}"
-        if dialect.project_scope:
+        credential = self._credential(who)  # a call that cannot be made asks for no project either
+        if isinstance(where, str):
+            path = where
+        elif self.dialect.project_scope:
             project = self.server.project or await self.project()
-            path = f"{dialect.prefix}/projects/{project.id}/{'/'.join(segments)}"
-        return await self.send(
-            method,
-            path,
-            into,
-            who=who,
-            query=query,
-            body=body,
-            creates=creates,
-            idempotency_key=idempotency_key,
-        )
-
-    @overload
-    async def send(
-        self,
-        method: str,
-        path: str,
-        into: type[T],
-        *,
-        who: Who,
-        query: Query | None = ...,
-        body: Mapping[str, Any] | None = ...,
-        creates: bool = ...,
-        idempotency_key: str | None = ...,
-    ) -> T: ...
-
-    @overload
-    async def send(
-        self,
-        method: str,
-        path: str,
-        into: type[T] | None = ...,
-        *,
-        who: Who,
-        query: Query | None = ...,
-        body: Mapping[str, Any] | None = ...,
-        creates: bool = ...,
-        idempotency_key: str | None = ...,
-    ) -> T | None: ...
-
-    async def send(
-        self,
-        method: str,
-        path: str,
-        into: type[T] | None = None,
-        *,
-        who: Who,
-        query: Query | None = None,
-        body: Mapping[str, Any] | None = None,
-        creates: bool = False,
-        idempotency_key: str | None = None,
-    ) -> T | None:
-        """Call *path* of the server, repeat what may be repeated, and answer with the parsed reply."""
-        credential = self._credential(who)
-        if not creates or self.dialect.idempotency_header is None:
-            key = None
+            path = f"{self.dialect.prefix}/projects/{project.id}/{'/'.join(where)}"
         else:
+            path = f"{self.dialect.prefix}/{'/'.join(where)}"
+        key = None
+        if creates and self.dialect.idempotency_header is not None:
             key = _new_key() if idempotency_key is None else _checked_key(idempotency_key)
-        repeatable = not creates or key is not None
         request = self._request(method, path, query, body, key, credential)
-        response = await self._attempts(request, repeatable=repeatable, credential=credential)
+        server, timeouts = self.server, self.timeouts
+        if server.budget.tokens < _retry.BUDGET_RESERVE:
+            server.budget = server.budget.after_call()
+        ends = time.monotonic() + timeouts.total
+        response, failure = await self._attempt(request, min(timeouts.read, timeouts.total))
+        if response is None or response.status >= 300:
+            response = await self._more_attempts(
+                request,
+                response,
+                failure,
+                ends,
+                repeatable=not creates or key is not None,
+                credential=credential,
+            )
         return None if into is None or response is None else _parsed(response, into)
 
     def _request(
@@ -250,12 +212,14 @@ class AsyncApi:
         address = url(self.server.base, path, query)
         content = None if body is None else _encoded(body)
         # Last, and in a function that has returned when something can fail: no frame keeps the headers.
-        headers = (*_COMMON, credential.header(self.dialect))
-        if content is not None:
-            headers += (("Content-Type", "application/json"),)
+        headers: tuple[Header, ...] = () if content is None else _JSON_BODY
         if key is not None and self.dialect.idempotency_header is not None:
             headers += ((self.dialect.idempotency_header, key),)
-        return Request(method, address, headers, content)
+        if self._with_key is not None and credential is self.key:
+            return Request(method, address, headers, content, shared=self._with_key())
+        # Users come and go: their tokens are for no transport to keep.
+        own = (*_COMMON, credential.header(self.dialect))
+        return Request(method, address, own + headers, content)
 
     def _credential(self, who: Who) -> ApiKey | UserToken:
         credential = self.token if who == "user" else self.key
@@ -269,21 +233,22 @@ class AsyncApi:
             )
         raise AuthenticationError("This call needs the project's API key", code="api_key_required")
 
-    async def _attempts(
-        self, request: Request, *, repeatable: bool, credential: ApiKey | UserToken
+    async def _more_attempts(
+        self,
+        request: Request,
+        response: Response | None,
+        failure: ChatError | None,
+        ends: float,
+        *,
+        repeatable: bool,
+        credential: ApiKey | UserToken,
     ) -> Response | None:
+        """What comes of a call whose first attempt failed, by *failure* or with the status of *response*."""
         server, timeouts = self.server, self.timeouts
-        ends = time.monotonic() + timeouts.total
-        server.budget = server.budget.after_call()
-        attempt = 0
+        attempt = 1
         last: ChatError | None = None
         unsure = False  # an earlier attempt may have reached the server
         while True:
-            attempt += 1
-            remaining = ends - time.monotonic() if attempt > 1 else timeouts.total
-            if remaining <= 0:  # slept a little too long: what went wrong before says more
-                raise last or timed_out(timeouts.total)
-            response, failure = await self._attempt(request, min(remaining, timeouts.read))
             if response is not None:
                 if response.status < 300:
                     return response
@@ -312,6 +277,11 @@ class AsyncApi:
                 raise failure
             server.budget = server.budget.after_retry()
             await async_sleep(pause)
+            remaining = ends - time.monotonic()
+            if remaining <= 0:  # slept a little too long: what went wrong before says more
+                raise last
+            attempt += 1
+            response, failure = await self._attempt(request, min(timeouts.read, remaining))
 
     async def _attempt(
         self, request: Request, seconds: float
@@ -345,6 +315,12 @@ class AsyncApi:
         if (kept := last_response.get()) is not None:
             kept.append(response)
         return response, None
+
+
+def _headers_with(key: ApiKey, dialect: Dialect) -> Callable[[], tuple[Header, ...]]:
+    """What every request with *key* begins with, behind a function, as the key itself is."""
+    headers = (*_COMMON, key.header(dialect))
+    return lambda: headers
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -14,6 +14,6 @@ class AsyncAuth:
     async def verify(self) -> AuthInfo:
         """Whom this client's token stands for. Raises AuthenticationError if it is no longer good."""
         dialect = self._api.dialect
-        return await self._api.send(
+        return await self._api.request(
             "GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user"
         )

@@ -14,4 +14,4 @@ class Auth:
     def verify(self) -> AuthInfo:
         """Whom this client's token stands for. Raises AuthenticationError if it is no longer good."""
         dialect = self._api.dialect
-        return self._api.send("GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user")
+        return self._api.request("GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user")

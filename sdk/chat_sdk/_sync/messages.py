@@ -1,7 +1,7 @@
 """client.messages"""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from chat_sdk._errors import ValidationError
 from chat_sdk._fields import present
@@ -9,6 +9,10 @@ from chat_sdk._models import Message, Page
 from chat_sdk._urls import checked_id
 
 from .api import Api
+
+T = TypeVar("T")
+
+_PAGE = Page[Message]
 
 
 class Messages:
@@ -51,6 +55,29 @@ class Messages:
             idempotency_key=idempotency_key,
         )
 
+    @overload
+    def list(
+        self,
+        room_id: str,
+        *,
+        page: int | None = ...,
+        limit: int | None = ...,
+        before: int | None = ...,
+        after: int | None = ...,
+    ) -> Page[Message]: ...
+
+    @overload
+    def list(
+        self,
+        room_id: str,
+        *,
+        page: int | None = ...,
+        limit: int | None = ...,
+        before: int | None = ...,
+        after: int | None = ...,
+        into: type[T],
+    ) -> T: ...
+
     def list(
         self,
         room_id: str,
@@ -59,12 +86,16 @@ class Messages:
         limit: int | None = None,
         before: int | None = None,
         after: int | None = None,
-    ) -> Page[Message]:
-        """One page: by number, newest first, or by cursor, where *before* and *after* are a `seq`."""
-        query = {"page": page, "limit": limit, "before": before, "after": after}
-        return self._api.request(
-            "GET", self._path(room_id), Page[Message], who="either", query=query
-        )
+        into: Any = _PAGE,
+    ) -> Any:
+        """One page: by number, newest first, or by cursor, where *before* and *after* are a `seq`.
+
+        *into*: another type that msgspec knows how to decode, for who wants less of it or wants it otherwise.
+        """
+        query = None
+        if not (page is None and limit is None and before is None and after is None):
+            query = {"page": page, "limit": limit, "before": before, "after": after}
+        return self._api.request("GET", self._path(room_id), into, who="either", query=query)
 
     def iterate(
         self,

@@ -3,14 +3,12 @@
 import http.client
 import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from .ground import ROOT, Ground, NotAvailable, Running
+from .ground import Ground, NotAvailable, Running
 from .load import Outcome, Plan
-from .measure import cores, cpu_seconds, memory_mb, on_cores
+from .measure import cores, cpu_seconds, memory_mb
 from .targets import Start
 
 
@@ -167,6 +165,7 @@ def bad_tokens(ground: Ground) -> Iterator[tuple[str, str | None]]:
 
 
 def load(
+    ground: Ground,
     port: int,
     asks: list[Ask],
     *,
@@ -177,17 +176,12 @@ def load(
 ) -> Outcome:
     """Run the load generator on its own core, or on these."""
     plan = Plan(port, [ask.wire() for ask in asks], status, connections, seconds)
-    command = on_cores(on or cores()[1:], [sys.executable, "-m", "benchmarks.load"])
-    done = subprocess.run(
-        command,
-        input=json.dumps(asdict(plan)),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=seconds + 60,
-        check=True,
-    )
-    return Outcome(**json.loads(done.stdout))
+    generator = ground.generator(on or cores()[1:])
+    assert generator.stdin is not None
+    assert generator.stdout is not None
+    generator.stdin.write(json.dumps(asdict(plan)) + "\n")
+    generator.stdin.flush()
+    return Outcome(**json.loads(generator.stdout.readline()))
 
 
 def compare(
@@ -208,6 +202,7 @@ def compare(
             say(f"  {contender.name}: left out, {wrong}")
             continue
         load(
+            lineup.ground,
             running.port,
             asks,
             status=work.status,
@@ -222,6 +217,7 @@ def compare(
         for contender, running, asks in ready:
             before = cpu_seconds(running.leader)
             outcome = load(
+                lineup.ground,
                 running.port,
                 asks,
                 status=work.status,

@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .measure import cores, on_core
+from .measure import cores, on_core, on_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "peers"
@@ -70,6 +70,7 @@ class Ground:
     upstream: str = ""
     stub: int = 0
     """Leader of the upstream's session."""
+    _generators: "dict[tuple[int, ...], subprocess.Popen[str]]" = field(default_factory=dict)
 
     def token(self, sub: str, *, expires_in: int = 3600, secret: str | None = None) -> str:
         """The credential the app gives *sub*."""
@@ -84,6 +85,21 @@ class Ground:
             "exp": now + expires_in,
         }
         return hs256(claims, secret or self.app_secret)
+
+    def generator(self, among: Collection[int]) -> "subprocess.Popen[str]":
+        """The load generator on these cores, started when it is first asked for."""
+        key = tuple(among)
+        if key not in self._generators:
+            self._generators[key] = self.stack.enter_context(
+                subprocess.Popen(
+                    on_cores(key, [sys.executable, "-m", "benchmarks.load"]),
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,  # it ends when this is closed
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        return self._generators[key]
 
     def peer_environment(self) -> dict[str, str]:
         """What the peers' little programs read."""

@@ -1,7 +1,7 @@
 """Ask one target the same few requests over and over, and report what came back.
 
-A process of its own (`python -m benchmarks.load`), pinned away from the target: reads one JSON plan on
-standard input, writes one JSON `Outcome` on standard output. It speaks just enough HTTP/1.1 to count
+A process of its own (`python -m benchmarks.load`), pinned away from the target: reads JSON plans on standard
+input, a line each, and answers each with a JSON `Outcome` on standard output. It speaks just enough HTTP/1.1 to count
 answers, so that it costs less than anything it measures.
 """
 
@@ -140,11 +140,11 @@ async def run(plan: Plan) -> Outcome:
 
 
 def main() -> None:
-    """Read a plan, carry it out, print the outcome."""
+    """Read a plan, carry it out, print the outcome, until there is none."""
     import uvloop
 
-    plan = Plan(**json.load(sys.stdin))
-    print(json.dumps(asdict(uvloop.run(run(plan)))))
+    for line in sys.stdin:
+        print(json.dumps(asdict(uvloop.run(run(Plan(**json.loads(line)))))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a process costs, read from /proc: CPU seconds and memory of a program with all it has started; and pinning."""
+"""What a process costs: CPU seconds and memory of a program with all it has started; and pinning."""
 
 import contextlib
 import os
@@ -41,11 +41,12 @@ def cpu_seconds(leader: int) -> float:
 
 def own_cpu_seconds(pid: int) -> float:
     """The same of one process; 0 once it is gone."""
+    # What clock_getcpuclockid(3) would answer: to the nanosecond, where /proc counts in hundredths of a second.
+    clock = (~pid << 3) | 2
     try:
-        fields = _stat(Path(f"/proc/{pid}"))
+        return time.clock_gettime(clock)
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 def _busy_seconds() -> float:

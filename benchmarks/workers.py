@@ -107,10 +107,11 @@ class Place:
                 held.clear()
 
         asks = work.asks(self.ground, running)
-        half_way = threading.Timer(seconds / 2 + 0.3, look)
+        half_way = threading.Timer(seconds / 2, look)
         half_way.start()
         before, each = self._spent(side), [own_cpu_seconds(pid) for pid in serving]
         outcome = load(
+            self.ground,
             running.port,
             asks,
             status=work.status,

@@ -61,7 +61,7 @@ def test_wrong_answers_are_counted_and_not_timed_away(lineup: Lineup) -> None:
 
     running = stub(lineup.ground)
     asks = works.read(lineup.ground, running)
-    outcome = load(running.port, asks, status=200, connections=2, seconds=0.2)
+    outcome = load(lineup.ground, running.port, asks, status=200, connections=2, seconds=0.2)
     assert outcome.answers > 0
     assert outcome.wrong == outcome.answers
     assert "404" in outcome.first_wrong or "401" in outcome.first_wrong

@@ -5,12 +5,14 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from chat_server import sqlite
 from chat_server.database import Query, SchemaTooNew, Steps, Undo, open_database
 from chat_server.errors import Unavailable
 from chat_server.migrate import HEAD
@@ -116,6 +118,53 @@ async def test_more_than_one_group_at_once_keeps_its_order(database: SqliteDatab
     )
     assert answers == heard == many
     assert await database.read(names) == many
+
+
+@pytest.fixture
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many transactions the writer was given, each time."""
+    sizes: list[int] = []
+    hand_over = SqliteDatabase._hand_over
+
+    def counted(self: SqliteDatabase) -> None:
+        if self._gathered:
+            sizes.append(len(self._gathered))
+        hand_over(self)
+
+    monkeypatch.setattr(SqliteDatabase, "_hand_over", counted)
+    return sizes
+
+
+async def test_what_comes_turn_after_turn_is_handed_over_together(
+    database: SqliteDatabase, handed_over: list[int]
+) -> None:
+    """The writer is not woken for each; the first turn that brings nothing more ends the gathering."""
+    waiting = []
+    for n in range(10):
+        waiting.append(asyncio.ensure_future(database.write(partial(add, f"p{n}"))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    await database.write(partial(add, "last"))
+    assert handed_over == [10, 1]
+
+
+async def test_a_stream_of_writes_keeps_nobody_waiting(
+    database: SqliteDatabase, handed_over: list[int]
+) -> None:
+    """However many come one after the other, and however long a turn takes."""
+    waiting = []
+    for n in range(sqlite.ENOUGH + 1):
+        waiting.append(asyncio.ensure_future(database.write(partial(add, f"p{n}"))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert max(handed_over) <= sqlite.ENOUGH
+    handed_over.clear()
+    for n in range(6):
+        waiting.append(asyncio.ensure_future(database.write(partial(add, f"q{n}"))))
+        time.sleep(sqlite.GATHERED_FOR)  # noqa: ASYNC251 - a turn that is long
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert max(handed_over) < 6
 
 
 async def test_what_is_queued_is_written_before_closing(database: SqliteDatabase) -> None:

@@ -5,6 +5,7 @@ behind it write once instead of twice.
 """
 
 import time
+from typing import NoReturn
 
 import msgspec
 
@@ -70,15 +71,19 @@ def unused(pid: str, idempotency: Idempotency | None, now: int | None = None) ->
         idempotency.key,
         int(time.time()) if now is None else now,
     )
-    if not rows:
-        return
-    if rows[0][0] != idempotency.fingerprint:
+    if rows:
+        repeat(idempotency, *rows[0])
+
+
+def repeat(idempotency: Idempotency, fingerprint: str, answer: str) -> NoReturn:
+    """What a key is told that was used, for the body with *fingerprint*: see `unused`."""
+    if fingerprint != idempotency.fingerprint:
         raise IdempotencyKeyReused
-    raise Replayed(rows[0][1].encode())
+    raise Replayed(answer.encode())
 
 
-def keep(pid: str, idempotency: Idempotency | None, answer: msgspec.Struct) -> Steps[None]:
-    """Store the answer under a key that was found unused behind the lock."""
+def keep(pid: str, idempotency: Idempotency | None, answer: bytes) -> Steps[None]:
+    """Store the answer, in JSON, under a key that was found unused behind the lock."""
     if idempotency is None:
         return
     yield Query(
@@ -89,6 +94,6 @@ def keep(pid: str, idempotency: Idempotency | None, answer: msgspec.Struct) -> S
         idempotency.scope,
         idempotency.key,
         idempotency.fingerprint,
-        msgspec.json.encode(answer).decode(),
+        answer.decode(),
         int(time.time()) + KEPT,
     )

@@ -1,5 +1,6 @@
 """Transactions about messages and read marks."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ from chat_server.rooms import UNREAD
 from chat_server.rows import metadata_of, metadata_text
 from chat_server.schemas import Idempotency, Message, Page, ReadMark
 
+# Without the room: whoever asks for its messages knows it.
 COLUMNS = (
-    "g.id, g.room_id, g.seq, g.user_id, u.username, u.display_name, g.content, g.client_msg_id,"
+    "g.id, g.seq, g.user_id, u.username, u.display_name, g.content, g.client_msg_id,"
     " g.metadata, g.created_at, g.edited_at, g.deleted_at"
 )
 SOURCE = "messages g JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
@@ -30,13 +32,13 @@ class Draft(NamedTuple):
     metadata: dict[str, Any]
 
 
-def from_row(row: Sequence[Any]) -> Message:
-    """A message from `COLUMNS`."""
-    return from_rows((row,))[0]
+def from_row(room_id: str, row: Sequence[Any]) -> Message:
+    """A message of the room from `COLUMNS`."""
+    return from_rows(room_id, (row,))[0]
 
 
-def from_rows(rows: Rows) -> list[Message]:
-    """Messages from `COLUMNS`. A page has fifty of them or more, so this is one loop without calls."""
+def from_rows(room_id: str, rows: Rows) -> list[Message]:
+    """Messages of the room from `COLUMNS`. A page has fifty of them or more, so this is one loop without calls."""
     return [
         Message(
             message_id,
@@ -54,7 +56,6 @@ def from_rows(rows: Rows) -> list[Message]:
         )
         for (
             message_id,
-            room_id,
             seq,
             user_id,
             username,
@@ -80,28 +81,37 @@ def post(
 ) -> Steps[tuple[Message, Event | None]]:
     # Takes the number and, on Postgres, the room: whoever posts next waits, so numbers are
     # committed in their order, and what is read below is what holds when this commits.
-    taken = yield Query(
+    yield Query(
         # Its time is never before that of the message before it, whatever the clocks say.
         "UPDATE rooms SET last_seq = last_seq + 1, last_message_at ="
         " CASE WHEN last_message_at > $3 THEN last_message_at ELSE $3 END"
-        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL"
-        " RETURNING last_seq, last_message_at",
+        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
         pid,
         room_id,
         instant(),
     )
-    yield from idempotency.unused(pid, once)
-    sender = yield Query(
-        "SELECT u.username, u.display_name, u.status FROM members m JOIN users u"
-        " ON u.project_id = m.project_id AND u.id = m.user_id"
+    found = yield Query(
+        "SELECT r.last_seq, r.last_message_at, u.username, u.display_name, u.status,"
+        " i.fingerprint, i.answer FROM members m"
+        " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
+        " AND r.deleted_at IS NULL"
+        " JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
+        " LEFT JOIN idempotency i ON i.project_id = m.project_id AND i.scope = $4"
+        " AND i.key = $5 AND i.expires_at > $6"
         " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
         pid,
         room_id,
         draft.user_id,
+        once and once.scope,
+        once and once.key,
+        int(time.time()),
     )
-    if not taken or not sender:
+    if not found:
+        yield from idempotency.unused(pid, once)
         yield from members.outsider(pid, room_id, hide_private=hide_private)
-    username, display_name, status = sender[0]
+    number, now, username, display_name, status, fingerprint, answer = found[0]
+    if once is not None and fingerprint is not None:
+        idempotency.repeat(once, fingerprint, answer)
     if status == "suspended":
         raise Forbidden("user_suspended", "This user is suspended.")
     if draft.client_msg_id is not None:
@@ -114,8 +124,7 @@ def post(
             draft.client_msg_id,
         )
         if said:
-            raise Undo((from_row(said[0]), None))
-    number, now = taken[0]
+            raise Undo((from_row(room_id, said[0]), None))
     message = Message(
         new_id(),
         room_id,
@@ -145,8 +154,9 @@ def post(
         metadata_text(draft.metadata),
         now,
     )
-    yield from idempotency.keep(pid, once, message)
-    return message, event("message", pid, message)
+    told = event("message", pid, message)
+    yield from idempotency.keep(pid, once, told.payload)
+    return message, told
 
 
 def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
@@ -163,7 +173,7 @@ def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
             newest - limit,
             newest,
         )
-        items = from_rows(rows)
+        items = from_rows(room_id, rows)
     return Page.of(items, number, limit, total)
 
 
@@ -183,7 +193,7 @@ def between(
         high,
         limit,
     )
-    items = from_rows(rows)
+    items = from_rows(room_id, rows)
     more = bool(items) and (items[-1].seq < high - 1 if forward else items[-1].seq > low + 1)
     return Page(
         items,
@@ -206,7 +216,7 @@ def after(pid: str, room_id: str, seq: int, limit: int) -> Steps[list[Message]]:
         seq,
         limit,
     )
-    return from_rows(rows)
+    return from_rows(room_id, rows)
 
 
 def edit(pid: str, room_id: str, message_id: str, content: str, by: str | None) -> Steps[Message]:
@@ -306,7 +316,7 @@ def _changeable(pid: str, room_id: str, message_id: str, by: str | None) -> Step
     )
     if not rows:
         raise NotFound.the_message()
-    message = from_row(rows[0])
+    message = from_row(room_id, rows[0])
     if by is not None and role != "owner" and message.user_id != by:
         raise Forbidden("not_the_author", "Only its author or the room's owner may do that.")
     return message

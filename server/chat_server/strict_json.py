@@ -35,7 +35,8 @@ def loads(raw: bytes) -> Any:
         raise NotStrictJSON(f"This is not valid JSON: {_reason(error)}.") from None
     except ValueError:
         raise NotStrictJSON("The JSON contains a number out of range.") from None
-    keys = check(value)
+    # A control character without an escape is no JSON, half a surrogate pair without one no UTF-8.
+    keys = _walk(value, MAX_DEPTH, b"\\" in raw)
     # Every key is followed by one colon. Colons inside strings only matter if the numbers differ.
     if raw.count(b":") != keys and _STRING.sub(b"", raw).count(b":") != keys:
         raise NotStrictJSON("The JSON has an object with the same key twice.")
@@ -47,22 +48,26 @@ def check(value: Any) -> int:
 
     Raises NotStrictJSON for everything but duplicate keys, which a parsed value no longer shows.
     """
-    return _walk(value, MAX_DEPTH)
+    return _walk(value, MAX_DEPTH, True)
 
 
-def _walk(value: Any, levels: int) -> int:
+def _walk(value: Any, levels: int, doubtful: bool) -> int:
+    """*doubtful*: its texts must be looked at, too."""
     kind = type(value)
     if kind is str:
-        check_text(value)
+        if doubtful:
+            check_text(value)
     elif kind is dict or kind is list:
         if not levels:
             raise NotStrictJSON(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
         if kind is list:
-            return sum([_walk(item, levels - 1) for item in value])
+            return sum([_walk(item, levels - 1, doubtful) for item in value])
         keys = len(value)
         for key, item in value.items():
-            check_text(key)
-            keys += _walk(item, levels - 1)
+            if doubtful:
+                check_text(key)
+            if doubtful or type(item) is not str:
+                keys += _walk(item, levels - 1, doubtful)
         return keys
     elif kind is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:

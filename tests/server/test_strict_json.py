@@ -50,6 +50,14 @@ def test_a_key_given_twice_is_refused_however_it_is_spelt(key: str, text: str, v
             loads(raw.encode())
 
 
+@pytest.mark.parametrize("code", range(0x20))
+def test_no_control_character_comes_without_an_escape(code: int) -> None:
+    """So text is looked through only where there is an escape."""
+    for raw in (b'"%c"', b'{"%c": 1}', b'{"a": ["%c"]}'):
+        with pytest.raises(NotStrictJSON):
+            loads(raw % code)
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -8,7 +8,9 @@ from functools import lru_cache
 
 _AT_ONCE = struct.Struct("=256Q")
 _random: list[int] = []  # asked of the kernel in bulk; popping gives each to one thread alone
+_marks: list[str] = []  # likewise
 os.register_at_fork(after_in_child=_random.clear)
+os.register_at_fork(after_in_child=_marks.clear)
 
 
 def new_id() -> str:
@@ -28,6 +30,17 @@ def new_id() -> str:
         0x8000 | (random >> 48 & 0x3FFF),
         random & 0xFFFF_FFFF_FFFF,
     )
+
+
+def mark() -> str:
+    """32 hex digits that nobody can foresee and that never come twice; unlike ids, they sort by nothing."""
+    try:
+        return _marks.pop()
+    except IndexError:
+        text = os.urandom(16 * 256).hex()
+        made, *more = [text[at : at + 32] for at in range(0, len(text), 32)]
+        _marks.extend(more)
+        return made
 
 
 def instant(epoch: float | None = None) -> str:

@@ -9,7 +9,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from chat_server.settings import Algorithm
 
 MAX_LENGTH = 8192
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -161,7 +163,7 @@ def load(algorithm: str, private: str) -> Crypto:
 
 def encode(raw: bytes) -> bytes:
     """Base64url without padding."""
-    return urlsafe_b64encode(raw).rstrip(b"=")
+    return b2a_base64(raw, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
 def decode(text: bytes) -> bytes:

@@ -45,9 +45,13 @@ class SigningKeys:
         self._current: SigningKey | None = None
         self._read_at = float("-inf")
 
+    def fresh(self) -> SigningKey | None:
+        """The key to sign with, if it is known to have been the newest a few seconds ago."""
+        return None if time.monotonic() - self._read_at > REFRESH else self._current
+
     async def current(self) -> SigningKey:
-        """The key to sign with, known to be the newest a few seconds ago."""
-        if time.monotonic() - self._read_at > REFRESH:
+        """The key to sign with. Reads the keys again if that is due."""
+        if self.fresh() is None:
             await self.refresh()
         if self._current is None:
             raise RuntimeError("there is no signing key")

@@ -17,7 +17,7 @@ import msgspec
 from chat_server import jws, strict_json
 from chat_server.database import Database, Query, Steps
 from chat_server.errors import Forbidden, NotAuthenticated, NotFound
-from chat_server.identity import instant, new_id
+from chat_server.identity import instant, mark
 from chat_server.jws import BadToken
 from chat_server.schemas import Minted, User
 from chat_server.signing import SigningKeys
@@ -29,6 +29,8 @@ TYPE = "chat+jwt"
 MAX_LIFE = 3600
 LEEWAY = 30
 REMEMBERED = 10_000
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,8 +83,8 @@ class Tokens:
             pid=pid,
             ext=user.external_user_id,
             name=user.username,
-            sid=new_id(),
-            jti=new_id(),
+            sid=mark(),
+            jti=mark(),
             iat=now,
             exp=now + life,
             gen=generation,
@@ -133,8 +135,8 @@ class Tokens:
         return self._keys.jwks()
 
     async def _sign(self, claims: Claims) -> str:
-        key = await self._keys.current()
-        signed = _head(key.algorithm, key.kid) + jws.encode(msgspec.json.encode(claims))
+        key = self._keys.fresh() or await self._keys.current()
+        signed = _head(key.algorithm, key.kid) + jws.encode(_encode(claims))
         return (signed + b"." + jws.encode(key.crypto.sign(signed))).decode()
 
     async def _signed(self, token: str) -> Claims:

@@ -1,11 +1,14 @@
 """Ids and instants: unique, in order, and as the standards spell them."""
 
+import re
+import subprocess
+import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from chat_server.identity import instant, new_id
+from chat_server.identity import instant, mark, new_id
 
 
 def test_an_id_is_a_uuid_of_version_7_and_of_now() -> None:
@@ -23,6 +26,22 @@ def test_ids_of_many_threads_are_all_different() -> None:
     for ids in lists:
         ages = [one[:18] for one in ids]  # time down to a quarter of a microsecond
         assert ages == sorted(ages)
+
+
+def test_marks_are_long_and_never_come_twice() -> None:
+    """128 random bits each, also for many threads, and in a process that was forked off."""
+    with ThreadPoolExecutor(8) as pool:
+        marks = [one for made in pool.map(lambda _: [mark() for _ in range(2000)], range(8)) for one in made]  # fmt: skip
+    assert len(set(marks)) == 16_000
+    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in marks)
+    script = (
+        "import os; from chat_server.identity import mark; mark(); child = not os.fork();"
+        "os.write(1, (mark() + ' ').encode()); child or os.wait()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert len(set(done.stdout.split())) == 2
 
 
 def test_an_instant_is_the_utc_time_in_milliseconds() -> None:

@@ -5,7 +5,6 @@ and then by its route: query, body, rule. An id that no id can be is a path that
 """
 
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,7 +13,7 @@ from typing import Any
 import structlog
 
 from chat_server.api import auth, messages, rooms, users
-from chat_server.api.call import Call, Headers, Parts, Receive, Reply
+from chat_server.api.call import Call, Parts, Receive, Reply, headers_of
 from chat_server.api.problems import problem
 from chat_server.checks import ID
 from chat_server.errors import (
@@ -27,6 +26,7 @@ from chat_server.errors import (
     NotFound,
 )
 from chat_server.idempotency import Replayed
+from chat_server.identity import mark
 from chat_server.logs import bug
 
 Scope = dict[str, Any]
@@ -82,6 +82,10 @@ ROUTES: tuple[tuple[str, str, Who, Handler], ...] = (
     ("DELETE", f"{_T}/{{message_id}}", Who.EITHER, messages.delete),
 )
 
+# What nearly every path looks like: a thing of a project, and perhaps something of that.
+_USUAL = re.compile(
+    f"{PREFIX}/projects/({ID.pattern})/([a-z]+)/({ID.pattern})(?:/([a-z]+)(?:/({ID.pattern}))?)?"
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _NOWHERE: dict[str, Callable[[], NotFound]] = {
     "pid": NotFound.project,
@@ -120,12 +124,30 @@ def _tree() -> _Node:
     return root
 
 
+def _shortcuts(root: _Node) -> dict[tuple[str, str | None, bool], tuple[_Node, str, str]]:
+    """The nodes of paths that look as usual, by their words; with the names of their ids."""
+    found: dict[tuple[str, str | None, bool], tuple[_Node, str, str]] = {}
+    project = root.words["api"].words["v1"].words["projects"].below
+    assert project is not None  # noqa: S101 – it is in the table
+    for noun, things in project.words.items():
+        thing = things.below
+        if thing is None:
+            continue
+        found[noun, None, False] = thing, things.parameter, ""
+        for word, more in thing.words.items():
+            found[noun, word, False] = more, things.parameter, ""
+            if more.below is not None:
+                found[noun, word, True] = more.below, things.parameter, more.parameter
+    return found
+
+
 class Rest:
     """Answers every request; errors are problem+json, never an exception."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._root = _tree()
+        self._shortcuts = _shortcuts(self._root)
         self._running: set[tuple[str, str, str]] = set()
 
     async def call(
@@ -158,8 +180,8 @@ class Rest:
     async def answer(self, call: Call, headers: Iterable[tuple[str, str]]) -> Reply:
         """The reply to *call*, which was sent with *headers*."""
         try:
-            call.headers = Headers(headers)
-            call.request_id = _request_id(call.headers.request_id)
+            call.headers = headers_of(headers)
+            call.request_id = _request_id(call.headers.get("x-request-id"))
             return await self._reply(call)
         except Replayed as replayed:
             return Reply(201, replayed.answer, (("idempotency-replayed", "true"),))
@@ -181,14 +203,14 @@ class Rest:
         await self._admit(who, call)
         if call.ids.get("pid", call.pid) != call.pid:
             raise NotFound.project()
-        if call.headers.idempotency_key is None or call.method != "POST":
+        if call.method != "POST" or "idempotency-key" not in call.headers:
             return await handler(call)
         return await self._once(call, handler)
 
     async def _once(self, call: Call, handler: Handler) -> Reply:
         """Refuse a key whose first request is still running in this process. (On another replica
         the second waits in the database, and gets the first answer.)"""
-        running = (call.asker or "", call.path, call.headers.idempotency_key or "")
+        running = (call.asker or "", call.path, call.headers["idempotency-key"])
         if running in self._running:
             raise Conflict(
                 "idempotency_in_progress", "The first request with this key is still running."
@@ -200,6 +222,18 @@ class Rest:
             self._running.discard(running)
 
     def _find(self, call: Call) -> _Node:
+        usual = _USUAL.fullmatch(call.path)
+        if usual is not None:
+            pid, noun, one, word, other = usual.groups()
+            short = self._shortcuts.get((noun, word, other is not None))
+            if short is not None and short[0].methods:
+                call.ids = {"pid": pid, short[1]: one}
+                if other is not None:
+                    call.ids[short[2]] = other
+                return short[0]
+        return self._walk(call)
+
+    def _walk(self, call: Call) -> _Node:
         node, ids = self._root, call.ids
         for segment in call.path[1:].split("/"):
             below = node.words.get(segment)
@@ -219,13 +253,15 @@ class Rest:
         """Find out whose request it is, and of which project."""
         if who is Who.ANYBODY:
             return
-        key, authorization = call.headers.x_api_key, call.headers.authorization
+        key, authorization = call.headers.get("x-api-key"), call.headers.get("authorization")
         if key is not None and authorization is not None:
             raise BadInput(
                 "ambiguous_credentials", "Send an API key or a chat token, not both at once."
             )
         if key is not None:
-            pid = await self._parts.keys.project_of(key)
+            pid = self._parts.keys.embedded(key)
+            if pid is None:
+                pid = await self._parts.keys.project_of(key)
             if who is Who.USER:
                 raise NotAuthenticated("authentication_required", "A chat token is needed here.")
             call.admit(pid, None)
@@ -257,13 +293,15 @@ def _allowed(node: _Node) -> str:
 def _request_id(sent: str | None) -> str:
     if sent is not None and _REQUEST_ID.fullmatch(sent):
         return sent
-    return secrets.token_hex(16)
+    return mark()
 
 
 def _headers(reply: Reply, call: Call) -> list[tuple[str, str]]:
-    headers = [*reply.headers, *_ALWAYS, ("x-request-id", call.request_id)]
-    if reply.status != 204:
-        headers.append(("content-length", str(len(reply.body))))
-        if not (reply.headers and reply.headers[0][0] == "content-type"):
-            headers.append(_JSON)
-    return headers
+    about_it = ("x-request-id", call.request_id)
+    if reply.status == 204:
+        return [*reply.headers, *_ALWAYS, about_it]
+    length = ("content-length", str(len(reply.body)))
+    if not reply.headers:
+        return [_JSON, *_ALWAYS, about_it, length]
+    kind = () if reply.headers[0][0] == "content-type" else (_JSON,)
+    return [*kind, *reply.headers, *_ALWAYS, about_it, length]

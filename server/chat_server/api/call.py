@@ -48,46 +48,35 @@ class Parts:
     close_user: CloseUser
 
 
-class Headers:
-    """The request headers that mean something here; one of each."""
+def headers_of(sent: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The request headers that mean something here, names in small letters; one of each.
 
-    __slots__ = (
-        "authorization",
-        "content_length",
-        "content_type",
-        "idempotency_key",
-        "request_id",
-        "x_api_key",
+    *sent*: names in any case. Raises BadInput for one that is there twice.
+    """
+    found: dict[str, str] = {}
+    for sent_as, value in sent:
+        name = _SPELLINGS.get(sent_as)
+        if name is None:
+            name = _SPELLINGS.get(sent_as.lower(), "")
+        if name in found:
+            if name != "x-request-id":
+                raise BadInput("invalid_request", f"The header {name} is there twice.")
+        elif name:
+            found[name] = value
+    return found
+
+
+# As names are usually written, so that few must be made small first; "" for what means nothing here.
+_SPELLINGS = {
+    spelling: name.lower() if known else ""
+    for known, names in (
+        (True, ("Authorization", "Content-Length", "Content-Type", "Idempotency-Key")),
+        (True, ("X-Request-ID", "X-API-Key")),
+        (False, ("Accept", "Accept-Encoding", "User-Agent")),
     )
-
-    def __init__(self, sent: Iterable[tuple[str, str]]) -> None:
-        """*sent*: names in any case. Raises BadInput for one that is there twice."""
-        self.authorization: str | None = None
-        self.content_length: str | None = None
-        self.content_type: str | None = None
-        self.idempotency_key: str | None = None
-        self.request_id: str | None = None
-        self.x_api_key: str | None = None
-        for name, value in sent:
-            slot = _SLOTS.get(name.lower())
-            if slot is None:
-                continue
-            if getattr(self, slot) is not None:
-                if slot == "request_id":
-                    continue
-                raise BadInput("invalid_request", f"The header {name.lower()} is there twice.")
-            setattr(self, slot, value)
-
-
-_SLOTS = {
-    "authorization": "authorization",
-    "content-length": "content_length",
-    "content-type": "content_type",
-    "idempotency-key": "idempotency_key",
-    "x-request-id": "request_id",
-    "x-api-key": "x_api_key",
+    for name in names
+    for spelling in (name, name.lower())
 }
-NO_HEADERS = Headers(())
 
 
 class Call:
@@ -116,7 +105,7 @@ class Call:
         self.path = path
         self._query = query
         self._body = body
-        self.headers = NO_HEADERS
+        self.headers: dict[str, str] = {}
         self.request_id = ""
         self.route = ""
         """The template of its path, once there is one."""
@@ -149,48 +138,29 @@ class Call:
 
     async def body(self, *, optional: bool = False) -> Any:
         """The JSON value that was sent; {} for no body where it is *optional*."""
-        raw = await self._raw_body()
+        declared = self.headers.get("content-length")
+        if declared is not None and declared.isdecimal() and int(declared[:20]) > BODY_LIMIT:
+            raise TooLarge
+        raw = self._body
+        if not isinstance(raw, bytes):
+            raw = await _received(raw)
+        elif len(raw) > BODY_LIMIT:
+            raise TooLarge
         if not raw:
             if optional:
                 return {}
             raise BadInput("invalid_json", "A JSON body is needed here.")
-        if not _JSON.fullmatch(self.headers.content_type or ""):
+        kind = self.headers.get("content-type", "")
+        if kind != "application/json" and not _JSON.fullmatch(kind):
             raise UnsupportedMediaType
         try:
             return strict_json.loads(raw)
         except strict_json.NotStrictJSON as error:
             raise BadInput("invalid_json", str(error)) from None
 
-    async def _raw_body(self) -> bytes:
-        declared = self.headers.content_length
-        if declared is not None and declared.isdecimal() and int(declared[:20]) > BODY_LIMIT:
-            raise TooLarge
-        receive = self._body
-        if isinstance(receive, bytes):
-            if len(receive) > BODY_LIMIT:
-                raise TooLarge
-            return receive
-        first = await receive()
-        raw: bytes = first.get("body", b"")
-        more = first.get("more_body", False)
-        size = len(raw)
-        if more:
-            chunks = [raw]
-            while more and size <= BODY_LIMIT:
-                event = await receive()
-                if event["type"] == "http.disconnect":
-                    raise BadInput("invalid_request", "The request ended before its body did.")
-                chunks.append(event.get("body", b""))
-                size += len(chunks[-1])
-                more = event.get("more_body", False)
-            raw = b"".join(chunks)
-        if size > BODY_LIMIT:
-            raise TooLarge
-        return raw
-
     def idempotency(self, body: Any) -> Idempotency | None:
         """The Idempotency-Key, if one was sent: it counts for this caller on this resource."""
-        key = self.headers.idempotency_key
+        key = self.headers.get("idempotency-key")
         if key is None:
             return None
         if not _IDEMPOTENCY_KEY.fullmatch(key):
@@ -227,6 +197,26 @@ class Call:
         if errors:
             raise BadInput.fields(errors)
         return values
+
+
+async def _received(receive: Receive) -> bytes:
+    first = await receive()
+    raw: bytes = first.get("body", b"")
+    more = first.get("more_body", False)
+    size = len(raw)
+    if more:
+        chunks = [raw]
+        while more and size <= BODY_LIMIT:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                raise BadInput("invalid_request", "The request ended before its body did.")
+            chunks.append(event.get("body", b""))
+            size += len(chunks[-1])
+            more = event.get("more_body", False)
+        raw = b"".join(chunks)
+    if size > BODY_LIMIT:
+        raise TooLarge
+    return raw
 
 
 def page_of(query: dict[str, str], *, walked: bool = True) -> tuple[int, int]:

@@ -2,9 +2,11 @@
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
+
+from msgspec import Raw
 
 import chat_sdk
 from app.bans import MintGuard
@@ -22,7 +24,7 @@ from app.explain import Action, Decision, Facts, Role, decide
 from app.memberships import Memberships
 from app.people import EXTERNAL, People
 from app.principal import Principal
-from app.said import Said, SaidMessages, UpstreamPage
+from app.said import SaidMessages, SaidPage
 from app.state.contract import Links, RoomChanges
 from chat_sdk import (
     AsyncChatClient,
@@ -257,10 +259,8 @@ class Broker:
 
     # -- messages -------------------------------------------------------------------------------
 
-    async def messages(
-        self, me: Principal, room_id: str, window: Window
-    ) -> tuple[UpstreamPage, list[Said]]:
-        """What was said in a room of the caller's: the page, and the messages on it."""
+    async def messages(self, me: Principal, room_id: str, window: Window) -> SaidPage:
+        """What was said in a room of the caller's."""
         await self._may(me, Action.READ, room_id)
         page = await self._chat.messages.list(
             room_id,
@@ -268,11 +268,11 @@ class Broker:
             limit=window.limit,
             before=window.before,
             after=window.after,
-            into=UpstreamPage,
+            into=Raw,
         )
-        said = self._said.all(page)
-        self._authors.wrote(room_id, said)
-        return page, said
+        said = self._said.page(page)
+        self._authors.wrote(room_id, said.authors)
+        return said
 
     async def post_message(
         self,
@@ -388,12 +388,11 @@ class Authors:
         if len(known) > self._MOST:
             self._forget()
 
-    def wrote(self, room_id: str, said: Sequence[Said]) -> None:
-        """The same for messages that are written out already."""
+    def wrote(self, room_id: str, authors: Mapping[str, str]) -> None:
+        """The same, for authors by message."""
         known = self._known
-        for one in said:
-            if one.author is not None:
-                known[(room_id, one.id)] = one.author
+        for message_id, author in authors.items():
+            known[(room_id, message_id)] = author
         if len(known) > self._MOST:
             self._forget()
 

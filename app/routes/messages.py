@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Response
 from app import views
 from app.deps import BodyOf, IdempotencyKey, Me, MeWriting, TheBroker, WindowWanted
 from app.input import MessageDraft, MessageEdit, Nothing, ReadUpTo
-from app.routes.answers import as_json, nothing
+from app.routes.answers import Json, as_json, nothing
 from app.routes.describe import CURSOR, KEY, describe, page_of, schema_of
 
 router = APIRouter(prefix="/rooms/{room_id}", tags=["messages"])
@@ -21,8 +21,7 @@ Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 @router.get("/messages", **describe(answer=page_of(views.MessageView), parameters=CURSOR))
 async def list_messages(room_id: str, me: Me, window: WindowWanted, broker: TheBroker) -> Response:
     """What was said in a room of the caller's: by page, or next to a cursor."""
-    page, said = await broker.messages(me, room_id, window)
-    return as_json(views.page(page, [one.view for one in said]))
+    return Json((await broker.messages(me, room_id, window)).view, 200)
 
 
 @router.post(

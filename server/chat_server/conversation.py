@@ -56,6 +56,10 @@ class Conversation:
         self._sessions.gone(eio_sid)
         await self._library["disconnect"](eio_sid, reason)
 
+    async def forget(self, connection: Connection) -> None:
+        """Make the library know nothing of a connection that goes on without it."""
+        await self._library["disconnect"](connection.eio_sid, "transport close")
+
     async def received(self, eio_sid: str, data: Any) -> None:
         """Engine.IO: a packet."""
         connection = self._sessions.connections.get(eio_sid)

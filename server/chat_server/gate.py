@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from chat_server.frames import REFUSED, acceptable
 from chat_server.limits import Allowance, Limits
-from chat_server.outbox import Outbox, Wire, wire_behind
+from chat_server.outbox import Outbox
 from chat_server.sampled import Sampled
 
 Scope = MutableMapping[str, Any]
@@ -21,9 +21,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[Any]]
-Serve = Callable[[Receive, Send, Any], Awaitable[bool]]
 
-WIRE: Final = "chat_server.wire"
 #: A host that wraps *send* on its way here may leave the server's own under this key of the scope.
 SERVER_SEND: Final = "chat_server.send"
 _SID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -49,6 +47,15 @@ class Links(Protocol):
     def room_for_one_more(self) -> bool: ...
 
 
+class Own(Protocol):
+    """Websockets that need no library."""
+
+    def upgrading(self, eio_sid: str) -> bool: ...
+    async def serve(
+        self, eio_sid: str | None, receive: Receive, send: Send, server_send: Any
+    ) -> bool: ...
+
+
 class Gate:
     """An ASGI app in front of the library's own, to be mounted at /socket.io."""
 
@@ -56,16 +63,16 @@ class Gate:
         self,
         app: App,
         links: Links,
-        serve: Serve,
+        own: Own,
         *,
         limits: Limits,
         origins: Iterable[str] | None,
         log: Sampled,
     ) -> None:
-        """*serve* may take a websocket instead of *app*. *origins*: exactly these may connect from a browser; None
-        lets any, for the token alone identifies."""
+        """*own* takes the websockets it can, *app* the others. *origins*: exactly these may connect from a browser;
+        None lets any, for the token alone identifies."""
         self._app = app
-        self._serve = serve
+        self._own = own
         self._links = links
         self._limits = limits
         self._origins = None if origins is None else frozenset(origins)
@@ -228,18 +235,14 @@ class Gate:
         except Refused:
             await _refuse_websocket(receive, send)
             return
-        if sid in self._upgrading:
+        if sid is not None and (sid in self._upgrading or self._own.upgrading(sid)):
             await _refuse_websocket(receive, send)
             return
-        server_send = scope.get(SERVER_SEND, send)
-        wire = wire_behind(server_send)
-        frames = self._frames(receive, sid, wire)
         if sid is not None:
             self._upgrading.add(sid)
         try:
-            if sid is None and await self._serve(receive, send, server_send):
-                return
-            await self._app({**scope, WIRE: None if sid else wire}, frames, send)
+            if not await self._own.serve(sid, receive, send, scope.get(SERVER_SEND, send)):
+                await self._app(scope, self._frames(receive, sid), send)
         except OSError:
             pass  # the peer went away
         except asyncio.CancelledError as cancelled:
@@ -251,7 +254,7 @@ class Gate:
             if sid is not None:
                 self._upgrading.discard(sid)
 
-    def _frames(self, receive: Receive, sid: str | None, wire: Wire | None) -> Receive:
+    def _frames(self, receive: Receive, sid: str | None) -> Receive:
         """Pass frames on; those Engine.IO would stumble over become REFUSED."""
         handshake = ["2probe", "5"] if sid is not None else []
         pongs = Allowance(0.2, 4, time.monotonic())
@@ -264,7 +267,7 @@ class Gate:
             if handshake:
                 if text == handshake.pop(0):
                     if text == "5" and sid is not None and (outbox := self._links.outbox(sid)):
-                        outbox.attach(wire, asyncio.current_task())
+                        outbox.attach(asyncio.current_task())
                     return message
                 handshake.clear()
             good = text is not None and len(text) <= self._limits.message_bytes and acceptable(text)

@@ -76,9 +76,8 @@ class Line(asyncio.Protocol):
         self._ended = False
         self._overflowed = False
 
-    def start(self, connection: Connection, peers: set[Any]) -> None:
-        """Speak for *connection*; until its end, be one of the server's connections in *peers*."""
-        self.connection = connection
+    def start(self, peers: set[Any]) -> None:
+        """Speak; until the end, be one of the server's connections in *peers*."""
         self._before = None
         self._peers = peers
         peers.add(self)

@@ -13,6 +13,7 @@ from chat_server.frames import REFUSED, acceptable
 from chat_server.limits import Limits
 from chat_server.line import Line
 from chat_server.sessions import Sessions
+from chat_server.upgrades import Upgrades
 
 Heard = Callable[[Connection, str], Awaitable[None]]
 
@@ -26,6 +27,7 @@ class Lines:
     def __init__(
         self,
         sessions: Sessions,
+        upgrades: Upgrades,
         limits: Limits,
         *,
         heard: Heard,
@@ -37,6 +39,7 @@ class Lines:
         self.queue_bytes = limits.send_queue_bytes
         self.cut_after = limits.cut_after
         self._sessions = sessions
+        self._upgrades = upgrades
         self._limits = limits
         self._heard = heard
         self._new_id = new_id
@@ -48,12 +51,21 @@ class Lines:
     def __len__(self) -> int:
         return len(self._to_ask) + len(self._asked)
 
-    async def serve(
-        self, receive: Callable[[], Awaitable[Any]], send: Any, server_send: Any
-    ) -> bool:
-        """Take a new websocket over from the server. False if that cannot be done: nothing has happened then.
+    def upgrading(self, eio_sid: str) -> bool:
+        """Is there a websocket for this polling session already?"""
+        return self._upgrades.under_way(eio_sid)
 
-        True comes at once. From then on the connection lives by itself, as one of the server's connections.
+    async def serve(
+        self,
+        eio_sid: str | None,
+        receive: Callable[[], Awaitable[Any]],
+        send: Any,
+        server_send: Any,
+    ) -> bool:
+        """Take a websocket over from the server. False if that cannot be done: nothing has happened then.
+
+        True comes at once. From then on the connection lives by itself, as one of the server's connections; with
+        *eio_sid* it is to go on with that polling session.
         """
         protocol = handover.protocol_behind(server_send)
         if protocol is None or not handover.untouched(protocol):
@@ -69,12 +81,16 @@ class Lines:
             raise
         if handover.accepted(protocol):
             handover.let_go(protocol)
-            self._open(line, protocol.connections)
+            line.start(protocol.connections)
+            if eio_sid is None:
+                self._open(line)
+            else:
+                self._upgrades.begin(line, eio_sid)
+            line.go_on()
         return True
 
-    def _open(self, line: Line, peers: set[Any]) -> None:
-        connection = self._sessions.begin(self._new_id(), line)
-        line.start(connection, peers)
+    def _open(self, line: Line) -> None:
+        connection = line.connection = self._sessions.begin(self._new_id(), line)
         hello = {
             "sid": connection.eio_sid,
             "upgrades": [],
@@ -85,7 +101,10 @@ class Lines:
         line.write(websocket.text(b"0" + msgspec.json.encode(hello)))
         self._sessions.await_token(connection)
         self._to_ask[line] = time.monotonic() + self._limits.ping_interval
-        line.go_on()
+
+    def _moved(self, line: Line, asked: bool) -> None:
+        limits, times = self._limits, self._asked if asked else self._to_ask
+        times[line] = time.monotonic() + (limits.ping_timeout if asked else limits.ping_interval)
 
     def look(self) -> None:
         """Ask those whom it is time to ask whether they are there, and let go who has not answered."""
@@ -104,7 +123,7 @@ class Lines:
         """See Side."""
         connection = line.connection
         if connection is None:
-            return False
+            return self._upgrades.hear(line, text, self._moved)
         if text == _PONG and self._asked.pop(line, None) is not None:
             self._to_ask[line] = time.monotonic() + self._limits.ping_interval
             return False
@@ -132,6 +151,7 @@ class Lines:
             line.go_on()
 
     def _end(self, line: Line) -> None:
+        self._upgrades.end(line)
         self._asked.pop(line, None)
         self._to_ask.pop(line, None)
         if line.connection is not None:

@@ -1,10 +1,10 @@
 """The live side of the Chat API: Socket.IO events become calls of `Chat`, and what `Chat` publishes reaches sockets.
 
-python-socketio serves polling, the way from there to a websocket, and websockets of servers we do not know. Those of
-uvicorn are ours from the handshake on (`Lines`): a silent one is a tenth as large, and answering it is cheaper. Events of
-clients do not go through the library's dispatcher: every packet is read by `Conversation`, so that nothing but the events
-of the contract can ever run a handler. What rooms are told does not go through its rooms: `LiveRooms` writes one
-ready-made frame to every socket.
+python-socketio serves polling, and the websockets of servers we do not know. Those of uvicorn are ours from the handshake
+on (`Lines`), or from the moment a polling session moves to one (`Upgrades`): a silent one is a tenth as large, and
+answering it is cheaper. Events of clients do not go through the library's dispatcher: every packet is read by
+`Conversation`, so that nothing but the events of the contract can ever run a handler. What rooms are told does not go
+through its rooms: `LiveRooms` writes one ready-made frame to every socket.
 
 Who a socket is stands in the claims of its checked token alone. The database is asked again every few seconds for
 everybody, so that a hint between nodes that got lost does no lasting harm.
@@ -44,6 +44,7 @@ from chat_server.sampled import Sampled, SampledFilter
 from chat_server.seats import Seats
 from chat_server.sessions import Sessions
 from chat_server.tokens import Tokens
+from chat_server.upgrades import Upgrades
 
 _library_log = logging.getLogger("chat_server.socketio")
 _library_log.setLevel(logging.ERROR)
@@ -144,8 +145,17 @@ class Realtime:
         self._eio.on("message", conversation.received)
         self._eio.on("disconnect", conversation.closed)
         self._sio.on("connect", conversation.handshake)
+        upgrades = Upgrades(
+            self._sessions,
+            sockets=self._eio.sockets,
+            spawn=self._spawn,
+            moved=self._seats.moved,
+            forget=conversation.forget,
+            deadline=self._limits.auth_deadline,
+        )
         self._lines = Lines(
             self._sessions,
+            upgrades,
             self._limits,
             heard=conversation.hear,
             new_id=self._eio.generate_id,
@@ -155,7 +165,7 @@ class Realtime:
         self.app = Gate(
             library,
             self._sessions,
-            self._lines.serve,
+            self._lines,
             limits=self._limits,
             origins=origins,
             log=log,

@@ -168,6 +168,12 @@ class LiveRooms:
         room.doubted.discard(connection)
         return True
 
+    def moved(self, key: RoomKey, connection: Connection) -> None:
+        """*connection* has another outbox now."""
+        room = self._rooms.get(key)
+        if room is not None and connection in room.listeners:
+            room.listeners[connection] = connection.outbox
+
     def waits(self, key: RoomKey, connection: Connection) -> bool:
         """Is this room still collecting for *connection*?"""
         room = self._rooms.get(key)

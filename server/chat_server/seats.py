@@ -65,6 +65,11 @@ class Seats:
         if connection.joining is not None:
             self.rooms.leave(connection.joining, connection)
 
+    def moved(self, connection: Connection) -> None:
+        """*connection* has another outbox now."""
+        for key in connection.rooms:
+            self.rooms.moved(key, connection)
+
     def begin_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
         """Others hear of it, if it is news."""
         if self._typing.begin(connection, key, claims.sub, claims.name):

@@ -17,7 +17,6 @@ from chat_server.connections import Connection, Connections, UserKey
 from chat_server.counts import Counts
 from chat_server.errors import ChatError, NotAuthenticated
 from chat_server.events import EVERYBODY
-from chat_server.gate import WIRE
 from chat_server.limits import Limits
 from chat_server.notices import RECONNECT, WORDS, notice, refusal
 from chat_server.outbox import Outbox, Outgoing
@@ -79,7 +78,7 @@ class Sessions:
         outbox.on_overflow = lambda: self.too_slow(connection)
         scope = environ["asgi.scope"]
         if scope["type"] == "websocket":
-            outbox.attach(scope.get(WIRE), asyncio.current_task())
+            outbox.attach(asyncio.current_task())
         environ[CONNECTION] = connection
         self.await_token(connection)
 

@@ -48,7 +48,7 @@ def _pieces(arguments: argparse.Namespace, lineup: Lineup) -> dict[str, Callable
         work.key: lambda work=work: [compare(work, lineup, rounds=rounds, seconds=seconds, say=say)]  # type: ignore[misc]
         for work in works.ALL
     }
-    pieces["workers"] = lambda: workers.two_workers(rounds=rounds, seconds=2 * seconds, say=say)
+    pieces["workers"] = lambda: workers.two_workers(rounds=5, seconds=2 * seconds, say=say)
     pieces["fanout"] = lambda: fan_out(lineup, rounds=few, seconds=longer, say=say)
     pieces["start"] = lambda: [start_up(rounds=few, say=say)]
     if arguments.long or arguments.only:

@@ -91,5 +91,5 @@ def tables(users: int, messages: int, *, say: Callable[[str], None]) -> list[Tab
                 200,
                 lambda _: True,
             )
-            found.append(compare(work, lineup, rounds=3, seconds=1.0, say=say))
+            found.append(compare(work, lineup, rounds=7, seconds=0.5, say=say))
         return found

@@ -3,11 +3,12 @@
 Requests per second would not say: the load, the stub, Postgres and Redis need the same two cores. So it is said in
 CPU of the broker per request, and two workers can do twice what one costs by what two cost.
 
-For that to be fair, the surroundings of a worker are the same in both cases: one shares one core with everything else,
-load included, and two share two cores with it, under twice the connections. Two on one core would run in each other's
-cold caches; one on two cores would have its caches to itself, where two have to share them. No worker is held to
-a core of its own, since nobody who sets WORKERS=2 does that. What a worker asks every second whatever it serves, is part
-of the cost: on a machine that is busy with other things, two workers look worse than they are.
+For that to be fair, a worker has the same surroundings in both cases: one shares one core with everything else, load
+included; two share two cores with it, under twice the connections, and what they serve in a second is comparable
+as well. Two on one core would run in each other's cold caches; one on two cores would have a core to itself, where
+two have to share theirs. Both were tried, and take up to a fifth off what two can do. What is left errs against two all the
+same: half of what they exchange with others crosses from core to core, and other programs meet one on one core,
+two on both. No worker is held to a core of its own, since nobody who sets WORKERS=2 does that.
 
 The share of the busier worker, by CPU and by connections, says whether the kernel gave both something to do.
 """
@@ -161,7 +162,7 @@ def _place() -> Iterator[Place]:
 
 
 def two_workers(
-    *, rounds: int, seconds: float, warm: float = 2.0, say: Callable[[str], None]
+    *, rounds: int, seconds: float, warm: float = 1.5, say: Callable[[str], None]
 ) -> list[Table]:
     """A table for each piece of work, with a row for one worker and one for two."""
     tables = {

@@ -31,9 +31,9 @@ _express = Contender("Express", targets.express, warm=_NODE_WARM)
 _tutorial = Contender(TUTORIAL, targets.tutorial)
 _store = Contender(STORE_PEER, targets.fastify_store, warm=_NODE_WARM)
 _embedded = Contender(EMBEDDED, targets.broker_embedded)
-_python = Contender(PYTHON_LIMIT, targets.python_limit, checks=False)
-_one_call = Contender(ONE_CALL, targets.one_call, checks=False)
-_no_call = Contender(NO_CALL, targets.no_call, checks=False)
+_python = Contender(PYTHON_LIMIT, targets.python_limit, warm=0.5, checks=False)
+_one_call = Contender(ONE_CALL, targets.one_call, warm=0.5, checks=False)
+_no_call = Contender(NO_CALL, targets.no_call, warm=0.5, checks=False)
 
 
 def read(ground: Ground, _: Running) -> list[Ask]:

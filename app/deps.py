@@ -68,7 +68,8 @@ class BodyOf(Generic[B]):
 
     def __init__(self, kind: type[B], *, optional: bool = False) -> None:
         self._kind = kind
-        self._optional = optional
+        self._nothing = read_body(b"", None, kind, optional=True) if optional else None
+        """What no body at all stands for; the same for everybody, since bodies do not change."""
 
     async def __call__(self, request: Request) -> B:
         """As FastAPI asks."""
@@ -81,9 +82,11 @@ class BodyOf(Generic[B]):
         return self._of(scope, body)
 
     def _of(self, scope: Scope, body: bytes) -> B:
+        if not body and self._nothing is not None:
+            return self._nothing
         types = header_values(scope, b"content-type")
         kind = types[0] if len(types) == 1 else None
-        return read_body(body, kind, self._kind, optional=self._optional)
+        return read_body(body, kind, self._kind)
 
 
 def header_values(scope: Scope, name: bytes) -> list[str]:

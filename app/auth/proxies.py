@@ -22,6 +22,8 @@ Network = IPv4Network | IPv6Network
 
 MAX_HOPS = 20
 LONGEST_ADDRESS = 80
+LONGEST_HOST = 261
+"""With its port."""
 MOST_CLIENTS = 4096
 LONGEST_REMEMBERED = 256
 """Bytes of forwarding headers: whoever sends more does not fill our memory with them."""
@@ -136,11 +138,14 @@ class Proxies:
             told = _only(scope, b"x-forwarded-host")
             if told is not None:
                 host = told.rpartition(",")[2].strip()
-        if host is None or not _HOST.fullmatch(host):
-            return None
-        host = host.lower()
-        host = host.removesuffix(":443" if scheme == "https" else ":80")
-        return f"{scheme}://{host}"
+        return None if host is None or len(host) > LONGEST_HOST else _origin(scheme, host)
+
+
+@lru_cache(maxsize=1024)  # there are few, and each request asks
+def _origin(scheme: str, host: str) -> str | None:
+    if not _HOST.fullmatch(host):
+        return None
+    return f"{scheme}://{host.lower().removesuffix(':443' if scheme == 'https' else ':80')}"
 
 
 def peer(scope: Mapping[str, Any]) -> Address | None:

@@ -70,6 +70,7 @@ def _node(script: str, **extra: str) -> Start:
 
 fastify = _node("fastify.mjs", MODE="proxy")
 fastify_without_cache = _node("fastify.mjs", MODE="proxy", CACHE="off")
+fastify_watched = _node("fastify.mjs", MODE="proxy", WATCHED="on")
 fastify_store = _node("fastify.mjs", MODE="store")
 express = _node("express.mjs")
 node_ceiling = _node("ceiling.mjs")

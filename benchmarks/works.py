@@ -26,6 +26,9 @@ _fastify = Contender(PEER, targets.fastify, warm=_NODE_WARM)
 _fastify_no_cache = Contender(
     "Fastify, no token cache", targets.fastify_without_cache, warm=_NODE_WARM
 )
+_fastify_watched = Contender(
+    "Fastify, with log, metrics, limit", targets.fastify_watched, warm=_NODE_WARM
+)
 _node = Contender("Node's ceiling", targets.node_ceiling, warm=_NODE_WARM)
 _express = Contender("Express", targets.express, warm=_NODE_WARM)
 _tutorial = Contender(TUTORIAL, targets.tutorial)
@@ -121,7 +124,17 @@ def is_verified(value: object) -> bool:
 READ = Work(
     "read",
     "Proxied GET of messages (1.6 KB, app token checked, 32 connections)",
-    [_nginx, _python, _node, _fastify, _fastify_no_cache, _express, _tutorial, _broker],
+    [
+        _nginx,
+        _python,
+        _node,
+        _fastify,
+        _fastify_watched,
+        _fastify_no_cache,
+        _express,
+        _tutorial,
+        _broker,
+    ],
     read,
     200,
     is_page,
@@ -129,7 +142,7 @@ READ = Work(
 WRITE = Work(
     "write",
     "Proxied POST of a message",
-    [_nginx, _node, _fastify, _express, _tutorial, _broker],
+    [_nginx, _node, _fastify, _fastify_watched, _express, _tutorial, _broker],
     write,
     201,
     is_message,

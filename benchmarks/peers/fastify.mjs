@@ -1,11 +1,12 @@
 // What somebody would build on Fastify: its proxy, fast-jwt with its cache, better-sqlite3 for a chat of its own.
 // MODE=proxy passes rooms on to UPSTREAM; MODE=store keeps messages itself (every commit on disk, as ours).
+// WATCHED=on adds what nobody runs a service without: a log line, metrics, and a limit for each user.
 import { randomUUID } from 'node:crypto'
 import Fastify from 'fastify'
 import proxy from '@fastify/http-proxy'
 import { createSigner, createVerifier } from 'fast-jwt'
 
-const { PORT, UPSTREAM, API_KEY, APP_SECRET, ISSUER, AUDIENCE, MODE, CACHE, DATABASE } = process.env
+const { PORT, UPSTREAM, API_KEY, APP_SECRET, ISSUER, AUDIENCE, MODE, CACHE, DATABASE, WATCHED } = process.env
 const verify = createVerifier({
   key: APP_SECRET,
   algorithms: ['HS256'],
@@ -14,7 +15,7 @@ const verify = createVerifier({
   requiredClaims: ['exp', 'sub', 'iss', 'aud'],
   cache: CACHE === 'off' ? false : 10_000,
 })
-const app = Fastify({ logger: false })
+const app = Fastify({ logger: WATCHED === 'on', disableRequestLogging: true })
 
 function check(request, reply, done) {
   const [scheme, token] = (request.headers.authorization ?? '').split(' ')
@@ -25,6 +26,26 @@ function check(request, reply, done) {
     return reply.code(401).send({ code: 'invalid_credentials' })
   }
   done()
+}
+
+if (WATCHED === 'on') {
+  const { default: rateLimit } = await import('@fastify/rate-limit')
+  const { Counter, Histogram } = await import('prom-client')
+  const requests = new Counter({ name: 'requests_total', help: 'answered', labelNames: ['method', 'route', 'status'] })
+  const seconds = new Histogram({ name: 'request_seconds', help: 'took', labelNames: ['route'] })
+  await app.register(rateLimit, {
+    max: 100_000_000,
+    timeWindow: 60_000,
+    hook: 'preHandler',
+    keyGenerator: (request) => request.who ?? request.ip,
+  })
+  app.addHook('onResponse', (request, reply, done) => {
+    const route = request.routeOptions.url
+    requests.inc({ method: request.method, route, status: reply.statusCode })
+    seconds.observe({ route }, reply.elapsedTime / 1000)
+    request.log.info({ method: request.method, path: request.url, status: reply.statusCode, ms: reply.elapsedTime }, 'request')
+    done()
+  })
 }
 
 if (MODE === 'proxy') {

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import statistics
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,9 @@ from .ground import Ground, NotAvailable, Running
 from .load import Outcome, Plan
 from .measure import cores, cpu_seconds, memory_mb
 from .targets import Start
+
+WARM_TURN = 0.5
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def load(
 def compare(
     work: Work, lineup: Lineup, *, rounds: int, seconds: float, say: Callable[[str], None]
 ) -> Table:
-    """Judge, warm up, then run every contender *rounds* times, in turn."""
+    """Judge; then warm every contender up and run it *rounds* times, in turn."""
     table = Table(work.key, work.title, "CPU µs per request")
     ready: list[tuple[Contender, Running, list[Ask]]] = []
     for contender in work.contenders:
@@ -200,30 +204,34 @@ def compare(
         if wrong:
             table.left_out[contender.name] = wrong
             say(f"  {contender.name}: left out, {wrong}")
-            continue
-        load(
+        else:
+            ready.append((contender, running, asks))
+
+    def run(running: Running, asks: list[Ask], seconds: float) -> Outcome:
+        return load(
             lineup.ground,
             running.port,
             asks,
             status=work.status,
             connections=work.connections,
-            seconds=lineup.warm_up(contender, running),
+            seconds=seconds,
         )
-        ready.append((contender, running, asks))
-    samples: dict[str, list[tuple[float, Outcome]]] = {
-        contender.name: [] for contender, *_ in ready
+
+    # In turn as well: whoever is warm and then waits for others to be, half a minute long, is cold again. Node's
+    # first second after that costs three times as much as any later one.
+    turns = {
+        contender.name: math.ceil(lineup.warm_up(contender, running) / WARM_TURN)
+        for contender, running, _ in ready
     }
+    for left in range(max(turns.values(), default=0), 0, -1):
+        for contender, running, asks in ready:
+            if turns[contender.name] >= left:
+                run(running, asks, min(contender.warm, WARM_TURN))
+    samples: dict[str, list[tuple[float, Outcome]]] = {name: [] for name in turns}
     for _ in range(rounds):
         for contender, running, asks in ready:
             before = cpu_seconds(running.leader)
-            outcome = load(
-                lineup.ground,
-                running.port,
-                asks,
-                status=work.status,
-                connections=work.connections,
-                seconds=seconds,
-            )
+            outcome = run(running, asks, seconds)
             spent = cpu_seconds(running.leader) - before
             if outcome.wrong or not outcome.answers:
                 table.left_out[contender.name] = (

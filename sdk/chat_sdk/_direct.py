@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ._errors import ChatError
@@ -26,23 +26,34 @@ class DirectTransport:
 
     def __init__(self, serve: ServerFunction) -> None:
         self._serve = serve
-        self._waiting: set[_Waiting] = set()
+        # What is under way: when its time is up, and in which task it runs. Taken out once it is too late.
+        self._ends: dict[Awaitable[Answer], tuple[float, asyncio.Task[Any]]] = {}
         self._clock: asyncio.TimerHandle | None = None
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
         url = request.url
         target = url[url.index("/", url.index("://") + 3) :]
-        steps = self._serve(request.method, target, request.headers, request.body).__await__()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that may wait runs in a task
+        cancelled_before = task.cancelling()
+        call = self._serve(request.method, target, request.headers, request.body)
+        self._ends[call] = loop.time() + timeout, task
+        # One timer serves all: each its own would cost more than a read.
+        if self._clock is None:
+            self._clock = loop.call_later(TICK, self._tick, loop)
         failure: ChatError
+        late = others_too = False
         try:
             try:
-                # Most calls never wait, and what does not wait cannot be ended: no deadline is set up for it.
-                waits_for = next(steps)
-            except StopIteration as end:
-                status, headers, body = end.value
-            else:
-                status, headers, body = await self._rest(_Waiting(steps, waits_for), timeout)
+                status, headers, body = await call
+            finally:
+                late = self._ends.pop(call, None) is None
+                others_too = late and task.uncancel() > cancelled_before
+        except asyncio.CancelledError:
+            if not late or others_too:
+                raise
+            failure = timed_out(timeout)
         except TimeoutError:
             failure = timed_out(timeout)
         except Exception:  # noqa: BLE001 - whatever fails in a server, a client sees as its 500
@@ -54,65 +65,13 @@ class DirectTransport:
             failure = too_large(status)
         raise failure
 
-    async def _rest(self, waiting: "_Waiting", timeout: float) -> Answer:  # noqa: ASYNC109 - passed on
-        """What is left of a call, within *timeout*; one timer serves all: each its own would cost more than a read."""
-        loop = asyncio.get_running_loop()
-        waiting.ends = loop.time() + timeout
-        self._waiting.add(waiting)
-        if self._clock is None:
-            self._clock = loop.call_later(TICK, self._tick, loop)
-        try:
-            answer = await waiting
-        except asyncio.CancelledError:
-            if waiting.is_over and waiting.task.uncancel() <= waiting.cancelled_before:
-                raise TimeoutError from None
-            raise
-        finally:
-            self._waiting.discard(waiting)
-        if waiting.is_over:
-            waiting.task.uncancel()  # too late: the answer is there
-        return answer
-
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for waiting in self._waiting:
-            if waiting.ends <= now and not waiting.is_over:
-                waiting.is_over = True
-                waiting.task.cancel()
-        self._clock = loop.call_later(TICK, self._tick, loop) if self._waiting else None
+        for call, (ends, task) in list(self._ends.items()):
+            if ends <= now:
+                del self._ends[call]
+                task.cancel()
+        self._clock = loop.call_later(TICK, self._tick, loop) if self._ends else None
 
     async def aclose(self) -> None:
         """Nothing is open."""
-
-
-class _Waiting:
-    """A call that has begun, and now waits for something."""
-
-    __slots__ = ("_steps", "_waits_for", "cancelled_before", "ends", "is_over", "task")
-
-    def __init__(self, steps: Generator[Any, Any, Answer], waits_for: Any) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that waits runs in a task
-        self._steps = steps
-        self._waits_for = waits_for
-        self.task = task
-        self.cancelled_before = task.cancelling()
-        self.ends = 0.0
-        self.is_over = False
-
-    def __await__(self) -> Generator[Any, Any, Answer]:
-        steps, waits_for = self._steps, self._waits_for
-        try:
-            while True:
-                try:
-                    value = yield waits_for
-                except GeneratorExit:
-                    steps.close()
-                    raise
-                except BaseException as error:  # noqa: BLE001 - cancellation belongs to the server first
-                    waits_for = steps.throw(error)
-                else:
-                    waits_for = steps.send(value)
-        except StopIteration as end:
-            answer: Answer = end.value
-            return answer

@@ -479,11 +479,17 @@ async def test_a_function_that_answers_although_its_time_is_up_is_heard() -> Non
             await asyncio.sleep(9)
         return 200, [], b"{}"
 
-    response = await DirectTransport(stubborn).send(Request("GET", "http://c/a"), timeout=0.05)
+    async def broken(*_: object) -> Answered:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(9)
+        raise RuntimeError("bug")
+
     task = asyncio.current_task()
-    assert response.status == 200
     assert task is not None
-    assert task.cancelling() == 0
+    for serve, status in ((stubborn, 200), (broken, 500)):
+        response = await DirectTransport(serve).send(Request("GET", "http://c/a"), timeout=0.05)
+        assert response.status == status
+        assert task.cancelling() == 0
 
 
 async def test_a_call_out_of_time_is_no_cancelled_task() -> None:
@@ -497,6 +503,22 @@ async def test_a_call_out_of_time_is_no_cancelled_task() -> None:
     with pytest.raises(TimeoutError):
         await transport.send(request, timeout=0.03)
     assert (await transport.send(request, timeout=5)).status == 200
+
+
+async def test_a_call_that_is_cancelled_when_its_time_is_up_is_cancelled() -> None:
+    """Whoever else ends the task means the task, not the call."""
+
+    async def serve(*_: object) -> Answered:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            task.cancel()
+        raise AssertionError
+
+    call = DirectTransport(serve).send(Request("GET", "http://c/a"), timeout=0.03)
+    task = asyncio.ensure_future(call)
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_cancelled_call_cancels_the_function() -> None:

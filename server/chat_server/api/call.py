@@ -169,7 +169,7 @@ class Call:
                 "An Idempotency-Key is 1 to 255 visible ASCII characters.",
             )
         who = "key" if self._claims is None else f"user {self._claims.sub}"
-        fingerprint = hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest()
+        fingerprint = hashlib.sha256(_sorted(body)).hexdigest()
         return Idempotency(f"{who} {self.method} {self.path}", key, fingerprint)
 
     # the query
@@ -278,6 +278,7 @@ class Reply:
 
 
 _encode = msgspec.json.Encoder().encode
+_sorted = msgspec.json.Encoder(order="sorted").encode
 NO_CONTENT = Reply(204)
 
 

@@ -275,7 +275,9 @@ class Lane:
         state["address"] = edge.proxies.client(scope)
         edge.metrics.under_way += 1
         call.began = time.perf_counter()
-        self._watch_over(call)
+        self._under_way.add(call)
+        if self._watch is None:
+            self._watch_over_all()
         status = 0
         try:
             values: dict[str, Any] = {}
@@ -326,11 +328,9 @@ class Lane:
 
     # -- deadlines ------------------------------------------------------------------------------
 
-    def _watch_over(self, call: Call) -> None:
-        """End *call* when its time is up. One timer for all: a timer each would cost what a route does."""
-        self._under_way.add(call)
-        if self._watch is None:
-            self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+    def _watch_over_all(self) -> None:
+        """End calls when their time is up. One timer for all: a timer each would cost what a route does."""
+        self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
 
     def _look(self) -> None:
         self._watch = None

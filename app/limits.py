@@ -138,7 +138,10 @@ class MemoryCounters:
         allowed = True
         now = self._clock()
         for limit, key in uses:
-            windows, elapsed = self._at(now, limit)
+            index, elapsed = divmod(now, limit.period)
+            windows = self._windows.get(limit.name)
+            if windows is None or windows.index != index:
+                windows = self._turned(limit, int(index))
             used = windows.now.get(key, 0)
             usage = judge(limit, windows.before.get(key, 0), used, elapsed)
             allowed = allowed and usage.allowed
@@ -167,12 +170,15 @@ class MemoryCounters:
     def _at(self, now: float, limit: Limit) -> tuple["_Windows", float]:
         """The windows as they are *now*, and how old the present one is."""
         index, elapsed = divmod(now, limit.period)
+        return self._turned(limit, int(index)), elapsed
+
+    def _turned(self, limit: Limit, index: int) -> "_Windows":
+        """The windows of *limit*, the present one being number *index*."""
         windows = self._windows.get(limit.name)
         if windows is None:
             windows = self._windows[limit.name] = _Windows()
-        if index != windows.index:
-            windows.turn(int(index))
-        return windows, elapsed
+        windows.turn(index)
+        return windows
 
 
 @dataclass(frozen=True, slots=True)

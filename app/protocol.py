@@ -100,8 +100,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         turn = _Turn(self, call, keep_alive=self.parser.should_keep_alive())
         self.cycle = turn  # type: ignore[assignment]  # uvicorn looks at a few attributes of it
         task = call.task = self.loop.create_task(turn.run(self._lane))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)  # for a server that stops to wait for; it leaves by itself
 
     def turn_complete(self) -> None:
         """The lane has answered: go on to what was pipelined, or wait for more, as uvicorn does.
@@ -220,6 +219,9 @@ class _Turn:
         except BaseException:
             transport.close()  # as when uvicorn stops before an answer has begun
             raise
+        finally:
+            if self._call.task is not None:
+                protocol.tasks.discard(self._call.task)
         if not self.disconnected:
             ours = _standing_lines(protocol.server_state.default_headers)
             if not self.keep_alive:

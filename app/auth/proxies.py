@@ -131,7 +131,7 @@ class Proxies:
         """The origin the request came to (`https://host`), by trusted proxies' word; None if unclear."""
         scheme = _SECURE.get(str(scope.get("scheme")), "http")
         host = _only(scope, b"host")
-        if self.trusts(peer(scope)):
+        if self._trusted and self.trusts(peer(scope)):
             told = _only(scope, b"x-forwarded-proto")
             if told is not None:
                 scheme = _SECURE.get(told.rpartition(",")[2].strip().lower(), scheme)

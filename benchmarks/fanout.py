@@ -2,6 +2,7 @@
 
 import json
 import resource
+import secrets
 import statistics
 import subprocess
 import sys
@@ -64,14 +65,15 @@ def _api(running: Running, method: str, path: str, body: object = None) -> Any:
 
 
 def our_users(running: Running, count: int) -> tuple[str, list[str]]:
-    """A room, and tokens of *count* users who are all in it."""
+    """A room, and tokens of *count* new users who are all in it."""
+    name = secrets.token_hex(4)
     project = f"/projects/{_api(running, 'GET', '/project')['id']}"
     users = [
         _api(
             running,
             "POST",
             f"{project}/users",
-            {"username": f"crowd{number}", "external_user_id": f"crowd{number}"},
+            {"username": f"{name}-{number}", "external_user_id": f"{name}-{number}"},
         )["id"]
         for number in range(count)
     ]

@@ -83,6 +83,7 @@ class Answers:
             metadata=call.metadata,
             hide_private=True,
         )
+        self._seats.rooms.flush()  # the room hears of it before the caller does
         return Answer(b'{"ok":true,"message":%b}' % _encode(message))
 
     async def _join(self, connection: Connection, claims: Claims, call: calls.Join) -> Answer:

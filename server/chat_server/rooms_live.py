@@ -2,6 +2,9 @@
 
 Each room passes messages on in the order of `seq`, without gaps and without repeats, to every socket: one that is
 overtaken on its way is waited for a moment, and then fetched from the database. Nothing here waits for a socket.
+
+What a room is told within one turn of the loop, messages that share a COMMIT for example, is written to each socket in one
+piece at its end, and before anybody comes or goes.
 """
 
 import asyncio
@@ -22,6 +25,9 @@ Missed = Callable[[str, str, int, int], Awaitable[list[Message]]]
 """(project, room, after this seq, limit) → messages, oldest first."""
 
 _MAX_HELD = 1_000
+_MAX_UNSENT = (
+    65_536  # bytes; more is written at once, so that a slow reader's bound means something
+)
 _PAGE = 200
 _RETRY = 1.0
 _CHANGES = {"messageUpdated", "messageDeleted"}
@@ -57,6 +63,7 @@ class LiveRoom:
     """Who listens to one room, and how far it has been told."""
 
     __slots__ = (
+        "_soon",
         "asked",
         "changes",
         "delivered",
@@ -66,9 +73,15 @@ class LiveRoom:
         "late",
         "listeners",
         "paused",
+        "unsent",
+        "unsent_bytes",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, soon: Callable[["LiveRoom"], None]) -> None:
+        """*soon* is asked to `flush` at the end of this turn."""
+        self._soon = soon
+        self.unsent: list[Ready] = []
+        self.unsent_bytes = 0
         self.listeners: dict[Connection, Outgoing] = {}
         # Those who were told up to a place that this room has not reached yet.
         self.late: dict[Connection, int] = {}
@@ -92,22 +105,38 @@ class LiveRoom:
 
     def spread(self, ready: Ready, seq: int | None = None) -> None:
         """Tell everybody who listens; *seq* for a message."""
-        frame = ready.frame
-        for outbox in self.listeners.values():
-            if outbox.open:
-                outbox.write(frame)
-            else:
-                outbox.hold(ready)
+        if not self.unsent:
+            self._soon(self)
+        self.unsent.append(ready)
+        self.unsent_bytes += ready.size
         if self.paused:
             for pause in self.paused.values():
                 pause.hear(seq, ready)
         if self.late:
+            self.flush()
             for connection, told in list(self.late.items()):
                 if seq is None or seq > told:
                     connection.outbox.send(ready)
                 if seq is not None and seq >= told:
                     self.listeners[connection] = connection.outbox
                     del self.late[connection]
+        elif self.unsent_bytes > _MAX_UNSENT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was told to those who listen; to be called before they change."""
+        unsent = self.unsent
+        if not unsent:
+            return
+        self.unsent = []
+        self.unsent_bytes = 0
+        frame = unsent[0].frame if len(unsent) == 1 else b"".join([each.frame for each in unsent])
+        for outbox in self.listeners.values():
+            if outbox.open:
+                outbox.write(frame)
+            else:
+                for ready in unsent:
+                    outbox.hold(ready)
 
     def advance(self) -> None:
         """Pass on what is held and is next."""
@@ -129,6 +158,7 @@ class LiveRooms:
         self._limits = limits
         self._rooms: dict[RoomKey, LiveRoom] = {}
         self._counts = counts
+        self._unsent: list[LiveRoom] = []
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -144,18 +174,33 @@ class LiveRooms:
 
     def close(self) -> None:
         """Forget everything, ask nothing more."""
+        self.flush()
         for room in self._rooms.values():
             if room.asked is not None:
                 room.asked.cancel()
         self._rooms.clear()
 
+    def flush(self) -> None:
+        """Write now what rooms were told; it is called at the end of each turn in which they were."""
+        unsent, self._unsent = self._unsent, []
+        for room in unsent:
+            room.flush()
+
+    def _soon(self, room: LiveRoom) -> None:
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._unsent.append(room)
+
     # -- coming and going -------------------------------------------------------------------------
 
     def begin(self, key: RoomKey, connection: Connection) -> bool:
         """Collect for *connection* what the room is told, until `settle`; False if that happens already."""
-        room = self._rooms.setdefault(key, LiveRoom())
+        room = self._rooms.get(key)
+        if room is None:
+            room = self._rooms[key] = LiveRoom(self._soon)
         if connection in room.paused:
             return False
+        room.flush()
         room.listeners.pop(connection, None)
         room.paused[connection] = Pause(room.late.pop(connection, 0))
         return True
@@ -172,6 +217,7 @@ class LiveRooms:
         """*connection* has another outbox now."""
         room = self._rooms.get(key)
         if room is not None and connection in room.listeners:
+            room.flush()
             room.listeners[connection] = connection.outbox
 
     def waits(self, key: RoomKey, connection: Connection) -> bool:
@@ -206,6 +252,7 @@ class LiveRooms:
         if room.delivered is not None and room.delivered < told:
             room.late[connection] = told
         else:
+            room.flush()
             room.listeners[connection] = connection.outbox
         room.known = max(room.known, told)
         room.advance()
@@ -226,6 +273,7 @@ class LiveRooms:
         room = self._rooms.get(key)
         if room is None:
             return []
+        room.flush()
         stopped = []
         for connection in room.everybody():
             if connection.claims is None or connection.claims.sub != user_id:
@@ -243,6 +291,7 @@ class LiveRooms:
         room = self._rooms.get(key)
         if room is None:
             return
+        room.flush()
         room.listeners.pop(connection, None)
         room.late.pop(connection, None)
         room.paused.pop(connection, None)
@@ -279,6 +328,7 @@ class LiveRooms:
         room = self._rooms.get(key)
         if room is None:
             return
+        room.flush()
         for connection in (*room.listeners, *room.late):
             if connection.claims is not None and connection.claims.sub != about:
                 connection.outbox.send(ready)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from chat_server import frames
 from chat_server.connections import Connection
 from chat_server.counts import Counts
 from chat_server.events import Event
@@ -53,15 +54,22 @@ class Store:
 class Listener:
     """A connection that remembers what was put into its outbox."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: LiveRooms) -> None:
+        self._rooms = rooms
+        self._heard: list[tuple[str, Any]] = []
         self.outbox = Outbox(10_000_000)
-        self.heard: list[tuple[str, Any]] = []
         self.outbox.send = self._hear  # type: ignore[method-assign]
         self.connection = Connection("sid", self.outbox, Limits())
 
     def _hear(self, ready: Ready) -> None:
         name, payload = msgspec.json.decode(ready.encode()[2:])
-        self.heard.append((name, payload))
+        self._heard.append((name, payload))
+
+    @property
+    def heard(self) -> list[tuple[str, Any]]:
+        """Everything, with what the end of this turn of the loop would bring."""
+        self._rooms.flush()
+        return self._heard
 
     @property
     def seqs(self) -> list[int]:
@@ -79,10 +87,98 @@ def rooms(store: Store) -> LiveRooms:
 
 
 def join(rooms: LiveRooms, told: int) -> Listener:
-    listener = Listener()
+    listener = Listener(rooms)
     assert rooms.begin(KEY, listener.connection)
     rooms.settle(KEY, listener.connection, told)
     return listener
+
+
+class Wire:
+    """An outbox that may be written to, or not, and remembers the pieces."""
+
+    direct = True
+
+    def __init__(self, *, open: bool = True) -> None:  # noqa: A002  # what it is called
+        self.open = open
+        self.pieces: list[bytes] = []
+        self.held: list[bytes] = []
+
+    def write(self, frame: bytes) -> None:
+        self.pieces.append(frame)
+
+    def hold(self, ready: Ready) -> None:
+        self.held.append(ready.frame)
+
+    send = hold
+
+    def on_overflow(self) -> None: ...
+    def end(self, *last: Ready) -> None: ...
+    def over(self) -> None: ...
+    async def until_sent(self, deadline: float) -> None: ...
+    def abort(self) -> None: ...
+
+
+def sit(rooms: LiveRooms, wire: Wire, told: int = 0) -> Connection:
+    """A connection that writes to *wire* and has joined."""
+    connection = Connection("sid", wire, Limits())
+    assert rooms.begin(KEY, connection)
+    rooms.settle(KEY, connection, told)
+    return connection
+
+
+def frame(event: Event) -> bytes:
+    return frames.event(event.name, event.payload).frame
+
+
+async def test_what_one_turn_brings_is_written_in_one_piece(rooms: LiveRooms, store: Store) -> None:
+    """To a socket that takes it; one that does not is told of each alone, so that its bound is counted right."""
+    wire, full = Wire(), Wire(open=False)
+    sit(rooms, wire)
+    sit(rooms, full)
+    events = [store.add() for _ in range(5)]
+    for event in events:
+        rooms.tell(event)
+    assert wire.pieces == []
+    await asyncio.sleep(0)
+    assert wire.pieces == [b"".join(map(frame, events))]
+    assert full.held == [frame(event) for event in events]
+    await asyncio.sleep(0)
+    rooms.tell(late := store.add())
+    await asyncio.sleep(0)
+    assert wire.pieces[1:] == [frame(late)]
+
+
+async def test_who_comes_or_goes_within_a_turn_hears_what_is_theirs(
+    rooms: LiveRooms, store: Store
+) -> None:
+    """All that was told before somebody left, and nothing that was told before somebody came."""
+    stays, leaves, comes = Wire(), Wire(), Wire()
+    sit(rooms, stays)
+    leaver = sit(rooms, leaves)
+    first, second, third = store.add(), store.add(), store.add()
+    rooms.tell(first)
+    rooms.leave(KEY, leaver)
+    rooms.tell(second)
+    sit(rooms, comes, told=2)
+    rooms.tell(third)
+    rooms.flush()
+    assert b"".join(leaves.pieces) == frame(first)
+    assert b"".join(stays.pieces) == frame(first) + frame(second) + frame(third)
+    assert b"".join([*comes.held, *comes.pieces]) == frame(third)
+
+
+async def test_a_turn_that_brings_much_is_written_in_bounded_pieces(
+    rooms: LiveRooms, store: Store
+) -> None:
+    wire = Wire()
+    sit(rooms, wire)
+    for _ in range(100):
+        event = store.add()
+        payload = event.payload[:-1] + b',"x":"' + b"x" * 9_000 + b'"}'
+        rooms.tell(msgspec.structs.replace(event, payload=payload))
+    rooms.flush()
+    assert sum(map(len, wire.pieces)) > 900_000
+    assert max(map(len, wire.pieces)) < 80_000
 
 
 async def test_messages_out_of_order_are_put_in_order(rooms: LiveRooms, store: Store) -> None:
@@ -132,7 +228,7 @@ async def test_what_happens_while_somebody_joins_is_neither_lost_nor_told_twice(
 ) -> None:
     """Read at any moment between the events: the ack and what follows are everything once."""
     first = join(rooms, 0)
-    joiner = Listener()
+    joiner = Listener(rooms)
     rooms.begin(KEY, joiner.connection)
     events = [store.add() for _ in range(6)]
     for event in events[:4]:
@@ -161,7 +257,7 @@ async def test_two_who_join_first_at_once_and_read_at_different_moments(
     rooms: LiveRooms, store: Store
 ) -> None:
     """The one who read earlier is told to read again rather than miss what the other knows."""
-    early, late = Listener(), Listener()
+    early, late = Listener(rooms), Listener(rooms)
     rooms.begin(KEY, early.connection)
     rooms.begin(KEY, late.connection)
     events = [store.add() for _ in range(4)]
@@ -188,7 +284,7 @@ async def test_a_change_never_comes_before_its_message(rooms: LiveRooms, store: 
 async def test_a_change_during_the_first_join_is_told(rooms: LiveRooms, store: Store) -> None:
     """What was read may be older than the change."""
     store.add()
-    joiner = Listener()
+    joiner = Listener(rooms)
     rooms.begin(KEY, joiner.connection)
     rooms.tell(store.change(1))
     rooms.settle(KEY, joiner.connection, 1)
@@ -221,7 +317,7 @@ async def test_any_mixture_of_losses_joins_and_disorder_ends_in_order(seed: int)
             case 2 | 3 if on_their_way:
                 rooms.tell(on_their_way.pop(chance.randrange(len(on_their_way))))
             case 4 if len(listeners) + len(joining) < 8:
-                listener = Listener()
+                listener = Listener(rooms)
                 rooms.begin(KEY, listener.connection)
                 joining.append((listener, len(store.messages)))
             case 5 if joining:

@@ -42,13 +42,13 @@ def say(text: str) -> None:
 def _pieces(arguments: argparse.Namespace, lineup: Lineup) -> dict[str, Callable[[], list[Table]]]:
     """Each key with the function that measures it, in the order of the report."""
     # Many short rounds: what else the machine does changes from one second to the next.
-    rounds, seconds = (9, 2.0) if arguments.long else (7, 0.5)
+    rounds, seconds = (9, 2.0) if arguments.long else (6, 0.5)
     few, longer = (3, 6.0) if arguments.long else (3, 1.5)
     pieces: dict[str, Callable[[], list[Table]]] = {
         work.key: lambda work=work: [compare(work, lineup, rounds=rounds, seconds=seconds, say=say)]  # type: ignore[misc]
         for work in works.ALL
     }
-    pieces["workers"] = lambda: workers.two_workers(rounds=5, seconds=2 * seconds, say=say)
+    pieces["workers"] = lambda: workers.two_workers(rounds=4, seconds=2 * seconds, say=say)
     pieces["fanout"] = lambda: fan_out(lineup, rounds=few, seconds=longer, say=say)
     pieces["start"] = lambda: [start_up(rounds=few, say=say)]
     if arguments.long or arguments.only:

@@ -122,7 +122,7 @@ class Lineup:
         """For how many seconds to warm it: one that was measured before only has new routes to learn."""
         known = running.leader in self._warm
         self._warm.add(running.leader)
-        return min(contender.warm, 3.0) if known else contender.warm
+        return min(contender.warm, 2.0) if known else contender.warm
 
 
 def send(port: int, ask: Ask) -> tuple[int, bytes]:

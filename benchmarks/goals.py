@@ -61,7 +61,7 @@ def as_text(verdicts: list[Verdict]) -> str:
     for one in verdicts:
         aim = "" if one.aim is None else f"{one.aim:g}"
         lines.append(
-            f"  {f'{one.name}, {one.unit}':58}{one.measured:10.2f}{one.at_least:10g}{aim:>8}  {one.verdict}"
+            f"  {f'{one.name}, {one.unit}':58}{one.measured:10.3f}{one.at_least:10g}{aim:>8}  {one.verdict}"
         )
     return "\n".join(lines)
 

@@ -11,6 +11,14 @@ from .ground import AUDIENCE, ISSUER, PEERS, ROOT, Ground, NotAvailable, Running
 
 Start = Callable[[Ground], Running]
 PYTHON_PEERS = ROOT / "build" / "peers"
+_NODE_INSTALLED = PEERS / "node_modules" / ".package-lock.json"
+
+
+def outdated() -> bool:
+    """Has the lock file changed since its packages were installed?"""
+    if not _NODE_INSTALLED.exists():
+        return True
+    return (PEERS / "package-lock.json").stat().st_mtime > _NODE_INSTALLED.stat().st_mtime
 
 
 def install_peers() -> str | None:
@@ -18,7 +26,7 @@ def install_peers() -> str | None:
     missing = []
     if not shutil.which("node") or not shutil.which("npm"):
         missing.append("Node.js peers: no node and npm on this machine")
-    elif not (PEERS / "node_modules" / "fastify").is_dir():
+    elif outdated():
         done = subprocess.run(
             ["npm", "ci", "--no-audit", "--no-fund"],
             cwd=PEERS,
@@ -28,6 +36,8 @@ def install_peers() -> str | None:
         )
         if done.returncode:
             missing.append(f"Node.js peers: npm ci failed: {done.stderr.strip()[-300:]}")
+        else:
+            _NODE_INSTALLED.touch()
     if not (PYTHON_PEERS / "jwt").is_dir():
         command = [
             str(Path(sys.executable).parent / "uv"),

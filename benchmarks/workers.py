@@ -4,11 +4,13 @@ Requests per second would not say: the load, the stub, Postgres and Redis need t
 CPU of the broker per request, and two workers can do twice what one costs by what two cost.
 
 For that to be fair, a worker has the same surroundings in both cases: one shares one core with everything else, load
-included; two share two cores with it, under twice the connections, and what they serve in a second is comparable
-as well. Two on one core would run in each other's cold caches; one on two cores would have a core to itself, where
-two have to share theirs. Both were tried, and take up to a fifth off what two can do. What is left errs against two all the
-same: half of what they exchange with others crosses from core to core, and other programs meet one on one core,
-two on both. No worker is held to a core of its own, since nobody who sets WORKERS=2 does that.
+included; two share two cores with it, under twice the connections. Two on one core would run in each other's cold
+caches; one on two cores would have a core to itself, where two have to share theirs. Both were tried, and take up to
+a fifth off what two can do. No worker is held to a core of its own, since nobody who sets WORKERS=2 does that.
+
+What is left errs against two all the same. Half of what they exchange with others crosses from core to core. And other
+programs on the machine meet one worker on one core, two on both, so that two serve less between one look at the bans
+and the next: these tables are good for something only where others had little of the machine.
 
 The share of the busier worker, by CPU and by connections, says whether the kernel gave both something to do.
 """

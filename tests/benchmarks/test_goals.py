@@ -79,4 +79,4 @@ def test_of_what_has_grown_the_worst_call_counts() -> None:
 def test_each_verdict_has_a_line_with_what_was_measured() -> None:
     found = decide([table("fanout-burst", **{fanout.OURS: 10, fanout.PEER: 12})])
     line = as_text(found).splitlines()[-1]
-    assert " ".join(line.split()) == "to a room of 200, at once, × Node socket.io 1.20 1 1.4 met"
+    assert " ".join(line.split()) == "to a room of 200, at once, × Node socket.io 1.200 1 1.4 met"

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import crowd, works
 from benchmarks.compare import Contender, Lineup, Work, compare, fault, load
 from benchmarks.ground import Ground, Running, open_ground
-from benchmarks.targets import PEERS, PYTHON_PEERS, Start
+from benchmarks.targets import PYTHON_PEERS, Start, outdated
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +19,14 @@ def lineup() -> Iterator[Lineup]:
 
 
 def cases() -> Iterator[object]:
-    """Every contender that can run here; peers join once `make bench` has installed their packages."""
+    """Every contender that can run here; peers join once `make bench` has installed their packages as they are locked now."""
     for work in works.ALL:
         for contender in work.contenders:
             name, needs = contender.name, []
             if name.startswith("nginx"):
                 needs = [pytest.mark.services("nginx")]
             elif name.startswith(("Fastify", "Express", "Node")):
-                if not (PEERS / "node_modules" / "fastify").is_dir():
+                if outdated():
                     continue
                 needs = [pytest.mark.services("node")]
             elif "tutorial" in name and not (PYTHON_PEERS / "jwt").is_dir():

@@ -179,6 +179,8 @@ def fields(body: Any, known: Mapping[str, Check], *required: str) -> dict[str, A
     """The checked fields of a JSON object. Raises BadInput, naming every field that is wrong."""
     if type(body) is not dict:
         raise BadInput("invalid_input", "The body must be a JSON object.")
+    if not body and not required:
+        return {}
     errors = [FieldError(name, "is required") for name in required if name not in body]
     checked = {}
     for name, value in body.items():

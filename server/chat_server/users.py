@@ -38,7 +38,7 @@ class Filter(NamedTuple):
 def from_row(row: Sequence[Any]) -> User:
     """A user from `COLUMNS`."""
     values = list(row[:11])
-    values[8] = metadata_of(values[8])
+    values[8] = {} if values[8] == "{}" else metadata_of(values[8])
     return User(*values)
 
 

@@ -200,7 +200,11 @@ class Rest:
         if found is None:
             raise MethodNotAllowed(_allowed(node))
         who, handler = found
-        await self._admit(who, call)
+        pid = self._at_hand(call) if who is Who.KEY or who is Who.EITHER else None
+        if pid is None:
+            await self._admit(who, call)
+        else:
+            call.pid = pid
         if call.ids.get("pid", call.pid) != call.pid:
             raise NotFound.project()
         if call.method != "POST" or "idempotency-key" not in call.headers:
@@ -249,6 +253,14 @@ class Rest:
             raise NotFound
         return node
 
+    def _at_hand(self, call: Call) -> str | None:
+        """The project of a call that shows the embedded key and nothing else: `_admit` in short."""
+        headers = call.headers
+        key = headers.get("x-api-key")
+        if key is None or "authorization" in headers:
+            return None
+        return self._parts.keys.embedded(key)
+
     async def _admit(self, who: Who, call: Call) -> None:
         """Find out whose request it is, and of which project."""
         if who is Who.ANYBODY:
@@ -259,9 +271,7 @@ class Rest:
                 "ambiguous_credentials", "Send an API key or a chat token, not both at once."
             )
         if key is not None:
-            pid = self._parts.keys.embedded(key)
-            if pid is None:
-                pid = await self._parts.keys.project_of(key)
+            pid = await self._parts.keys.project_of(key)
             if who is Who.USER:
                 raise NotAuthenticated("authentication_required", "A chat token is needed here.")
             call.admit(pid, None)

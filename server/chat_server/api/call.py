@@ -153,6 +153,8 @@ class Call:
         kind = self.headers.get("content-type", "")
         if kind != "application/json" and not _JSON.fullmatch(kind):
             raise UnsupportedMediaType
+        if raw == b"{}":
+            return {}
         try:
             return strict_json.loads(raw)
         except strict_json.NotStrictJSON as error:

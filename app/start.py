@@ -24,6 +24,7 @@ def serve() -> int:
     # What a start loads stays: to look for garbage in it again and again is a seventh of the time.
     # The server turns the collector on again when it is up.
     gc.disable()
+    load_structlog()
     try:
         settings = settings_or_exit()
         from app.serve import serve as run
@@ -31,6 +32,17 @@ def serve() -> int:
         return run(settings)
     finally:
         gc.enable()
+
+
+def load_structlog() -> None:
+    """Load structlog without rich, which it would load for tracebacks that nobody here has drawn: a tenth of a start."""
+    if "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # to an import, this says that there is none
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del sys.modules["rich"]
 
 
 def settings_or_exit() -> "Settings":

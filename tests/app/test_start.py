@@ -10,6 +10,8 @@ import pytest
 # In a process of its own, to the first answer, as `serve` goes.
 PROGRAM = """
 import asyncio, json, sys
+from app.start import load_structlog
+load_structlog()
 from app.serve import AppFactory
 from app.settings import load_settings
 from app.start import more_problems
@@ -48,6 +50,7 @@ UNUSED = {
     "httpx",
     "limits",
     "redis",
+    "rich",
     "socketio",
     "sqlalchemy",
     "typer",
@@ -83,4 +86,17 @@ def test_an_embedded_start_loads_what_it_uses(tmp_path: Path, start: str) -> Non
     """SQLite, and nothing for Postgres or an older schema."""
     if start == "a later one":
         loaded(tmp_path)
-    assert not {"alembic", "asyncpg", "httpx", "limits", "sqlalchemy", "typer"} & loaded(tmp_path)
+    unused = {"alembic", "asyncpg", "httpx", "limits", "rich", "sqlalchemy", "typer"}
+    assert not unused & loaded(tmp_path)
+
+
+def test_who_wants_rich_gets_it_all_the_same() -> None:
+    """Logs are drawn without it; the commands are not."""
+    program = (
+        "from app.start import load_structlog; load_structlog(); import rich.console, structlog;"
+        "structlog.dev.ConsoleRenderer(); print(rich.console.Console)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "Console" in done.stdout, done.stderr

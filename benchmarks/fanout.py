@@ -8,13 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from . import targets
 from .compare import Ask, Lineup, Measured, Table, send
 from .ground import ROOT, Ground, NotAvailable, Running
-from .measure import cores, memory_mb, on_core, processes
+from .measure import cores, cpu_seconds, memory_mb, on_core
 
 CLIENTS = 200
 OURS = "chat-server"
@@ -95,24 +94,11 @@ def _audience(ground: Ground, running: Running, count: int) -> tuple[str, list[s
     return "room-1", [ground.token(f"crowd{number}") for number in range(count)]
 
 
-def _cpu_us(leader: int) -> float:
-    """CPU time so far of all threads of the program. In /proc/PID/stat it stands in hundredths of a second, which is as
-    much as a quarter of what a paced run takes."""
-    total = 0
-    for pid in processes(leader):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            try:
-                total += int((thread / "schedstat").read_text().split()[0])
-            except OSError:  # it has just ended
-                continue
-    return total / 1000
-
-
 def _deliveries(running: Running, crowd: Crowd, room: str, messages: int, every: float) -> float:
     """CPU µs per delivery, over one run."""
-    before = _cpu_us(running.leader)
+    before = cpu_seconds(running.leader)
     heard: int = crowd.call("speak", messages=messages, every=every, room=room)["heard"]
-    return (_cpu_us(running.leader) - before) / heard
+    return (cpu_seconds(running.leader) - before) * 1e6 / heard
 
 
 def fan_out(

@@ -378,7 +378,6 @@ class Authors:
     def __init__(self, chat: AsyncChatClient) -> None:
         self._chat = chat
         self._known: dict[tuple[str, str], str] = {}
-        self._told: dict[str, Mapping[str, str]] = {}
 
     def remember(self, room_id: str, messages: Sequence[Message]) -> None:
         """Messages that went by."""
@@ -390,20 +389,16 @@ class Authors:
             self._forget()
 
     def wrote(self, room_id: str, authors: Mapping[str, str]) -> None:
-        """The same, for authors by message. Whoever asks for the same page again tells nothing new."""
-        if self._told.get(room_id) is authors:
-            return
+        """The same, for authors by message."""
         known = self._known
         for message_id, author in authors.items():
             known[(room_id, message_id)] = author
-        if len(known) > self._MOST or len(self._told) > self._MOST:
+        if len(known) > self._MOST:
             self._forget()
-        self._told[room_id] = authors
 
     def _forget(self) -> None:
         known = self._known
-        self._told.clear()
-        for key in list(known)[: max(0, len(known) - self._MOST // 2)]:
+        for key in list(known)[: len(known) - self._MOST // 2]:
             del known[key]
 
     def known(self, room_id: str, message_id: str) -> str | None:

@@ -41,7 +41,6 @@ from app.middleware import (
     new_request_id,
     request_id_of,
 )
-from app.routes.answers import Json
 from app.state.contract import StateUnavailable
 
 EXPECTED = (BrokerError, chat_sdk.ChatError, StateUnavailable)
@@ -296,9 +295,7 @@ class Lane:
                 values[route.broker_as] = self._app.broker
             response = await route.endpoint(**values)
             status, body = response.status_code, response.body
-            if type(response) is Json:
-                return status, self._head(call, response.lines, _USUAL_LINES), body
-            return status, self._head_of(call, response.raw_headers), body
+            return status, self._head(call, response.raw_headers), body
         except EXPECTED as error:
             status, headers, body = error_answer(expected(error), scope)
         except asyncio.CancelledError:
@@ -312,24 +309,19 @@ class Lane:
             self._under_way.discard(call)
             edge.metrics.under_way -= 1
             edge.note(scope, scope["path"], route.template, status, call.began)
-        return status, self._head_of(call, headers), body
+        return status, self._head(call, headers), body
 
-    def _head_of(self, call: Call, headers: Headers) -> bytes:
-        """The lines of an answer with *headers*; of what is usual, those that it has not set itself."""
+    def _head(self, call: Call, headers: Headers) -> bytes:
+        scope = call.scope
         usual = _USUAL_LINES
         if len(headers) > 2 and not USUAL_NAMES.isdisjoint([name for name, _ in headers]):
             have = {name for name, _ in headers}
             usual = lines([pair for pair in USUAL if pair[0] not in have])
-        return self._head(call, lines(headers), usual)
-
-    def _head(self, call: Call, own: bytes, usual: bytes) -> bytes:
-        scope, proxies = call.scope, self._edge.proxies
-        plain = scope["scheme"] == "http" and not proxies.any
         return b"%b%bx-request-id: %b\r\n%b%b%b" % (
-            own,
+            lines(headers),
             usual,
             call.request_id.encode(),
-            b"" if plain or not proxies.secure(scope) else _HSTS_LINE,
+            _HSTS_LINE if self._edge.proxies.secure(scope) else b"",
             lines_for(scope["state"].get("limits", ())),
             self._cors.lines_for(call.origin),
         )

@@ -143,13 +143,8 @@ class MemoryCounters:
             if windows is None or windows.index != index:
                 windows = self._turned(limit, int(index))
             used = windows.now.get(key, 0)
-            before = windows.before.get(key, 0)
-            if before or used >= limit.amount:
-                usage = judge(limit, before, used, elapsed)
-                allowed = allowed and usage.allowed
-            else:  # what `judge` says of a first window with room in it, without the call
-                left = math.ceil(limit.period - elapsed)
-                usage = Usage(limit, True, limit.amount - used - 1, left)
+            usage = judge(limit, windows.before.get(key, 0), used, elapsed)
+            allowed = allowed and usage.allowed
             answers.append(usage)
             met.append((windows, key, used + 1))
         if allowed:

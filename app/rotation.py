@@ -39,19 +39,15 @@ class ProjectKeys:
         self._looked_at = -REREAD_PAUSE + clock()
         self._keys = self._fetched()
         self._refused: set[str] = set()
-        self.present: str | None = None
+        self.present = self._best()
         """The key to use: the first that has not been refused, or the first, or None if none is set."""
-        self.in_doubt = False
-        """Has any of them been refused since it was last accepted?"""
-        self._choose()
 
     def __repr__(self) -> str:
         return f"<ProjectKeys {len(self._keys)}>"
 
-    def _choose(self) -> None:
+    def _best(self) -> str | None:
         good = (key for key in self._keys if key not in self._refused)
-        self.present = next(good, self._keys[0] if self._keys else None)
-        self.in_doubt = bool(self._refused)
+        return next(good, self._keys[0] if self._keys else None)
 
     def reread(self) -> bool:
         """Read the settings again; True if the key to use is another now.
@@ -72,7 +68,7 @@ class ProjectKeys:
             self._keys = keys
             # A key that was refused may have been let in since; the operator has just named it.
             self._refused.clear()
-            self._choose()
+            self.present = self._best()
         changed = self.present != before
         if changed:
             log.info("api_key.switched", because="the settings name another")
@@ -81,14 +77,14 @@ class ProjectKeys:
     def refused(self, key: str) -> str | None:
         """The Chat API does not accept *key*: the one to try instead, or None."""
         self._refused.add(key)
-        self._choose()
+        self.present = self._best()
         if (other := self._other_than(key)) is None and self._may_look():
             self.reread()
             other = self._other_than(key)
         if other is None:
             # All were refused at some time; the others perhaps long ago.
             self._refused = {key}
-            self._choose()
+            self.present = self._best()
             other = self._other_than(key)
         return other
 
@@ -96,7 +92,12 @@ class ProjectKeys:
         """The Chat API accepts *key*."""
         if key in self._refused:
             self._refused.discard(key)
-            self._choose()
+            self.present = self._best()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Has any of them been refused since it was last accepted?"""
+        return bool(self._refused)
 
     def _other_than(self, key: str) -> str | None:
         present = self.present

@@ -77,8 +77,6 @@ class Proxies:
 
     def __init__(self, trusted: Iterable[Network] = ()) -> None:
         self._trusted = tuple(trusted)
-        self.any = bool(self._trusted)
-        """Is there one?"""
         # Pure in what it is asked, and asked the same for each request of a connection.
         self._clients: dict[tuple[str | bytes | None, ...], str] = {}
 

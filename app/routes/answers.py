@@ -6,6 +6,8 @@ from fastapi import Response
 
 from app.views import encode
 
+_JSON = (b"content-type", b"application/json")
+
 
 class Json(Response):
     """A body of JSON that is written already."""
@@ -15,19 +17,10 @@ class Json(Response):
         self.status_code = status
         self.background = None
         self.body = body
-
-    @property
-    def raw_headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]  # reads like the attribute it stands for
-        """What Starlette sends."""
-        return [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(self.body)),
+        self.raw_headers = [
+            _JSON,
+            (b"content-length", b"%d" % len(body)),
         ]
-
-    @property
-    def lines(self) -> bytes:
-        """The same as HTTP/1.1 writes it."""
-        return b"content-type: application/json\r\ncontent-length: %d\r\n" % len(self.body)
 
 
 def as_json(value: Any, status: int = 200) -> Response:

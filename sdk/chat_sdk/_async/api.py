@@ -171,8 +171,7 @@ class AsyncApi:
         *where*: checked ids and the dialect's words below the project, or a whole path of the server. *creates*: a
         POST whose repetition would make a second thing. It gets an Idempotency-Key, and is repeated only because of it.
         """
-        # First: a call that cannot be made asks for no project either.
-        credential = self.key if who != "user" and self.key is not None else self._credential(who)
+        credential = self._credential(who)  # a call that cannot be made asks for no project either
         if isinstance(where, str):
             path = where
         elif self.dialect.project_scope:

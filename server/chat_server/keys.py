@@ -42,17 +42,10 @@ class Keys:
         self._embedded = None if embedded_key is None else _sha256(embedded_key)
         self._embedded_project = embedded_project
 
-    def embedded(self, key: str) -> str | None:
-        """The project, if *key* is the one that was handed in: the database need not be asked."""
-        if self._embedded is not None and hmac.compare_digest(_sha256(key), self._embedded):
-            return self._embedded_project
-        return None
-
     async def project_of(self, key: str) -> str:
         """The project that *key* opens. Raises NotAuthenticated `api_key_invalid`."""
-        embedded = self.embedded(key)
-        if embedded is not None:
-            return embedded
+        if self._embedded is not None and hmac.compare_digest(_sha256(key), self._embedded):
+            return self._embedded_project
         digest = _digest(key)
         shape = _SHAPE.fullmatch(key)
         stored, pid = _NOTHING, ""

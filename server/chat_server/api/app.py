@@ -200,11 +200,7 @@ class Rest:
         if found is None:
             raise MethodNotAllowed(_allowed(node))
         who, handler = found
-        pid = self._at_hand(call) if who is Who.KEY or who is Who.EITHER else None
-        if pid is None:
-            await self._admit(who, call)
-        else:
-            call.pid = pid
+        await self._admit(who, call)
         if call.ids.get("pid", call.pid) != call.pid:
             raise NotFound.project()
         if call.method != "POST" or "idempotency-key" not in call.headers:
@@ -252,14 +248,6 @@ class Rest:
         if not node.methods:
             raise NotFound
         return node
-
-    def _at_hand(self, call: Call) -> str | None:
-        """The project of a call that shows the embedded key and nothing else: `_admit` in short."""
-        headers = call.headers
-        key = headers.get("x-api-key")
-        if key is None or "authorization" in headers:
-            return None
-        return self._parts.keys.embedded(key)
 
     async def _admit(self, who: Who, call: Call) -> None:
         """Find out whose request it is, and of which project."""

@@ -146,12 +146,7 @@ class Standings:
 
     async def active(self, external_id: str) -> Ban | None:
         """The ban that holds now, if any. Microseconds, for somebody asked about within the last second."""
-        known = self._known.get(external_id)
-        if known is not None and known[0] > self._clock():
-            standing = known[1]
-        else:
-            standing = await self.standing(external_id)
-        return None if standing.ban is None else self._ban_in(external_id, standing)
+        return self._ban_in(external_id, await self.standing(external_id))
 
     async def standing(self, external_id: str, *, fresh: bool = False) -> Standing:
         """Mark and ban. *fresh*: not a moment old."""

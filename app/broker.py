@@ -354,16 +354,13 @@ class Broker:
     async def _may(self, me: Principal, action: Action, room_id: str) -> tuple[str, Role]:
         """The caller's chat user id and role, if they may; raises what the refusal answers."""
         user_id, role = await self._role(me, room_id)
-        decision = _MEMBERS_MAY.get((action, role)) or decide(action, Facts(role=role))
-        if not decision.allowed:
-            _permit(decision)
+        _permit(_MEMBERS_MAY.get((action, role)) or decide(action, Facts(role=role)))
         return user_id, role
 
     async def _role(self, me: Principal, room_id: str) -> tuple[str, Role]:
         """The caller's chat user id and role; a stranger gets the answer of a room that is not there."""
         user_id = await self._people.id_of(me)
-        if not is_id(room_id):
-            raise room_not_found()
+        _refuse_no_id(room_id)
         role = await self._memberships.role(room_id, user_id)
         if role is None:
             raise room_not_found()

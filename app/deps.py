@@ -5,7 +5,7 @@ one function behind both, so that there is no second rule.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar, cast
 
 from fastapi import Depends, Request
 from starlette.types import Scope
@@ -30,14 +30,12 @@ T = TypeVar("T")
 
 def the_gate(scope: Scope) -> Gate:
     """The gate of this process."""
-    gate: Gate = scope["app"].gate
-    return gate
+    return cast("Gate", scope["app"].state.gate)
 
 
 def the_broker(scope: Scope) -> Broker:
     """The rules of this process."""
-    broker: Broker = scope["app"].broker
-    return broker
+    return cast("Broker", scope["app"].state.broker)
 
 
 class Admitted:

@@ -14,20 +14,18 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import structlog
-from fastapi import Request
+from fastapi import FastAPI, Request
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.types import Message, Scope
 
 import chat_sdk
 from app.auth.origins import Cors, lines
-from app.broker import Broker
-from app.deps import Admitted, BodyOf, Read, the_broker
+from app.deps import Admitted, BodyOf, Read, the_broker, the_gate
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
-from app.gate import Gate
 from app.limits import Kind, lines_for
 from app.middleware import (
     HSTS,
@@ -187,19 +185,12 @@ class Call:
         """Who answers it: whom to stop when it takes too long."""
 
 
-class Application(Protocol):
-    """Where the lane finds the gate and the rules, once they are open."""
-
-    gate: Gate
-    broker: Broker
-
-
 class Lane:
     """Recognises requests to hot routes and answers them. One per application; *hot* names the endpoints."""
 
     def __init__(
         self,
-        app: "Application",
+        app: FastAPI,
         *,
         routes: Iterable[Any],
         hot: Iterable[Callable[..., Any]],
@@ -258,7 +249,7 @@ class Lane:
         scope["raw_path"] = raw
         scope["query_string"] = query or b""
         scope["app"] = self._app
-        if self._edge.admin_port is not None and self._edge.hides(scope):
+        if self._edge.hides(scope):
             return None
         credential = seen.get(b"authorization", b"")
         token = credential[7:] if credential.startswith(_BEARER) else b""
@@ -282,7 +273,7 @@ class Lane:
         try:
             values: dict[str, Any] = {}
             if route.admits is not None:
-                gate = self._app.gate
+                gate = the_gate(scope)
                 known = gate.recall(call.token, beside_cookies=call.cookies) if call.token else None
                 values[route.me_as] = await gate.admit(scope, route.admits, known=known)
             if route.room_as:
@@ -292,7 +283,7 @@ class Lane:
             for name, read, takes_body in route.reads:
                 values[name] = read(scope, call.body) if takes_body else read(scope)
             if route.broker_as:
-                values[route.broker_as] = self._app.broker
+                values[route.broker_as] = the_broker(scope)
             response = await route.endpoint(**values)
             status, body = response.status_code, response.body
             return status, self._head(call, response.raw_headers), body

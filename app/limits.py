@@ -236,14 +236,8 @@ def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
 
 def lines_for(usages: Sequence[Usage]) -> bytes:
     """The same as HTTP/1.1 writes it, in lower case."""
-    if not usages:
-        return b""
-    policies = states = ""
-    for usage in usages:
-        limit = usage.limit
-        policies += f", {limit.policy}"
-        states += f', "{limit.name}";r={usage.remaining};t={usage.reset}'
-    return f"ratelimit-policy: {policies[2:]}\r\nratelimit: {states[2:]}\r\n".encode()
+    headers = headers_for(usages).items()
+    return "".join([f"{name.lower()}: {value}\r\n" for name, value in headers]).encode()
 
 
 class TooMany(TooManyRequests):

@@ -78,8 +78,6 @@ class Application(FastAPI):
     """
 
     lane: Lane | None = None
-    gate: Gate
-    broker: Broker
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -105,7 +103,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     metrics = Metrics()
 
     @asynccontextmanager
-    async def lifespan(app: Application) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             state = await stack.enter_async_context(open_state(settings))
             chain = await stack.enter_async_context(build_authenticator(settings))
@@ -165,7 +163,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
 
 
 def _assemble(
-    app: "Application",
+    app: FastAPI,
     settings: Settings,
     proxies: Proxies,
     metrics: Metrics,
@@ -175,12 +173,12 @@ def _assemble(
     limiter: Limiter,
     side: Operators,
 ) -> None:
-    """Hand what was opened to those who use it. Routes find it on the application, or on its `state`."""
+    """Hand what was opened to those who use it. Routes find it on `app.state`."""
     browser = BrowserRules(settings.own_origins, proxies.origin)
     kept = app.state
     kept.settings, kept.storage, kept.upstream, kept.operators = settings, state, upstream, side
-    app.gate = kept.gate = Gate(chain, browser, side.standings, limiter)
-    app.broker = kept.broker = Broker(
+    kept.gate = Gate(chain, browser, side.standings, limiter)
+    kept.broker = Broker(
         upstream.chat,
         state.links,
         state.room_changes,

@@ -69,7 +69,7 @@ class Edge:
         self.proxies = proxies
         self.metrics = metrics
         self._prefix = prefix
-        self.admin_port = admin_port
+        self._admin_port = admin_port
         self.deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,13 +94,13 @@ class Edge:
 
     def hides(self, scope: Scope) -> bool:
         """Is there nothing at this path on this port?"""
-        if self.admin_port is None:
+        if self._admin_port is None:
             return False
         path, server = scope["path"], scope.get("server")
         if path in HEALTH:
             return False
         operators = any(path == one or path.startswith(one + "/") for one in ADMIN_ONLY)
-        on_admin_port = server is not None and server[1] == self.admin_port
+        on_admin_port = server is not None and server[1] == self._admin_port
         return operators != on_admin_port
 
     def note(self, scope: Scope, path: str, route: str, status: int, began: float) -> None:

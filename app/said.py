@@ -4,6 +4,7 @@ A room's newest messages are what everybody asks for. What a frontend gets to se
 nothing but the Chat API's bytes for it, so that is remembered by those bytes: an edit or a deletion makes other bytes.
 """
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -91,7 +92,7 @@ class SaidMessages:
         return self._read_page(body) if page is None else page
 
     def _read_page(self, body: bytes) -> SaidPage:
-        upstream = read_page(body)
+        upstream = _as_promised(_pages.decode, body, "page of messages")
         said = [self._one(bytes(raw)) for raw in upstream.items]
         view = views.encode(views.page(upstream, [one.view for one in said]))
         page = SaidPage(view, {one.id: one.author for one in said if one.author is not None})
@@ -101,32 +102,19 @@ class SaidMessages:
     def _one(self, sent: bytes) -> Said:
         said = self.messages.kept.get(sent)
         if said is None:
-            message = read(sent)
+            message = _as_promised(Message.from_json, sent, "message")
             view = views.encode(views.message(message))
             said = Said(message.id, message.user_id, Raw(view))
             self.messages.keep(sent, said, len(view))
         return said
 
 
-def read_page(body: bytes) -> UpstreamPage:
-    """A page of the Chat API's. Raises ServerError, which quotes nothing of it."""
+def _as_promised(decode: Callable[[bytes], Kept], sent: bytes, what: str) -> Kept:
+    """What *decode* makes of *sent*. Raises ServerError, which quotes nothing of it."""
     try:
-        return _pages.decode(body)
+        return decode(sent)
     except (ValueError, RecursionError):
         pass
-    raise _not_as_promised("page of messages")
-
-
-def read(sent: bytes) -> Message:
-    """One message of the Chat API's. Raises ServerError, which quotes nothing of it."""
-    try:
-        return Message.from_json(sent)
-    except (ValueError, RecursionError):
-        pass
-    raise _not_as_promised("message")
-
-
-def _not_as_promised(what: str) -> ServerError:
-    return ServerError(
+    raise ServerError(
         f"A {what} of the Chat API is not what the contract says", status=200, code="bad_response"
     )

@@ -87,9 +87,7 @@ class JwtMode:
     def recall(self, token: bytes) -> Principal | None:
         """Whose bearer *token* is, if it was verified before and its key still counts; None says nothing."""
         seen = self._verified.get(sha256(b"bearer\0" + token).digest())
-        if seen is None or not seen.still_signed():
-            return None
-        return seen.principal
+        return seen.principal if seen is not None and seen.still_signed() else None
 
     async def judge(self, request: HTTPConnection, offer: Offer) -> Principal:  # noqa: ARG002 -- Mode's
         """The principal the token speaks of."""

@@ -93,9 +93,9 @@ class Proxies:
         one is the client. An entry that is no address ends the walk: whoever passed it on is it.
         """
         client = scope.get("client")
-        if not self._trusted and client is not None and (found := self._clients.get((client[0],))):
-            return found
-        told = [value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
+        told = []
+        if self._trusted:  # else nobody is believed, whatever they tell
+            told = [value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
         key = (client[0] if client else None, *told)
         found = self._clients.get(key)
         if found is None:
@@ -103,7 +103,7 @@ class Proxies:
             if sum(map(len, told)) <= LONGEST_REMEMBERED:
                 if len(self._clients) >= MOST_CLIENTS:
                     self._clients.clear()
-                self._clients[key if self._trusted else key[:1]] = found
+                self._clients[key] = found
         return found
 
     def _walk(self, scope: Mapping[str, Any]) -> str:

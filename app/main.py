@@ -182,6 +182,7 @@ def _assemble(
         upstream.chat,
         state.links,
         state.room_changes,
+        generate_token=upstream.mint,
         token_ttl=settings.token_ttl,
         expose=settings.expose_user_fields,
         guard=side.guard,

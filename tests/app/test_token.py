@@ -108,9 +108,15 @@ async def test_two_brokers_racing_make_one_chat_user(tmp_path: Path) -> None:
     from app.state.sql import SqlLinks
 
     async with running(tmp_path) as one:
-        state, chat = one.app.state.storage, one.app.state.upstream.chat
+        state, upstream = one.app.state.storage, one.app.state.upstream
         brokers = [
-            Broker(chat, SqlLinks(state.database), LocalRoomChanges(), token_ttl=900)
+            Broker(
+                upstream.chat,
+                SqlLinks(state.database),
+                LocalRoomChanges(),
+                generate_token=upstream.mint,
+                token_ttl=900,
+            )
             for _ in range(5)
         ]
         me = Principal("iss", "carol", "carol", username="carol")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
@@ -79,6 +80,20 @@ async def code_of(tokens: Tokens, token: str) -> str:
     except NotAuthenticated as error:
         return error.code
     return "good"
+
+
+def test_ed25519_signs_as_the_rfc_has_it_and_shows_no_key() -> None:
+    """RFC 8032, 7.1, test 1, whichever library computes it."""
+    seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    key = jws.Ed25519(ed25519.Ed25519PrivateKey.from_private_bytes(seed))
+    assert key.sign(b"").hex() == (
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555f"
+        "b8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+    )
+    assert key.verify(b"a token", key.sign(b"a token"))
+    assert not key.verify(b"another", key.sign(b"a token"))
+    assert "sign" not in repr(key)
+    assert repr(seed)[2:20] not in repr(vars(key))
 
 
 # The contract's name for Ed25519; RFC 9864 prefers another, which fewer libraries know.

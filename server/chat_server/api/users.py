@@ -7,7 +7,7 @@ import msgspec
 from chat_server import checks
 from chat_server.api.call import NO_CONTENT, Call, Reply, checked, created, ok, page_of
 from chat_server.events import Receipt
-from chat_server.tokens import MAX_LIFE
+from chat_server.tokens import MAX_LIFE, Tokens
 
 _MINT = {"expires_in": checks.optional(checks.integer(1, MAX_LIFE))}
 _REVOKE = {"session_id": checks.optional(checks.identifier)}
@@ -65,9 +65,14 @@ async def delete(call: Call) -> Reply:
 
 async def mint(call: Call) -> Reply:
     """POST …/users/{user_id}/token"""
-    body = checks.fields(await call.body(optional=True), _MINT)
-    minted = await call.parts.tokens.mint(call.pid, call.ids["user_id"], body.get("expires_in"))
-    return ok(minted)
+    body = await call.body(optional=True)
+    return await minted(call.parts.tokens, call.pid, call.ids["user_id"], body)
+
+
+async def minted(tokens: Tokens, pid: str, user_id: str, body: Any) -> Reply:
+    """The reply to whoever may have tokens made for the project's users, and sent *body*."""
+    wish = checks.fields(body, _MINT)
+    return ok(await tokens.mint(pid, user_id, wish.get("expires_in")))
 
 
 async def revoke(call: Call) -> Reply:

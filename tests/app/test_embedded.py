@@ -1,0 +1,92 @@
+"""The embedded Chat API makes tokens by a shorter way than a call; nobody can tell which way it was."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.main import create_app
+from tests.app.brokers import code_of, http, settings
+from tests.app.test_token import claims
+
+EACH_TIME_ANOTHER = {"token", "refresh_in", "expires_at", "server_time", "session_id"}
+
+
+@asynccontextmanager
+async def signed_in(tmp_path: Path) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    """A broker with its Chat API inside, and alice."""
+    app = create_app(settings(tmp_path, chat_base_url=None, chat_api_key=None))
+    async with app.router.lifespan_context(app), http(app) as client:
+        signed_in = await client.post("/dev/login", json={"username": "alice"})
+        client.headers["authorization"] = f"Bearer {signed_in.json()['token']}"
+        yield app, client
+
+
+async def test_a_token_is_the_same_by_the_short_way_and_by_a_call(tmp_path: Path) -> None:
+    """The answer's fields and the token's claims; each token is a new one."""
+    async with signed_in(tmp_path) as (app, client):
+        await client.post("/chat/token")
+        server = app.state.upstream.server
+        answers = []
+        for at_once in (True, False):
+            server.mints_at_once = at_once
+            answer = (await client.post("/chat/token", json={"expires_in": 77})).json()
+            says = claims(answer["token"])
+            assert answer["session_id"] == says["sid"]
+            ours = {name: answer[name] for name in answer.keys() - EACH_TIME_ANOTHER}
+            theirs = {name: says[name] for name in says.keys() - {"sid", "jti", "iat", "exp"}}
+            answers.append((list(answer), ours, theirs, answer["token"].split(".")[0]))
+        assert answers[0] == answers[1]
+
+
+async def test_what_the_short_way_refuses_is_said_as_a_call_says_it(tmp_path: Path) -> None:
+    """A suspended user is told so; one who was deleted and made anew is found again."""
+    async with signed_in(tmp_path) as (app, client):
+        old = (await client.post("/chat/token")).json()["user"]["id"]
+        users = app.state.upstream.chat.users
+        await users.update(old, status="suspended")
+        refused = await client.post("/chat/token")
+        assert (refused.status_code, code_of(refused)) == (403, "user_suspended")
+        await users.delete(old)
+        refused = await client.post("/chat/token")
+        assert (refused.status_code, code_of(refused)) == (403, "user_deleted")
+        new = await users.create(username="alice", external_user_id="alice")
+        assert (await client.post("/chat/token")).json()["user"]["id"] == new.id != old
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_the_short_way_is_for_a_server_that_never_keeps_its_host_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """A call has a deadline; SQLite needs none, Postgres does."""
+    async with signed_in(tmp_path) as (app, client):
+        server, minted = app.state.upstream.server, []
+        assert server.mints_at_once
+        real = server.mint
+
+        async def seen(user_id: str, expires_in: int) -> bytes:
+            minted.append(user_id)
+            return await real(user_id, expires_in)
+
+        monkeypatch.setattr(server, "mint", seen)
+        server.mints_at_once = at_once
+        user_id = (await client.post("/chat/token")).json()["user"]["id"]
+        assert minted == ([user_id] if at_once else [])
+
+
+async def test_a_bug_on_the_short_way_costs_nobody_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call comes after it, and is repeated and reported as calls are."""
+    async with signed_in(tmp_path) as (app, client):
+        await client.post("/chat/token")
+
+        async def broken(*_: Any) -> bytes:
+            raise RuntimeError("bug")
+
+        monkeypatch.setattr(app.state.upstream.server, "mint", broken)
+        assert (await client.post("/chat/token")).status_code == 200

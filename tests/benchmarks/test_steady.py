@@ -37,7 +37,7 @@ async def test_every_answer_is_counted_by_its_status_and_phases_follow_each_othe
             (1.0, [request("GET", "/503", "t")]),
         ]
         outcome = await run(Plan(port, phases, rate=40, seconds=1.5, begin=time.time() + 0.1))
-    await closed(writers)
+        await closed(writers)
     assert outcome.statuses.keys() == {"200", "503"}
     assert outcome.failures == {"503": outcome.statuses["503"]}
     assert len(outcome.latencies) == sum(outcome.statuses.values())
@@ -55,7 +55,7 @@ async def test_a_request_without_an_answer_is_a_failure() -> None:
     phases = [(0.0, [request("GET", "/", "t")])]
     async with server:
         cut = await run(Plan(server.sockets[0].getsockname()[1], phases, rate=20, seconds=0.3))
-    await closed(writers)
+        await closed(writers)
     assert cut.failures == {"no answer": sum(cut.statuses.values())}
     assert cut.failures["no answer"] >= 1
     nobody = await run(Plan(free_port(), phases, rate=20, seconds=0.3))

@@ -348,16 +348,19 @@ async def test_a_slow_handler_misses_other_events_and_is_told(
     """No server says them again: they wait longer than messages, but not without end."""
     errors: list[str] = []
     typed: list[str] = []
-    go = asyncio.Event()
+    busy, go = asyncio.Event(), asyncio.Event()
 
     @client.socket.on_user_typing
     async def slow(event: MemberEvent) -> None:
+        busy.set()
         await go.wait()
         typed.append(event.user_id)
 
     client.socket.on_error(lambda error: errors.append(error.code))
     await client.socket.connect()
-    for number in range(200):
+    await fake.emit("userTyping", {"room_id": "r", "user_id": "0"})
+    await busy.wait()
+    for number in range(1, 200):
         await fake.emit("userTyping", {"room_id": "r", "user_id": f"{number}"})
     await client.socket.start_typing("r")
     go.set()

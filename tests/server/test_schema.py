@@ -5,6 +5,7 @@ import re
 import sqlite3
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,24 +97,31 @@ async def test_sqlite_finds_everything_hot_by_an_index(tmp_path: Path, name: str
     """No scan of a table, and no sorting of what was found."""
     database = await open_database(f"sqlite:///{tmp_path / 'chat.db'}")
     await database.close()
-    raw = sqlite3.connect(tmp_path / "chat.db")
     found = queries_of(HOT[name])
     assert found
-    for query in found:
-        sql = re.sub(r"\$(\d+)", r"?\1", query.sql)
-        plan = [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {sql}", query.parameters)]
-        for line in plan:
-            # What was materialized is a page, cut before anything else was looked at.
-            page = "MATERIALIZE m" in plan and line in {"SCAN m", "USE TEMP B-TREE FOR ORDER BY"}
-            assert not line.startswith("SCAN") or "CONSTANT ROW" in line or page, (query.sql, plan)
-            # An index of which only the project is used reads all members or messages there are.
-            if re.match(r"SEARCH (m|members|x|messages) ", line):
-                assert not line.endswith("(project_id=?)"), (query.sql, plan)
-            if line.startswith("SEARCH x "):
-                assert "user_id=?" in line, (query.sql, plan)
-            assert "TEMP B-TREE" not in line or page, (query.sql, plan)
-            assert "AUTOMATIC" not in line, (query.sql, plan)
-    raw.close()
+    with closing(sqlite3.connect(tmp_path / "chat.db")) as raw:
+        for query in found:
+            sql = re.sub(r"\$(\d+)", r"?\1", query.sql)
+            explained = raw.execute(f"EXPLAIN QUERY PLAN {sql}", query.parameters)
+            assert_finds_by_an_index(query.sql, [row[3] for row in explained])
+
+
+def assert_finds_by_an_index(sql: str, plan: list[str]) -> None:
+    for line in plan:
+        # What is a table of its own is a page, cut before anything else is looked at: kept
+        # before SQLite 3.46, handed over row by row since.
+        page = not {"MATERIALIZE m", "CO-ROUTINE m"}.isdisjoint(plan) and line in {
+            "SCAN m",
+            "USE TEMP B-TREE FOR ORDER BY",
+        }
+        assert not line.startswith("SCAN") or "CONSTANT ROW" in line or page, (sql, plan)
+        # An index of which only the project is used reads all members or messages there are.
+        if re.match(r"SEARCH (m|members|x|messages) ", line):
+            assert not line.endswith("(project_id=?)"), (sql, plan)
+        if line.startswith("SEARCH x "):
+            assert "user_id=?" in line, (sql, plan)
+        assert "TEMP B-TREE" not in line or page, (sql, plan)
+        assert "AUTOMATIC" not in line, (sql, plan)
 
 
 @pytest.mark.services("postgres")

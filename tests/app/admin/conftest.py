@@ -1,9 +1,10 @@
 """A running broker with an operator, people, and their sockets."""
 
 import asyncio
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -85,6 +86,12 @@ class Office:
         )
         self.stack.push_async_callback(live.client.disconnect)
         return live
+
+    def state(self) -> AbstractContextManager[sqlite3.Connection]:
+        """The broker's own database, for what no rule would let happen; each statement commits."""
+        return closing(
+            sqlite3.connect(self.program.data_dir / "broker.db", isolation_level=None, timeout=5)
+        )
 
     async def records(self, **asked: Any) -> list[dict[str, Any]]:
         """Audit records, newest first, without those of asking."""

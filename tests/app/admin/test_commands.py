@@ -1,7 +1,6 @@
 """The operators' commands: what they print, and with which code they end."""
 
 import json
-import sqlite3
 
 import pytest
 
@@ -124,7 +123,7 @@ async def test_the_audit_is_checked_from_the_shell(tmp_path, spoil, problem):
         assert sound["checked"] >= 3
         assert "sound" in await run(office, "admin", "audit", "verify", "--expect", sound["head"])
         await run(office, "admin", "audit", "verify", "--expect", "f" * 64, code=1)
-        with sqlite3.connect(office.program.data_dir / "broker.db") as database:
+        with office.state() as database:
             database.execute(spoil)
         found = json.loads(await run(office, "admin", "audit", "verify", "--json", code=1))
         assert problem in found["problem"]

@@ -213,37 +213,33 @@ async def test_a_revocation_is_on_disk_before_it_is_answered(tmp_path):
 
 
 async def test_while_bans_cannot_be_read_nobody_gets_in():
-    import sqlite3
-
     async with open_office() as office:
         alice = await office.as_("alice")
         await minted(alice)
-        with sqlite3.connect(office.program.data_dir / "broker.db") as database:
+        with office.state() as database:
             database.execute("ALTER TABLE bans RENAME TO lost")
         answer = await until(lambda: alice.get("/chat/rooms"), 503)
         assert answer.json()["code"] == "state_unavailable"
         assert answer.headers["Retry-After"]
         assert (await alice.post("/chat/token")).status_code == 503
-        with sqlite3.connect(office.program.data_dir / "broker.db") as database:
+        with office.state() as database:
             database.execute("ALTER TABLE lost RENAME TO bans")
         assert (await alice.post("/chat/token")).status_code == 200
 
 
 async def test_what_cannot_be_recorded_is_not_done():
-    import sqlite3
-
     async with open_office() as office:
         await office.admin.put("/admin/users/external:alice")
-        with sqlite3.connect(office.program.data_dir / "broker.db") as database:
+        with office.state() as database:
             database.execute("ALTER TABLE audit_open RENAME TO lost")
         refused = await office.admin.post("/admin/users/external:alice/ban", json=WHY)
         assert (refused.status_code, refused.json()["code"]) == (503, "state_unavailable")
-        with sqlite3.connect(office.program.data_dir / "broker.db") as database:
+        with office.state() as database:
             database.execute("ALTER TABLE lost RENAME TO audit_open")
             database.execute("ALTER TABLE audit RENAME TO lost")
         looked = await office.admin.get("/admin/users/external:alice")
         assert looked.status_code == 503, "not even looked at"
-        with sqlite3.connect(office.program.data_dir / "broker.db") as database:
+        with office.state() as database:
             database.execute("ALTER TABLE lost RENAME TO audit")
         assert (await office.admin.get("/admin/users/external:alice")).json()["ban"] is None
 

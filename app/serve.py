@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from uvicorn import Config
 
+    from app.upstream import Upstream
+
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 30
@@ -32,6 +35,8 @@ LARGEST_SOCKET_MESSAGE = 65_536
 KEEP_ALIVE_SECONDS = 75
 WORKER_SILENCE_SECONDS = 10
 """A worker that says nothing for so long is replaced."""
+FAREWELL_SECONDS = 2.0
+"""So long a stop waits for sockets to take in why they are closed. Most need no time at all."""
 SETTLED_AFTER = 3.0
 """Seconds. By then everything is loaded, and nobody has waited for the collector before the first answer."""
 
@@ -57,7 +62,7 @@ class AppFactory:
         @asynccontextmanager
         async def lifespan(one: "FastAPI") -> AsyncIterator[Any]:
             async with opened(one) as state:
-                _hear_signals(one)
+                hear_signals(one.state.upstream)
                 # Off since the start; nothing collects what the start has left before `_settle` does.
                 gc.set_threshold(50_000, 20, 20)
                 gc.enable()
@@ -76,24 +81,29 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _hear_signals(app: "FastAPI") -> None:
-    """SIGHUP: read the project's key again. SIGTERM: send the sockets away before uvicorn closes them."""
-    upstream, loop = app.state.upstream, asyncio.get_running_loop()
+def hear_signals(upstream: "Upstream") -> None:
+    """SIGHUP: read the project's key again. SIGTERM: send the sockets away, and then do what it did before."""
+    loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def leave(number: int, frame: FrameType | None) -> None:
+        # uvicorn closes what is open as soon as it is told to end: nobody would hear when to come back.
+        try:
+            if upstream.server is not None:
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await upstream.server.drain()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the operator wants it to stop
+            log.warning("serve.sockets_not_told", error=type(error).__name__)
+        finally:
+            if callable(before):
+                before(number, frame)
 
     def reread(_number: int, _frame: object) -> None:
         loop.call_soon_threadsafe(upstream.keys.reread)
 
-    def drain() -> None:
-        if upstream.server is not None:
-            tasks.add(loop.create_task(upstream.server.drain()))
-
-    before = signal.getsignal(signal.SIGTERM)
-
-    def stop(number: int, frame: Any) -> None:
-        loop.call_soon_threadsafe(drain)
-        if callable(before):
-            before(number, frame)
+    def stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(lambda: tasks.add(loop.create_task(leave(number, frame))))
 
     signal.signal(signal.SIGHUP, reread)
     signal.signal(signal.SIGTERM, stop)

@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 def the_gate(scope: Scope) -> Gate:
     """The gate of this process."""
-    return cast("Gate", scope["app"].state.gate)
+    return cast("Gate", scope["app"].gate)
 
 
 def the_broker(scope: Scope) -> Broker:
     """The rules of this process."""
-    return cast("Broker", scope["app"].state.broker)
+    return cast("Broker", scope["app"].broker)
 
 
 class Admitted:

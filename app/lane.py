@@ -13,7 +13,8 @@ import inspect
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import structlog
@@ -26,12 +27,10 @@ import chat_sdk
 from app.auth.origins import Cors, lines
 from app.deps import Admitted, BodyOf, Read, the_broker, the_gate
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
+from app.heads import Head, Heads, read_head
 from app.limits import Kind, lines_for
 from app.middleware import (
     HSTS,
-    LARGEST_BODY,
-    LARGEST_HEADERS,
-    MOST_HEADERS,
     USUAL,
     USUAL_NAMES,
     Edge,
@@ -39,6 +38,7 @@ from app.middleware import (
     new_request_id,
     request_id_of,
 )
+from app.principal import Principal
 from app.state.contract import StateUnavailable
 
 EXPECTED = (BrokerError, chat_sdk.ChatError, StateUnavailable)
@@ -46,22 +46,17 @@ EXPECTED = (BrokerError, chat_sdk.ChatError, StateUnavailable)
 WATCH_SECONDS = 1.0
 """How often requests are looked at that may have passed their deadline."""
 
-_PLAIN = re.compile(rb"(/[A-Za-z0-9._~/-]*)(?:\?([A-Za-z0-9._~=&-]*))?")
-_BEARER = b"Bearer "
+MOST_TARGETS = 4096
+LONGEST_TARGET = 256
+"""Bytes of a request line that is worth remembering."""
+
+_LINE = re.compile(rb"([A-Z]+) (/[A-Za-z0-9._~/-]*)(?:\?([A-Za-z0-9._~=&-]*))? HTTP/1\.1")
 _USUAL_LINES = lines(USUAL)
 _HSTS_LINE = lines((HSTS,))
 
-# Of these a request has one at most, or goes the ordinary way.
-_READ = frozenset({
-    b"authorization", b"content-length", b"cookie", b"origin", b"x-request-id",
-})  # fmt: skip
-_UNUSUAL = frozenset({
-    b"access-control-request-method", b"expect", b"transfer-encoding", b"upgrade",
-})  # fmt: skip
-
 log = structlog.get_logger("app.access")
 
-Headers = list[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 Answer = tuple[int, bytes, bytes]
 """Status, the lines of the head (without those about the connection), body."""
 
@@ -162,22 +157,28 @@ def _dependency(hint: Any) -> Any:
     return found[0].dependency
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a request line leads: the route, the room id in it, and what it puts into the scope."""
+
+    route: HotRoute
+    room: str
+    scope: Mapping[str, Any]
+
+
 class Call:
     """One request on the short way."""
 
-    __slots__ = ("began", "body", "cookies", "origin", "overdue", "request_id", "room", "route", "scope", "task", "token")  # fmt: skip
+    __slots__ = ("began", "body", "head", "known", "overdue", "request_id", "room", "route", "scope", "task")  # fmt: skip
 
-    def __init__(
-        self, route: HotRoute, room: str, scope: Scope, seen: dict[bytes, bytes], *, token: bytes
-    ) -> None:
+    def __init__(self, route: HotRoute, room: str, scope: Scope, head: Head) -> None:
         self.route = route
         self.room = room
         self.scope = scope
+        self.head = head
         self.body = b""
-        self.token = token
-        self.cookies = b"cookie" in seen
-        self.origin = seen.get(b"origin")
-        given = seen.get(b"x-request-id")
+        self.known: Principal | None = None
+        given = head.request_id
         self.request_id = new_request_id() if given is None else request_id_of((given,))
         self.began = 0.0
         self.overdue = False
@@ -201,7 +202,9 @@ class Lane:
         self._app = app
         self._edge = edge
         self._cors = cors
+        self._heads = Heads()
         self._tables: dict[bytes, _Table] = {}
+        self._targets: dict[bytes, _Target] = {}
         self._under_way: set[Call] = set()
         self._watch: asyncio.TimerHandle | None = None
         wanted = set(hot)
@@ -224,37 +227,70 @@ class Lane:
 
     # -- recognising ----------------------------------------------------------------------------
 
-    def recognise(
-        self, method: bytes, target: bytes, headers: Headers, scope: Scope
-    ) -> Call | None:
-        """The call that this head begins; None if it has to go the ordinary way. *scope* is uvicorn's."""
-        table = self._tables.get(method)
-        if table is None or (plain := _PLAIN.fullmatch(target)) is None:
+    def recognise(self, line: bytes, scope: Scope, head: Head | None = None) -> Call | None:
+        """The call that begins with this request *line*; None if it has to go the ordinary way.
+
+        *scope* is uvicorn's; *head*: what the headers say, if that is known.
+        """
+        target = self._targets.get(line)
+        if target is None and (target := self._find(line)) is None:
             return None
-        raw, query = plain.groups()
-        path = raw.decode("ascii")
-        found = table.find(path)
-        if found is None:
+        if head is None:
+            head = read_head(scope["headers"])
+        if head is None or scope["root_path"]:
             return None
-        seen = _read(headers)
-        if seen is None or scope["root_path"]:
-            return None
-        length = seen.get(b"content-length")
-        if length is not None and not (
-            length.isdigit() and len(length) < 6 and int(length) <= LARGEST_BODY
-        ):
-            return None
-        scope["method"] = method.decode("ascii")
-        scope["path"] = path
-        scope["raw_path"] = raw
-        scope["query_string"] = query or b""
-        scope["app"] = self._app
+        scope.update(target.scope)
         if self._edge.hides(scope):
             return None
-        credential = seen.get(b"authorization", b"")
-        token = credential[7:] if credential.startswith(_BEARER) else b""
-        route, room = found
-        return Call(route, room, scope, seen, token=token)
+        route = target.route
+        call = Call(route, target.room, scope, head)
+        if route.admits is not None and head.bearer is not None:
+            call.known = the_gate(scope).recall(head.bearer, beside_cookies=head.cookies)
+        return call
+
+    def _find(self, line: bytes) -> "_Target | None":
+        """Where the request *line* leads, if that is a hot route; remembered."""
+        if (plain := _LINE.fullmatch(line)) is None:
+            return None
+        method, raw, query = plain.groups()
+        path = raw.decode("ascii")
+        table = self._tables.get(method)
+        found = None if table is None else table.find(path)
+        if found is None:
+            return None
+        about = {
+            "method": method.decode("ascii"),
+            "path": path,
+            "raw_path": raw,
+            "query_string": query or b"",
+            "app": self._app,
+        }
+        target = _Target(*found, about)
+        if len(self._targets) >= MOST_TARGETS:
+            self._targets.clear()
+        if len(line) <= LONGEST_TARGET:
+            self._targets[line] = target
+        return target
+
+    def recall(self, data: bytes, begin: Callable[[Headers], Scope]) -> Call | None:
+        """The call that *data* is, if a request with the same header lines, of somebody known, was here before.
+
+        *begin* makes uvicorn's scope for these headers, which are without credentials: whose they are is known.
+        """
+        found = self._heads.find(data)
+        if found is None:
+            return None
+        line, head, body = found
+        call = self.recognise(line, begin(head.headers), head)
+        if call is None or call.known is None:
+            return None
+        call.body = body
+        return call
+
+    def remember(self, data: bytes, line: bytes, call: Call) -> None:
+        """The parser has taken *data*, which begins with the request *line*, for *call* and nothing else."""
+        if call.known is not None:  # so that a flood of junk drives nobody out
+            self._heads.keep(data, line, call.head)
 
     # -- answering ------------------------------------------------------------------------------
 
@@ -274,8 +310,7 @@ class Lane:
             values: dict[str, Any] = {}
             if route.admits is not None:
                 gate = the_gate(scope)
-                known = gate.recall(call.token, beside_cookies=call.cookies) if call.token else None
-                values[route.me_as] = await gate.admit(scope, route.admits, known=known)
+                values[route.me_as] = await gate.admit(scope, route.admits, known=call.known)
             if route.room_as:
                 values[route.room_as] = call.room
             if route.request_as:
@@ -314,7 +349,7 @@ class Lane:
             call.request_id.encode(),
             _HSTS_LINE if self._edge.proxies.secure(scope) else b"",
             lines_for(scope["state"].get("limits", ())),
-            self._cors.lines_for(call.origin),
+            self._cors.lines_for(call.head.origin),
         )
 
     # -- deadlines ------------------------------------------------------------------------------
@@ -333,21 +368,6 @@ class Lane:
                 call.overdue = True
                 call.task.cancel()
         self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
-
-
-def _read(headers: Headers) -> dict[bytes, bytes] | None:
-    """The headers that matter here by name; None if there is anything unusual about any of them."""
-    seen: dict[bytes, bytes] = {}
-    size = 0
-    for name, value in headers:
-        size += len(name) + len(value) + 4
-        if name in _READ:
-            if name in seen:
-                return None
-            seen[name] = value
-        elif name in _UNUSUAL:
-            return None
-    return None if size > LARGEST_HEADERS or len(headers) > MOST_HEADERS else seen
 
 
 async def _body_is_read() -> Message:

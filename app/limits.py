@@ -53,11 +53,6 @@ class Usage(Struct, frozen=True):
     reset: int
     retry_after: int = 0
 
-    @property
-    def state(self) -> str:
-        """This usage as an item of the `RateLimit` header."""
-        return f'"{self.limit.name}";r={self.remaining};t={self.reset}'
-
 
 class Counters(Protocol):
     """Counts uses. Raises OSError when it cannot."""
@@ -101,20 +96,22 @@ def judge(limit: Limit, before: float, now_used: float, elapsed: float) -> Usage
 
 
 class _Windows:
-    """The present and the past window of one limit."""
+    """The present window of one limit, from *began* until *ends*, and the one before."""
 
-    __slots__ = ("before", "index", "now")
+    __slots__ = ("before", "began", "ends", "now")
 
     def __init__(self) -> None:
-        self.index = -1
+        self.began = self.ends = 0.0
         self.now: dict[str, int] = {}
         self.before: dict[str, int] = {}
 
-    def turn(self, index: int) -> None:
-        if index != self.index:
-            self.before = self.now if index == self.index + 1 else {}
+    def turn(self, now: float, period: int) -> None:
+        """Have the window that *now* lies in be the present one."""
+        began = now // period * period
+        if began != self.began or not self.ends:
+            self.before = self.now if began == self.ends else {}
             self.now = {}
-            self.index = index
+            self.began, self.ends = began, began + period
 
 
 class MemoryCounters:
@@ -138,12 +135,11 @@ class MemoryCounters:
         allowed = True
         now = self._clock()
         for limit, key in uses:
-            index, elapsed = divmod(now, limit.period)
             windows = self._windows.get(limit.name)
-            if windows is None or windows.index != index:
-                windows = self._turned(limit, int(index))
+            if windows is None or not windows.began <= now < windows.ends:
+                windows = self._at(now, limit)
             used = windows.now.get(key, 0)
-            usage = judge(limit, windows.before.get(key, 0), used, elapsed)
+            usage = judge(limit, windows.before.get(key, 0), used, now - windows.began)
             allowed = allowed and usage.allowed
             answers.append(usage)
             met.append((windows, key, used + 1))
@@ -156,28 +152,26 @@ class MemoryCounters:
 
     def look(self, limit: Limit, key: str) -> Usage:
         """What one more use would meet, without counting it."""
-        windows, elapsed = self._at(self._clock(), limit)
-        return judge(limit, windows.before.get(key, 0), windows.now.get(key, 0), elapsed)
+        now = self._clock()
+        windows = self._at(now, limit)
+        used = windows.now.get(key, 0)
+        return judge(limit, windows.before.get(key, 0), used, now - windows.began)
 
     def is_full(self, limit: Limit, key: str) -> bool:
         """Would one more use be refused? Says no more than that, and so needs a tenth of the time."""
-        windows, elapsed = self._at(self._clock(), limit)
-        now = windows.now.get(key, 0)
-        if now + windows.before.get(key, 0) < limit.amount:
+        now = self._clock()
+        windows = self._at(now, limit)
+        used, before = windows.now.get(key, 0), windows.before.get(key, 0)
+        if used + before < limit.amount:
             return False
-        return not judge(limit, windows.before.get(key, 0), now, elapsed).allowed
+        return not judge(limit, before, used, now - windows.began).allowed
 
-    def _at(self, now: float, limit: Limit) -> tuple["_Windows", float]:
-        """The windows as they are *now*, and how old the present one is."""
-        index, elapsed = divmod(now, limit.period)
-        return self._turned(limit, int(index)), elapsed
-
-    def _turned(self, limit: Limit, index: int) -> "_Windows":
-        """The windows of *limit*, the present one being number *index*."""
+    def _at(self, now: float, limit: Limit) -> "_Windows":
+        """The windows of *limit* as they are *now*."""
         windows = self._windows.get(limit.name)
         if windows is None:
             windows = self._windows[limit.name] = _Windows()
-        windows.turn(index)
+        windows.turn(now, limit.period)
         return windows
 
 
@@ -228,16 +222,22 @@ def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
     """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) for what was used."""
     if not usages:
         return {}
-    return {
-        "RateLimit-Policy": ", ".join([usage.limit.policy for usage in usages]),
-        "RateLimit": ", ".join([usage.state for usage in usages]),
-    }
+    return {"RateLimit-Policy": _policies(usages), "RateLimit": _states(usages)}
 
 
 def lines_for(usages: Sequence[Usage]) -> bytes:
     """The same as HTTP/1.1 writes it, in lower case."""
-    headers = headers_for(usages).items()
-    return "".join([f"{name.lower()}: {value}\r\n" for name, value in headers]).encode()
+    if not usages:
+        return b""
+    return f"ratelimit-policy: {_policies(usages)}\r\nratelimit: {_states(usages)}\r\n".encode()
+
+
+def _policies(usages: Sequence[Usage]) -> str:
+    return ", ".join([usage.limit.policy for usage in usages])
+
+
+def _states(usages: Sequence[Usage]) -> str:
+    return ", ".join([f'"{use.limit.name}";r={use.remaining};t={use.reset}' for use in usages])
 
 
 class TooMany(TooManyRequests):
@@ -294,6 +294,8 @@ class Limiter:
         """Count one request of *user* from *address*. Raises TooMany. One round trip with Redis."""
         key = address_key(address)
         uses = [*zip(self._kinds[kind], repeat(user)), *zip(self.rates.address, repeat(key))]
+        if self._shared is None:
+            return self._allowed(self._own.hit_now(uses), key)
         return await self._hit(uses, key)
 
     async def arrived(self, address: str) -> None:
@@ -322,6 +324,10 @@ class Limiter:
             except OSError:
                 self._on_failure()
                 usages = self._own.hit_now(uses)
+        return self._allowed(usages, address)
+
+    def _allowed(self, usages: list[Usage], address: str) -> list[Usage]:
+        """*usages*, if all of them are within limits; else raises TooMany."""
         for usage in usages:
             if not usage.allowed:
                 self._remember(address, usages)

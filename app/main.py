@@ -74,10 +74,13 @@ Layer = TypeVar("Layer", bound=ASGIApp)
 class Application(FastAPI):
     """FastAPI with layers of our own around it: what they answer never enters it.
 
-    *lane* answers hot routes without any of that, for a server that knows how (`app.protocol`).
+    *lane* answers hot routes without any of that, for a server that knows how (`app.protocol`). *gate* and
+    *broker* are there while the lifespan lasts; every request asks for them, so they are plain attributes.
     """
 
     lane: Lane | None = None
+    gate: Gate
+    broker: Broker
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -103,7 +106,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     metrics = Metrics()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             state = await stack.enter_async_context(open_state(settings))
             chain = await stack.enter_async_context(build_authenticator(settings))
@@ -163,7 +166,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
 
 
 def _assemble(
-    app: FastAPI,
+    app: Application,
     settings: Settings,
     proxies: Proxies,
     metrics: Metrics,
@@ -177,8 +180,8 @@ def _assemble(
     browser = BrowserRules(settings.own_origins, proxies.origin)
     kept = app.state
     kept.settings, kept.storage, kept.upstream, kept.operators = settings, state, upstream, side
-    kept.gate = Gate(chain, browser, side.standings, limiter)
-    kept.broker = Broker(
+    app.gate = Gate(chain, browser, side.standings, limiter)
+    app.broker = Broker(
         upstream.chat,
         state.links,
         state.room_changes,

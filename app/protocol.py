@@ -5,6 +5,8 @@ uvicorn bounds neither how slowly nor how long a head may come. And it hands eve
 """
 
 import asyncio
+import sys
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.types import Scope
@@ -16,13 +18,16 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from app.auth.origins import lines
 from app.errors import BadInput
-from app.lane import Call, Lane
+from app.lane import Call, Headers, Lane
 from app.middleware import USUAL, error_answer, request_id_of
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS_LEFT = 2.0
 LARGEST_HEAD = 48 * 1024
 """Above what the edge refuses with a proper answer, so that this one is for floods alone."""
+
+Work = Coroutine[Any, Any, None]
+Start = Callable[[Work, asyncio.AbstractEventLoop], asyncio.Task[None]]
 
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -46,6 +51,9 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if self.limit_concurrency is not None:
             self._lane = None  # uvicorn's own answer to too many; ours are limits of other kinds
         self._held: Call | None = None
+        # Only then is the next byte the first of a request. One that lies in the body of another is nobody's.
+        self._between_requests = True
+        self._whole: Call | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A head is awaited from the first moment."""
@@ -53,10 +61,25 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to an unfinished head."""
+        """Answer a request that needs no parsing; else have it parsed, and count what belongs to an unfinished head."""
+        lane = self._lane
+        fresh = self._between_requests and not self._is_busy()
+        if (
+            lane is not None
+            and fresh
+            and self._head_timer is None
+            and self.timeout_keep_alive_task is None
+        ):
+            call = lane.recall(data, self._begin)
+            if call is not None:
+                self._take(call, _at_once, keep_alive=True)
+                return
+        self._whole = None
         super().data_received(data)
         if self._held is not None:
             self._let_go()
+        elif lane is not None and fresh:
+            self._learn(lane, data)
         if self._in_head:
             # Only now: most heads come whole, and a timer costs as much as the parser does.
             self._await_head()
@@ -69,6 +92,8 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._in_head = True
+        self._between_requests = False
+        self._whole = None
 
     def on_headers_complete(self) -> None:
         """The head is whole: hold on to the request if it may go the short way."""
@@ -79,7 +104,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             super().on_headers_complete()
             return
         scope: Scope = self.scope  # type: ignore[assignment]  # a TypedDict of uvicorn's
-        self._held = self._lane.recognise(self.parser.get_method(), self.url, self.headers, scope)
+        self._held = self._lane.recognise(self._line(), scope)
         if self._held is None:
             super().on_headers_complete()
 
@@ -92,15 +117,41 @@ class BoundedHeadProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        keep_alive = self.parser.should_keep_alive()
+        self._between_requests = keep_alive and not self.parser.should_upgrade()
         call = self._held
-        if call is None or self._lane is None:
+        if call is None:
             super().on_message_complete()
             return
         self._held = None
-        turn = _Turn(self, call, keep_alive=self.parser.should_keep_alive())
+        if keep_alive:
+            self._whole = call
+        # Not at once: the parser may have more to tell before anything is answered.
+        self._take(call, _next_turn, keep_alive=keep_alive)
+
+    def _learn(self, lane: Lane, data: bytes) -> None:
+        """Have the lane know the next request with these header lines, if *data* was one, and whole."""
+        if self._whole is not None:
+            lane.remember(data, self._line(), self._whole)
+
+    def _line(self) -> bytes:
+        """The request line as it must have come, the version being 1.1."""
+        return b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)
+
+    def _begin(self, headers: Headers) -> Scope:
+        """uvicorn's scope for a request with *headers*, before anything of its first line is in it."""
+        super().on_message_begin()
+        self.scope["headers"] = headers
+        return self.scope  # type: ignore[return-value]  # a TypedDict of uvicorn's
+
+    def _take(self, call: Call, start: Start, *, keep_alive: bool) -> None:
+        """Have the lane answer."""
+        assert self._lane is not None  # noqa: S101 - it has made the call
+        turn = _Turn(self, call, keep_alive=keep_alive)
         self.cycle = turn  # type: ignore[assignment]  # uvicorn looks at a few attributes of it
-        task = call.task = self.loop.create_task(turn.run(self._lane))
-        self.tasks.add(task)  # for a server that stops to wait for; it leaves by itself
+        task = call.task = start(turn.run(self._lane), self.loop)
+        if not task.done():
+            self.tasks.add(task)  # for a server that stops to wait for; it leaves by itself
 
     def turn_complete(self) -> None:
         """The lane has answered: go on to what was pipelined, or wait for more, as uvicorn does.
@@ -192,6 +243,21 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if busy is None or busy.response_complete:
             self.transport.write(answer)
         self.transport.close()
+
+
+def _next_turn(work: Work, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """A task that begins with the loop's next turn."""
+    return loop.create_task(work)
+
+
+if sys.version_info >= (3, 12):
+
+    def _at_once(work: Work, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        """A task that has run up to where it first waits."""
+        return asyncio.Task(work, loop=loop, eager_start=True)
+
+else:
+    _at_once = _next_turn
 
 
 class _Turn:

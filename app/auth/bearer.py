@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from hashlib import sha256
+from typing import NamedTuple
 
 from starlette.requests import HTTPConnection
 
 from app.auth.contract import AmbiguousCredentials, InvalidCredentials
+from app.principal import Carrier
 
 # RFC 6750 section 2.1 (b64token)
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
@@ -17,7 +19,12 @@ class Offer(NamedTuple):
     """A credential that a request offers to one of the modes."""
 
     value: str
-    carrier: Literal["bearer", "cookie", "header"]
+    carrier: Carrier
+
+
+def digest_of(carrier: Carrier, credential: bytes) -> bytes:
+    """What a credential is remembered by: SHA-256, since who reads the memory need not be handed the credential."""
+    return sha256(b"%b\0%b" % (carrier.encode(), credential)).digest()
 
 
 def header_values(request: HTTPConnection, name: bytes) -> list[bytes]:

@@ -49,14 +49,14 @@ class Chain:
             isinstance(mode, DevMode) for mode in others
         )
 
-    def recall(self, token: bytes, *, beside_cookies: bool) -> Principal | None:
-        """What calling this would answer for a request whose only `Authorization` is bearer *token*.
+    def recall(self, bearer: bytes, *, beside_cookies: bool) -> Principal | None:
+        """What calling this would answer for a request whose only `Authorization` is a bearer token of that digest.
 
         None if that takes more than remembering. *beside_cookies*: the request has cookies as well.
         """
         if self._jwt is None or (beside_cookies and self._reads_cookies):
             return None
-        return self._jwt.recall(token)
+        return self._jwt.recall(bearer)
 
     async def __call__(self, request: HTTPConnection, /) -> Principal | None:
         offers = [(mode, mode.find(request)) for mode in self._modes]

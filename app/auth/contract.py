@@ -17,8 +17,11 @@ class Authenticator(Protocol):
         """
         ...
 
-    def recall(self, token: bytes, *, beside_cookies: bool) -> Principal | None:
-        """The same for a request whose only `Authorization` is bearer *token*, if that can be remembered."""
+    def recall(self, bearer: bytes, *, beside_cookies: bool) -> Principal | None:
+        """The same for a request whose only `Authorization` is a bearer token with the digest *bearer*.
+
+        None if that takes more than remembering.
+        """
         ...
 
 

@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from starlette.requests import HTTPConnection
 
-from app.auth.bearer import Offer, bearer_token, cookie_value
+from app.auth.bearer import Offer, bearer_token, cookie_value, digest_of
 from app.auth.claims import check_claims, check_type, issuer_of
 from app.auth.contract import AmbiguousCredentials, InvalidCredentials, ProviderUnavailable
 from app.auth.issuers import Issuer
@@ -84,15 +83,15 @@ class JwtMode:
         """Whether a cookie can be this mode's credential."""
         return self._cookie is not None
 
-    def recall(self, token: bytes) -> Principal | None:
-        """Whose bearer *token* is, if it was verified before and its key still counts; None says nothing."""
-        seen = self._verified.get(sha256(b"bearer\0" + token).digest())
+    def recall(self, digest: bytes) -> Principal | None:
+        """Whose the token of that *digest* is, if it was verified before and its key still counts; None says nothing."""
+        seen = self._verified.get(digest)
         return seen.principal if seen is not None and seen.still_signed() else None
 
     async def judge(self, request: HTTPConnection, offer: Offer) -> Principal:  # noqa: ARG002 -- Mode's
         """The principal the token speaks of."""
         text = offer.value.encode("utf-8", "surrogateescape")
-        digest = sha256(offer.carrier.encode() + b"\0" + text).digest()
+        digest = digest_of(offer.carrier, text)
         seen = self._verified.get(digest)
         if seen is not None:
             if seen.still_signed():

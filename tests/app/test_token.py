@@ -79,11 +79,11 @@ async def test_a_token_never_outlives_the_apps_own_credential(broker: Running) -
     from app.principal import Principal
 
     me = Principal("iss", "sub", "sub", username="sub", expires_at=int(time.time()) + 100)
-    token = await broker.app.state.broker.mint(me)
+    token = await broker.app.broker.mint(me)
     assert 98 <= token.expires_in <= 100
     over = Principal("iss", "sub", "sub", username="sub", expires_at=int(time.time()))
     with pytest.raises(Exception, match="invalid_credentials"):
-        await broker.app.state.broker.mint(over)
+        await broker.app.broker.mint(over)
 
 
 async def test_fifty_first_logins_at_once_make_one_chat_user(broker: Running) -> None:
@@ -166,7 +166,7 @@ async def test_the_same_subject_of_two_issuers_is_two_people(broker: Running) ->
     """Even where an operator forgot to tell the issuers apart."""
     from app.principal import Principal
 
-    rules = broker.app.state.broker
+    rules = broker.app.broker
     ids = {
         (await rules.whoami(Principal(issuer, "7", "7", username="seven"))).id
         for issuer in ("https://a", "https://b")
@@ -198,7 +198,7 @@ async def test_usernames_are_made_from_the_claim_or_from_a_hash(
     me = Principal(
         "iss", f"sub-{claim}"[:200], f"ext-{claim}"[:200], username=claim, email="me@example.com"
     )
-    user = await broker.app.state.broker.whoami(me)
+    user = await broker.app.broker.whoami(me)
     if expected is None:
         assert user.username.startswith("user-")
         assert len(user.username) == len("user-") + 8
@@ -210,7 +210,7 @@ async def test_a_changed_name_and_address_reach_the_chat_user(broker: Running) -
     """At the next token, once."""
     from app.principal import Principal
 
-    rules = broker.app.state.broker
+    rules = broker.app.broker
     await rules.mint(
         Principal("iss", "d", "d", username="dora", name="Dora", email="d@example.com")
     )

@@ -1,0 +1,133 @@
+"""Heads of requests to hot routes: read once, however many requests of a client begin with the same lines.
+
+A client sends the same header lines with each of its requests. Once uvicorn's parser has taken such a block for
+what it is, the same bytes after another request line mean the same again, and nobody need parse them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import sha256
+
+from app.auth.bearer import digest_of
+from app.middleware import LARGEST_BODY, LARGEST_HEADERS, MOST_HEADERS
+
+MOST_REMEMBERED = 2_000
+"""Twice as many at the most: those of this half of the time, and those of the half before."""
+LARGEST_REMEMBERED = 2_048
+"""Bytes of a block that is worth remembering."""
+FORGOTTEN_AFTER = 60.0
+"""Seconds; a block that nobody has sent for once or twice as long is forgotten."""
+
+_BEARER = b"Bearer "
+_END = b"\r\n\r\n"
+# Of these a request has one at most, or goes the ordinary way.
+_READ = frozenset({
+    b"authorization", b"content-length", b"cookie", b"origin", b"x-request-id",
+})  # fmt: skip
+_UNUSUAL = frozenset({
+    b"access-control-request-method", b"expect", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+# Another value in each request: a block that has one of them does not come again.
+_PASSING = frozenset({b"idempotency-key", b"traceparent", b"x-request-id"})
+_CREDENTIALS = frozenset({b"authorization", b"cookie"})
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Head:
+    """What the lines below the request line say, as far as a hot route wants to know.
+
+    *bearer*: what the only credential, a bearer token, is remembered by; None if there is none, or another
+    kind. *length*: bytes of the body.
+    """
+
+    __slots__ = ("bearer", "cookies", "headers", "length", "origin", "request_id")
+
+    def __init__(self, headers: Headers, seen: dict[bytes, bytes], length: int) -> None:
+        self.headers = headers
+        self.length = length
+        credential = seen.get(b"authorization", b"")
+        self.bearer = (
+            digest_of("bearer", credential[7:]) if credential.startswith(_BEARER) else None
+        )
+        self.cookies = b"cookie" in seen
+        self.origin = seen.get(b"origin")
+        self.request_id = seen.get(b"x-request-id")
+
+
+def read_head(headers: Headers) -> Head | None:
+    """What *headers* (names in lower case) say; None if there is anything unusual about any of them."""
+    seen: dict[bytes, bytes] = {}
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name in _READ:
+            if name in seen:
+                return None
+            seen[name] = value
+        elif name in _UNUSUAL:
+            return None
+    if size > LARGEST_HEADERS or len(headers) > MOST_HEADERS:
+        return None
+    length = seen.get(b"content-length", b"0")
+    if not (length.isdigit() and len(length) < 6 and int(length) <= LARGEST_BODY):
+        return None
+    return Head(headers, seen, int(length))
+
+
+class Heads:
+    """Heads by the SHA-256 of their lines; of credentials nothing but digests."""
+
+    def __init__(self, *, most: int = MOST_REMEMBERED) -> None:
+        self._most = most
+        self._recent: dict[bytes, Head] = {}
+        self._before: dict[bytes, Head] = {}
+        self._turn: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._recent) + len(self._before)
+
+    def find(self, data: bytes) -> tuple[bytes, Head, bytes] | None:
+        """*data*, if it is one whole request with a head that is known: its first line, head, body."""
+        line_end = data.find(b"\r\n")
+        end = data.find(_END, line_end) + 4
+        if not line_end + 4 < end <= line_end + LARGEST_REMEMBERED:
+            return None
+        digest = sha256(data[line_end:end]).digest()
+        head = self._recent.get(digest)
+        if head is None:
+            head = self._before.pop(digest, None)
+            if head is None:
+                return None
+            self._put(digest, head)
+        if len(data) != end + head.length:
+            return None
+        return data[:line_end], head, data[end:]
+
+    def keep(self, data: bytes, line: bytes, head: Head) -> None:
+        """Remember *head*, which the parser has made of *data*: one whole request that begins with *line*."""
+        end = data.find(_END) + 4
+        if (
+            len(data) != end + head.length
+            or not data.startswith(line + b"\r\n")
+            or end - len(line) > LARGEST_REMEMBERED
+            or not _PASSING.isdisjoint([name for name, _ in head.headers])
+        ):
+            return
+        head.headers = [pair for pair in head.headers if pair[0] not in _CREDENTIALS]
+        self._put(sha256(data[len(line) : end]).digest(), head)
+
+    def _put(self, digest: bytes, head: Head) -> None:
+        if len(self._recent) >= self._most:
+            self._recent, self._before = {}, self._recent
+        self._recent[digest] = head
+        if self._turn is None:
+            loop = asyncio.get_running_loop()
+            self._turn = loop.call_later(FORGOTTEN_AFTER, self._grow_old)
+
+    def _grow_old(self) -> None:
+        self._turn = None
+        self._recent, self._before = {}, self._recent
+        if self._before:
+            loop = asyncio.get_running_loop()
+            self._turn = loop.call_later(FORGOTTEN_AFTER, self._grow_old)

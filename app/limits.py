@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
-from itertools import islice, repeat
+from itertools import islice
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -293,7 +293,8 @@ class Limiter:
     async def spend(self, kind: Kind, *, user: str, address: str) -> list[Usage]:
         """Count one request of *user* from *address*. Raises TooMany. One round trip with Redis."""
         key = address_key(address)
-        uses = [*zip(self._kinds[kind], repeat(user)), *zip(self.rates.address, repeat(key))]
+        uses = [(limit, user) for limit in self._kinds[kind]]
+        uses += [(limit, key) for limit in self.rates.address]
         if self._shared is None:
             return self._allowed(self._own.hit_now(uses), key)
         return await self._hit(uses, key)

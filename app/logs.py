@@ -16,6 +16,9 @@ import structlog
 
 from app.settings import Settings
 
+WRITTEN_WITHIN = 0.02
+"""Seconds that a line of the access log may wait for others."""
+
 # Names that log URLs, headers or statements when asked to be chatty.
 _QUIET = (
     "alembic",
@@ -173,7 +176,10 @@ def _names_no_query(record: logging.LogRecord) -> bool:
 
 @dataclass
 class _Flushing:
-    """Lines of one turn of the loop leave together: a system call each would be a tenth of a request."""
+    """Lines of the access log leave together: a system call each would be a tenth of a request.
+
+    Any other line, and the end of the process, takes along what is waiting.
+    """
 
     due_in: asyncio.AbstractEventLoop | None = None
 
@@ -183,14 +189,14 @@ class _Flushing:
         sys.stdout.flush()
 
     def soon(self) -> None:
-        """Write out at the end of this turn of the loop; at once where there is none."""
+        """Write out within `WRITTEN_WITHIN`; at once where there is no loop."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self.now()
             return
         self.due_in = loop
-        loop.call_soon(self.now)
+        loop.call_later(WRITTEN_WITHIN, self.now)
 
 
 _flushing = _Flushing()

@@ -28,7 +28,10 @@ _UNUSUAL = frozenset({
     b"access-control-request-method", b"expect", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 # Another value in each request: a block that has one of them does not come again.
-_PASSING = frozenset({b"idempotency-key", b"traceparent", b"x-request-id"})
+_PASSING = frozenset({
+    b"b3", b"cf-ray", b"idempotency-key", b"traceparent", b"x-amzn-trace-id", b"x-b3-spanid", b"x-cloud-trace-context",
+    b"x-request-id",
+})  # fmt: skip
 _CREDENTIALS = frozenset({b"authorization", b"cookie"})
 
 Headers = Sequence[tuple[bytes, bytes]]

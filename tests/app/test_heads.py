@@ -20,6 +20,7 @@ from tests.app.brokers import Running, running, served_at
 SECRET = "s" * 48
 ISSUER = "https://app.example.com"
 AUDIENCE = "chat"
+ADMIN_KEY = "admin-4f1d9c0e7b6a5d3c2b1a0f9e8d7c"
 VARIES = re.compile(
     rb"x-request-id: [0-9a-f]{32}|date: [^\r]+|[rt]=\d+|eyJ[\w.-]+|\d{4}-\d\d-\d\dT[\d:.]+Z"
     rb"|\"refresh_in\":\d+|\"expires_in\":\d+|[0-9a-f]{32}"
@@ -148,7 +149,8 @@ async def test_known_lines_are_not_parsed_again_and_answers_stay_the_same(
             request(base + "?limit=0", alice),
             request(base + "?limit=1&limit=1", alice),
             request("/chat/rooms/nope/messages", alice),
-            request("/chat/token?expires_in=60", alice, method="GET"),
+            request("/chat/token", alice),
+            request("/chat/token?expires_in=60", alice),
             request("/chat/me", alice, "Origin: https://evil.example"),
             request(base, alice, method="POST", body=b"{}"),
             request(base, alice, method="POST", body=b"[1,2]"),
@@ -222,6 +224,24 @@ async def test_a_token_past_its_end_is_judged_anew(tmp_path: Path, parsed: list[
         await asyncio.sleep(2.1)
         await line.ask(ends)
         assert parsed == [ends]
+
+
+async def test_a_ban_counts_for_who_is_known(tmp_path: Path) -> None:
+    async with (
+        broker_for_jwts(tmp_path, admin_key=ADMIN_KEY) as broker,
+        line_to(broker) as line,
+    ):
+        alice = bearer(signed("alice"))
+        await known_to(broker, line, alice)
+        banned = await broker.client.post(
+            "/admin/users/external:alice/ban",
+            json={"reason": "spam"},
+            headers={"authorization": f"Bearer {ADMIN_KEY}"},
+        )
+        assert banned.status_code in {200, 201}, banned.text
+        refused = await line.ask(request("/chat/rooms", alice))
+        assert b" 403 " in refused
+        assert b"user_suspended" in refused
 
 
 async def test_lines_mean_who_they_name_and_nobody_else(tmp_path: Path) -> None:

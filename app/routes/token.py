@@ -27,7 +27,7 @@ Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 EARLIEST_REFRESH, LATEST_REFRESH = 0.6, 0.8
 """Share of a token's life after which clients come for the next; spread, so that they do not come at once."""
 
-_TO_BASE64 = str.maketrans("-_", "+/")
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 
 class _Claims(msgspec.Struct):
@@ -118,7 +118,7 @@ def session_of(token: str) -> str | None:
     if len(parts) != 3:
         return None
     try:
-        payload = binascii.a2b_base64(parts[1].translate(_TO_BASE64) + "==")
+        payload = binascii.a2b_base64(parts[1].encode("ascii").translate(_TO_BASE64) + b"==")
         return _claims.decode(payload).sid
     except ValueError:
         return None

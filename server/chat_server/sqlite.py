@@ -1,4 +1,4 @@
-"""SQLite behind the seam: one writer thread that commits in groups, reads on the loop's thread.
+"""SQLite behind the seam: one writer thread that commits in groups, reads on the loop's thread, in one transaction a turn.
 
 Every write transaction begins IMMEDIATE, since one that reads first and then writes would fail
 under load. Transactions that wait for the writer at the same moment share one COMMIT, and so one
@@ -89,12 +89,19 @@ class SqliteDatabase:
         self._writer.start()
 
     async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
-        """Run queries on this thread, where one by an index takes microseconds."""
+        """Run queries on this thread, where one by an index takes microseconds.
+
+        All reads of one turn of the loop see the same state. Who has been told of a write comes in a later turn.
+        """
         if slow:
             return await asyncio.to_thread(self._read_apart, transaction)
         if self._closed:
             raise unavailable("closed")
         try:
+            # Locks are system calls: one pair for a turn, and not for each query.
+            if not self._reader.in_transaction:
+                self._reader.execute("BEGIN")
+                self._loop.call_soon(self._end_turn)
             return _drive(self._reader, transaction())
         except sqlite3.Error as error:
             if "decode to UTF-8" in str(error):
@@ -177,6 +184,10 @@ class SqliteDatabase:
                 job.future.set_result(job.answer)
 
     # reading
+
+    def _end_turn(self) -> None:
+        if self._reader.in_transaction:  # an error may have ended it
+            self._reader.execute("COMMIT")
 
     def _read_leniently(self, transaction: Transaction[T]) -> T:
         """Read rows whose text is damaged, with marks where letters were: a bad row must not

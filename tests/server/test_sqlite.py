@@ -179,6 +179,83 @@ async def test_what_is_queued_is_written_before_closing(database: SqliteDatabase
         await database.read(names)
 
 
+async def test_one_turn_of_the_loop_reads_one_state_and_the_next_one_the_newest(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    """Whoever has been told of a write finds it: that takes a turn."""
+    assert await database.read(names) == []
+    other = sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+    other.execute("INSERT INTO projects (id, name, created_at) VALUES ('a', 'a', 'now')")
+    assert await database.read(names) == []
+    await asyncio.sleep(0)
+    assert await database.read(names) == ["a"]
+    other.close()
+
+
+async def test_a_write_is_there_for_whoever_is_told_of_it(database: SqliteDatabase) -> None:
+    """However many read at the same time: by return, and by listener."""
+    told: list[bool] = []
+    done = asyncio.Event()
+
+    async def look() -> None:
+        while not done.is_set():
+            await database.read(names)
+            await asyncio.sleep(0)
+
+    async def find(name: str) -> None:
+        told.append(name in await database.read(names))
+
+    tasks: list[asyncio.Task[None]] = []
+
+    def committed(name: str) -> None:
+        tasks.append(asyncio.create_task(find(name)))
+
+    looking = [asyncio.create_task(look()) for _ in range(3)]
+    for number in range(100):
+        name = await database.write(partial(add, f"p{number:03}"), committed)
+        assert name in await database.read(names)
+    done.set()
+    await asyncio.gather(*looking, *tasks)
+    assert told == [True] * 100
+
+
+async def test_after_an_error_reading_goes_on(database: SqliteDatabase) -> None:
+    """In the same turn and in the next."""
+    for _ in range(2):
+        with pytest.raises(sqlite3.Error):
+            await database.read(lambda: (yield Query("NONSENSE")))
+        assert await database.read(names) == []
+        database._reader.rollback()  # as SQLite does itself after some errors
+        assert await database.read(names) == []
+        await asyncio.sleep(0)
+
+
+async def test_readers_in_every_turn_do_not_let_the_log_grow_without_end(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    """A checkpoint needs a moment without a reader: there is one between two turns."""
+    done = asyncio.Event()
+
+    async def look() -> None:
+        while not done.is_set():
+            await database.read(names)
+            await asyncio.sleep(0)
+
+    looking = [asyncio.create_task(look()) for _ in range(2)]
+
+    def fill() -> Steps[None]:
+        yield Query("DELETE FROM projects")
+        yield Query(
+            "INSERT INTO projects (id, name, created_at) VALUES ('a', $1, 'now')", "x" * 400_000
+        )
+
+    for _ in range(200):
+        await database.write(fill)
+    done.set()
+    await asyncio.gather(*looking)
+    assert (tmp_path / "chat.db-wal").stat().st_size < 40_000_000
+
+
 async def test_the_file_is_its_owners_alone_and_durable(tmp_path: Path) -> None:
     """0600 for database, WAL and shared memory; WAL mode, FULL sync, foreign keys."""
     async with opened(tmp_path / "data") as (_, api):

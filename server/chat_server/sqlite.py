@@ -91,7 +91,8 @@ class SqliteDatabase:
     async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
         """Run queries on this thread, where one by an index takes microseconds.
 
-        All reads of one turn of the loop see the same state. Who has been told of a write comes in a later turn.
+        All reads of one turn of the loop see the same state. Whoever is told of a write is told by the loop, behind the
+        end of a turn that has not seen it.
         """
         if slow:
             return await asyncio.to_thread(self._read_apart, transaction)

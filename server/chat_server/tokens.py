@@ -20,7 +20,7 @@ from chat_server.errors import Forbidden, NotAuthenticated, NotFound
 from chat_server.identity import instant, mark
 from chat_server.jws import BadToken
 from chat_server.schemas import Minted, User
-from chat_server.signing import SigningKeys
+from chat_server.signing import SigningKey, SigningKeys
 from chat_server.users import COLUMNS as USER_COLUMNS
 from chat_server.users import from_row as user_from_row
 
@@ -31,6 +31,7 @@ LEEWAY = 30
 REMEMBERED = 10_000
 
 _encode = msgspec.json.Encoder().encode
+_ends = lru_cache(maxsize=64)(instant)  # those of one second and one life end alike
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +90,8 @@ class Tokens:
             exp=now + life,
             gen=generation,
         )
-        return Minted(await self._sign(claims), life, instant(claims.exp), user)
+        key = self._keys.fresh() or await self._keys.current()
+        return Minted(_sign(key, claims), life, _ends(claims.exp), user)
 
     async def check(self, token: str) -> Claims:
         """The claims of a good token.
@@ -134,11 +136,6 @@ class Tokens:
         """The public keys that verify tokens, as a JWKS; empty for HS256."""
         return self._keys.jwks()
 
-    async def _sign(self, claims: Claims) -> str:
-        key = self._keys.fresh() or await self._keys.current()
-        signed = _head(key.algorithm, key.kid) + jws.encode(_encode(claims))
-        return (signed + b"." + jws.encode(key.crypto.sign(signed))).decode()
-
     async def _signed(self, token: str) -> Claims:
         """The claims, once the signature is known to be ours. Raises BadToken."""
         if len(token) > jws.MAX_LENGTH or not token.isascii():
@@ -168,6 +165,11 @@ class Tokens:
         if len(self._verified) > REMEMBERED:
             self._verified.popitem(last=False)
         return claims
+
+
+def _sign(key: SigningKey, claims: Claims) -> str:
+    signed = _head(key.algorithm, key.kid) + jws.encode(_encode(claims))
+    return (signed + b"." + jws.encode(key.crypto.sign(signed))).decode()
 
 
 @lru_cache(maxsize=16)

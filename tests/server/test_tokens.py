@@ -20,7 +20,7 @@ from chat_server.database import Database, Query, Steps, open_database
 from chat_server.errors import NotAuthenticated, NotFound
 from chat_server.keys import Keys
 from chat_server.schemas import UserDraft
-from chat_server.signing import OVERLAP, SigningKeys, open_signing_keys
+from chat_server.signing import OVERLAP, SigningKey, SigningKeys, open_signing_keys
 from chat_server.tokens import Tokens
 from tests.conftest import postgres_database
 
@@ -293,13 +293,14 @@ async def test_a_mint_overtaken_by_a_revocation_is_dead(
 ) -> None:
     """It read the generation first, and signs when the revocation is done."""
     tokens, user_id = tokens_of(database, eddsa), await user_in(database)
-    sign, gate = tokens._sign, asyncio.Event()
+    current, gate = eddsa.current, asyncio.Event()
 
-    async def slow(claims: Any) -> str:
+    async def slow() -> SigningKey:
         await gate.wait()
-        return await sign(claims)
+        return await current()
 
-    monkeypatch.setattr(tokens, "_sign", slow)
+    monkeypatch.setattr(eddsa, "fresh", lambda: None)
+    monkeypatch.setattr(eddsa, "current", slow)
     minting = asyncio.ensure_future(tokens.mint(PID, user_id))
     await asyncio.sleep(0)
     await tokens.bump(PID, user_id)

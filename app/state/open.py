@@ -90,14 +90,21 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         room_changes: RoomChanges = LocalRoomChanges()
         if settings.redis_url is not None:
             # The library is a third of a second and 15 MB, which one process alone can do without.
-            from app.state.redis import RedisCounters, RedisHints, connect, listening
+            from app.state.redis import (
+                RedisCommands,
+                RedisCounters,
+                RedisHints,
+                connect,
+                listening,
+            )
             from app.state.room_changes import RedisRoomChanges
 
             redis = connect(settings.redis_url.get_secret_value())
             stack.push_async_callback(redis.aclose)
-            counters = RedisCounters(redis)
+            commands = RedisCommands(redis)
+            counters = RedisCounters(commands)
             hints = await stack.enter_async_context(listening(RedisHints(redis, name=process)))
-            room_changes = RedisRoomChanges(redis)
+            room_changes = RedisRoomChanges(commands)
         pulse = Pulse(SqlHeartbeat(database, process), alone=redis is None)
         await pulse.beat()
         stack.push_async_callback(pulse.stop)

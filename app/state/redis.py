@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import structlog
 from redis.asyncio import Redis
@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 from app.ending import end
 from app.limits import Limit, Usage, judge
 from app.state.contract import Listener
+from app.state.gathered import Gathered
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,9 @@ PREFIX: Final = "chat-broker"
 CHANNEL: Final = f"{PREFIX}:hints"
 PATIENCE: Final = 0.25
 """Seconds one call may take. A chat must not wait for the counting."""
+COMMANDS_AT_ONCE: Final = 128
+LINES: Final = 4
+"""Connections for commands. More than one is used only while Redis is late."""
 REST_AFTER_FAILURE: Final = 1.0
 LONGEST_PAUSE: Final = 5.0
 
@@ -74,10 +78,36 @@ def connect(url: str) -> "Redis":
     )
 
 
+class RedisCommands:
+    """Commands to one Redis. Those that come together are one write, one read and one turn of Redis's own."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._gathered: Gathered[tuple[str | int, ...], Any] = Gathered(
+            self._send, most=COMMANDS_AT_ONCE, lines=LINES
+        )
+
+    async def ask(self, *command: str | int) -> Any:
+        """What Redis answers. Raises RedisError or OSError, within `PATIENCE`."""
+        async with asyncio.timeout(PATIENCE):
+            return await self._gathered.ask(command)
+
+    async def _send(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+        redis: Any = self._redis  # the library's types do not say what these two take
+        async with asyncio.timeout(PATIENCE):
+            if len(commands) == 1:
+                return [await redis.execute_command(*commands[0])]
+            together = redis.pipeline(transaction=False)
+            for command in commands:
+                together.execute_command(*command)
+            answers: list[Any] = await together.execute(raise_on_error=False)
+            return answers
+
+
 class RedisCounters:
     """Counts uses for all replicas. Raises RedisUnreachable; then rests a second before asking again."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: RedisCommands) -> None:
         self._redis = redis
         self._rest_until = 0.0
         self._sha: str | None = None
@@ -89,8 +119,7 @@ class RedisCounters:
         keys = [f"{PREFIX}:uses:{limit.name}:{key}" for limit, key in uses]
         numbers = [number for limit, _ in uses for number in (limit.amount, limit.period)]
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await self._run(keys, numbers)
+            found = await self._run(keys, numbers)
         except (RedisError, OSError) as error:
             self._rest_until = time.monotonic() + REST_AFTER_FAILURE
             raise RedisUnreachable(type(error).__name__) from error
@@ -102,15 +131,20 @@ class RedisCounters:
 
     async def _run(self, keys: list[str], numbers: list[int]) -> list[int]:
         if self._sha is None:
-            self._sha = str(await self._redis.script_load(_HIT))
+            self._sha = await self._loaded()
         try:
-            return cast("list[int]", await self._evaluate(self._sha, keys, numbers))
+            return await self._evaluate(self._sha, keys, numbers)
         except NoScriptError:  # Redis was restarted, or flushed
-            self._sha = str(await self._redis.script_load(_HIT))
-            return cast("list[int]", await self._evaluate(self._sha, keys, numbers))
+            self._sha = await self._loaded()
+            return await self._evaluate(self._sha, keys, numbers)
 
-    async def _evaluate(self, sha: str, keys: list[str], numbers: list[int]) -> Any:
-        return await cast("Any", self._redis.evalsha(sha, len(keys), *keys, *numbers))
+    async def _loaded(self) -> str:
+        sha: bytes | str = await self._redis.ask("SCRIPT LOAD", _HIT)
+        return sha.decode() if isinstance(sha, bytes) else sha
+
+    async def _evaluate(self, sha: str, keys: list[str], numbers: list[int]) -> list[int]:
+        found: list[int] = await self._redis.ask("EVALSHA", sha, len(keys), *keys, *numbers)
+        return found
 
 
 class RedisHints:

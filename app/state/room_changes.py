@@ -1,14 +1,12 @@
 """Marks of rooms in Redis, so that a change made by one replica counts at once on all."""
 
-import asyncio
 import secrets
 import time
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.state.redis import PATIENCE, PREFIX, REST_AFTER_FAILURE
+from app.state.redis import PREFIX, REST_AFTER_FAILURE, RedisCommands
 
 log = structlog.get_logger(__name__)
 
@@ -19,7 +17,7 @@ KEPT_SECONDS = 60
 class RedisRoomChanges:
     """Each change of a room sets a new random mark. While Redis does not answer, nothing is remembered."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: RedisCommands) -> None:
         self._redis = redis
         self._rest_until = 0.0
 
@@ -28,8 +26,7 @@ class RedisRoomChanges:
         if time.monotonic() < self._rest_until:
             return None
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await self._redis.get(_key(room_id))
+            found = await self._redis.ask("GET", _key(room_id))
         except (RedisError, OSError) as error:
             self._failed("room_changes.unreadable", error)
             return None
@@ -38,8 +35,7 @@ class RedisRoomChanges:
     async def changed(self, room_id: str) -> None:
         """Set another mark. Without Redis the others find out within the 5 s they remember."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self._redis.set(_key(room_id), secrets.token_hex(8), ex=KEPT_SECONDS)
+            await self._redis.ask("SET", _key(room_id), secrets.token_hex(8), "EX", KEPT_SECONDS)
         except (RedisError, OSError) as error:
             self._failed("room_changes.not_told", error)
 

@@ -19,7 +19,7 @@ from app.state.memory import LocalRoomChanges, MemoryLinks
 from app.state.migrate import VERSIONS, SchemaTooNew, head, migrate, run_migrations
 from app.state.open import Pulse
 from app.state.postgres import LOOKUPS_AT_ONCE
-from app.state.redis import connect
+from app.state.redis import RedisCommands, connect
 from app.state.room_changes import RedisRoomChanges
 from app.state.sql import ALIVE_SECONDS, SqlHeartbeat, SqlLinks
 from tests.conftest import POSTGRES
@@ -295,7 +295,7 @@ async def test_marks_of_this_process_change_with_every_change() -> None:
 async def test_marks_in_redis_are_seen_by_every_replica(redis_url: str) -> None:
     one, two = connect(redis_url), connect(redis_url)
     try:
-        first, second = RedisRoomChanges(one), RedisRoomChanges(two)
+        first, second = RedisRoomChanges(RedisCommands(one)), RedisRoomChanges(RedisCommands(two))
         before = await second.mark("r")
         assert before == await first.mark("r")
         for _ in range(50):
@@ -312,7 +312,7 @@ async def test_without_redis_nothing_can_be_told_of_a_room() -> None:
     """None, so that nothing is remembered; and a change does not fail."""
     away = connect("redis://127.0.0.1:1/0")
     try:
-        changes = RedisRoomChanges(away)
+        changes = RedisRoomChanges(RedisCommands(away))
         assert await changes.mark("r") is None
         await changes.changed("r")
     finally:

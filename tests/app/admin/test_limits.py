@@ -8,6 +8,7 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import ResponseError
 
 from app.limits import (
     Limit,
@@ -20,7 +21,7 @@ from app.limits import (
     judge,
     read_limits,
 )
-from app.state.redis import RedisCounters, RedisUnreachable, connect
+from app.state.redis import RedisCommands, RedisCounters, RedisUnreachable, connect
 
 THREE = Limit("three", 3, 60)
 
@@ -77,7 +78,7 @@ async def counters(request, monkeypatch):
     # What is counted is the question here, not how long a busy machine takes to connect.
     monkeypatch.setattr("app.state.redis.PATIENCE", 10.0)
     redis = connect(request.getfixturevalue("redis_url"))
-    yield RedisCounters(redis)
+    yield RedisCounters(RedisCommands(redis))
     await redis.aclose()
 
 
@@ -105,6 +106,49 @@ async def test_many_at_once_get_exactly_their_share(counters):
     await counters.hit([(limit, "somebody else")])  # the first has to connect
     answers = await asyncio.gather(*(counters.hit([(limit, "a")]) for _ in range(12)))
     assert sum(usage.allowed for (usage,) in answers) == 5
+
+
+@pytest.mark.services("redis")
+async def test_uses_that_come_together_travel_together(redis_url, monkeypatch):
+    """Few reads of Redis and one connection for fifty, in their order, and each hears of their own."""
+    monkeypatch.setattr("app.state.redis.PATIENCE", 10.0)
+    redis, watch = connect(redis_url), connect(redis_url)
+    try:
+        counters = RedisCounters(RedisCommands(redis))
+        limits = [Limit("x", number, 3600) for number in range(1, 51)]
+        await counters.hit([(limits[0], "connects")])
+        before = await watch.info("stats")
+        found = await asyncio.gather(*(counters.hit([(one, "alice")]) for one in limits))
+        after = await watch.info("stats")
+        assert [usage.limit for (usage,) in found] == limits
+        # All count the same uses, in the order they were asked for: the third of three, the fourth of four.
+        assert [(usage.allowed, usage.remaining) for (usage,) in found] == [(True, 0)] * 50
+        assert after["total_commands_processed"] - before["total_commands_processed"] >= 50
+        assert after["total_reads_processed"] - before["total_reads_processed"] <= 5
+        assert (await watch.info("clients"))["connected_clients"] == 2
+    finally:
+        await redis.aclose()
+        await watch.aclose()
+
+
+@pytest.mark.services("redis")
+async def test_one_command_that_fails_fails_alone(redis_url, monkeypatch):
+    monkeypatch.setattr("app.state.redis.PATIENCE", 10.0)
+    redis = connect(redis_url)
+    try:
+        commands = RedisCommands(redis)
+        await commands.ask("SET", "text", "x")
+        answers = await asyncio.gather(
+            commands.ask("GET", "text"),
+            commands.ask("INCR", "text"),
+            commands.ask("GET", "none"),
+            return_exceptions=True,
+        )
+        assert answers[0] == b"x"
+        assert isinstance(answers[1], ResponseError)
+        assert answers[2] is None
+    finally:
+        await redis.aclose()
 
 
 async def test_who_waits_as_told_is_let_in(counters):
@@ -245,7 +289,9 @@ async def test_without_redis_people_chat_on_and_guessing_stays_limited():
 @pytest.mark.services("redis")
 async def test_replicas_share_their_counts(redis_url):
     one, two = connect(redis_url), connect(redis_url)
-    replicas = [Limiter(rates(token="6/hour"), RedisCounters(redis)) for redis in (one, two)]
+    replicas = [
+        Limiter(rates(token="6/hour"), RedisCounters(RedisCommands(redis))) for redis in (one, two)
+    ]
     let_through = 0
     for number in range(12):
         try:
@@ -265,7 +311,7 @@ async def test_replicas_share_their_counts(redis_url):
 @pytest.mark.services("redis")
 async def test_an_address_redis_refused_is_refused_without_asking_again(redis_url):
     redis = connect(redis_url)
-    limiter = Limiter(rates(ip="1/hour"), RedisCounters(redis))
+    limiter = Limiter(rates(ip="1/hour"), RedisCounters(RedisCommands(redis)))
     await limiter.spend("read", user="a", address="192.0.2.1")
     with pytest.raises(TooMany):
         await limiter.spend("read", user="b", address="192.0.2.1")

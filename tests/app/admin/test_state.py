@@ -99,6 +99,15 @@ class TestBans:
         assert (await book.standing("bob")).mark == 1
         assert (await book.standing("*")).mark == 2
 
+    async def test_many_asked_about_at_once_hear_each_their_own(self, book):
+        await book.ban(ban())
+        await book.raise_mark("bob")
+        await book.raise_mark("bob")
+        names = ["alice", "bob", "carol", "bob", "*"]
+        found = await asyncio.gather(*(book.standing(name) for name in names))
+        assert [standing.mark for standing in found] == [1, 2, 0, 2, 0]
+        assert [standing.ban for standing in found] == [ban(), None, None, None, None]
+
     async def test_marks_raised_at_once_all_count(self, book):
         await asyncio.gather(*(book.raise_mark("alice") for _ in range(20)))
         assert (await book.standing("alice")).mark == 20

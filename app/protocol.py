@@ -5,8 +5,6 @@ uvicorn bounds neither how slowly nor how long a head may come. And it hands eve
 """
 
 import asyncio
-import sys
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.types import Scope
@@ -25,9 +23,6 @@ HEAD_SECONDS = 10.0
 BODY_SECONDS_LEFT = 2.0
 LARGEST_HEAD = 48 * 1024
 """Above what the edge refuses with a proper answer, so that this one is for floods alone."""
-
-Work = Coroutine[Any, Any, None]
-Start = Callable[[Work, asyncio.AbstractEventLoop], asyncio.Task[None]]
 
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -72,7 +67,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         ):
             call = lane.recall(data, self._begin)
             if call is not None:
-                self._take(call, _at_once, keep_alive=True)
+                self._take(call, keep_alive=True)
                 return
         self._whole = None
         super().data_received(data)
@@ -126,8 +121,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self._held = None
         if keep_alive:
             self._whole = call
-        # Not at once: the parser may have more to tell before anything is answered.
-        self._take(call, _next_turn, keep_alive=keep_alive)
+        self._take(call, keep_alive=keep_alive)
 
     def _learn(self, lane: Lane, data: bytes) -> None:
         """Have the lane know the next request with these header lines, if *data* was one, and whole."""
@@ -144,14 +138,17 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self.scope["headers"] = headers
         return self.scope  # type: ignore[return-value]  # a TypedDict of uvicorn's
 
-    def _take(self, call: Call, start: Start, *, keep_alive: bool) -> None:
-        """Have the lane answer."""
+    def _take(self, call: Call, *, keep_alive: bool) -> None:
+        """Have the lane answer, in the loop's next turn.
+
+        An eager task would be a seventh dearer: requests that come together take each step together, and find its code
+        in the processor's cache.
+        """
         assert self._lane is not None  # noqa: S101 - it has made the call
         turn = _Turn(self, call, keep_alive=keep_alive)
         self.cycle = turn  # type: ignore[assignment]  # uvicorn looks at a few attributes of it
-        task = call.task = start(turn.run(self._lane), self.loop)
-        if not task.done():
-            self.tasks.add(task)  # for a server that stops to wait for; it leaves by itself
+        task = call.task = self.loop.create_task(turn.run(self._lane))
+        self.tasks.add(task)  # for a server that stops to wait for; it leaves by itself
 
     def turn_complete(self) -> None:
         """The lane has answered: go on to what was pipelined, or wait for more, as uvicorn does.
@@ -243,21 +240,6 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if busy is None or busy.response_complete:
             self.transport.write(answer)
         self.transport.close()
-
-
-def _next_turn(work: Work, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-    """A task that begins with the loop's next turn."""
-    return loop.create_task(work)
-
-
-if sys.version_info >= (3, 12):
-
-    def _at_once(work: Work, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-        """A task that has run up to where it first waits."""
-        return asyncio.Task(work, loop=loop, eager_start=True)
-
-else:
-    _at_once = _next_turn
 
 
 class _Turn:

@@ -190,6 +190,12 @@ def run_workers(config: "Config", sockets: list[socket.socket]) -> None:
                 if process.pid is not None and process.exitcode is None:
                     os.kill(process.pid, signal.SIGHUP)
 
+        def terminate_all(self) -> None:
+            """Ours are closed too: a port that still took connections would leave them to nobody."""
+            for listening in self.sockets:
+                listening.close()
+            super().terminate_all()
+
     Workers(config, sockets).run()
 
 

@@ -136,6 +136,35 @@ async def test_a_stop_tells_the_sockets_finishes_what_was_begun_and_leaves_nobod
         assert len(page["items"]) == len(begun)
 
 
+async def lets_in(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
+async def test_nobody_is_let_in_while_the_last_requests_are_answered(
+    settings: dict[str, str],
+) -> None:
+    """A connection that no worker takes any more is refused at once, so that a proxy tries elsewhere."""
+    async with running_broker(**settings) as broker, calling(broker) as http:
+        room = (await http.post("/chat/rooms", json={"name": "General"})).json()["id"]
+        token = http.headers["authorization"]
+        reader, writer, rest = await half_a_message(broker, room, token)
+        await asyncio.sleep(0.5)  # the half has arrived
+        stopping = asyncio.create_task(broker.stop(within=30))
+        async with asyncio.timeout(8):
+            while await lets_in(broker.port):  # noqa: ASYNC110 - the kernel sets no event
+                await asyncio.sleep(0.1)
+        assert not stopping.done()
+        writer.write(rest)
+        assert (await asyncio.wait_for(reader.read(), 15)).startswith(b"HTTP/1.1 201 ")
+        writer.close()
+        assert await stopping == 0, broker.log()
+
+
 async def test_workers_do_not_outlive_the_process_that_started_them(
     settings: dict[str, str],
 ) -> None:

@@ -125,12 +125,13 @@ class Heads:
             self._recent, self._before = {}, self._recent
         self._recent[digest] = head
         if self._turn is None:
-            loop = asyncio.get_running_loop()
-            self._turn = loop.call_later(FORGOTTEN_AFTER, self._grow_old)
+            self._wait()
+
+    def _wait(self) -> None:
+        self._turn = asyncio.get_running_loop().call_later(FORGOTTEN_AFTER, self._grow_old)
 
     def _grow_old(self) -> None:
         self._turn = None
         self._recent, self._before = {}, self._recent
         if self._before:
-            loop = asyncio.get_running_loop()
-            self._turn = loop.call_later(FORGOTTEN_AFTER, self._grow_old)
+            self._wait()

@@ -13,7 +13,7 @@ import inspect
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -27,7 +27,7 @@ import chat_sdk
 from app.auth.origins import Cors, lines
 from app.deps import Admitted, BodyOf, Read, the_broker, the_gate
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
-from app.heads import Head, Heads, read_head
+from app.heads import Head, Headers, Heads, read_head
 from app.limits import Kind, lines_for
 from app.middleware import (
     HSTS,
@@ -56,7 +56,6 @@ _HSTS_LINE = lines((HSTS,))
 
 log = structlog.get_logger("app.access")
 
-Headers = Sequence[tuple[bytes, bytes]]
 Answer = tuple[int, bytes, bytes]
 """Status, the lines of the head (without those about the connection), body."""
 

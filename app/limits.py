@@ -295,8 +295,6 @@ class Limiter:
         key = address_key(address)
         uses = [(limit, user) for limit in self._kinds[kind]]
         uses += [(limit, key) for limit in self.rates.address]
-        if self._shared is None:
-            return self._allowed(self._own.hit_now(uses), key)
         return await self._hit(uses, key)
 
     async def arrived(self, address: str) -> None:
@@ -325,10 +323,6 @@ class Limiter:
             except OSError:
                 self._on_failure()
                 usages = self._own.hit_now(uses)
-        return self._allowed(usages, address)
-
-    def _allowed(self, usages: list[Usage], address: str) -> list[Usage]:
-        """*usages*, if all of them are within limits; else raises TooMany."""
         for usage in usages:
             if not usage.allowed:
                 self._remember(address, usages)

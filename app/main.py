@@ -176,7 +176,7 @@ def _assemble(
     limiter: Limiter,
     side: Operators,
 ) -> None:
-    """Hand what was opened to those who use it. Routes find it on `app.state`."""
+    """Hand what was opened to those who use it. Routes find it on the application, or on its `state`."""
     browser = BrowserRules(settings.own_origins, proxies.origin)
     kept = app.state
     kept.settings, kept.storage, kept.upstream, kept.operators = settings, state, upstream, side

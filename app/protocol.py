@@ -16,7 +16,8 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from app.auth.origins import lines
 from app.errors import BadInput
-from app.lane import Call, Headers, Lane
+from app.heads import Headers
+from app.lane import Call, Lane
 from app.middleware import USUAL, error_answer, request_id_of
 
 HEAD_SECONDS = 10.0
@@ -69,12 +70,12 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             if call is not None:
                 self._take(call, keep_alive=True)
                 return
-        self._whole = None
         super().data_received(data)
+        whole, self._whole = self._whole, None
         if self._held is not None:
             self._let_go()
-        elif lane is not None and fresh:
-            self._learn(lane, data)
+        elif lane is not None and fresh and whole is not None:
+            lane.remember(data, self._line(), whole)
         if self._in_head:
             # Only now: most heads come whole, and a timer costs as much as the parser does.
             self._await_head()
@@ -122,11 +123,6 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         if keep_alive:
             self._whole = call
         self._take(call, keep_alive=keep_alive)
-
-    def _learn(self, lane: Lane, data: bytes) -> None:
-        """Have the lane know the next request with these header lines, if *data* was one, and whole."""
-        if self._whole is not None:
-            lane.remember(data, self._line(), self._whole)
 
     def _line(self) -> bytes:
         """The request line as it must have come, the version being 1.1."""

@@ -1,4 +1,7 @@
-"""Bans and marks in the database. One text of SQL for SQLite and Postgres."""
+"""Bans and marks in the database.
+
+One text of SQL for SQLite and Postgres, but for standings: Postgres is asked for many at once.
+"""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,10 +1,6 @@
 """Header lines that came before are known by their bytes: faster, and never another answer than the parser's."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -15,11 +11,9 @@ from typing import Any
 import pytest
 
 from app.heads import MOST_REMEMBERED, Heads, read_head
+from tests.app.auth.signing import AUDIENCE, ISSUER, SECRET, claims, secret_signer
 from tests.app.brokers import Running, running, served_at
 
-SECRET = "s" * 48
-ISSUER = "https://app.example.com"
-AUDIENCE = "chat"
 ADMIN_KEY = "admin-4f1d9c0e7b6a5d3c2b1a0f9e8d7c"
 VARIES = re.compile(
     rb"x-request-id: [0-9a-f]{32}|date: [^\r]+|[rt]=\d+|eyJ[\w.-]+|\d{4}-\d\d-\d\dT[\d:.]+Z"
@@ -29,13 +23,8 @@ VARIES = re.compile(
 
 def signed(sub: str, *, seconds: float = 3600) -> str:
     """A credential of the app's, as HS256."""
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": sub, "exp": int(time.time() + seconds)}
-    parts = [
-        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
-        for part in ({"alg": "HS256", "typ": "JWT"}, claims)
-    ]
-    mac = hmac.digest(SECRET.encode(), b".".join(parts), hashlib.sha256)
-    return b".".join([*parts, base64.urlsafe_b64encode(mac).rstrip(b"=")]).decode()
+    now = time.time()
+    return secret_signer().token(claims(sub=sub, iat=int(now) - 60, exp=int(now + seconds)))
 
 
 @asynccontextmanager

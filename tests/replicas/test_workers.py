@@ -107,6 +107,7 @@ async def test_a_stop_tells_the_sockets_finishes_what_was_begun_and_leaves_nobod
         for _ in range(8):
             token = (await http.post("/chat/token")).json()["token"]
             sockets.append(await stack.enter_async_context(connected(broker.url, token)))
+            assert sockets[-1].refused is None
         begun = [
             await half_a_message(broker, room, http.headers["authorization"]) for _ in range(6)
         ]

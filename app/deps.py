@@ -5,13 +5,14 @@ one function behind both, so that there is no second rule.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Generic, TypeVar, cast
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
 from app.broker import Broker, Window
 from app.gate import Gate
+from app.heads import values_of
 from app.input import (
     CURSORED,
     PAGED,
@@ -30,12 +31,14 @@ T = TypeVar("T")
 
 def the_gate(scope: Scope) -> Gate:
     """The gate of this process."""
-    return cast("Gate", scope["app"].gate)
+    gate: Gate = scope["app"].gate
+    return gate
 
 
 def the_broker(scope: Scope) -> Broker:
     """The rules of this process."""
-    return cast("Broker", scope["app"].broker)
+    broker: Broker = scope["app"].broker
+    return broker
 
 
 class Admitted:
@@ -61,6 +64,29 @@ class Read(Generic[T]):
         return self.of(request.scope)
 
 
+class ReadQuery(Generic[T]):
+    """A dependency: what *of* makes of the query, and of nothing else."""
+
+    def __init__(self, of: Callable[[bytes], T]) -> None:
+        self.of = of
+
+    async def __call__(self, request: Request) -> T:
+        """As FastAPI asks."""
+        return self.of(request.scope["query_string"])
+
+
+class ReadHeader(Generic[T]):
+    """A dependency: what *of* makes of all values of the header *name* (lower case), in order."""
+
+    def __init__(self, name: bytes, of: Callable[[list[str]], T]) -> None:
+        self.name = name
+        self.of = of
+
+    async def __call__(self, request: Request) -> T:
+        """As FastAPI asks."""
+        return self.of(values_of(request.scope["headers"], self.name))
+
+
 class BodyOf(Generic[B]):
     """A dependency: the request's body as a *kind*, and no query. *optional*: or no body either."""
 
@@ -71,29 +97,24 @@ class BodyOf(Generic[B]):
 
     async def __call__(self, request: Request) -> B:
         """As FastAPI asks."""
-        read_query(request.scope["query_string"])
-        return self._of(request.scope, await request.body())
-
-    def of(self, scope: Scope, body: bytes) -> B:
-        """The same, for a body that is there already."""
+        scope = request.scope
         read_query(scope["query_string"])
-        return self._of(scope, body)
+        return self._of(values_of(scope["headers"], b"content-type"), await request.body())
 
-    def _of(self, scope: Scope, body: bytes) -> B:
+    def of(self, query: bytes, content_types: list[str], body: bytes) -> B:
+        """The same, for a body that is there already."""
+        read_query(query)
+        return self._of(content_types, body)
+
+    def _of(self, content_types: list[str], body: bytes) -> B:
         if not body and self._nothing is not None:
             return self._nothing
-        types = header_values(scope, b"content-type")
-        kind = types[0] if len(types) == 1 else None
+        kind = content_types[0] if len(content_types) == 1 else None
         return read_body(body, kind, self._kind)
 
 
-def header_values(scope: Scope, name: bytes) -> list[str]:
-    """Every value of the header *name* (lower case), in order."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-
-
-def _nothing(scope: Scope) -> None:
-    read_query(scope["query_string"])
+def _nothing(query: bytes) -> None:
+    read_query(query)
 
 
 Me = Annotated[Principal, Depends(Admitted("read"))]
@@ -103,12 +124,9 @@ MeWriting = Annotated[Principal, Depends(Admitted("write"))]
 MeMinting = Annotated[Principal, Depends(Admitted("token"))]
 """Who is asking for a chat token."""
 TheBroker = Annotated[Broker, Depends(Read(the_broker))]
-NoQuery = Annotated[None, Depends(Read(_nothing))]
-PageWanted = Annotated[Window, Depends(Read(lambda scope: window_of(scope["query_string"], PAGED)))]
-WindowWanted = Annotated[
-    Window, Depends(Read(lambda scope: window_of(scope["query_string"], CURSORED)))
-]
+NoQuery = Annotated[None, Depends(ReadQuery(_nothing))]
+PageWanted = Annotated[Window, Depends(ReadQuery(lambda query: window_of(query, PAGED)))]
+WindowWanted = Annotated[Window, Depends(ReadQuery(lambda query: window_of(query, CURSORED)))]
 IdempotencyKey = Annotated[
-    str | None,
-    Depends(Read(lambda scope: read_idempotency_key(header_values(scope, b"idempotency-key")))),
+    str | None, Depends(ReadHeader(b"idempotency-key", read_idempotency_key))
 ]

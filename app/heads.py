@@ -35,6 +35,13 @@ _PASSING = frozenset({
 _CREDENTIALS = frozenset({b"authorization", b"cookie"})
 
 Headers = Sequence[tuple[bytes, bytes]]
+Peer = tuple[str | None, str]
+"""Who is at the other end of a connection, by address, and the scheme they speak."""
+
+
+def values_of(headers: Headers, name: bytes) -> list[str]:
+    """Every value of the header *name* (lower case), in order."""
+    return [value.decode("latin-1") for key, value in headers if key == name]
 
 
 class Head:
@@ -44,7 +51,16 @@ class Head:
     kind. *length*: bytes of the body.
     """
 
-    __slots__ = ("bearer", "cookies", "headers", "length", "origin", "request_id")
+    __slots__ = (
+        "bearer",
+        "came_from",
+        "cookies",
+        "headers",
+        "length",
+        "origin",
+        "request_id",
+        "texts",
+    )
 
     def __init__(self, headers: Headers, seen: dict[bytes, bytes], length: int) -> None:
         self.headers = headers
@@ -56,6 +72,16 @@ class Head:
         self.cookies = b"cookie" in seen
         self.origin = seen.get(b"origin")
         self.request_id = seen.get(b"x-request-id")
+        self.came_from: dict[Peer, tuple[str, bytes]] = {}
+        """What app.lane has found out about who sends this, when it comes from that peer."""
+        self.texts: dict[bytes, list[str]] = {}
+
+    def values_of(self, name: bytes) -> list[str]:
+        """Every value of the header *name* (lower case; no credential), in order; not to be changed."""
+        values = self.texts.get(name)
+        if values is None:
+            values = self.texts[name] = values_of(self.headers, name)
+        return values
 
 
 def read_head(headers: Headers) -> Head | None:
@@ -92,33 +118,36 @@ class Heads:
 
     def find(self, data: bytes) -> tuple[bytes, Head, bytes] | None:
         """*data*, if it is one whole request with a head that is known: its first line, head, body."""
-        line_end = data.find(b"\r\n")
-        end = data.find(_END, line_end) + 4
-        if not line_end + 4 < end <= line_end + LARGEST_REMEMBERED:
+        line, _, rest = data.partition(b"\r\n")
+        block, end, body = rest.partition(_END)
+        if not end or len(block) > LARGEST_REMEMBERED:
             return None
-        digest = sha256(data[line_end:end]).digest()
+        digest = sha256(block).digest()
         head = self._recent.get(digest)
         if head is None:
             head = self._before.pop(digest, None)
             if head is None:
                 return None
             self._put(digest, head)
-        if len(data) != end + head.length:
+        if len(body) != head.length:
             return None
-        return data[:line_end], head, data[end:]
+        return line, head, body
 
     def keep(self, data: bytes, line: bytes, head: Head) -> None:
         """Remember *head*, which the parser has made of *data*: one whole request that begins with *line*."""
-        end = data.find(_END) + 4
+        first, _, rest = data.partition(b"\r\n")
+        block, end, body = rest.partition(_END)
         if (
-            len(data) != end + head.length
-            or not data.startswith(line + b"\r\n")
-            or end - len(line) > LARGEST_REMEMBERED
+            first != line
+            or not end
+            or block.startswith(b"\r\n")  # there were no lines at all
+            or len(body) != head.length
+            or len(block) > LARGEST_REMEMBERED
             or not _PASSING.isdisjoint([name for name, _ in head.headers])
         ):
             return
         head.headers = [pair for pair in head.headers if pair[0] not in _CREDENTIALS]
-        self._put(sha256(data[len(line) : end]).digest(), head)
+        self._put(sha256(block).digest(), head)
 
     def _put(self, digest: bytes, head: Head) -> None:
         if len(self._recent) >= self._most:

@@ -14,7 +14,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import structlog
@@ -25,20 +24,19 @@ from starlette.types import Message, Scope
 
 import chat_sdk
 from app.auth.origins import Cors, lines
-from app.deps import Admitted, BodyOf, Read, the_broker, the_gate
+from app.deps import Admitted, BodyOf, Read, ReadHeader, ReadQuery, the_broker, the_gate
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
-from app.heads import Head, Headers, Heads, read_head
+from app.heads import Head, Heads, Peer, read_head
 from app.limits import Kind, lines_for
 from app.middleware import (
     HSTS,
-    USUAL,
-    USUAL_NAMES,
     Edge,
     error_answer,
     new_request_id,
     request_id_of,
 )
 from app.principal import Principal
+from app.routes.answers import lines_of, with_usual
 from app.state.contract import StateUnavailable
 
 EXPECTED = (BrokerError, chat_sdk.ChatError, StateUnavailable)
@@ -47,11 +45,12 @@ WATCH_SECONDS = 1.0
 """How often requests are looked at that may have passed their deadline."""
 
 MOST_TARGETS = 4096
+MOST_PEERS = 16
+"""Of which it is remembered what the same lines mean when they come from them."""
 LONGEST_TARGET = 256
 """Bytes of a request line that is worth remembering."""
 
 _LINE = re.compile(rb"([A-Z]+) (/[A-Za-z0-9._~/-]*)(?:\?([A-Za-z0-9._~=&-]*))? HTTP/1\.1")
-_USUAL_LINES = lines(USUAL)
 _HSTS_LINE = lines((HSTS,))
 
 log = structlog.get_logger("app.access")
@@ -69,6 +68,16 @@ def expected(error: Exception) -> BrokerError:
     return Unavailable("state_unavailable")
 
 
+class _NobodyWaits:
+    """Stands for the event that a reader of the body would wait for."""
+
+    def set(self) -> None:
+        """Nothing to wake."""
+
+
+_NOBODY_WAITS = _NobodyWaits()
+
+
 class _Table:
     """The hot routes of one method: those with a fixed path, and those that hold the id of a room."""
 
@@ -77,7 +86,7 @@ class _Table:
         self._of_rooms: dict[str, dict[str, HotRoute]] = {}
 
     def add(self, route: "HotRoute") -> None:
-        if route.room_as:
+        if route.room_at >= 0:
             self._of_rooms.setdefault(route.before, {})[route.after] = route
         else:
             self._fixed[route.before] = route
@@ -105,44 +114,64 @@ class _Table:
 class HotRoute:
     """One route, made ready: how to get each argument, in the order of the signature."""
 
-    __slots__ = ("admits", "after", "before", "broker_as", "endpoint", "me_as", "reads", "request_as", "room_as", "template")  # fmt: skip
+    __slots__ = ("admits", "after", "before", "broker_at", "endpoint", "me_at", "of_query", "parameters", "reads", "request_at", "room_at", "template")  # fmt: skip
 
     def __init__(self, route: APIRoute, prefix: str) -> None:
         self.endpoint = route.endpoint
         self.template = prefix + route.path
         self.before, brace, rest = self.template.partition("{")
-        self.room_as, _, self.after = rest.partition("}")
-        if "{" in self.after or ":" in self.room_as:
+        room_as, _, self.after = rest.partition("}")
+        if "{" in self.after or ":" in room_as:
             raise NotSimple(route.path)
         if route.dependencies or not inspect.iscoroutinefunction(route.endpoint):
             raise NotSimple(route.path)
         self.admits: Kind | None = None
-        self.me_as = self.request_as = self.broker_as = ""
-        self.reads: list[tuple[str, Callable[..., Any], bool]] = []
+        # Where in the list of arguments each of these goes; nowhere if below zero.
+        self.me_at = self.request_at = self.broker_at = self.room_at = -1
+        self.of_query: list[tuple[int, Callable[[bytes], Any]]] = []
+        self.reads: list[tuple[int, Callable[[Call], Any]]] = []
+        signature = inspect.signature(route.endpoint)
+        self.parameters = len(signature.parameters)
         hints = get_type_hints(route.endpoint, include_extras=True)
-        for name in inspect.signature(route.endpoint).parameters:
-            hint = hints[name]
-            if hint is Request:
-                self.request_as = name
-            elif brace and name == self.room_as:
-                continue
+        for at, (name, parameter) in enumerate(signature.parameters.items()):
+            if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+                raise NotSimple(route.path)
+            if hints[name] is Request:
+                self.request_at = at
+            elif brace and name == room_as:
+                self.room_at = at
             else:
-                self._ask_for(name, _dependency(hint))
+                self._ask_for(at, _dependency(hints[name]))
 
-    def _ask_for(self, name: str, dependency: Any) -> None:
+    def _ask_for(self, at: int, dependency: Any) -> None:
         if isinstance(dependency, Admitted):
             # First, as in the signature: who asks is known before what they ask is looked at.
-            if self.reads or self.me_as:
+            if self.reads or self.of_query or self.me_at >= 0:
                 raise NotSimple(self.template)
-            self.admits, self.me_as = dependency.kind, name
-        elif isinstance(dependency, BodyOf):
-            self.reads.append((name, dependency.of, True))
+            self.admits, self.me_at = dependency.kind, at
         elif isinstance(dependency, Read) and dependency.of is the_broker:
-            self.broker_as = name
-        elif isinstance(dependency, Read):
-            self.reads.append((name, dependency.of, False))
+            self.broker_at = at
+        elif isinstance(dependency, ReadQuery):
+            # The query is read first; in a signature that has it later, another error would be told first.
+            if self.reads:
+                raise NotSimple(self.template)
+            self.of_query.append((at, dependency.of))
         else:
-            raise NotSimple(self.template)
+            self.reads.append((at, self._reader(dependency)))
+
+    def _reader(self, dependency: Any) -> "Callable[[Call], Any]":
+        if isinstance(dependency, BodyOf):
+            body_of = dependency.of
+            return lambda call: body_of(
+                call.target.query, call.head.values_of(b"content-type"), call.body
+            )
+        if isinstance(dependency, ReadHeader):
+            name, values_of = dependency.name, dependency.of
+            return lambda call: values_of(call.head.values_of(name))
+        if isinstance(dependency, Read):
+            of_scope = dependency.of
+            return lambda call: of_scope(call.scope)
+        raise NotSimple(self.template)
 
 
 class NotSimple(Exception):  # noqa: N818 - a finding, not a failure
@@ -156,25 +185,41 @@ def _dependency(hint: Any) -> Any:
     return found[0].dependency
 
 
-@dataclass(frozen=True, slots=True)
 class _Target:
-    """Where a request line leads: the route, the room id in it, and what it puts into the scope."""
+    """Where a request line leads: the route, what it puts into the scope, and the arguments that follow from it alone."""
 
-    route: HotRoute
-    room: str
-    scope: Mapping[str, Any]
+    __slots__ = ("about", "given", "of_query", "query", "route")
+
+    def __init__(self, route: HotRoute, room: str, query: bytes, about: Mapping[str, Any]) -> None:
+        self.route = route
+        self.about = about
+        self.query = query
+        self.given: list[Any] = [None] * route.parameters
+        if route.room_at >= 0:
+            self.given[route.room_at] = room
+        self.of_query = route.of_query
+        """What is still to be read."""
+
+    def arguments(self) -> list[Any]:
+        """Those of the route's function, as far as they are known. Raises BadInput for a query that is none of its own."""
+        for at, of in self.of_query:
+            self.given[at] = of(self.query)
+        self.of_query = []
+        return self.given.copy()
 
 
 class Call:
-    """One request on the short way."""
+    """One request on the short way. uvicorn takes it for one of its cycles, of which it looks at a few attributes."""
 
-    __slots__ = ("began", "body", "head", "known", "overdue", "request_id", "room", "route", "scope", "task")  # fmt: skip
+    __slots__ = ("began", "body", "disconnected", "head", "keep_alive", "known", "more_body", "overdue", "peer", "request_id", "response_complete", "scope", "target", "task")  # fmt: skip
 
-    def __init__(self, route: HotRoute, room: str, scope: Scope, head: Head) -> None:
-        self.route = route
-        self.room = room
+    message_event = _NOBODY_WAITS
+
+    def __init__(self, target: _Target, scope: Scope, head: Head, peer: Peer) -> None:
+        self.target = target
         self.scope = scope
         self.head = head
+        self.peer = peer
         self.body = b""
         self.known: Principal | None = None
         given = head.request_id
@@ -183,10 +228,12 @@ class Call:
         self.overdue = False
         self.task: asyncio.Task[Any] | None = None
         """Who answers it: whom to stop when it takes too long."""
+        self.keep_alive = True
+        self.more_body = self.disconnected = self.response_complete = False
 
 
 class Lane:
-    """Recognises requests to hot routes and answers them. One per application; *hot* names the endpoints."""
+    """Recognises requests to hot routes of *app* (app.main's) and answers them. *hot* names their endpoints."""
 
     def __init__(
         self,
@@ -205,6 +252,7 @@ class Lane:
         self._tables: dict[bytes, _Table] = {}
         self._targets: dict[bytes, _Target] = {}
         self._under_way: set[Call] = set()
+        edge.metrics.count_also(self._under_way.__len__)
         self._watch: asyncio.TimerHandle | None = None
         wanted = set(hot)
         for route in routes:
@@ -226,32 +274,53 @@ class Lane:
 
     # -- recognising ----------------------------------------------------------------------------
 
-    def recognise(self, line: bytes, scope: Scope, head: Head | None = None) -> Call | None:
-        """The call that begins with this request *line*; None if it has to go the ordinary way.
-
-        *scope* is uvicorn's; *head*: what the headers say, if that is known.
-        """
-        target = self._targets.get(line)
-        if target is None and (target := self._find(line)) is None:
+    def recognise(self, line: bytes, scope: Scope, peer: Peer) -> Call | None:
+        """The call that begins with this request *line*, and *scope* of uvicorn; None if it has to go the ordinary way."""
+        target = self._targets.get(line) or self._find(line)
+        if target is None or scope["root_path"]:
             return None
+        head = read_head(scope["headers"])
         if head is None:
-            head = read_head(scope["headers"])
-        if head is None or scope["root_path"]:
             return None
-        scope.update(target.scope)
-        if self._edge.hides(scope):
+        scope.update(target.about)
+        return self._call(target, scope, head, peer)
+
+    def recall(self, data: bytes, blank: Scope, peer: Peer) -> Call | None:
+        """The call that *data* is, if a request with the same header lines, of somebody known, was here before.
+
+        *blank*: what uvicorn's scopes for this connection have in common. The headers in the call's scope are without
+        credentials: whose they are is known.
+        """
+        found = self._heads.find(data)
+        if found is None:
             return None
-        route = target.route
-        call = Call(route, target.room, scope, head)
-        if route.admits is not None and head.bearer is not None:
+        line, head, body = found
+        target = self._targets.get(line) or self._find(line)
+        if target is None:
+            return None
+        scope = {**blank, **target.about}
+        scope["headers"] = head.headers
+        scope["state"] = blank["state"].copy()
+        call = self._call(target, scope, head, peer)
+        if call is None or call.known is None:
+            return None
+        call.body = body
+        return call
+
+    def _call(self, target: _Target, scope: Scope, head: Head, peer: Peer) -> Call | None:
+        edge = self._edge
+        if edge.admin_port is not None and edge.hides(scope):
+            return None
+        call = Call(target, scope, head, peer)
+        if head.bearer is not None and target.route.admits is not None:
             call.known = the_gate(scope).recall(head.bearer, beside_cookies=head.cookies)
         return call
 
-    def _find(self, line: bytes) -> "_Target | None":
+    def _find(self, line: bytes) -> _Target | None:
         """Where the request *line* leads, if that is a hot route; remembered."""
         if (plain := _LINE.fullmatch(line)) is None:
             return None
-        method, raw, query = plain.groups()
+        method, raw, query = plain.groups(b"")
         path = raw.decode("ascii")
         table = self._tables.get(method)
         found = None if table is None else table.find(path)
@@ -261,30 +330,15 @@ class Lane:
             "method": method.decode("ascii"),
             "path": path,
             "raw_path": raw,
-            "query_string": query or b"",
+            "query_string": query,
             "app": self._app,
         }
-        target = _Target(*found, about)
+        target = _Target(*found, query, about)
         if len(self._targets) >= MOST_TARGETS:
             self._targets.clear()
         if len(line) <= LONGEST_TARGET:
             self._targets[line] = target
         return target
-
-    def recall(self, data: bytes, begin: Callable[[Headers], Scope]) -> Call | None:
-        """The call that *data* is, if a request with the same header lines, of somebody known, was here before.
-
-        *begin* makes uvicorn's scope for these headers, which are without credentials: whose they are is known.
-        """
-        found = self._heads.find(data)
-        if found is None:
-            return None
-        line, head, body = found
-        call = self.recognise(line, begin(head.headers), head)
-        if call is None or call.known is None:
-            return None
-        call.body = body
-        return call
 
     def remember(self, data: bytes, line: bytes, call: Call) -> None:
         """The parser has taken *data*, which begins with the request *line*, for *call* and nothing else."""
@@ -295,32 +349,35 @@ class Lane:
 
     async def answer(self, call: Call) -> Answer:
         """What the route says, or what its refusal looks like; counted and logged."""
-        edge, scope, route = self._edge, call.scope, call.route
+        edge, scope, target = self._edge, call.scope, call.target
+        route = target.route
         state = scope["state"]
         state["request_id"] = call.request_id
-        state["address"] = edge.proxies.client(scope)
-        edge.metrics.under_way += 1
+        came_from = call.head.came_from.get(call.peer)
+        if came_from is None:
+            came_from = self._came_from(call)
+        state["address"], secure = came_from
         call.began = time.perf_counter()
         self._under_way.add(call)
         if self._watch is None:
             self._watch_over_all()
         status = 0
         try:
-            values: dict[str, Any] = {}
+            me = None
             if route.admits is not None:
-                gate = the_gate(scope)
-                values[route.me_as] = await gate.admit(scope, route.admits, known=call.known)
-            if route.room_as:
-                values[route.room_as] = call.room
-            if route.request_as:
-                values[route.request_as] = Request(scope, _body_is_read)
-            for name, read, takes_body in route.reads:
-                values[name] = read(scope, call.body) if takes_body else read(scope)
-            if route.broker_as:
-                values[route.broker_as] = the_broker(scope)
-            response = await route.endpoint(**values)
+                me = await the_gate(scope).admit(scope, route.admits, known=call.known)
+            arguments = target.arguments()
+            if route.me_at >= 0:
+                arguments[route.me_at] = me
+            if route.request_at >= 0:
+                arguments[route.request_at] = Request(scope, _body_is_read)
+            for at, read in route.reads:
+                arguments[at] = read(call)
+            if route.broker_at >= 0:
+                arguments[route.broker_at] = the_broker(scope)
+            response = await route.endpoint(*arguments)
             status, body = response.status_code, response.body
-            return status, self._head(call, response.raw_headers), body
+            return status, self._head(call, lines_of(response), secure), body
         except EXPECTED as error:
             status, headers, body = error_answer(expected(error), scope)
         except asyncio.CancelledError:
@@ -332,23 +389,28 @@ class Lane:
             status, headers, body = error_answer(as_broker_error(error), scope)
         finally:
             self._under_way.discard(call)
-            edge.metrics.under_way -= 1
             edge.note(scope, scope["path"], route.template, status, call.began)
-        return status, self._head(call, headers), body
+        return status, self._head(call, with_usual(headers), secure), body
 
-    def _head(self, call: Call, headers: Headers) -> bytes:
-        scope = call.scope
-        usual = _USUAL_LINES
-        if len(headers) > 2 and not USUAL_NAMES.isdisjoint([name for name, _ in headers]):
-            have = {name for name, _ in headers}
-            usual = lines([pair for pair in USUAL if pair[0] not in have])
-        return b"%b%bx-request-id: %b\r\n%b%b%b" % (
-            lines(headers),
-            usual,
-            call.request_id.encode(),
-            _HSTS_LINE if self._edge.proxies.secure(scope) else b"",
-            lines_for(scope["state"].get("limits", ())),
-            self._cors.lines_for(call.head.origin),
+    def _came_from(self, call: Call) -> tuple[str, bytes]:
+        """Who sent the request, and what an answer over https adds: the same for the same lines from the same peer."""
+        proxies, scope, known = self._edge.proxies, call.scope, call.head.came_from
+        found = proxies.client(scope), _HSTS_LINE if proxies.secure(scope) else b""
+        if len(known) < MOST_PEERS:
+            known[call.peer] = found
+        return found
+
+    def _head(self, call: Call, given: bytes, secure: bytes) -> bytes:
+        return b"".join(
+            (
+                given,
+                b"x-request-id: ",
+                call.request_id.encode(),
+                b"\r\n",
+                secure,
+                lines_for(call.scope["state"].get("limits", ())),
+                self._cors.lines_for(call.head.origin),
+            )
         )
 
     # -- deadlines ------------------------------------------------------------------------------

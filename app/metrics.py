@@ -35,39 +35,69 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper bounds in seconds."""
 
 
-class _Requests(Collector):
-    """Counts in plain lists: the library's own counters lock and search at each step, 10 µs a request."""
+MOST_WAITING = 256
+"""Times that wait to be counted, of one kind of request."""
+
+
+class _Kind:
+    """Requests with the same method, route and status: how many took how long."""
+
+    __slots__ = ("buckets", "count", "seconds", "waiting")
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, int], int] = {}
-        self._times: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
+        self.waiting: list[float] = []
+        self.count = 0
+        self.seconds = 0.0
+        self.buckets = [0] * (len(BUCKETS) + 1)
+
+    def settle(self) -> None:
+        """Count what waits."""
+        for seconds in self.waiting:
+            self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.count += len(self.waiting)
+        self.seconds += sum(self.waiting)
+        self.waiting.clear()
+
+
+class _Requests(Collector):
+    """Counts in plain lists: the library's own counters lock and search at each step, 10 µs a request.
+
+    A time is put aside until somebody asks for the numbers, or until there are many: counting many costs little more
+    than counting one.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, str, int], _Kind] = {}
 
     def add(self, method: str, route: str, status: int, seconds: float) -> None:
-        key = (method if method in _METHODS else "other", route, status)
-        self._counts[key] = self._counts.get(key, 0) + 1
-        times = self._times.get(route)
-        if times is None:
-            times = self._times[route] = [0] * (len(BUCKETS) + 1)
-            self._sums[route] = 0.0
-        times[bisect_left(BUCKETS, seconds)] += 1
-        self._sums[route] += seconds
+        kind = self._kinds.get((method, route, status))
+        if kind is None:
+            known = method if method in _METHODS else "other"
+            kind = self._kinds.setdefault((known, route, status), _Kind())
+        waiting = kind.waiting
+        waiting.append(seconds)
+        if len(waiting) >= MOST_WAITING:
+            kind.settle()
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client's Collector."""
         requests = CounterMetricFamily(
             "chat_broker_requests", "Requests answered", labels=("method", "route", "status")
         )
-        for (method, route, status), count in self._counts.items():
-            requests.add_metric((method, route, str(status)), count)
-        yield requests
         took = HistogramMetricFamily(
             "chat_broker_request_seconds", "Seconds a request took", labels=("route",)
         )
+        routes: dict[str, list[_Kind]] = {}
+        for (method, route, status), kind in self._kinds.items():
+            kind.settle()
+            requests.add_metric((method, route, str(status)), kind.count)
+            routes.setdefault(route, []).append(kind)
+        yield requests
         bounds = [*map(str, BUCKETS), "+Inf"]
-        for route, times in self._times.items():
-            buckets = list(zip(bounds, accumulate(times, initial=None), strict=True))
-            took.add_metric((route,), buckets, self._sums[route])
+        for route, kinds in routes.items():
+            times = map(sum, zip(*(kind.buckets for kind in kinds), strict=True))
+            buckets = list(zip(bounds, accumulate(times), strict=True))
+            took.add_metric((route,), buckets, sum(kind.seconds for kind in kinds))
         yield took
 
 
@@ -81,9 +111,10 @@ class Metrics:
         self.answered = self._requests.add
         """One request was answered: method, route (a template of ours or `unmatched`), status, seconds."""
         self.under_way = 0
+        self._elsewhere: Callable[[], int] = lambda: 0
         Gauge(
             "chat_broker_requests_under_way", "Requests being answered", registry=self.registry
-        ).set_function(lambda: self.under_way)
+        ).set_function(lambda: self.under_way + self._elsewhere())
         self.limiter_failures = Counter(
             "chat_broker_limiter_failures_total",
             "Times the shared limiter did not answer and this process counted alone",
@@ -94,6 +125,10 @@ class Metrics:
             "Other processes on the same database",
             registry=self.registry,
         )
+
+    def count_also(self, under_way: Callable[[], int]) -> None:
+        """Count as being answered, too, what *under_way* says at each scrape."""
+        self._elsewhere = under_way
 
     def watch_sockets(self, facts: Callable[[], Mapping[str, int | str]]) -> None:
         """Show what the embedded Chat API says of its live side: *facts* that are numbers, asked at each scrape."""

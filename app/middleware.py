@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import structlog
@@ -42,7 +42,6 @@ NO_STORE = (b"cache-control", b"no-store")
 
 USUAL = (*SECURITY_HEADERS, NO_STORE)
 """In every answer, unless its route has set one of them itself."""
-USUAL_NAMES = frozenset(name for name, _ in USUAL)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
 
 log = structlog.get_logger("app.access")
@@ -69,7 +68,7 @@ class Edge:
         self.proxies = proxies
         self.metrics = metrics
         self._prefix = prefix
-        self._admin_port = admin_port
+        self.admin_port = admin_port
         self.deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,13 +93,13 @@ class Edge:
 
     def hides(self, scope: Scope) -> bool:
         """Is there nothing at this path on this port?"""
-        if self._admin_port is None:
+        if self.admin_port is None:
             return False
         path, server = scope["path"], scope.get("server")
         if path in HEALTH:
             return False
         operators = any(path == one or path.startswith(one + "/") for one in ADMIN_ONLY)
-        on_admin_port = server is not None and server[1] == self._admin_port
+        on_admin_port = server is not None and server[1] == self.admin_port
         return operators != on_admin_port
 
     def note(self, scope: Scope, path: str, route: str, status: int, began: float) -> None:
@@ -110,10 +109,10 @@ class Edge:
         self.metrics.answered(method, route, status, seconds)
         log_request(
             method,
-            path[:200],
+            path,
             route,
             status,
-            round(seconds * 1000, 2),
+            seconds,
             state["request_id"],
             state["address"],
         )
@@ -213,11 +212,7 @@ class _Request:
     def with_ours(self, given: Any) -> list[tuple[bytes, bytes]]:
         """The headers of an answer, completed; one that the route has set itself stays."""
         headers = list(given)
-        have = {name.lower() for name, _ in headers}
-        if have.isdisjoint(USUAL_NAMES):
-            headers += USUAL
-        else:
-            headers += [pair for pair in USUAL if pair[0] not in have]
+        headers += usual_beside({name.lower() for name, _ in headers})
         headers.append((b"x-request-id", self.request_id.encode()))
         if self._edge.proxies.secure(self.scope):
             headers.append(HSTS)
@@ -237,6 +232,11 @@ class _Request:
         """Count the request and write its line: no query, no credential, nothing of a body."""
         edge, scope = self._edge, self.scope
         edge.note(scope, instance_of(scope), edge.template_of(scope), self.status, self.began)
+
+
+def usual_beside(have: Set[bytes]) -> list[tuple[bytes, bytes]]:
+    """What is usual in an answer, without the headers that its route has set itself: *have*, in lower case."""
+    return [pair for pair in USUAL if pair[0] not in have]
 
 
 def error_answer(error: BrokerError, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -280,15 +280,14 @@ class _Ids:
     """Random ids of 32 hexadecimal digits; the kernel is asked for two hundred and fifty-six at a time."""
 
     def __init__(self) -> None:
-        self._digits = ""
-        self._at = 0
+        self._ready: list[str] = []
 
     def next(self) -> str:
         """One that was not there before."""
-        if self._at >= len(self._digits):
-            self._digits, self._at = secrets.token_hex(16 * 256), 0
-        self._at += 32
-        return self._digits[self._at - 32 : self._at]
+        if not self._ready:
+            digits = secrets.token_hex(16 * 256)
+            self._ready = [digits[at : at + 32] for at in range(0, len(digits), 32)]
+        return self._ready.pop()
 
 
 new_request_id = _Ids().next

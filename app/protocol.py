@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from app.auth.origins import lines
 from app.errors import BadInput
-from app.heads import Headers
+from app.heads import Peer
 from app.lane import Call, Lane
 from app.middleware import USUAL, error_answer, request_id_of
 
@@ -49,27 +49,30 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self._held: Call | None = None
         # Only then is the next byte the first of a request. One that lies in the body of another is nobody's.
         self._between_requests = True
+        # And then nothing is under way here either, and nothing waited for.
+        self._quiet = False
         self._whole: Call | None = None
+        self._blank: Scope = {}
+        self._peer: Peer = (None, "http")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A head is awaited from the first moment."""
         super().connection_made(transport)
+        super().on_message_begin()
+        self._blank = self.scope  # type: ignore[assignment]  # a TypedDict of uvicorn's
+        self._peer = (None if self.client is None else self.client[0], self.scheme or "http")
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
         """Answer a request that needs no parsing; else have it parsed, and count what belongs to an unfinished head."""
         lane = self._lane
-        fresh = self._between_requests and not self._is_busy()
-        if (
-            lane is not None
-            and fresh
-            and self._head_timer is None
-            and self.timeout_keep_alive_task is None
-        ):
-            call = lane.recall(data, self._begin)
+        if self._quiet and lane is not None:
+            call = lane.recall(data, self._blank, self._peer)
             if call is not None:
-                self._take(call, keep_alive=True)
+                self._take(call)
                 return
+        self._quiet = False
+        fresh = self._between_requests and not self._is_busy()
         super().data_received(data)
         whole, self._whole = self._whole, None
         if self._held is not None:
@@ -100,7 +103,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             super().on_headers_complete()
             return
         scope: Scope = self.scope  # type: ignore[assignment]  # a TypedDict of uvicorn's
-        self._held = self._lane.recognise(self._line(), scope)
+        self._held = self._lane.recognise(self._line(), scope, self._peer)
         if self._held is None:
             super().on_headers_complete()
 
@@ -120,40 +123,52 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         self._held = None
+        call.keep_alive = keep_alive
         if keep_alive:
             self._whole = call
-        self._take(call, keep_alive=keep_alive)
+        self._take(call)
 
     def _line(self) -> bytes:
         """The request line as it must have come, the version being 1.1."""
         return b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)
 
-    def _begin(self, headers: Headers) -> Scope:
-        """uvicorn's scope for a request with *headers*, before anything of its first line is in it."""
-        super().on_message_begin()
-        self.scope["headers"] = headers
-        return self.scope  # type: ignore[return-value]  # a TypedDict of uvicorn's
-
-    def _take(self, call: Call, *, keep_alive: bool) -> None:
+    def _take(self, call: Call) -> None:
         """Have the lane answer, in the loop's next turn.
 
         An eager task would be a seventh dearer: requests that come together take each step together, and find its code
         in the processor's cache.
         """
         assert self._lane is not None  # noqa: S101 - it has made the call
-        turn = _Turn(self, call, keep_alive=keep_alive)
-        self.cycle = turn  # type: ignore[assignment]  # uvicorn looks at a few attributes of it
-        task = call.task = self.loop.create_task(turn.run(self._lane))
+        self._quiet = False
+        self.cycle = call  # type: ignore[assignment]  # it has what uvicorn looks at
+        task = call.task = self.loop.create_task(self._answer(call, self._lane))
         self.tasks.add(task)  # for a server that stops to wait for; it leaves by itself
 
-    def turn_complete(self) -> None:
-        """The lane has answered: go on to what was pipelined, or wait for more, as uvicorn does.
-
-        But with one timer for a connection's life instead of one for each of its requests.
-        """
-        if self.pipeline or self.transport.is_closing():
+    async def _answer(self, call: Call, lane: Lane) -> None:
+        """Have *lane* answer; then go on to what was pipelined, or wait for more."""
+        transport = self.transport
+        try:
+            status, head, body = await lane.answer(call)
+            if self.flow.write_paused:
+                await self.flow.drain()
+        except BaseException:
+            transport.close()  # as when uvicorn stops before an answer has begun
+            raise
+        finally:
+            self.tasks.discard(call.task)
+        if not call.disconnected:
+            ours = _standing.lines_of(self.server_state.default_headers)
+            if not call.keep_alive:
+                ours += b"connection: close\r\n"
+            transport.write(b"".join((STATUS_LINE[status], ours, head, b"\r\n", body)))
+        call.response_complete = True
+        if not call.keep_alive:
+            transport.close()
+        if self.pipeline or transport.is_closing():
             self.on_response_complete()
             return
+        # To wait for more, as uvicorn does, but with one timer for a connection's life instead of one for each request.
+        self._quiet = self._between_requests and self._head_timer is None
         self.server_state.total_requests += 1
         self._idle_since = self.loop.time()
         if self._idle_timer is None:
@@ -238,45 +253,6 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class _Turn:
-    """One request on the short way, as the protocol sees it: uvicorn looks at these of a cycle's attributes."""
-
-    __slots__ = ("_call", "_protocol", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")  # fmt: skip
-
-    def __init__(self, protocol: BoundedHeadProtocol, call: Call, *, keep_alive: bool) -> None:
-        self._protocol = protocol
-        self._call = call
-        self.keep_alive = keep_alive
-        self.message_event = _NOBODY_WAITS
-        self.more_body = False
-        self.response_complete = False
-        self.disconnected = False
-
-    async def run(self, lane: Lane) -> None:
-        """Answer, and have the protocol go on to what comes next."""
-        protocol = self._protocol
-        transport = protocol.transport
-        try:
-            status, head, body = await lane.answer(self._call)
-            if protocol.flow.write_paused:
-                await protocol.flow.drain()
-        except BaseException:
-            transport.close()  # as when uvicorn stops before an answer has begun
-            raise
-        finally:
-            if self._call.task is not None:
-                protocol.tasks.discard(self._call.task)
-        if not self.disconnected:
-            ours = _standing_lines(protocol.server_state.default_headers)
-            if not self.keep_alive:
-                ours += b"connection: close\r\n"
-            transport.write(b"".join((STATUS_LINE[status], ours, head, b"\r\n", body)))
-        self.response_complete = True
-        if not self.keep_alive:
-            transport.close()
-        protocol.turn_complete()
-
-
 class _Standing:
     """What uvicorn adds to every answer, as lines: it makes a new list of it once a second."""
 
@@ -284,21 +260,11 @@ class _Standing:
         self._headers: list[tuple[bytes, bytes]] = []
         self._lines = b""
 
-    def __call__(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+    def lines_of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """*headers* as HTTP/1.1 writes them."""
         if headers is not self._headers:
             self._headers, self._lines = headers, lines(headers)
         return self._lines
 
 
-_standing_lines = _Standing()
-
-
-class _NobodyWaits:
-    """Stands for the event that a reader of the body would wait for."""
-
-    def set(self) -> None:
-        """Nothing to wake."""
-
-
-_NOBODY_WAITS = _NobodyWaits()
+_standing = _Standing()

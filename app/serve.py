@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from app.logs import configure
+from app.logs import configure, write_access_log
 from app.settings import Settings, remove_secrets, secret_names
 
 if TYPE_CHECKING:
@@ -61,15 +61,18 @@ class AppFactory:
 
         @asynccontextmanager
         async def lifespan(one: "FastAPI") -> AsyncIterator[Any]:
-            async with opened(one) as state:
-                hear_signals(one.state.upstream)
-                # Off since the start; nothing collects what the start has left before `_settle` does.
-                gc.set_threshold(50_000, 20, 20)
-                gc.enable()
-                asyncio.get_running_loop().call_later(SETTLED_AFTER, _settle)
-                if self.settings.development:
-                    print(how_to_try(self.settings), flush=True)  # noqa: T201 - for whoever started it
-                yield state
+            try:
+                async with opened(one) as state:
+                    hear_signals(one.state.upstream)
+                    # Off since the start; nothing collects what the start has left before `_settle` does.
+                    gc.set_threshold(50_000, 20, 20)
+                    gc.enable()
+                    asyncio.get_running_loop().call_later(SETTLED_AFTER, _settle)
+                    if self.settings.development:
+                        print(how_to_try(self.settings), flush=True)  # noqa: T201 - for whoever started it
+                    yield state
+            finally:
+                write_access_log()
 
         app.router.lifespan_context = lifespan
         return app

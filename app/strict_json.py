@@ -36,7 +36,7 @@ def parse(body: bytes) -> Any:
         raise BadJson("is not valid UTF-8") from None
     except (ValueError, RecursionError):
         raise BadJson("is not valid JSON") from None
-    keys = _check(value)
+    keys = _check(value, escapes=b"\\" in body)
     # msgspec keeps the last of two equal keys; counting colons outside of strings finds that out cheaply.
     if body.count(b":") != keys and _has_duplicates(body):
         raise BadJson("has the same key twice in one object")
@@ -56,26 +56,30 @@ def is_one_line(text: str) -> bool:
     return _CONTROL.search(text) is None
 
 
-def _check(value: Any) -> int:
-    """Refuse what must not come in; answers the number of object keys. Depth is bounded already."""
-    if isinstance(value, str):
-        if _UNSTORABLE.search(value):
-            raise BadJson("has a control character or half a surrogate pair in a text")
-        return 0
-    if isinstance(value, dict):
-        keys = len(value)
-        for key, inner in value.items():
-            _check(key)
-            keys += _check(inner)
-        return keys
-    if isinstance(value, list):
-        return sum(_check(inner) for inner in value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise BadJson("has a number that is not finite")
-    elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
-        raise BadJson("has an integer beyond 2^53")
-    return 0
+def _check(value: Any, *, escapes: bool) -> int:
+    """Refuse what must not come in; answers the number of object keys. Depth is bounded already.
+
+    *escapes*: is there a backslash? Without one no text can hold what must not come in as it is, says RFC 8259.
+    """
+    keys = 0
+    waiting = [value]
+    for one in waiting:  # which grows meanwhile
+        if isinstance(one, str):
+            if escapes and _UNSTORABLE.search(one):
+                raise BadJson("has a control character or half a surrogate pair in a text")
+        elif isinstance(one, dict):
+            keys += len(one)
+            waiting += one.values()
+            if escapes:
+                waiting += one
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, float):
+            if not math.isfinite(one):
+                raise BadJson("has a number that is not finite")
+        elif isinstance(one, int) and not -MAX_INTEGER <= one <= MAX_INTEGER:
+            raise BadJson("has an integer beyond 2^53")
+    return keys
 
 
 def _deepest(body: bytes) -> int:

@@ -1,12 +1,16 @@
 """Answers as ready bytes."""
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from fastapi import Response
 
+from app.auth.origins import lines
+from app.middleware import USUAL, usual_beside
 from app.views import encode
 
-_JSON = (b"content-type", b"application/json")
+_JSON_LINES = b"content-type: application/json\r\ncontent-length: %d\r\n" + lines(USUAL)
 
 
 class Json(Response):
@@ -17,10 +21,26 @@ class Json(Response):
         self.status_code = status
         self.background = None
         self.body = body
-        self.raw_headers = [
-            _JSON,
-            (b"content-length", b"%d" % len(body)),
+
+    @cached_property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]  # an attribute that is made when it is asked for
+        """The headers, for ASGI and for who adds to them."""
+        return [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self.body)),
         ]
+
+
+def lines_of(answer: Response) -> bytes:
+    """The headers of *answer* and the usual ones, as HTTP/1.1 writes them."""
+    if isinstance(answer, Json) and "raw_headers" not in answer.__dict__:
+        return _JSON_LINES % len(answer.body)
+    return with_usual(answer.raw_headers)
+
+
+def with_usual(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The same for *headers*; what is usual and stands there stays as it stands there."""
+    return lines([*headers, *usual_beside({name for name, _ in headers})])
 
 
 def as_json(value: Any, status: int = 200) -> Response:

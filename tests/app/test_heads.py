@@ -72,8 +72,10 @@ class Line:
 
 
 @asynccontextmanager
-async def line_to(broker: Running) -> AsyncIterator[Line]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", served_at(broker.app))
+async def line_to(broker: Running, *, coming_from: str = "127.0.0.1") -> AsyncIterator[Line]:
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", served_at(broker.app), local_addr=(coming_from, 0)
+    )
     try:
         yield Line(reader, writer)
     finally:
@@ -279,6 +281,30 @@ async def test_pieces_and_neighbours_are_left_to_the_parser(
         parsed.clear()
         assert await line.ask(get) == expected
         assert parsed == []
+
+
+async def test_the_same_lines_from_another_peer_are_another_senders(
+    tmp_path: Path, parsed: list[bytes]
+) -> None:
+    """A proxy is believed what it says of the client; anybody else who says it in the same bytes is not."""
+    told = "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https"
+    async with (
+        broker_for_jwts(tmp_path, trusted_proxies=("127.0.0.1/32",)) as broker,
+        line_to(broker) as proxy,
+        line_to(broker, coming_from="127.0.0.2") as anybody,
+    ):
+        get = request("/chat/rooms", bearer(signed("alice")), *told)
+        await known_to(broker, proxy, bearer(signed("alice")), *told)
+        await anybody.ask(get)  # the first of a connection is parsed
+        await proxy.ask(get)
+        parsed.clear()
+        for _ in range(2):
+            assert b"strict-transport-security" in await proxy.ask(get)
+            assert b"strict-transport-security" not in await anybody.ask(get)
+        assert parsed == []
+        (head,) = heads_of(broker)._recent.values()
+        addresses = {peer: address for (peer, _), (address, _) in head.came_from.items()}
+        assert addresses == {"127.0.0.1": "203.0.113.7", "127.0.0.2": "127.0.0.2"}
 
 
 @pytest.mark.parametrize(

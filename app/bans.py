@@ -148,6 +148,11 @@ class Standings:
         """The ban that holds now, if any. Microseconds, for somebody asked about within the last second."""
         return self._ban_in(external_id, await self.standing(external_id))
 
+    def is_free(self, external_id: str) -> bool:
+        """Has nobody banned them, as far as was asked within the last second? False says nothing."""
+        known = self._known.get(external_id)
+        return known is not None and known[1].ban is None and known[0] > self._clock()
+
     async def standing(self, external_id: str, *, fresh: bool = False) -> Standing:
         """Mark and ban. *fresh*: not a moment old."""
         known = self._known.get(external_id)
@@ -195,7 +200,7 @@ class Standings:
         return self._moment
 
     def began(self) -> None:
-        """A request has come in: what is cut off from now on, its token must not outlive."""
+        """A request for a token has come in: what is cut off from now on, it must not outlive."""
         arrival.set(self._moment)
 
     def cut_since(self, external_id: str, moment: int) -> bool:

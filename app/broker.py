@@ -265,7 +265,8 @@ class Broker:
 
     async def messages(self, me: Principal, room_id: str, window: Window) -> SaidPage:
         """What was said in a room of the caller's."""
-        await self._may(me, Action.READ, room_id)
+        if self._may_at_once(me, Action.READ, room_id) is None:
+            await self._may(me, Action.READ, room_id)
         page = await self._chat.messages.list(
             room_id,
             page=window.page,
@@ -289,7 +290,9 @@ class Broker:
         idempotency_key: str | None = None,
     ) -> Message:
         """Say *content* in the room, as the caller."""
-        user_id, _ = await self._may(me, Action.POST, room_id)
+        user_id = self._may_at_once(me, Action.POST, room_id)
+        if user_id is None:
+            user_id, _ = await self._may(me, Action.POST, room_id)
         message = await self._chat.messages.create(
             room_id,
             content=content,
@@ -350,10 +353,23 @@ class Broker:
 
     async def mark_read(self, me: Principal, room_id: str, seq: int) -> ReadMark:
         """Move the caller's read mark up to *seq*."""
-        user_id, _ = await self._may(me, Action.READ, room_id)
+        user_id = self._may_at_once(me, Action.READ, room_id)
+        if user_id is None:
+            user_id, _ = await self._may(me, Action.READ, room_id)
         return await self._chat.rooms.mark_read(room_id, seq=seq, user_id=user_id)
 
     # -- who may --------------------------------------------------------------------------------
+
+    def _may_at_once(self, me: Principal, action: Action, room_id: str) -> str | None:
+        """The caller's chat user id, if all that `_may` asks is remembered, and they may; None says nothing."""
+        user_id = self._people.remembered_id(me)
+        if user_id is None:
+            return None
+        role = self._memberships.remembered(room_id, user_id)
+        if role is None:
+            return None
+        decision = _MEMBERS_MAY.get((action, role))
+        return user_id if decision is not None and decision.allowed else None
 
     async def _may(self, me: Principal, action: Action, room_id: str) -> tuple[str, Role]:
         """The caller's chat user id and role, if they may; raises what the refusal answers."""
@@ -375,10 +391,13 @@ class Authors:
     """Who wrote which message. That never changes, so what was once seen is remembered."""
 
     _MOST = 50_000
+    _MOST_PAGES = 1_000
 
     def __init__(self, chat: AsyncChatClient) -> None:
         self._chat = chat
         self._known: dict[tuple[str, str], str] = {}
+        self._pages: dict[str, Mapping[str, str]] = {}
+        """The page that each room was last seen with, all of it known."""
 
     def remember(self, room_id: str, messages: Sequence[Message]) -> None:
         """Messages that went by."""
@@ -390,15 +409,23 @@ class Authors:
             self._forget()
 
     def wrote(self, room_id: str, authors: Mapping[str, str]) -> None:
-        """The same, for authors by message."""
+        """The same, for authors by message. What is *authors* once is not to be changed."""
+        if (
+            self._pages.get(room_id) is authors
+        ):  # most ask for the page that somebody else has just asked for
+            return
         known = self._known
         for message_id, author in authors.items():
             known[(room_id, message_id)] = author
+        if len(self._pages) >= self._MOST_PAGES:
+            self._pages.clear()
+        self._pages[room_id] = authors
         if len(known) > self._MOST:
             self._forget()
 
     def _forget(self) -> None:
         known = self._known
+        self._pages.clear()
         for key in list(known)[: len(known) - self._MOST // 2]:
             del known[key]
 

@@ -45,12 +45,25 @@ class Gate:
         """Who a bearer token stands for that was verified a moment ago; see Chain.recall. No browser sends a bearer by
         itself, so the browser rules have nothing to say about it."""
 
+    def admit_at_once(self, me: Principal, kind: Kind, *, address: str) -> bytes | None:
+        """Let *me*, who was recalled from the only credential of a request from *address*, do something of that *kind*.
+
+        Answers the lines of the head that tell of limits. None if that takes waiting, or a refusal: `admit` does either.
+        """
+        bans = self._bans
+        if not bans.is_free(me.external_id):
+            return None
+        if kind == "token":
+            bans.began()
+        return self._limiter.spend_here(kind, user=me.user, address=address)
+
     async def admit(self, scope: Scope, kind: Kind, *, known: Principal | None = None) -> Principal:
         """The principal behind the request of *scope*, once they may do something of that *kind*.
 
         *known*: who it is, if that has been recalled (`recall`) from the request's only credential.
         """
-        self._bans.began()
+        if kind == "token":
+            self._bans.began()
         state = scope["state"]
         address: str = state["address"]
         limiter = self._limiter
@@ -69,8 +82,7 @@ class Gate:
             if ban is not None:
                 await limiter.arrived(address)
                 raise user_suspended()
-            user = f"{me.issuer}\0{me.subject}"
-            state["limits"] = await limiter.spend(kind, user=user, address=address)
+            state["limits"] = await limiter.spend(kind, user=me.user, address=address)
         except TooMany as error:
             raise _too_many(error) from None
         return me

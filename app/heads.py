@@ -73,7 +73,7 @@ class Head:
         self.origin = seen.get(b"origin")
         self.request_id = seen.get(b"x-request-id")
         self.came_from: dict[Peer, tuple[str, bytes]] = {}
-        """What app.lane has found out about who sends this, when it comes from that peer."""
+        """What app.lane has found out about who sends this, when it comes from that peer, and how its answers' heads end."""
         self.texts: dict[bytes, list[str]] = {}
 
     def values_of(self, name: bytes) -> list[str]:

@@ -14,18 +14,20 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.types import Message, Scope
 
 import chat_sdk
 from app.auth.origins import Cors, lines
-from app.deps import Admitted, BodyOf, Read, ReadHeader, ReadQuery, the_broker, the_gate
+from app.broker import Broker
+from app.deps import Admitted, BodyOf, Read, ReadHeader, ReadQuery, the_broker
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
+from app.gate import Gate
 from app.heads import Head, Heads, Peer, read_head
 from app.limits import Kind, lines_for
 from app.middleware import (
@@ -55,8 +57,8 @@ _HSTS_LINE = lines((HSTS,))
 
 log = structlog.get_logger("app.access")
 
-Answer = tuple[int, bytes, bytes]
-"""Status, the lines of the head (without those about the connection), body."""
+Answer = tuple[int, tuple[bytes, ...]]
+"""Status, and in pieces all that comes below the lines about date and connection: lines of the head, blank line, body."""
 
 
 def expected(error: Exception) -> BrokerError:
@@ -66,6 +68,13 @@ def expected(error: Exception) -> BrokerError:
     if isinstance(error, chat_sdk.ChatError):
         return from_chat(error)
     return Unavailable("state_unavailable")
+
+
+class Application(Protocol):
+    """What routes ask of the application (app.main's)."""
+
+    gate: Gate
+    broker: Broker
 
 
 class _NobodyWaits:
@@ -202,22 +211,28 @@ class _Target:
 
     def arguments(self) -> list[Any]:
         """Those of the route's function, as far as they are known. Raises BadInput for a query that is none of its own."""
-        for at, of in self.of_query:
-            self.given[at] = of(self.query)
-        self.of_query = []
+        if self.of_query:
+            for at, of in self.of_query:
+                self.given[at] = of(self.query)
+            self.of_query = []
         return self.given.copy()
 
 
 class Call:
     """One request on the short way. uvicorn takes it for one of its cycles, of which it looks at a few attributes."""
 
-    __slots__ = ("began", "body", "disconnected", "head", "keep_alive", "known", "more_body", "overdue", "peer", "request_id", "response_complete", "scope", "target", "task")  # fmt: skip
+    __slots__ = ("_blank", "_scope", "address", "began", "body", "disconnected", "head", "keep_alive", "known", "more_body", "overdue", "peer", "request_id", "response_complete", "target", "task")  # fmt: skip
 
     message_event = _NOBODY_WAITS
 
-    def __init__(self, target: _Target, scope: Scope, head: Head, peer: Peer) -> None:
+    def __init__(
+        self, target: _Target, head: Head, peer: Peer, *, blank: Scope, scope: Scope | None = None
+    ) -> None:
+        """*scope* is uvicorn's; *blank* what its scopes for this connection have in common, if it has made none."""
         self.target = target
-        self.scope = scope
+        self._blank = blank
+        self._scope = scope
+        self.address = ""
         self.head = head
         self.peer = peer
         self.body = b""
@@ -231,13 +246,35 @@ class Call:
         self.keep_alive = True
         self.more_body = self.disconnected = self.response_complete = False
 
+    @property
+    def scope(self) -> Scope:
+        """The request as ASGI has it, made when somebody asks: as a rule nobody does."""
+        scope = self._scope
+        if scope is None:
+            scope = self._scope = {**self._blank}
+            scope["headers"] = self.head.headers
+            scope["state"] = self._blank["state"].copy()
+            self.complete(scope)
+        return scope
+
+    def complete(self, scope: Scope) -> None:
+        """Put into *scope* what follows from the request line, and what the edge knows."""
+        scope.update(self.target.about)
+        scope["state"] |= {"request_id": self.request_id, "address": self.address}
+
+    def comes_from(self, address: str) -> None:
+        """Whom to hold responsible for it."""
+        self.address = address
+        if self._scope is not None:
+            self._scope["state"]["address"] = address
+
 
 class Lane:
-    """Recognises requests to hot routes of *app* (app.main's) and answers them. *hot* names their endpoints."""
+    """Recognises requests to hot routes of *app* and answers them. *hot* names their endpoints."""
 
     def __init__(
         self,
-        app: FastAPI,
+        app: Application,
         *,
         routes: Iterable[Any],
         hot: Iterable[Callable[..., Any]],
@@ -282,8 +319,9 @@ class Lane:
         head = read_head(scope["headers"])
         if head is None:
             return None
-        scope.update(target.about)
-        return self._call(target, scope, head, peer)
+        call = Call(target, head, peer, blank=scope, scope=scope)
+        call.complete(scope)
+        return self._call(call)
 
     def recall(self, data: bytes, blank: Scope, peer: Peer) -> Call | None:
         """The call that *data* is, if a request with the same header lines, of somebody known, was here before.
@@ -298,22 +336,18 @@ class Lane:
         target = self._targets.get(line) or self._find(line)
         if target is None:
             return None
-        scope = {**blank, **target.about}
-        scope["headers"] = head.headers
-        scope["state"] = blank["state"].copy()
-        call = self._call(target, scope, head, peer)
+        call = self._call(Call(target, head, peer, blank=blank))
         if call is None or call.known is None:
             return None
         call.body = body
         return call
 
-    def _call(self, target: _Target, scope: Scope, head: Head, peer: Peer) -> Call | None:
-        edge = self._edge
-        if edge.admin_port is not None and edge.hides(scope):
+    def _call(self, call: Call) -> Call | None:
+        edge, head = self._edge, call.head
+        if edge.admin_port is not None and edge.hides(call.scope):
             return None
-        call = Call(target, scope, head, peer)
-        if head.bearer is not None and target.route.admits is not None:
-            call.known = the_gate(scope).recall(head.bearer, beside_cookies=head.cookies)
+        if head.bearer is not None and call.target.route.admits is not None:
+            call.known = self._app.gate.recall(head.bearer, beside_cookies=head.cookies)
         return call
 
     def _find(self, line: bytes) -> _Target | None:
@@ -349,69 +383,70 @@ class Lane:
 
     async def answer(self, call: Call) -> Answer:
         """What the route says, or what its refusal looks like; counted and logged."""
-        edge, scope, target = self._edge, call.scope, call.target
+        target, app = call.target, self._app
         route = target.route
-        state = scope["state"]
-        state["request_id"] = call.request_id
-        came_from = call.head.came_from.get(call.peer)
-        if came_from is None:
-            came_from = self._came_from(call)
-        state["address"], secure = came_from
+        address, tail = call.head.came_from.get(call.peer) or self._came_from(call)
+        call.comes_from(address)
+        limits = b""
         call.began = time.perf_counter()
         self._under_way.add(call)
         if self._watch is None:
             self._watch_over_all()
         status = 0
         try:
-            me = None
-            if route.admits is not None:
-                me = await the_gate(scope).admit(scope, route.admits, known=call.known)
+            me, kind = call.known, route.admits
+            if kind is not None:
+                at_once = None
+                if me is not None:
+                    at_once = app.gate.admit_at_once(me, kind, address=address)
+                if at_once is None:
+                    me = await app.gate.admit(call.scope, kind, known=me)
+                    limits = lines_for(call.scope["state"]["limits"])
+                else:
+                    limits = at_once
+            # Only now: another call may have read the query while this one waited, and that is told to nobody twice.
             arguments = target.arguments()
             if route.me_at >= 0:
                 arguments[route.me_at] = me
             if route.request_at >= 0:
-                arguments[route.request_at] = Request(scope, _body_is_read)
+                arguments[route.request_at] = Request(call.scope, _body_is_read)
             for at, read in route.reads:
                 arguments[at] = read(call)
             if route.broker_at >= 0:
-                arguments[route.broker_at] = the_broker(scope)
+                arguments[route.broker_at] = app.broker
             response = await route.endpoint(*arguments)
-            status, body = response.status_code, response.body
-            return status, self._head(call, lines_of(response), secure), body
+            status, given, body = response.status_code, lines_of(response), response.body
         except EXPECTED as error:
-            status, headers, body = error_answer(expected(error), scope)
+            status, given, body = _told(expected(error), call)
         except asyncio.CancelledError:
             if not call.overdue:
                 raise
-            status, headers, body = error_answer(TooSlow("timeout"), scope)
+            status, given, body = _told(TooSlow("timeout"), call)
         except Exception as error:
             log.exception("request.failed", request_id=call.request_id)
-            status, headers, body = error_answer(as_broker_error(error), scope)
+            status, given, body = _told(as_broker_error(error), call)
         finally:
             self._under_way.discard(call)
-            edge.note(scope, scope["path"], route.template, status, call.began)
-        return status, self._head(call, with_usual(headers), secure), body
+            about = target.about
+            self._edge.note(
+                about["method"],
+                about["path"],
+                route.template,
+                status,
+                call.began,
+                call.request_id,
+                address,
+            )
+        return status, (given, f"x-request-id: {call.request_id}\r\n".encode(), limits, tail, body)
 
     def _came_from(self, call: Call) -> tuple[str, bytes]:
-        """Who sent the request, and what an answer over https adds: the same for the same lines from the same peer."""
-        proxies, scope, known = self._edge.proxies, call.scope, call.head.came_from
-        found = proxies.client(scope), _HSTS_LINE if proxies.secure(scope) else b""
-        if len(known) < MOST_PEERS:
-            known[call.peer] = found
+        """Who sent the request, and how the head of its answer ends: the same for the same lines from the same peer."""
+        proxies, scope, head = self._edge.proxies, call.scope, call.head
+        secure = _HSTS_LINE if proxies.secure(scope) else b""
+        found = proxies.client(scope), secure + self._cors.lines_for(head.origin) + b"\r\n"
+        if len(head.came_from) < MOST_PEERS:
+            head.came_from[call.peer] = found
         return found
-
-    def _head(self, call: Call, given: bytes, secure: bytes) -> bytes:
-        return b"".join(
-            (
-                given,
-                b"x-request-id: ",
-                call.request_id.encode(),
-                b"\r\n",
-                secure,
-                lines_for(call.scope["state"].get("limits", ())),
-                self._cors.lines_for(call.head.origin),
-            )
-        )
 
     # -- deadlines ------------------------------------------------------------------------------
 
@@ -429,6 +464,12 @@ class Lane:
                 call.overdue = True
                 call.task.cancel()
         self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+
+
+def _told(error: BrokerError, call: Call) -> tuple[int, bytes, bytes]:
+    """Status, lines of the head, and body that tell of *error*."""
+    status, headers, body = error_answer(error, call.scope)
+    return status, with_usual(headers), body
 
 
 async def _body_is_read() -> Message:

@@ -41,6 +41,22 @@ class Limit:
         object.__setattr__(self, "policy", policy)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one kind of request is held to: limits of its user (0), then of its address (1)."""
+
+    limits: tuple[tuple[Limit, int], ...]
+    form: bytes
+    """The lines of the answer's head, with a place for each limit's remaining uses and seconds to its reset."""
+
+    @classmethod
+    def of(cls, user: Sequence[Limit], address: Sequence[Limit]) -> "Terms":
+        """Those with these limits."""
+        limits = (*((limit, 0) for limit in user), *((limit, 1) for limit in address))
+        form = lines_for([Usage(limit, True, remaining=0, reset=0) for limit, _ in limits])
+        return cls(limits, form.replace(b";r=0;t=0", b";r=%d;t=%d"))
+
+
 class Usage(Struct, frozen=True):
     """What one use met: was it *allowed*, how many *remaining*, when does the window *reset* (s)?
 
@@ -79,20 +95,28 @@ def read_limits(name: str, notation: str) -> tuple[Limit, ...]:
 def judge(limit: Limit, before: float, now_used: float, elapsed: float) -> Usage:
     """One more use, given those of the window *before* and of the present one, *elapsed* s old.
 
-    A sliding window from two fixed ones: the older counts by the share of it that is still within
-    *period* of now. Pure; the Redis script says the same in Lua.
+    Pure; the Redis script says the same in Lua.
     """
-    weight = 1 - elapsed / limit.period
-    used = before * weight + now_used
+    remaining = left_after(limit, before, now_used, elapsed)
     left = limit.period - elapsed
-    if used + 1 <= limit.amount:
-        return Usage(limit, True, int(limit.amount - used - 1), math.ceil(left))
+    if remaining >= 0:
+        return Usage(limit, True, remaining, math.ceil(left))
     room = limit.amount - 1 - now_used  # for what is left of the window before
     if before and room >= 0:
         wait = limit.period * (1 - room / before) - elapsed
     else:
         wait = left + limit.period * (1 - (limit.amount - 1) / now_used)
     return Usage(limit, False, 0, math.ceil(left), max(1, math.ceil(wait)))
+
+
+def left_after(limit: Limit, before: float, now_used: float, elapsed: float) -> int:
+    """How many uses are left after one more; -1 if that one would be too many.
+
+    A sliding window from two fixed ones: the older counts by the share of it that is still within
+    *period* of now.
+    """
+    used = before * (1 - elapsed / limit.period) + now_used
+    return int(limit.amount - used - 1) if used + 1 <= limit.amount else -1
 
 
 class _Windows:
@@ -112,6 +136,12 @@ class _Windows:
             self.before = self.now if began == self.ends else {}
             self.now = {}
             self.began, self.ends = began, began + period
+
+    def count(self, key: str, used: int, most: int) -> None:
+        """*key* has *used* so many of the present one, in which the older half is forgotten beyond *most* keys."""
+        self.now[key] = used
+        if len(self.now) > most:
+            self.now = dict(islice(self.now.items(), len(self.now) // 2, None))
 
 
 class MemoryCounters:
@@ -135,9 +165,7 @@ class MemoryCounters:
         allowed = True
         now = self._clock()
         for limit, key in uses:
-            windows = self._windows.get(limit.name)
-            if windows is None or not windows.began <= now < windows.ends:
-                windows = self._at(now, limit)
+            windows = self._at(now, limit)
             used = windows.now.get(key, 0)
             usage = judge(limit, windows.before.get(key, 0), used, now - windows.began)
             allowed = allowed and usage.allowed
@@ -145,10 +173,33 @@ class MemoryCounters:
             met.append((windows, key, used + 1))
         if allowed:
             for windows, key, used in met:
-                windows.now[key] = used
-                if len(windows.now) > self._most:
-                    windows.now = dict(islice(windows.now.items(), len(windows.now) // 2, None))
+                windows.count(key, used, self._most)
         return answers
+
+    def spend(self, terms: Terms, user: str, address: str) -> bytes | None:
+        """Count one use of all that *terms* name, and answer the lines of the head that say so.
+
+        None, and nothing is counted, if one of them would refuse it: `hit_now` says how.
+        """
+        keys = user, address
+        met = []
+        numbers: list[int] = []
+        now = self._clock()
+        for limit, whose in terms.limits:
+            windows = self._windows.get(limit.name)
+            if windows is None or not windows.began <= now < windows.ends:
+                windows = self._at(now, limit)
+            key = keys[whose]
+            used = windows.now.get(key, 0)
+            elapsed = now - windows.began
+            remaining = left_after(limit, windows.before.get(key, 0), used, elapsed)
+            if remaining < 0:
+                return None
+            met.append((windows, key, used + 1))
+            numbers += remaining, math.ceil(limit.period - elapsed)
+        for windows, key, used in met:
+            windows.count(key, used, self._most)
+        return terms.form % tuple(numbers)
 
     def look(self, limit: Limit, key: str) -> Usage:
         """What one more use would meet, without counting it."""
@@ -271,6 +322,7 @@ class Limiter:
         self._clock = clock
         self._shut: dict[str, tuple[float, list[Usage]]] = {}
         self._kinds = {"token": rates.token, "write": rates.write, "read": rates.read}
+        self._terms = {kind: Terms.of(user, rates.address) for kind, user in self._kinds.items()}
 
     def check_address(self, address: str) -> None:
         """Raise TooMany if *address* is known here to have used up its limit. Counts nothing.
@@ -289,6 +341,15 @@ class Limiter:
             if until > self._clock():
                 raise TooMany(usages)
             self._shut.pop(key, None)
+
+    def spend_here(self, kind: Kind, *, user: str, address: str) -> bytes | None:
+        """`spend`, if that takes no waiting and nothing is refused; answers what `lines_for` makes of the usages.
+
+        None, and nothing is counted, otherwise.
+        """
+        if self._shared is not None:
+            return None
+        return self._own.spend(self._terms[kind], user, address_key(address))
 
     async def spend(self, kind: Kind, *, user: str, address: str) -> list[Usage]:
         """Count one request of *user* from *address*. Raises TooMany. One round trip with Redis."""

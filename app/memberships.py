@@ -30,20 +30,29 @@ class Memberships:
         self._clock = clock
         self._known: dict[tuple[str, str], tuple[str, float, Role]] = {}
 
+    def remembered(self, room_id: str, user_id: str) -> Role | None:
+        """The user's role in the room, if nobody need be asked; None says nothing."""
+        return self._remembered(room_id, user_id, self._changes.mark_here(room_id))
+
+    def _remembered(self, room_id: str, user_id: str, mark: str | None) -> Role | None:
+        known = self._known.get((room_id, user_id))
+        if known is not None and known[0] == mark and self._clock() < known[1]:
+            return known[2]
+        return None
+
     async def role(self, room_id: str, user_id: str) -> Role | None:
         """The user's role in the room; None if they are not in it, or there is no such room."""
         mark = await self._changes.mark(room_id)
+        if role := self._remembered(room_id, user_id, mark):
+            return role
         key = (room_id, user_id)
-        known = self._known.get(key)
-        if known is not None and known[0] == mark and self._clock() < known[1]:
-            return known[2]
         # The time counts from before the question, so that a slow answer is not believed for longer.
         until = self._clock() + REMEMBERED_FOR
         member = await self.look(room_id, user_id)
         if member is None:
             self._known.pop(key, None)
             return None
-        role: Role = "owner" if member.role == "owner" else "member"
+        role = "owner" if member.role == "owner" else "member"
         if mark is not None:
             if len(self._known) >= MOST:
                 self._known.clear()

@@ -102,20 +102,20 @@ class Edge:
         on_admin_port = server is not None and server[1] == self.admin_port
         return operators != on_admin_port
 
-    def note(self, scope: Scope, path: str, route: str, status: int, began: float) -> None:
-        """Count a request of *path*, begun at *began* of `perf_counter`, and write its line."""
+    def note(
+        self,
+        method: str,
+        path: str,
+        route: str,
+        status: int,
+        began: float,
+        request_id: str,
+        address: str,
+    ) -> None:
+        """Count a request of *path* from *address*, begun at *began* of `perf_counter`, and write its line."""
         seconds = time.perf_counter() - began
-        method, state = scope["method"], scope["state"]
         self.metrics.answered(method, route, status, seconds)
-        log_request(
-            method,
-            path,
-            route,
-            status,
-            seconds,
-            state["request_id"],
-            state["address"],
-        )
+        log_request(method, path, route, status, seconds, request_id, address)
 
     def template_of(self, scope: Scope) -> str:
         """The route that answered, as a template: a label for metrics must not be anybody's input."""
@@ -214,10 +214,10 @@ class _Request:
         headers = list(given)
         headers += usual_beside({name.lower() for name, _ in headers})
         headers.append((b"x-request-id", self.request_id.encode()))
-        if self._edge.proxies.secure(self.scope):
-            headers.append(HSTS)
         for name, value in headers_for(self.scope["state"].get("limits", ())).items():
             headers.append((name.lower().encode(), value.encode()))
+        if self._edge.proxies.secure(self.scope):
+            headers.append(HSTS)
         return headers
 
     async def refuse(self, error: BrokerError) -> None:
@@ -231,7 +231,15 @@ class _Request:
     def note(self) -> None:
         """Count the request and write its line: no query, no credential, nothing of a body."""
         edge, scope = self._edge, self.scope
-        edge.note(scope, instance_of(scope), edge.template_of(scope), self.status, self.began)
+        edge.note(
+            scope["method"],
+            instance_of(scope),
+            edge.template_of(scope),
+            self.status,
+            self.began,
+            self.request_id,
+            scope["state"]["address"],
+        )
 
 
 def usual_beside(have: Set[bytes]) -> list[tuple[bytes, bytes]]:

@@ -38,9 +38,9 @@ class People:
         self._chat = chat
         self._links = links
         self._clock = clock
-        self._known: dict[tuple[str, str], Link] = {}
-        self._under_way: dict[tuple[str, str], asyncio.Task[Link]] = {}
-        self._told: dict[tuple[str, str], tuple[Principal, Link]] = {}
+        self._known: dict[str, Link] = {}
+        self._under_way: dict[str, asyncio.Task[Link]] = {}
+        self._told: dict[str, tuple[Principal, Link]] = {}
         self._in_good_standing: dict[str, float] = {}
         self._profiles: dict[str, tuple[float, ChatUser]] = {}
 
@@ -49,22 +49,27 @@ class People:
 
         Raises Refused for one who is suspended or deleted: asked for, and remembered for 5 s at most.
         """
-        link = self._known.get((me.issuer, me.subject)) or await self._link(me)
+        known = self.remembered_id(me)
+        if known is not None:
+            return known
+        return (await self._look(me, self._known.get(me.user) or await self._link(me))).id
+
+    def remembered_id(self, me: Principal) -> str | None:
+        """The same, if nobody need be asked; None says nothing."""
+        link = self._known.get(me.user)
+        if link is None:
+            return None
         good_until = self._in_good_standing.get(link.user_id)
-        if good_until is None or self._clock() >= good_until:
-            return (await self._look(me, link)).id
-        return link.user_id
+        return link.user_id if good_until is not None and self._clock() < good_until else None
 
     async def current(self, me: Principal) -> ChatUser:
         """The principal's chat user as they are now. A changed name or e-mail address gets there first."""
         await self.current_id(me)
-        return await self._look(
-            me, self._known.get((me.issuer, me.subject)) or await self._link(me)
-        )
+        return await self._look(me, self._known.get(me.user) or await self._link(me))
 
     async def current_id(self, me: Principal) -> str:
         """The id, once a changed name or e-mail address has reached the chat user."""
-        key = (me.issuer, me.subject)
+        key = me.user
         link = self._known.get(key) or await self._link(me)
         # By identity: a remembered token brings the very same principal each time.
         told = self._told.get(key)
@@ -94,7 +99,7 @@ class People:
 
     async def known_id(self, me: Principal) -> str | None:
         """The id of the principal's chat user, or None if there is none yet."""
-        link = self._known.get((me.issuer, me.subject))
+        link = self._known.get(me.user)
         if link is None:
             project = await self._chat.project()
             link = await self._links.find(project.id, me.issuer, me.subject)
@@ -106,7 +111,7 @@ class People:
         An operator may have created a deleted user anew under the same external id. Nobody is created
         here: who was deleted stays out. Raises Refused `user_deleted`.
         """
-        key = (me.issuer, me.subject)
+        key = me.user
         link = self._known.pop(key, None) or await self._link(me)
         if link.user_id != instead_of:
             return link.user_id
@@ -162,7 +167,7 @@ class People:
 
     async def _link(self, me: Principal) -> Link:
         """One attempt at a time per principal, shared by all who wait for it."""
-        key = (me.issuer, me.subject)
+        key = me.user
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.create_task(self._find_or_create(me))
@@ -171,12 +176,12 @@ class People:
         # A caller who goes away must not take the others' answer with them.
         return await asyncio.shield(task)
 
-    def _landed(self, key: tuple[str, str], task: "asyncio.Task[Link]") -> None:
+    def _landed(self, key: str, task: "asyncio.Task[Link]") -> None:
         self._under_way.pop(key, None)
         if not task.cancelled() and task.exception() is None:
             self._remember(key, task.result())
 
-    def _remember(self, key: tuple[str, str], link: Link) -> None:
+    def _remember(self, key: str, link: Link) -> None:
         if len(self._known) >= MOST:
             self._known.clear()
         self._known[key] = link
@@ -230,7 +235,7 @@ class People:
             pass
         link = replace(link, **changes)
         await self._links.change(link)
-        self._remember((me.issuer, me.subject), link)
+        self._remember(me.user, link)
         return link
 
 

@@ -1,6 +1,6 @@
 """Who is asking."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Carrier = Literal["bearer", "cookie", "header"]
@@ -23,3 +23,11 @@ class Principal:
     email: str | None = None
     expires_at: int | None = None
     carrier: Carrier = "bearer"
+    user: str = field(init=False, repr=False, compare=False)
+    """Issuer and subject as one text, for what is kept of each user: asked for several times in each request.
+
+    Issuers are the operator's own names and hold no NUL, so no two users share one.
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "user", f"{self.issuer}\0{self.subject}")

@@ -148,7 +148,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         """Have *lane* answer; then go on to what was pipelined, or wait for more."""
         transport = self.transport
         try:
-            status, head, body = await lane.answer(call)
+            status, rest = await lane.answer(call)
             if self.flow.write_paused:
                 await self.flow.drain()
         except BaseException:
@@ -160,7 +160,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             ours = _standing.lines_of(self.server_state.default_headers)
             if not call.keep_alive:
                 ours += b"connection: close\r\n"
-            transport.write(b"".join((STATUS_LINE[status], ours, head, b"\r\n", body)))
+            transport.write(b"".join((STATUS_LINE[status], ours, *rest)))
         call.response_complete = True
         if not call.keep_alive:
             transport.close()

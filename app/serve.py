@@ -33,8 +33,8 @@ GRACE_SECONDS = 30
 LARGEST_SOCKET_MESSAGE = 65_536
 """What engine.io takes (`max_http_buffer_size`): uvicorn must not take in more."""
 KEEP_ALIVE_SECONDS = 75
-WORKER_SILENCE_SECONDS = 10
-"""A worker that says nothing for so long is replaced."""
+WORKER_SILENCE_SECONDS = 30
+"""A worker that says nothing for so long is replaced; less would replace one on a machine that is merely overloaded."""
 FAREWELL_SECONDS = 2.0
 """So long a stop waits for sockets to take in why they are closed. Most need no time at all."""
 SETTLED_AFTER = 3.0

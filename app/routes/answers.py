@@ -1,7 +1,7 @@
 """Answers as ready bytes."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from fastapi import Response
@@ -34,8 +34,13 @@ class Json(Response):
 def lines_of(answer: Response) -> bytes:
     """The headers of *answer* and the usual ones, as HTTP/1.1 writes them."""
     if isinstance(answer, Json) and "raw_headers" not in answer.__dict__:
-        return _JSON_LINES % len(answer.body)
+        return _json_lines(len(answer.body))
     return with_usual(answer.raw_headers)
+
+
+@lru_cache(maxsize=2048)
+def _json_lines(length: int) -> bytes:
+    return _JSON_LINES % length
 
 
 def with_usual(headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -64,8 +64,12 @@ class Bans(Protocol):
         """The ban that holds now, if any. Asked on every request: answers may be remembered for a moment."""
         ...
 
+    def is_free(self, external_id: str) -> bool:
+        """Is it known, without asking anybody, that no ban holds now? False says nothing."""
+        ...
+
     def began(self) -> None:
-        """A request has come in: a revocation from now on comes before what it makes."""
+        """A request for a token has come in: a revocation from now on comes before what it makes."""
         ...
 
 
@@ -74,6 +78,10 @@ class RoomChanges(Protocol):
 
     async def mark(self, room_id: str) -> str | None:
         """A mark that is another one after every `changed`. None: cannot be told, so remember nothing."""
+        ...
+
+    def mark_here(self, room_id: str) -> str | None:
+        """The same, without asking anybody. None also if that takes a question."""
         ...
 
     async def changed(self, room_id: str) -> None:

@@ -40,6 +40,10 @@ class LocalRoomChanges:
 
     async def mark(self, room_id: str) -> str | None:
         """Another one after every `changed`."""
+        return self.mark_here(room_id)
+
+    def mark_here(self, room_id: str) -> str | None:
+        """The same."""
         return f"{self._age}.{self._changes.get(room_id, 0)}"
 
     async def changed(self, room_id: str) -> None:

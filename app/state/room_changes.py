@@ -32,6 +32,10 @@ class RedisRoomChanges:
             return None
         return found.decode("latin-1") if isinstance(found, bytes) else str(found or "")
 
+    def mark_here(self, room_id: str) -> str | None:  # noqa: ARG002 -- the contract's argument
+        """None: another replica may have changed it, and only Redis knows."""
+        return None
+
     async def changed(self, room_id: str) -> None:
         """Set another mark. Without Redis the others find out within the 5 s they remember."""
         try:

@@ -182,6 +182,27 @@ async def test_a_connection_is_used_as_http_allows(tmp_path: Path) -> None:
         assert b" 200 OK" in answer.split(b"\r\n")[0]
 
 
+async def test_what_a_request_line_says_is_read_for_each_of_many_that_come_first(
+    tmp_path: Path,
+) -> None:
+    """Calls that are let in while others wait share what is worked out of their line, whole or not at all."""
+    async with running(tmp_path, over_the_wire=True) as broker:
+        people = [await broker.sign_in(name) for name in ("alice", "bob", "carol", "dave")]
+        room = await people[0].room()
+        for one in people:
+            await one.post(f"/rooms/{room}/join")
+        for number in range(5):
+            await people[0].say(room, str(number))
+        for limit in range(1, 5):
+            # None of these four has asked for that page before, and each waits for another time until they are let in.
+            asked = [one.get(f"/rooms/{room}/messages?limit={limit}") for one in people]
+            bad = [one.get(f"/rooms/{room}/messages?limit={limit}x") for one in people]
+            for answer in await asyncio.gather(*asked):
+                assert answer.status_code == 200, answer.text
+                assert len(answer.json()["items"]) == limit
+            assert {answer.status_code for answer in await asyncio.gather(*bad)} == {400}
+
+
 async def test_what_takes_too_long_ends_with_504_and_the_connection_lives(tmp_path: Path) -> None:
     """The deadline of the edge holds on the short way too."""
     async with running(tmp_path, over_the_wire=True, chat_timeout=25.0) as broker:

@@ -91,6 +91,21 @@ async def test_a_ban_made_during_a_reading_is_not_overlooked(book, clock):
     assert await known.active("alice") is not None
 
 
+async def test_only_somebody_asked_about_within_a_second_is_known_to_be_free(book, clock):
+    known = standings(book, clock)
+    assert not known.is_free("alice")
+    await known.active("alice")
+    assert known.is_free("alice")
+    known.forget("alice")
+    assert not known.is_free("alice")
+    await known.active("alice")
+    clock.now += REMEMBERED + 0.01
+    assert not known.is_free("alice")
+    book.bans["alice"] = ban()
+    await known.active("alice")
+    assert not known.is_free("alice")
+
+
 async def test_a_mint_never_trusts_memory_where_others_write(book, clock):
     shared, alone = standings(book, clock), standings(book, clock, exact=True)
     for known, reads in ((shared, 3), (alone, 1)):

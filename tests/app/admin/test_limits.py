@@ -19,6 +19,7 @@ from app.limits import (
     address_key,
     headers_for,
     judge,
+    lines_for,
     read_limits,
 )
 from app.state.redis import RedisCommands, RedisCounters, RedisUnreachable, connect
@@ -241,6 +242,33 @@ async def test_headers_of_the_draft():
         await limiter.spend("token", user="alice", address="192.0.2.1")
     assert refused.value.headers["Retry-After"] == str(refused.value.retry_after) != "0"
     assert '"token";r=0' in refused.value.headers["RateLimit"]
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.floats(0, 30)), max_size=60
+    )
+)
+async def test_what_is_spent_at_once_is_what_is_spent_otherwise(steps):
+    """The short way counts alike, says the same in the head, and leaves every refusal to the other."""
+    clock = Clock(600.0)
+    limits = rates(read="3/10second;7/minute", ip="9/minute")
+    short, ordinary = Limiter(limits, clock=clock), Limiter(limits, clock=clock)
+    for user, address, pause in steps:
+        clock.now += pause
+        at_once = short.spend_here("read", user=user, address=address)
+        try:
+            usages = await ordinary.spend("read", user=user, address=address)
+        except TooMany:
+            assert at_once is None
+            with pytest.raises(TooMany):
+                await short.spend("read", user=user, address=address)
+        else:
+            assert at_once == lines_for(usages)
+
+
+async def test_where_counts_are_shared_nothing_is_spent_at_once():
+    assert Limiter(rates(), Broken()).spend_here("read", user="a", address="x") is None
 
 
 async def test_kinds_are_counted_apart():

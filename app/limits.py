@@ -45,16 +45,16 @@ class Limit:
 class Terms:
     """What one kind of request is held to: limits of its user (0), then of its address (1)."""
 
-    limits: tuple[tuple[Limit, int], ...]
-    form: bytes
-    """The lines of the answer's head, with a place for each limit's remaining uses and seconds to its reset."""
+    limits: tuple[tuple[Limit, int, str], ...]
+    """Each with what stands before its remaining uses in the lines of an answer's head."""
 
     @classmethod
     def of(cls, user: Sequence[Limit], address: Sequence[Limit]) -> "Terms":
         """Those with these limits."""
         limits = (*((limit, 0) for limit in user), *((limit, 1) for limit in address))
-        form = lines_for([Usage(limit, True, remaining=0, reset=0) for limit, _ in limits])
-        return cls(limits, form.replace(b";r=0;t=0", b";r=%d;t=%d"))
+        met = [Usage(limit, True, remaining=0, reset=0) for limit, _ in limits]
+        before = lines_for(met).decode().split("0;t=0")
+        return cls(tuple((*one, text) for one, text in zip(limits, before, strict=False)))
 
 
 class Usage(Struct, frozen=True):
@@ -115,7 +115,7 @@ def left_after(limit: Limit, before: float, now_used: float, elapsed: float) -> 
     A sliding window from two fixed ones: the older counts by the share of it that is still within
     *period* of now.
     """
-    used = before * (1 - elapsed / limit.period) + now_used
+    used = before * (1 - elapsed / limit.period) + now_used if before else now_used
     return int(limit.amount - used - 1) if used + 1 <= limit.amount else -1
 
 
@@ -137,11 +137,9 @@ class _Windows:
             self.now = {}
             self.began, self.ends = began, began + period
 
-    def count(self, key: str, used: int, most: int) -> None:
-        """*key* has *used* so many of the present one, in which the older half is forgotten beyond *most* keys."""
-        self.now[key] = used
-        if len(self.now) > most:
-            self.now = dict(islice(self.now.items(), len(self.now) // 2, None))
+    def forget_half(self) -> None:
+        """Of the present one, the older half."""
+        self.now = dict(islice(self.now.items(), len(self.now) // 2, None))
 
 
 class MemoryCounters:
@@ -173,7 +171,9 @@ class MemoryCounters:
             met.append((windows, key, used + 1))
         if allowed:
             for windows, key, used in met:
-                windows.count(key, used, self._most)
+                windows.now[key] = used
+                if len(windows.now) > self._most:
+                    windows.forget_half()
         return answers
 
     def spend(self, terms: Terms, user: str, address: str) -> bytes | None:
@@ -181,25 +181,26 @@ class MemoryCounters:
 
         None, and nothing is counted, if one of them would refuse it: `hit_now` says how.
         """
-        keys = user, address
         met = []
-        numbers: list[int] = []
+        text = ""
         now = self._clock()
-        for limit, whose in terms.limits:
+        for limit, whose, before in terms.limits:
             windows = self._windows.get(limit.name)
             if windows is None or not windows.began <= now < windows.ends:
                 windows = self._at(now, limit)
-            key = keys[whose]
+            key = address if whose else user
             used = windows.now.get(key, 0)
             elapsed = now - windows.began
             remaining = left_after(limit, windows.before.get(key, 0), used, elapsed)
             if remaining < 0:
                 return None
             met.append((windows, key, used + 1))
-            numbers += remaining, math.ceil(limit.period - elapsed)
+            text += f"{before}{remaining};t={math.ceil(limit.period - elapsed)}"
         for windows, key, used in met:
-            windows.count(key, used, self._most)
-        return terms.form % tuple(numbers)
+            windows.now[key] = used
+            if len(windows.now) > self._most:
+                windows.forget_half()
+        return f"{text}\r\n".encode() if text else b""
 
     def look(self, limit: Limit, key: str) -> Usage:
         """What one more use would meet, without counting it."""

@@ -35,8 +35,9 @@ class LocalRoomChanges:
     """Marks for the rooms that this process changes. Right as long as it is the only one."""
 
     def __init__(self) -> None:
-        self._age = 0
-        self._changes: dict[str, int] = {}
+        self._changes = 0
+        self._marks: dict[str, str] = {}
+        self._unmarked = "0"
 
     async def mark(self, room_id: str) -> str | None:
         """Another one after every `changed`."""
@@ -44,14 +45,16 @@ class LocalRoomChanges:
 
     def mark_here(self, room_id: str) -> str | None:
         """The same."""
-        return f"{self._age}.{self._changes.get(room_id, 0)}"
+        return self._marks.get(room_id, self._unmarked)
 
     async def changed(self, room_id: str) -> None:
         """The next mark is another one."""
-        if len(self._changes) >= MOST_ROOMS:
-            self._changes.clear()
-            self._age += 1
-        self._changes[room_id] = self._changes.get(room_id, 0) + 1
+        self._changes += 1
+        if len(self._marks) >= MOST_ROOMS:
+            self._marks.clear()
+            self._unmarked = str(self._changes)
+            self._changes += 1
+        self._marks[room_id] = str(self._changes)
 
 
 class NoHints:

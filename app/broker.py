@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
-from msgspec import Raw
-
 import chat_sdk
 from app.bans import MintGuard
 from app.chat_ids import is_id
@@ -273,7 +271,7 @@ class Broker:
             limit=window.limit,
             before=window.before,
             after=window.after,
-            into=Raw,
+            into=bytes,
         )
         said = self._said.page(page)
         self._authors.wrote(room_id, said.authors)

@@ -38,7 +38,8 @@ class ProjectKeys:
         self._clock = clock
         self._looked_at = -REREAD_PAUSE + clock()
         self._keys = self._fetched()
-        self._refused: set[str] = set()
+        self.in_doubt: set[str] = set()
+        """Those that were refused since they were last accepted; none, as a rule."""
         self.present = self._best()
         """The key to use: the first that has not been refused, or the first, or None if none is set."""
 
@@ -46,7 +47,7 @@ class ProjectKeys:
         return f"<ProjectKeys {len(self._keys)}>"
 
     def _best(self) -> str | None:
-        good = (key for key in self._keys if key not in self._refused)
+        good = (key for key in self._keys if key not in self.in_doubt)
         return next(good, self._keys[0] if self._keys else None)
 
     def reread(self) -> bool:
@@ -67,7 +68,7 @@ class ProjectKeys:
         if keys != self._keys:
             self._keys = keys
             # A key that was refused may have been let in since; the operator has just named it.
-            self._refused.clear()
+            self.in_doubt.clear()
             self.present = self._best()
         changed = self.present != before
         if changed:
@@ -76,32 +77,27 @@ class ProjectKeys:
 
     def refused(self, key: str) -> str | None:
         """The Chat API does not accept *key*: the one to try instead, or None."""
-        self._refused.add(key)
+        self.in_doubt.add(key)
         self.present = self._best()
         if (other := self._other_than(key)) is None and self._may_look():
             self.reread()
             other = self._other_than(key)
         if other is None:
             # All were refused at some time; the others perhaps long ago.
-            self._refused = {key}
+            self.in_doubt = {key}
             self.present = self._best()
             other = self._other_than(key)
         return other
 
     def accepted(self, key: str) -> None:
         """The Chat API accepts *key*."""
-        if key in self._refused:
-            self._refused.discard(key)
+        if key in self.in_doubt:
+            self.in_doubt.discard(key)
             self.present = self._best()
-
-    @property
-    def in_doubt(self) -> bool:
-        """Has any of them been refused since it was last accepted?"""
-        return bool(self._refused)
 
     def _other_than(self, key: str) -> str | None:
         present = self.present
-        return present if present != key and present not in self._refused else None
+        return present if present != key and present not in self.in_doubt else None
 
     def _may_look(self) -> bool:
         return self._clock() - self._looked_at >= REREAD_PAUSE

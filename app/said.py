@@ -85,11 +85,10 @@ class SaidMessages:
         self.pages: _Memory[SaidPage] = _Memory(most_bytes, 10 * LARGEST)
         self.messages: _Memory[Said] = _Memory(most_bytes, LARGEST)
 
-    def page(self, sent: Raw) -> SaidPage:
+    def page(self, sent: bytes) -> SaidPage:
         """The page that the Chat API has *sent*. Raises ServerError for what is none."""
-        body = bytes(sent)
-        page = self.pages.kept.get(body)
-        return self._read_page(body) if page is None else page
+        page = self.pages.kept.get(sent)
+        return self._read_page(sent) if page is None else page
 
     def _read_page(self, body: bytes) -> SaidPage:
         upstream = _as_promised(_pages.decode, body, "page of messages")

@@ -18,6 +18,7 @@ TICK = 0.02
 """Seconds within which a request whose time is up is ended."""
 MOST_PLACES = 64
 MOST_HEADS = 64
+MOST_LINES = 4096
 
 Origin = tuple[str, str, int]
 
@@ -54,15 +55,13 @@ class HttptoolsTransport:
         self._sweep: asyncio.TimerHandle | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._places: dict[str, _Place] = {}
+        self._lines: dict[tuple[str, str], tuple[_Place, bytes]] = {}
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
         now = monotonic()
-        url = request.url
-        slash = url.find("/", 8)
-        place = self._places.get(url[:slash])
-        if place is None:
-            place = self._placed(url[:slash] if slash > 0 else url)
+        known = self._lines.get((request.method, request.url))
+        place, line = self._begun(request) if known is None else known
         failure: ChatError
         try:
             connection = self._from_idle(place, now)
@@ -73,9 +72,7 @@ class HttptoolsTransport:
                 self._clock = connection.loop.call_later(TICK, self._tick, connection.loop)
             try:
                 # In one line, so that no local variable, and so no traceback, holds the head.
-                response = await connection.ask(
-                    place.written(request, url[slash:] if slash > 0 else "/"), request.method
-                )
+                response = await connection.ask(place.written(request, line), request.method)
             except BaseException:
                 connection.abort()
                 raise
@@ -86,6 +83,23 @@ class HttptoolsTransport:
             failure = error.with_traceback(None)
         # Raised out here, so that no frame below, which may know the headers, is part of it.
         raise failure
+
+    def _begun(self, request: Request) -> "tuple[_Place, bytes]":
+        """Where *request* goes, and its first line: worked out once, since calls go to the same addresses again and again.
+
+        Raises ConfigurationError for an address that would break out of the line.
+        """
+        method, url = request.method, request.url
+        slash = url.find("/", 8)
+        prefix, target = (url, "/") if slash < 0 else (url[:slash], url[slash:])
+        line = f"{method} {target} HTTP/1.1\r\n"
+        if not (line.isascii() and line[:-2].isprintable()):
+            raise _bad_head()
+        begun = self._places.get(prefix) or self._placed(prefix), line.encode()
+        if len(self._lines) >= MOST_LINES:
+            self._lines.clear()
+        self._lines[method, url] = begun
+        return begun
 
     def _placed(self, prefix: str) -> "_Place":
         """Where URLs that start with *prefix* lead: worked out once, there are few."""
@@ -231,21 +245,21 @@ class _Place:
         self.origin = origin
         self._heads: dict[int, tuple[tuple[Header, ...], bytes]] = {}
 
-    def written(self, request: Request, target: str) -> bytes:
-        """The message in one piece. Raises ConfigurationError for a header that would break out of its line."""
-        line = f"{request.method} {target} HTTP/1.1\r\n"
-        if not (line.isascii() and line[:-2].isprintable()):
-            raise _bad_head()
+    def written(self, request: Request, line: bytes) -> bytes:
+        """The message in one piece, from its first *line* on.
+
+        Raises ConfigurationError for a header that would break out of its line.
+        """
         shared, own, body = request.shared, request.own, request.body
         known = self._heads.get(id(shared))
         head = self._shared_head(shared) if known is None or known[0] is not shared else known[1]
         if own:
             head += _lines(own)
         if body is not None:
-            return b"%b%bContent-Length: %d\r\n\r\n%b" % (line.encode(), head, len(body), body)
-        if request.method in _BODILESS:
-            return b"%b%b\r\n" % (line.encode(), head)
-        return b"%b%bContent-Length: 0\r\n\r\n" % (line.encode(), head)
+            length = f"Content-Length: {len(body)}\r\n\r\n".encode()
+            return b"".join((line, head, length, body))
+        end = b"\r\n" if request.method in _BODILESS else b"Content-Length: 0\r\n\r\n"
+        return b"".join((line, head, end))
 
     def _shared_head(self, headers: tuple[Header, ...]) -> bytes:
         head = _lines((("Host", self._host), *headers))

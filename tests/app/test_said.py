@@ -4,22 +4,21 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw
 
 from app.said import LARGEST, SaidMessages
 from chat_sdk import ServerError
 
 
-def page(*messages: object, **more: object) -> Raw:
+def page(*messages: object, **more: object) -> bytes:
     """A page of *messages* as the Chat API sends it, from a newer one that says more."""
-    return Raw(msgspec.json.encode({"items": messages, "page": 1, "newer": True, **more}))
+    return msgspec.json.encode({"items": messages, "page": 1, "newer": True, **more})
 
 
 def message(content: str = "hi", **more: object) -> dict[str, object]:
     return {"id": "m1", "seq": 1, "user_id": "u1", "room_id": "r1", "content": content, **more}
 
 
-def items(said: SaidMessages, sent: Raw) -> list[dict[str, Any]]:
+def items(said: SaidMessages, sent: bytes) -> list[dict[str, Any]]:
     """What frontends see of the messages of that page."""
     return list(msgspec.json.decode(said.page(sent).view)["items"])
 
@@ -68,7 +67,7 @@ def test_memory_is_bounded() -> None:
 
 @pytest.mark.parametrize("broken", [{"id": "m1"}, {"id": 1, "content": "secret"}, "secret", None])
 def test_what_is_no_message_is_refused_without_repeating_it(broken: object) -> None:
-    for sent in (page(broken), page(message(), broken), Raw(b'{"secret":1}'), Raw(b'"secret"')):
+    for sent in (page(broken), page(message(), broken), b'{"secret":1}', b'"secret"'):
         with pytest.raises(ServerError) as caught:
             SaidMessages().page(sent)
         assert caught.value.code == "bad_response"

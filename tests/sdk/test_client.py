@@ -466,6 +466,8 @@ async def test_a_page_of_messages_can_be_had_as_another_type(client: AsyncChatCl
     page = await client.messages.list(room.id, limit=5, into=Brief)
     assert page.total == 1
     assert Message.from_json(bytes(page.items[0])) == message
+    sent = await client.messages.list(room.id, limit=5, into=bytes)
+    assert msgspec.json.decode(sent, type=Brief) == page
     with pytest.raises(ServerError) as caught:
         await client.messages.list(room.id, into=int)
     assert caught.value.code == "bad_response"

@@ -90,7 +90,8 @@ class AsyncMessages:
     ) -> Any:
         """One page: by number, newest first, or by cursor, where *before* and *after* are a `seq`.
 
-        *into*: another type that msgspec knows how to decode, for who wants less of it or wants it otherwise.
+        *into*: another type that msgspec knows how to decode, for who wants less of it or wants it otherwise; `bytes`
+        for the body as it came, of which nothing but its content type has been looked at.
         """
         query = None
         if not (page is None and limit is None and before is None and after is None):

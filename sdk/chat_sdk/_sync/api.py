@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 import msgspec
 
@@ -39,6 +39,7 @@ _COMMON: tuple[Header, ...] = (
 )
 _JSON_BODY: tuple[Header, ...] = (("Content-Type", "application/json"),)
 _ENCODER = msgspec.json.Encoder()
+_MOST_ADDRESSES = 4096
 
 last_response: ContextVar[list[Response] | None] = ContextVar(
     "chat_sdk_last_response", default=None
@@ -77,6 +78,7 @@ class Api:
         self.timeouts = timeouts
         self.max_attempts = max_attempts
         self._with_key = None if key is None else _headers_with(key, dialect)
+        self._addresses: dict[tuple[str, ...], str] = {}
 
     def copy(self, **changes: Any) -> "Api":
         """This one with some settings changed, over the same connections."""
@@ -164,28 +166,46 @@ class Api:
         creates: bool = False,
         idempotency_key: str | None = None,
     ) -> T | None:
-        """Call a route, repeat what may be repeated, and answer with the parsed reply.
+        """Call a route, repeat what may be repeated, and answer with the parsed reply (its bytes for `bytes`).
 
         *where*: checked ids and the dialect's words below the project, or a whole path of the server. *creates*: a
         POST whose repetition would make a second thing. It gets an Idempotency-Key, and is repeated only because of it.
         """
         credential = self._credential(who)  # a call that cannot be made asks for no project either
+        server, timeouts = self.server, self.timeouts
         if isinstance(where, str):
-            path = where
-        elif self.dialect.project_scope:
-            project = self.server.project or self.project()
-            path = f"{self.dialect.prefix}/projects/{project.id}/{'/'.join(where)}"
+            address = url(server.base, where, query)
         else:
-            path = f"{self.dialect.prefix}/{'/'.join(where)}"
+            if self.dialect.project_scope and server.project is None:
+                self.project()
+            address = self._address(where, query)
         key = None
         if creates and self.dialect.idempotency_header is not None:
             key = _new_key() if idempotency_key is None else _checked_key(idempotency_key)
-        request = self._request(method, path, query, body, key, credential)
-        server, timeouts = self.server, self.timeouts
+        request = self._request(method, address, body, key, credential)
         if server.budget.tokens < _retry.BUDGET_RESERVE:
             server.budget = server.budget.after_call()
         ends = time.monotonic() + timeouts.total
-        response, failure = self._attempt(request, min(timeouts.read, timeouts.total))
+        response: Response | None = None
+        failure: ChatError | None = None
+        if server.breaker is _retry.CLOSED:
+            # As in `_attempt`, without a coroutine more: nearly every call goes this way.
+            judged = False
+            try:
+                response = server.transport.send(
+                    request, timeout=min(timeouts.read, timeouts.total)
+                )
+                judged = True
+            except ChatError as error:
+                judged = True
+                failure = self._failed(error)
+            finally:
+                if not judged:
+                    server.breaker = server.breaker.after_cancel()
+            if response is not None:
+                self._answered(response)
+        else:
+            response, failure = self._attempt(request, min(timeouts.read, timeouts.total))
         if response is None or response.status >= 300:
             response = self._more_attempts(
                 request,
@@ -197,16 +217,28 @@ class Api:
             )
         return None if into is None or response is None else _parsed(response, into)
 
+    def _address(self, where: tuple[str, ...], query: Query | None) -> str:
+        """The address of *where* below the project, which is known; remembered if it has no query."""
+        known = self._addresses.get(where) if query is None else None
+        if known is not None:
+            return known
+        project = self.server.project
+        within = f"/projects/{project.id}" if self.dialect.project_scope and project else ""
+        made = url(self.server.base, f"{self.dialect.prefix}{within}/{'/'.join(where)}", query)
+        if query is None:
+            if len(self._addresses) >= _MOST_ADDRESSES:
+                self._addresses.clear()
+            self._addresses[where] = made
+        return made
+
     def _request(
         self,
         method: str,
-        path: str,
-        query: Query | None,
+        address: str,
         body: Mapping[str, Any] | None,
         key: str | None,
         credential: ApiKey | UserToken,
     ) -> Request:
-        address = url(self.server.base, path, query)
         content = None if body is None else _encoded(body)
         # Last, and in a function that has returned when something can fail: no frame keeps the headers.
         headers: tuple[Header, ...] = () if content is None else _JSON_BODY
@@ -300,18 +332,28 @@ class Api:
             judged = True
         except ChatError as error:
             judged = True
-            # An answer that was too large or broken is still an answer.
-            status = error.status if error.code == "bad_response" else None
-            server.breaker = server.breaker.after_attempt(status, time.monotonic())
-            return None, error.with_traceback(None)
+            return None, self._failed(error)
         finally:
             if not judged:
                 server.breaker = server.breaker.after_cancel()
+        self._answered(response)
+        return response, None
+
+    def _failed(self, error: ChatError) -> ChatError:
+        """Tell the breaker of *error*, and answer it without its frames."""
+        server = self.server
+        # An answer that was too large or broken is still an answer.
+        status = error.status if error.code == "bad_response" else None
+        server.breaker = server.breaker.after_attempt(status, time.monotonic())
+        return error.with_traceback(None)
+
+    def _answered(self, response: Response) -> None:
+        """Tell the breaker, and whoever wants to see it, of *response*."""
+        server = self.server
         if server.breaker is not _retry.CLOSED or response.status >= 500:
             server.breaker = server.breaker.after_attempt(response.status, time.monotonic())
         if (kept := last_response.get()) is not None:
             kept.append(response)
-        return response, None
 
 
 def _headers_with(key: ApiKey, dialect: Dialect) -> Callable[[], tuple[Header, ...]]:
@@ -359,6 +401,8 @@ def _parsed(response: Response, into: type[T]) -> T:
         return into()  # a server that revokes without a receipt answers 204
     kind = response.header("content-type") or "application/json"
     if kind == "application/json" or _is_json(kind):
+        if into is bytes:
+            return cast("T", response.body)
         try:
             return parse(response.body, into)
         except (

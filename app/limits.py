@@ -122,10 +122,12 @@ def left_after(limit: Limit, before: float, now_used: float, elapsed: float) -> 
 class _Windows:
     """The present window of one limit, from *began* until *ends*, and the one before."""
 
-    __slots__ = ("before", "began", "ends", "now")
+    __slots__ = ("before", "began", "ends", "now", "reset", "same_until")
 
     def __init__(self) -> None:
-        self.began = self.ends = 0.0
+        self.began = self.ends = self.same_until = 0.0
+        self.reset = ""
+        """How many seconds are left of the present one, rounded up, as text: right before *same_until*."""
         self.now: dict[str, int] = {}
         self.before: dict[str, int] = {}
 
@@ -136,6 +138,9 @@ class _Windows:
             self.before = self.now if began == self.ends else {}
             self.now = {}
             self.began, self.ends = began, began + period
+        if now >= self.same_until or not self.reset:
+            left = math.ceil(self.ends - now)
+            self.reset, self.same_until = str(left), self.ends - left + 1
 
     def forget_half(self) -> None:
         """Of the present one, the older half."""
@@ -181,26 +186,32 @@ class MemoryCounters:
 
         None, and nothing is counted, if one of them would refuse it: `hit_now` says how.
         """
-        met = []
         text = ""
         now = self._clock()
         for limit, whose, before in terms.limits:
             windows = self._windows.get(limit.name)
-            if windows is None or not windows.began <= now < windows.ends:
+            if windows is None or now >= windows.same_until:
                 windows = self._at(now, limit)
             key = address if whose else user
             used = windows.now.get(key, 0)
-            elapsed = now - windows.began
-            remaining = left_after(limit, windows.before.get(key, 0), used, elapsed)
+            remaining = left_after(limit, windows.before.get(key, 0), used, now - windows.began)
             if remaining < 0:
+                self._give_back(terms, limit, user, address)
                 return None
-            met.append((windows, key, used + 1))
-            text += f"{before}{remaining};t={math.ceil(limit.period - elapsed)}"
-        for windows, key, used in met:
-            windows.now[key] = used
+            windows.now[key] = used + 1
             if len(windows.now) > self._most:
                 windows.forget_half()
+            text += f"{before}{remaining};t={windows.reset}"
         return f"{text}\r\n".encode() if text else b""
+
+    def _give_back(self, terms: Terms, refused: Limit, user: str, address: str) -> None:
+        """What was counted of *terms* before *refused* was met."""
+        for limit, whose, _ in terms.limits:
+            if limit is refused:
+                return
+            counted, key = self._windows[limit.name].now, address if whose else user
+            if key in counted:
+                counted[key] -= 1
 
     def look(self, limit: Limit, key: str) -> Usage:
         """What one more use would meet, without counting it."""

@@ -474,7 +474,7 @@ async def test_a_page_of_messages_can_be_had_as_another_type(client: AsyncChatCl
 
 
 async def test_only_the_keys_headers_are_shared_with_the_transport() -> None:
-    """One tuple for all calls with the key; a user's token belongs to its request alone."""
+    """One tuple for all calls with the key, another for those with a body; a user's token belongs to its request alone."""
     seen: list[Request] = []
 
     class Noting(AsgiTransport):
@@ -486,10 +486,11 @@ async def test_only_the_keys_headers_are_shared_with_the_transport() -> None:
     async with AsyncChatClient("https://h", api_key=KEY, transport=transport) as client:
         ann = await client.users.create(username="ann", external_user_id="1")
         await client.users.list()
+        await client.users.find("1")
         token = (await client.users.generate_token(ann.id)).token
         await client.as_user(token).auth.verify()
     *by_key, by_token = seen
-    assert len({id(request.shared) for request in by_key}) == 1
+    assert len({(id(request.shared), request.body is None) for request in by_key}) == 2
     assert all(KEY in dict(request.headers).values() for request in by_key)
     assert by_token.shared == ()
     assert f"Bearer {token}" in dict(by_token.headers).values()

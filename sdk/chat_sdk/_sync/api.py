@@ -241,13 +241,15 @@ class Api:
     ) -> Request:
         content = None if body is None else _encoded(body)
         # Last, and in a function that has returned when something can fail: no frame keeps the headers.
-        headers: tuple[Header, ...] = () if content is None else _JSON_BODY
+        headers: tuple[Header, ...] = ()
         if key is not None and self.dialect.idempotency_header is not None:
-            headers += ((self.dialect.idempotency_header, key),)
+            headers = ((self.dialect.idempotency_header, key),)
         if self._with_key is not None and credential is self.key:
-            return Request(method, address, headers, content, shared=self._with_key())
+            shared = self._with_key(content is not None)
+            return Request(method, address, headers, content, shared=shared)
         # Users come and go: their tokens are for no transport to keep.
-        own = (*_COMMON, credential.header(self.dialect))
+        about_body = () if content is None else _JSON_BODY
+        own = (*_COMMON, credential.header(self.dialect), *about_body)
         return Request(method, address, own + headers, content)
 
     def _credential(self, who: Who) -> ApiKey | UserToken:
@@ -356,10 +358,11 @@ class Api:
             kept.append(response)
 
 
-def _headers_with(key: ApiKey, dialect: Dialect) -> Callable[[], tuple[Header, ...]]:
-    """What every request with *key* begins with, behind a function, as the key itself is."""
+def _headers_with(key: ApiKey, dialect: Dialect) -> Callable[[bool], tuple[Header, ...]]:
+    """What every request with *key* begins with, behind a function, as the key itself is: has it a body of JSON?"""
     headers = (*_COMMON, key.header(dialect))
-    return lambda: headers
+    with_body = (*headers, *_JSON_BODY)
+    return lambda has_body: with_body if has_body else headers
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
@@ -379,7 +382,7 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 def _new_key() -> str:
     """A key nobody else has. It begins with the time, so that a server's index of keys grows at one end."""
     # Unique, not secret: a system call for each would cost as much as the request's head.
-    return f"{time.time_ns():016x}{random.getrandbits(64):016x}"
+    return f"{time.time_ns():x}{random.getrandbits(64):016x}"
 
 
 def _checked_key(key: str) -> str:

@@ -8,8 +8,8 @@ asyncpg. It may be run again from the start, so it must do nothing but query and
 SQL is one text for both databases, with numbered parameters `$1…`.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Generator, Hashable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -36,6 +36,19 @@ class Query:
 
 Steps = Generator[Query, Rows, T]
 Transaction = Callable[[], Steps[T]]
+
+
+class Shortcut(NamedTuple, Generic[T]):
+    """One statement that does what a transaction would where nothing is in its way, and changes nothing elsewhere.
+
+    For a database to which each statement is a trip. It is one `Query`, not several, because it commits by itself.
+    """
+
+    turn: Hashable
+    """Shortcuts with the same one take turns."""
+    query: Query
+    answer: Callable[[Rows], T | None]
+    """What the transaction would have answered, from the rows; None if it was not done: the transaction decides."""
 
 
 class Undo(Exception):  # noqa: N818 – a decision, not an error
@@ -68,10 +81,15 @@ class Database(Protocol):
         ...
 
     async def write(
-        self, transaction: Transaction[T], committed: Callable[[T], None] | None = None
+        self,
+        transaction: Transaction[T],
+        committed: Callable[[T], None] | None = None,
+        *,
+        shortcut: Shortcut[T] | None = None,
     ) -> T:
         """Run it, commit it, call *committed* with its answer (in commit order, even if the
-        caller has gone away), and return that answer. An exception rolls everything back."""
+        caller has gone away), and return that answer. An exception rolls everything back.
+        A *shortcut* may be taken instead, where one is worth it."""
         ...
 
     async def ping(self) -> None:

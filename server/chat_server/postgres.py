@@ -1,20 +1,32 @@
 """Postgres behind the seam: an asyncpg pool in which nothing waits for ever.
 
 A connection is waited for two seconds, a statement runs at most five on the server and is given
-up by us after two (a slow one after five), a lock is waited for two, and a transaction that idles
-is ended after ten. Serialization failures and deadlocks are tried once more.
+up by us after two (one that commits after four, a slow one after five), a lock is waited for two, and
+a transaction that idles is ended after ten. Serialization failures and deadlocks are tried once more.
+
+A shortcut is one trip where a transaction is one for each statement, BEGIN and COMMIT. Those of one turn go one by one:
+side by side they would be in each other's way, and hold a connection each while they wait.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
 import structlog
 
-from chat_server.database import Query, Rows, Steps, Transaction, Undo, UniqueViolation, unavailable
+from chat_server.database import (
+    Query,
+    Rows,
+    Shortcut,
+    Steps,
+    Transaction,
+    Undo,
+    UniqueViolation,
+    unavailable,
+)
 from chat_server.migrate import HEAD, VERSION_QUERY, known
 
 T = TypeVar("T")
@@ -22,6 +34,7 @@ T = TypeVar("T")
 ACQUIRE = 2.0
 CONNECT = 2.0
 COMMAND = 2.0
+COMMITTING = 4.0
 SLOW = 5.0
 SERVER_SETTINGS = {
     "application_name": "chat-server",
@@ -58,6 +71,7 @@ class PostgresDatabase:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._writing: set[asyncio.Task[Any]] = set()
+        self._turns: dict[Hashable, _Turn] = {}
 
     async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
         """Run queries on a connection of the pool, each seeing what was committed before it."""
@@ -75,10 +89,18 @@ class PostgresDatabase:
             raise unavailable(_reason(error)) from error
 
     async def write(
-        self, transaction: Transaction[T], committed: Callable[[T], None] | None = None
+        self,
+        transaction: Transaction[T],
+        committed: Callable[[T], None] | None = None,
+        *,
+        shortcut: Shortcut[T] | None = None,
     ) -> T:
         """Run and commit it in a task of its own, which outlives a caller that goes away."""
-        task = asyncio.create_task(self._write(transaction, committed))
+        if shortcut is None:
+            work = self._write(transaction, committed)
+        else:
+            work = self._write_in_turn(transaction, committed, shortcut)
+        task = asyncio.create_task(work)
         self._writing.add(task)
         task.add_done_callback(self._written)
         return await asyncio.shield(task)
@@ -104,6 +126,59 @@ class PostgresDatabase:
         self._writing.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may have gone: then nobody else looks at it
+
+    async def _write_in_turn(
+        self,
+        transaction: Transaction[T],
+        committed: Callable[[T], None] | None,
+        shortcut: Shortcut[T],
+    ) -> T:
+        async with self._turn(shortcut.turn):
+            try:
+                answer = await self._by_shortcut(shortcut)
+            except AWAY as error:
+                # It may have been committed: nobody but the caller knows whether to say it again.
+                raise unavailable(_reason(error)) from error
+            if answer is None:
+                return await self._write(transaction, committed)
+            if committed is not None:
+                committed(answer)
+            return answer
+
+    @asynccontextmanager
+    async def _turn(self, key: Hashable) -> AsyncIterator[None]:
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = _Turn()
+        turn.wanted += 1
+        try:
+            try:
+                await asyncio.wait_for(turn.lock.acquire(), ACQUIRE)
+            except TimeoutError as error:
+                raise unavailable("too many writes wait for their turn") from error
+            try:
+                yield
+            finally:
+                turn.lock.release()
+        finally:
+            turn.wanted -= 1
+            if not turn.wanted:
+                del self._turns[key]
+
+    async def _by_shortcut(self, shortcut: Shortcut[T]) -> T | None:
+        """Its answer, once it is committed; None if certainly nothing was done."""
+        query = shortcut.query
+        connection = await self._pool.acquire(timeout=ACQUIRE)
+        try:
+            rows = await connection.fetch(query.sql, *query.parameters, timeout=COMMITTING)
+        except (asyncpg.UniqueViolationError, *AGAIN):
+            return None
+        except AWAY:
+            _drop(connection)
+            raise
+        finally:
+            await self._pool.release(connection, timeout=ACQUIRE)
+        return shortcut.answer(rows)
 
     async def _write(self, transaction: Transaction[T], committed: Callable[[T], None] | None) -> T:
         try:
@@ -145,6 +220,16 @@ class PostgresDatabase:
                 raise
         finally:
             await self._pool.release(connection, timeout=ACQUIRE)
+
+
+class _Turn:
+    """A lock, and how many hold it or wait for it."""
+
+    __slots__ = ("lock", "wanted")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.wanted = 0
 
 
 async def open_postgres(url: str, *, pool: int) -> PostgresDatabase:

@@ -19,7 +19,16 @@ from typing import Any, TypeVar
 
 import structlog
 
-from chat_server.database import Query, Rows, Steps, Transaction, Undo, UniqueViolation, unavailable
+from chat_server.database import (
+    Query,
+    Rows,
+    Shortcut,
+    Steps,
+    Transaction,
+    Undo,
+    UniqueViolation,
+    unavailable,
+)
 from chat_server.logs import bug
 from chat_server.migrate import HEAD, VERSION_QUERY, known
 from chat_server.planner import tell_planner
@@ -110,7 +119,11 @@ class SqliteDatabase:
             raise _translated(error) from error
 
     async def write(
-        self, transaction: Transaction[T], committed: Callable[[T], None] | None = None
+        self,
+        transaction: Transaction[T],
+        committed: Callable[[T], None] | None = None,
+        *,
+        shortcut: Shortcut[T] | None = None,  # noqa: ARG002 – no trip is saved here
     ) -> T:
         """Queue it for the writer; answers after the COMMIT that holds it."""
         if self._closed:

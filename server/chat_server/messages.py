@@ -43,15 +43,22 @@ _POST_AT_ONCE = (
     " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $5"
     " AND NOT EXISTS (SELECT 1 FROM messages g WHERE g.project_id = $1 AND g.room_id = $2"
     " AND g.user_id = $5 AND g.client_msg_id = $7)"
+    " AND NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.project_id = $1 AND i.scope = $9"
+    " AND i.key = $10)"
     # All of this is read as it was before the room is waited for. But whoever says something in a room or changes who
     # is in it writes the room's row as well, so a row of the same version has seen none of that since.
     f"), numbered AS (UPDATE rooms SET {_NEXT} FROM seen WHERE rooms.project_id = $1"
     " AND rooms.id = $2 AND rooms.xmin = seen.version"
     " RETURNING rooms.last_seq, rooms.last_message_at, seen.username, seen.display_name"
     f"), said AS ({_INSERT} SELECT $1, $2, last_seq, $4, $5, $6, $7, $8, last_message_at,"
-    f" {_AUTHOR_SEQ} FROM numbered)"
-    " SELECT last_seq, last_message_at, username, display_name FROM numbered"
+    f" {_AUTHOR_SEQ} FROM numbered"
+    "), kept AS (INSERT INTO idempotency (project_id, scope, key, fingerprint, answer, expires_at)"
+    " SELECT $1, $9, $10, $11, ($13::text[])[1] || last_seq || ($13::text[])[2] || to_json(username) || ($13::text[])[3]"
+    " || coalesce(to_json(display_name)::text, 'null') || ($13::text[])[4] || to_json(last_message_at) || ($13::text[])[5],"
+    " $12 FROM numbered WHERE $10 IS NOT NULL)"
+    " SELECT last_seq, username, display_name, last_message_at FROM numbered"
 )
+_GAP = msgspec.Raw(b"\0")
 
 
 class Draft(NamedTuple):
@@ -184,15 +191,14 @@ def post(
     return message, told
 
 
-def post_at_once(pid: str, room_id: str, draft: Draft) -> Shortcut[tuple[Message, Event | None]]:
-    """`post` without an Idempotency-Key, on Postgres, for a member whom nothing hinders."""
+def post_at_once(
+    pid: str, room_id: str, draft: Draft, once: Idempotency | None
+) -> Shortcut[tuple[Message, Event | None]]:
+    """`post` on Postgres, for a member whom nothing hinders, with a key that is new."""
     message_id = new_id()
 
-    def said(rows: Rows) -> tuple[Message, Event | None] | None:
-        if not rows:
-            return None
-        number, now, username, display_name = rows[0]
-        message = Message(
+    def message(number: Any, username: Any, display_name: Any, now: Any) -> Message:
+        return Message(
             message_id,
             room_id,
             number,
@@ -206,8 +212,17 @@ def post_at_once(pid: str, room_id: str, draft: Draft) -> Shortcut[tuple[Message
             None,
             None,
         )
-        return message, event("message", pid, message)
 
+    def said(rows: Rows) -> tuple[Message, Event | None] | None:
+        if not rows:
+            return None
+        posted = message(*rows[0])
+        return posted, event("message", pid, posted)
+
+    pieces = None
+    if once is not None:
+        # What the answer will be around what the database alone knows. JSON has no NUL of its own.
+        pieces = msgspec.json.encode(message(_GAP, _GAP, _GAP, _GAP)).decode().split("\0")
     query = Query(
         _POST_AT_ONCE,
         pid,
@@ -218,6 +233,11 @@ def post_at_once(pid: str, room_id: str, draft: Draft) -> Shortcut[tuple[Message
         draft.content,
         draft.client_msg_id,
         metadata_text(draft.metadata),
+        once and once.scope,
+        once and once.key,
+        once and once.fingerprint,
+        int(time.time()) + idempotency.KEPT,
+        pieces,
     )
     return Shortcut((pid, room_id), query, said)
 

@@ -59,11 +59,12 @@ def descendants(parent: int) -> dict[int, str]:
 
 def workers(broker: Program) -> set[int]:
     """The processes that serve: those whose command line says that they were spawned to work."""
-    return {
-        pid
-        for pid in descendants(broker.process.pid)
-        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    }
+    found = set()
+    for pid in descendants(broker.process.pid):
+        with contextlib.suppress(OSError):  # it has just ended
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
 
 
 def is_there(pid: int) -> bool:

@@ -33,6 +33,8 @@ class Wire:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
+        self.pieces = 0
+        """That were sent to the database: trips, where each is answered before the next."""
 
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
@@ -58,16 +60,19 @@ class Wire:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(*self._to)
-        for source, sink in ((reader, back), (there, writer)):
+        for source, sink, towards in ((reader, back, True), (there, writer, False)):
             self._writers.add(sink)
-            task = asyncio.ensure_future(self._pump(source, sink))
+            task = asyncio.ensure_future(self._pump(source, sink, towards))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, towards: bool
+    ) -> None:
         try:
             while data := await source.read(65536):
                 await self._flowing.wait()
+                self.pieces += towards
                 sink.write(data)
                 await sink.drain()
         except OSError:

@@ -85,7 +85,7 @@ class Database(Protocol):
         transaction: Transaction[T],
         committed: Callable[[T], None] | None = None,
         *,
-        shortcut: Shortcut[T] | None = None,
+        shortcut: Callable[[], Shortcut[T]] | None = None,
     ) -> T:
         """Run it, commit it, call *committed* with its answer (in commit order, even if the
         caller has gone away), and return that answer. An exception rolls everything back.

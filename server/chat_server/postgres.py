@@ -93,13 +93,13 @@ class PostgresDatabase:
         transaction: Transaction[T],
         committed: Callable[[T], None] | None = None,
         *,
-        shortcut: Shortcut[T] | None = None,
+        shortcut: Callable[[], Shortcut[T]] | None = None,
     ) -> T:
         """Run and commit it in a task of its own, which outlives a caller that goes away."""
         if shortcut is None:
             work = self._write(transaction, committed)
         else:
-            work = self._write_in_turn(transaction, committed, shortcut)
+            work = self._write_in_turn(transaction, committed, shortcut())
         task = asyncio.create_task(work)
         self._writing.add(task)
         task.add_done_callback(self._written)
@@ -153,7 +153,11 @@ class PostgresDatabase:
         turn.wanted += 1
         try:
             try:
-                await asyncio.wait_for(turn.lock.acquire(), ACQUIRE)
+                if turn.wanted == 1:
+                    await turn.lock.acquire()
+                else:
+                    async with asyncio.timeout(ACQUIRE):
+                        await turn.lock.acquire()
             except TimeoutError as error:
                 raise unavailable("too many writes wait for their turn") from error
             try:
@@ -173,7 +177,7 @@ class PostgresDatabase:
             rows = await connection.fetch(query.sql, *query.parameters, timeout=COMMITTING)
         except (asyncpg.UniqueViolationError, *AGAIN):
             return None
-        except AWAY:
+        except (*AWAY, asyncio.CancelledError):
             _drop(connection)
             raise
         finally:

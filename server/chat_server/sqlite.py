@@ -123,7 +123,7 @@ class SqliteDatabase:
         transaction: Transaction[T],
         committed: Callable[[T], None] | None = None,
         *,
-        shortcut: Shortcut[T] | None = None,  # noqa: ARG002 – no trip is saved here
+        shortcut: Callable[[], Shortcut[T]] | None = None,  # noqa: ARG002 – no trip is saved here
     ) -> T:
         """Queue it for the writer; answers after the COMMIT that holds it."""
         if self._closed:

@@ -12,6 +12,7 @@ import pytest
 from chat_server.chat import Chat
 from chat_server.database import open_database
 from chat_server.events import Event
+from chat_server.schemas import Idempotency
 from tests.contract.servers import in_room, refused
 from tests.server.opening import opened
 from tests.server.test_postgres import wired
@@ -38,25 +39,22 @@ async def until_somebody_waits(raw: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_message_is_one_trip_to_the_database(tmp_path: Path, postgres_url: str) -> None:
+async def test_a_message_is_one_trip_to_the_database(postgres_url: str) -> None:
     """With an Idempotency-Key, with a client_msg_id, and with neither, once the statement is prepared."""
-    async with (
-        wired(postgres_url) as (wire, url),
-        opened(tmp_path, chat_database_url=url) as (_, api),
-    ):
-        alice = await api.user("alice")
-        room = await api.room(alice)
-        path, body = f"{in_room(room)}/messages", {"content": "x", "user_id": alice["id"]}
-        await api.say(room, alice, "x")
-        for more, headers in (
-            ({}, {}),
-            ({"client_msg_id": "c"}, {}),
-            ({}, {"Idempotency-Key": "k"}),
-        ):
+    async with wired(postgres_url) as (wire, url):
+        database = await open_database(url, pool=1)
+        chat = Chat(database, lambda _: None)
+        async with connected(postgres_url) as raw:
+            pid, user_id, room_id = await a_room(raw)
+        await chat.post(pid, room_id, user_id, "x")
+        key = Idempotency("scope", "key", "fingerprint")
+        for client_msg_id, once in ((None, None), ("c", None), (None, key)):
             before = wire.pieces
-            answer = await api.send("POST", path, json={**body, **more}, headers=headers)
-            assert answer.status_code == 201
+            await chat.post(
+                pid, room_id, user_id, "x", client_msg_id=client_msg_id, idempotency=once
+            )
             assert wire.pieces == before + 1
+        await database.close()
 
 
 async def test_two_replicas_keep_every_number_of_a_busy_room(

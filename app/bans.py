@@ -153,6 +153,11 @@ class Standings:
         known = self._known.get(external_id)
         return known is not None and known[1].ban is None and known[0] > self._clock()
 
+    def certain(self, external_id: str) -> Standing | None:
+        """`standing`, not a moment old, if nobody need be asked; None says nothing."""
+        known = self._known.get(external_id) if self._exact else None
+        return known[1] if known is not None and known[0] > self._clock() else None
+
     async def standing(self, external_id: str, *, fresh: bool = False) -> Standing:
         """Mark and ban. *fresh*: not a moment old."""
         known = self._known.get(external_id)
@@ -231,6 +236,16 @@ class MintGuard:
         self._standings = standings
         self._let_go = let_go
         self._tell = tell
+
+    def lets_through(self, external_id: str) -> bool:
+        """Would `mint` hand out what is made here and now, without waiting for anything? False says nothing.
+
+        What does not wait nothing can come between: so what `mint` asks before and afterwards is one question.
+        """
+        standing, moment = self._standings.certain(external_id), arrival.get()
+        if standing is None or standing.ban is not None:
+            return False
+        return moment is None or not self._standings.cut_since(external_id, moment)
 
     async def mint(self, external_id: str, mint: Callable[[], Awaitable[T]]) -> T:
         """What *mint* makes for the user, if it may be handed out.

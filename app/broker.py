@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 import chat_sdk
 from app.bans import MintGuard
 from app.chat_ids import is_id
+from app.chat_tokens import ChatToken, chat_token
 from app.errors import (
     BrokerError,
     NotSignedIn,
@@ -39,6 +40,8 @@ from chat_sdk import (
 T = TypeVar("T")
 GenerateToken = Callable[[str, int], Awaitable[Token]]
 """Makes a chat token for a chat user, good for so many seconds."""
+MintAtOnce = Callable[[str, int], ChatToken | None]
+"""The same without waiting; None if that cannot be, or something is wrong."""
 
 PAGES_SEARCHED = 500
 """How many pages of 200 are looked through for the author of a message that nobody here has seen."""
@@ -70,6 +73,7 @@ class Broker:
         changes: RoomChanges,
         *,
         generate_token: GenerateToken,
+        mint_at_once: MintAtOnce = lambda _user_id, _life: None,
         token_ttl: int,
         expose: Collection[str] = (),
         guard: MintGuard | None = None,
@@ -85,11 +89,12 @@ class Broker:
         self._expose = frozenset(expose)
         self._guard = guard
         self._generate_token = generate_token
+        self._make_at_once = mint_at_once
         self._now = now
 
     # -- tokens ---------------------------------------------------------------------------------
 
-    async def mint(self, me: Principal, *, expires_in: int | None = None) -> Token:
+    async def mint(self, me: Principal, *, expires_in: int | None = None) -> ChatToken:
         """A chat token for the caller, new each time; creates their chat user on first sight.
 
         Lives at most as long as the operator allows, the caller asks for (*expires_in*), and the app's
@@ -100,18 +105,32 @@ class Broker:
             life = min(life, me.expires_at - int(self._now()))
         if life < 1:
             raise NotSignedIn("invalid_credentials", "The credential of the app has expired.")
+        made = self._mint_at_once(me, life)
+        if made is not None:
+            return made
         if self._guard is None:
             return await self._mint(me, life)
         return await self._guard.mint(me.external_id, lambda: self._mint(me, life))
 
-    async def _mint(self, me: Principal, life: int) -> Token:
+    def _mint_at_once(self, me: Principal, life: int) -> ChatToken | None:
+        """The token, if nobody need be asked, told or waited for to make it and to hand it out; None says nothing."""
+        user_id = self._people.told_id(me)
+        if user_id is None:
+            return None
+        if self._guard is not None and not self._guard.lets_through(me.external_id):
+            return None
+        return self._make_at_once(user_id, life)
+
+    async def _mint(self, me: Principal, life: int) -> ChatToken:
         user_id = await self._people.current_id(me)
+        if (made := self._make_at_once(user_id, life)) is not None:
+            return made
         try:
-            return await self._generate_token(user_id, life)
+            return chat_token(await self._generate_token(user_id, life))
         except chat_sdk.NotFoundError:
             user_id = await self._people.find_again(me, instead_of=user_id)
         try:
-            return await self._generate_token(user_id, life)
+            return chat_token(await self._generate_token(user_id, life))
         except chat_sdk.NotFoundError:
             raise user_deleted() from None
 

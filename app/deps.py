@@ -64,6 +64,10 @@ class Read(Generic[T]):
         return self.of(request.scope)
 
 
+class ReadSender(Read[T]):
+    """The same, of what header lines and peer alone say: it is the same for the same lines from the same peer."""
+
+
 class ReadQuery(Generic[T]):
     """A dependency: what *of* makes of the query, and of nothing else."""
 

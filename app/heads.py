@@ -5,8 +5,9 @@ what it is, the same bytes after another request line mean the same again, and n
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
 from app.auth.bearer import digest_of
 from app.middleware import LARGEST_BODY, LARGEST_HEADERS, MOST_HEADERS
@@ -55,6 +56,7 @@ class Head:
         "bearer",
         "came_from",
         "cookies",
+        "found",
         "headers",
         "length",
         "origin",
@@ -74,6 +76,8 @@ class Head:
         self.request_id = seen.get(b"x-request-id")
         self.came_from: dict[Peer, tuple[str, bytes]] = {}
         """What app.lane has found out about who sends this, when it comes from that peer, and how its answers' heads end."""
+        self.found: dict[tuple[Peer, Callable[..., Any]], Any] = {}
+        """What functions of lines and peer alone have answered."""
         self.texts: dict[bytes, list[str]] = {}
 
     def values_of(self, name: bytes) -> list[str]:

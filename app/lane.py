@@ -25,7 +25,7 @@ from starlette.types import Message, Scope
 import chat_sdk
 from app.auth.origins import Cors, lines
 from app.broker import Broker
-from app.deps import Admitted, BodyOf, Read, ReadHeader, ReadQuery, the_broker
+from app.deps import Admitted, BodyOf, Read, ReadHeader, ReadQuery, ReadSender, the_broker
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
 from app.gate import Gate
 from app.heads import Head, Heads, Peer, read_head
@@ -177,10 +177,27 @@ class HotRoute:
         if isinstance(dependency, ReadHeader):
             name, values_of = dependency.name, dependency.of
             return lambda call: values_of(call.head.values_of(name))
+        if isinstance(dependency, ReadSender):
+            return _remembering(dependency.of)
         if isinstance(dependency, Read):
             of_scope = dependency.of
             return lambda call: of_scope(call.scope)
         raise NotSimple(self.template)
+
+
+def _remembering(of_scope: "Callable[[Scope], Any]") -> "Callable[[Call], Any]":
+    """*of_scope*, asked once for the same lines from the same peer."""
+
+    def read(call: Call) -> Any:
+        found, key = call.head.found, (call.peer, of_scope)
+        if key not in found:
+            answer = of_scope(call.scope)
+            if len(found) >= MOST_PEERS:
+                return answer
+            found[key] = answer
+        return found[key]
+
+    return read
 
 
 class NotSimple(Exception):  # noqa: N818 - a finding, not a failure

@@ -186,6 +186,7 @@ def _assemble(
         state.links,
         state.room_changes,
         generate_token=upstream.mint,
+        mint_at_once=upstream.mint_at_once,
         token_ttl=settings.token_ttl,
         expose=settings.expose_user_fields,
         guard=side.guard,

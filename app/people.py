@@ -67,14 +67,20 @@ class People:
         await self.current_id(me)
         return await self._look(me, self._known.get(me.user) or await self._link(me))
 
+    def told_id(self, me: Principal) -> str | None:
+        """`current_id`, if nobody need be asked or told; None says nothing."""
+        # By identity: a remembered token brings the very same principal each time.
+        told, link = self._told.get(me.user), self._known.get(me.user)
+        if told is None or link is None or told[0] is not me or told[1] is not link:
+            return None
+        return link.user_id
+
     async def current_id(self, me: Principal) -> str:
         """The id, once a changed name or e-mail address has reached the chat user."""
+        if (user_id := self.told_id(me)) is not None:
+            return user_id
         key = me.user
         link = self._known.get(key) or await self._link(me)
-        # By identity: a remembered token brings the very same principal each time.
-        told = self._told.get(key)
-        if told is not None and told[0] is me and told[1] is link:
-            return link.user_id
         if changes := _news(me, link):
             link = await self._tell(me, link, changes)
         else:

@@ -22,3 +22,9 @@ class Sockets:
         if url is None:
             raise BadInput("bad_host", "The Host header of this request is not a host.")
         return SocketServer(url, self._path)
+
+
+def sockets_for(scope: Mapping[str, Any]) -> SocketServer:
+    """Where whoever sent this request opens sockets. Raises BadInput for a Host that is none."""
+    sockets: Sockets = scope["app"].state.sockets
+    return sockets.of(scope)

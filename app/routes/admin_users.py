@@ -1,6 +1,6 @@
 """Operators and users: see, bring in, change, cut off."""
 
-from typing import Any, cast
+from typing import Any
 
 from fastapi import Request, Response
 
@@ -22,13 +22,14 @@ from app.admin_input import (
     read_status,
 )
 from app.admin_keys import Scope
+from app.chat_tokens import chat_token
 from app.errors import BadInput
 from app.input import read_query, read_window
 from app.routes.admin import admin_router, described, needs, operators, read, this_call
 from app.routes.answers import as_json, nothing
 from app.routes.describe import PAGE, Schema, page_of, schema_of
 from app.routes.token import token_view
-from app.sockets import Sockets
+from app.sockets import sockets_for
 from chat_sdk import ChatUser
 
 router = admin_router("admin: users")
@@ -103,8 +104,7 @@ async def mint_on_behalf(request: Request, user: str) -> Response:
     this_call(request).reason = wish.reason
     found = await _whom(request, user)
     token = await operators(request).operations.mint(found, expires_in=wish.expires_in)
-    sockets = cast("Sockets", request.app.state.sockets)
-    view = token_view(token, sockets.of(request.scope))
+    view = token_view(chat_token(token), sockets_for(request.scope))
     this_call(request).detail |= {"session_id": view.session_id, "expires_in": view.expires_in}
     return as_json(view)
 

@@ -1,50 +1,50 @@
 """Chat tokens: minted, checked, made worthless; and who the caller is."""
 
-import binascii
 import random
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, cast
+from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from app import views
-from app.deps import BodyOf, Me, MeMinting, MeWriting, NoQuery, TheBroker, the_gate
-from app.errors import BadUpstream, NotSignedIn
+from app.chat_tokens import ChatToken
+from app.deps import (
+    BodyOf,
+    Me,
+    MeMinting,
+    MeWriting,
+    NoQuery,
+    ReadSender,
+    TheBroker,
+    the_gate,
+)
+from app.errors import NotSignedIn
 from app.input import Nothing, TokenWish
 from app.routes.answers import as_json, nothing
 from app.routes.describe import describe, schema_of
-from app.sockets import Sockets
-from chat_sdk import AuthInfo, Token
+from app.sockets import sockets_for
+from chat_sdk import AuthInfo
 
 router = APIRouter(tags=["token"])
 
 Wish = Annotated[TokenWish, Depends(BodyOf(TokenWish, optional=True))]
 Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
+TheSockets = Annotated[views.SocketServer, Depends(ReadSender(sockets_for))]
 
 EARLIEST_REFRESH, LATEST_REFRESH = 0.6, 0.8
 """Share of a token's life after which clients come for the next; spread, so that they do not come at once."""
 
-_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
-
-
-class _Claims(msgspec.Struct):
-    sid: str | None = None
-
-
-_claims = msgspec.json.Decoder(_Claims)
 _described = describe(body=TokenWish, optional=True, answer=schema_of(views.TokenView))
 
 
 @router.get("/token", **_described)
 @router.post("/token", **_described)
-async def mint_token(request: Request, me: MeMinting, wish: Wish, broker: TheBroker) -> Response:
+async def mint_token(me: MeMinting, wish: Wish, broker: TheBroker, sockets: TheSockets) -> Response:
     """A chat token for the caller. Every call mints a new one."""
     token = await broker.mint(me, expires_in=wish.expires_in)
-    sockets = cast("Sockets", request.app.state.sockets)
-    return as_json(token_view(token, sockets.of(request.scope)))
+    return as_json(token_view(token, sockets))
 
 
 @router.delete("/token", **describe(status=204))
@@ -82,26 +82,20 @@ def chat_token_of(values: list[str]) -> str:
 
 
 def token_view(
-    token: Token, server: views.SocketServer, now: float | None = None
+    token: ChatToken, server: views.SocketServer, now: float | None = None
 ) -> views.TokenView:
     """What a client needs to connect, to stay connected, and to know when to come again."""
-    now = time.time() if now is None else now
-    life, user = token.expires_in, token.user
-    if life is None and token.expires_at is not None:
-        life = int(token.expires_at.timestamp() - now)
-    if life is None or life < 1 or user is None:
-        raise BadUpstream
-    ends = int(now) + life if token.expires_at is None else int(token.expires_at.timestamp())
+    life = token.expires_in
     share = random.uniform(EARLIEST_REFRESH, LATEST_REFRESH)  # noqa: S311 - spreads load, keeps no secret
     return views.TokenView(
         token=token.token,
         token_type=token.token_type,
         expires_in=life,
         refresh_in=max(1, int(life * share)) if life > 1 else 0,
-        expires_at=seconds(ends),
-        server_time=seconds(int(now)),
-        session_id=session_of(token.token),
-        user=views.OwnerOfToken(user.id, user.external_user_id, user.username, user.display_name),
+        expires_at=seconds(token.expires_at),
+        server_time=seconds(int(time.time() if now is None else now)),
+        session_id=token.session_id,
+        user=token.user,
         server=server,
     )
 
@@ -110,18 +104,6 @@ def token_view(
 def seconds(epoch: int) -> str:
     """RFC 3339 in UTC to the second."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def session_of(token: str) -> str | None:
-    """The `sid` of a token that was just minted for us (so nothing is verified); None if it has none."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        payload = binascii.a2b_base64(parts[1].encode("ascii").translate(_TO_BASE64) + b"==")
-        return _claims.decode(payload).sid
-    except ValueError:
-        return None
 
 
 def verified_view(info: AuthInfo) -> views.VerifiedView:

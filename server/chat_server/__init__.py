@@ -3,5 +3,6 @@
 from chat_server.main import create_app
 from chat_server.server import Server, open_server
 from chat_server.settings import Settings
+from chat_server.tokens import FreshToken
 
-__all__ = ["Server", "Settings", "create_app", "open_server"]
+__all__ = ["FreshToken", "Server", "Settings", "create_app", "open_server"]

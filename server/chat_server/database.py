@@ -80,6 +80,10 @@ class Database(Protocol):
         """Run queries that change nothing. *slow* keeps a long one off the event loop."""
         ...
 
+    def read_now(self, transaction: Transaction[T]) -> T | None:
+        """`read`, if no other process has to be waited for; None if one has."""
+        ...
+
     async def write(
         self,
         transaction: Transaction[T],

@@ -88,6 +88,10 @@ class PostgresDatabase:
         except AWAY as error:
             raise unavailable(_reason(error)) from error
 
+    def read_now(self, transaction: Transaction[T]) -> T | None:  # noqa: ARG002 – as above
+        """None: Postgres has to be waited for."""
+        return None
+
     async def write(
         self,
         transaction: Transaction[T],

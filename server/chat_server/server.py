@@ -7,7 +7,7 @@ from typing import Any
 
 from chat_server.api.app import Rest
 from chat_server.api.call import Parts
-from chat_server.api.users import minted
+from chat_server.api.users import wished
 from chat_server.bus import Bus, LocalBus, RedisBus
 from chat_server.chat import Chat
 from chat_server.database import Database, open_database
@@ -18,7 +18,7 @@ from chat_server.keys import Keys
 from chat_server.live import Live
 from chat_server.settings import Settings
 from chat_server.signing import open_signing_keys
-from chat_server.tokens import Tokens
+from chat_server.tokens import FreshToken, Tokens
 
 ASGIApp = Callable[
     [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
@@ -49,21 +49,18 @@ class Server:
         """To be mounted at /socket.io."""
         self.project_id = project_id
         """The project that the embedded key opens; None without one."""
-        self.mints_at_once = database.name == "sqlite"
-        """Whether `mint` can take no longer than the work it does; else it needs a deadline."""
         self._database = database
         self._tokens = tokens
         self._live = live
 
-    async def mint(self, user_id: str, expires_in: int) -> bytes:
-        """The body that `POST …/users/{user_id}/token` answers to the embedded key. Raises the ChatError it refuses with.
+    def mint(self, user_id: str, expires_in: int) -> FreshToken | None:
+        """What `POST …/users/{user_id}/token` answers to the embedded key, as values; None if that takes waiting.
 
-        For the host, which has opened the server and needs no key for that. Waits for nothing if `mints_at_once`.
+        For the host, which has opened the server and needs no key for that. Raises the ChatError that the route refuses with.
         """
         if self.project_id is None:
             raise NotAuthenticated
-        body = {"expires_in": expires_in}
-        return (await minted(self._tokens, self.project_id, user_id, body)).body
+        return self._tokens.mint_now(self.project_id, user_id, wished(expires_in))
 
     def jwks(self) -> dict[str, Any]:
         """The public keys that verify chat tokens."""

@@ -105,6 +105,10 @@ class SqliteDatabase:
         """
         if slow:
             return await asyncio.to_thread(self._read_apart, transaction)
+        return self.read_now(transaction)
+
+    def read_now(self, transaction: Transaction[T]) -> T:
+        """The same without a coroutine."""
         if self._closed:
             raise unavailable("closed")
         try:

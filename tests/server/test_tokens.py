@@ -124,6 +124,21 @@ async def test_a_minted_token_is_good_and_another_library_agrees(
     assert judged.header["kid"] in [key["kid"] for key in tokens.jwks()["keys"]]
 
 
+async def test_a_token_at_once_is_for_a_database_that_keeps_nobody_waiting(
+    database: Database, keys: SigningKeys
+) -> None:
+    """Postgres is waited for behind a deadline; so is a key that may have been replaced meanwhile."""
+    tokens, user_id = tokens_of(database, keys), await user_in(database)
+    made = tokens.mint_now(PID, user_id, 60)
+    if database.name == "postgres":
+        assert made is None
+        return
+    assert made is not None
+    assert (await tokens.check(made.token)).sid == made.session_id
+    keys._read_at = float("-inf")
+    assert tokens.mint_now(PID, user_id, 60) is None
+
+
 async def test_a_token_with_one_bit_turned_is_refused(
     database: Database, keys: SigningKeys
 ) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from chat_server import checks
 from chat_server.api.call import NO_CONTENT, Call, Reply, checked, created, ok, page_of
 from chat_server.events import Receipt
-from chat_server.tokens import MAX_LIFE, Tokens
+from chat_server.tokens import MAX_LIFE
 
 _MINT = {"expires_in": checks.optional(checks.integer(1, MAX_LIFE))}
 _REVOKE = {"session_id": checks.optional(checks.identifier)}
@@ -65,14 +65,16 @@ async def delete(call: Call) -> Reply:
 
 async def mint(call: Call) -> Reply:
     """POST …/users/{user_id}/token"""
-    body = await call.body(optional=True)
-    return await minted(call.parts.tokens, call.pid, call.ids["user_id"], body)
+    wish = checks.fields(await call.body(optional=True), _MINT)
+    tokens, user_id = call.parts.tokens, call.ids["user_id"]
+    return ok(await tokens.mint(call.pid, user_id, wish.get("expires_in")))
 
 
-async def minted(tokens: Tokens, pid: str, user_id: str, body: Any) -> Reply:
-    """The reply to whoever may have tokens made for the project's users, and sent *body*."""
-    wish = checks.fields(body, _MINT)
-    return ok(await tokens.mint(pid, user_id, wish.get("expires_in")))
+def wished(expires_in: int) -> int:
+    """*expires_in*, if the route would take it. Raises what it would refuse it with."""
+    if type(expires_in) is not int or not 1 <= expires_in <= MAX_LIFE:
+        checks.fields({"expires_in": expires_in}, _MINT)
+    return expires_in
 
 
 async def revoke(call: Call) -> Reply:

@@ -228,6 +228,35 @@ class TestMinting:
         with pytest.raises(Refused, match="user_suspended"):
             await guard.mint("alice", slow)
 
+    async def test_only_what_mint_would_hand_out_is_let_through_at_once(self, book, clock):
+        """Nobody of whom somebody must be asked, nobody with a ban, nobody who was cut off since their request came."""
+
+        async def nobody(_):
+            raise AssertionError
+
+        async def told(_):
+            return None
+
+        for exact in (False, True):
+            known = standings(book, clock, exact=exact)
+            guard = MintGuard(book, known, let_go=nobody, tell=told)
+            assert not guard.lets_through("alice")
+            await known.standing("alice")
+            assert (
+                guard.lets_through("alice") == exact
+            )  # others write as well: the book is asked each time
+        known.began()
+        known.cut("alice")
+        await known.standing("alice")
+        assert not guard.lets_through("alice")
+        known.began()
+        assert guard.lets_through("alice")
+        clock.now += REMEMBERED + 0.01
+        assert not guard.lets_through("alice")
+        book.bans["alice"] = ban(until=clock.date, suspended=True)
+        await known.standing("alice")
+        assert not guard.lets_through("alice")  # who must be let go first
+
     async def test_a_banned_user_is_refused_before_anything_is_made(self, guard, book):
         book.bans["alice"] = ban()
         with pytest.raises(Refused, match="user_suspended"):

@@ -2,7 +2,6 @@
 
 import binascii
 import time
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -20,16 +19,18 @@ class _Claims(msgspec.Struct):
 _claims = msgspec.json.Decoder(_Claims)
 
 
-@dataclass(frozen=True, slots=True)
-class ChatToken:
+class ChatToken(msgspec.Struct, frozen=True):
     """A token that was just made for *user*: its session, its life and its end in (epoch) seconds."""
 
-    token: str = field(repr=False)
+    token: str
     token_type: str
     expires_in: int
     expires_at: int
     session_id: str | None
     user: OwnerOfToken
+
+    def __repr__(self) -> str:
+        return f"ChatToken(token=<hidden>, expires_in={self.expires_in})"
 
 
 def chat_token(token: Token, now: float | None = None) -> ChatToken:

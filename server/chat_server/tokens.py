@@ -53,6 +53,16 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gen: int
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """Of a user, what a token and its answer to the host say."""
+
+    id: str
+    external_user_id: str
+    username: str
+    display_name: str | None
+    status: str
+
+
 class FreshToken(msgspec.Struct, frozen=True):
     """A token that was just made for *user*: its session, its life and its end in (epoch) seconds."""
 
@@ -60,7 +70,7 @@ class FreshToken(msgspec.Struct, frozen=True):
     session_id: str
     expires_in: int
     expires_at: int
-    user: User
+    user: User | Owner
 
     def __repr__(self) -> str:
         return f"FreshToken(token=<hidden>, expires_in={self.expires_in})"
@@ -93,11 +103,11 @@ class Tokens:
     def mint_now(self, pid: str, user_id: str, expires_in: int) -> FreshToken | None:
         """The same as values, if nothing has to be waited for; None if something has. Raises likewise."""
         key = self._keys.fresh()
-        found = None if key is None else self._database.read_now(partial(_bearer, pid, user_id))
+        found = None if key is None else self._database.read_now(partial(_owner, pid, user_id))
         return None if key is None or found is None else self._made(key, pid, *found, expires_in)
 
     def _made(
-        self, key: SigningKey, pid: str, user: User, generation: int, expires_in: int | None
+        self, key: SigningKey, pid: str, user: User | Owner, generation: int, expires_in: int | None
     ) -> FreshToken:
         if user.status != "active":
             raise Forbidden("user_suspended", "This user is suspended.")
@@ -226,6 +236,21 @@ def _bearer(pid: str, user_id: str) -> Steps[tuple[User, int]]:
     if not rows:
         raise NotFound.user()
     return user_from_row(rows[0]), rows[0][11]
+
+
+def _owner(pid: str, user_id: str) -> Steps[tuple[Owner, int]]:
+    """`_bearer`, without what is not for the host."""
+    rows = yield Query(
+        "SELECT id, external_user_id, username, display_name, status,"
+        " generation + (SELECT generation FROM projects WHERE id = $1)"
+        " FROM users WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
+        pid,
+        user_id,
+    )
+    if not rows:
+        raise NotFound.user()
+    *about, generation = rows[0]
+    return Owner(*about), generation
 
 
 def _standing(claims: Claims) -> Steps[tuple[str | None, str, str]]:

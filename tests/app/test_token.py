@@ -81,6 +81,7 @@ async def test_a_token_never_outlives_the_apps_own_credential(broker: Running) -
     me = Principal("iss", "sub", "sub", username="sub", expires_at=int(time.time()) + 100)
     token = await broker.app.broker.mint(me)
     assert 98 <= token.expires_in <= 100
+    assert token.token not in repr(token)
     over = Principal("iss", "sub", "sub", username="sub", expires_at=int(time.time()))
     with pytest.raises(Exception, match="invalid_credentials"):
         await broker.app.broker.mint(over)

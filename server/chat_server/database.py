@@ -46,6 +46,8 @@ class Shortcut(NamedTuple, Generic[T]):
 
     turn: Hashable
     """Shortcuts with the same one take turns."""
+    function: str
+    """What *query* calls: the statement that makes it, for one session."""
     query: Query
     answer: Callable[[Rows], T | None]
     """What the transaction would have answered, from the rows; None if it was not done: the transaction decides."""

@@ -35,28 +35,36 @@ _AUTHOR_SEQ = (
     "1 + coalesce((SELECT x.author_seq FROM messages x WHERE x.project_id = $1"
     " AND x.room_id = $2 AND x.user_id = $5 ORDER BY x.seq DESC LIMIT 1), 0)"
 )
+# For Postgres, made in each session that wants it. Each statement of a function that may change something sees what was
+# committed before it, so all that follows the lock is as it is when this commits. Another text needs another name.
+_POSTING = f"""
+CREATE OR REPLACE FUNCTION pg_temp.post_at_once_1(
+  text, text, text, text, text, text, text, text, text, text, text, bigint, text[]
+) RETURNS TABLE (number bigint, author text, shown text, said_at text) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RETURN; END IF;
+  SELECT u.username, u.display_name INTO author, shown
+    FROM members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id
+    WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $5 AND u.status <> 'suspended'
+    AND NOT EXISTS (SELECT 1 FROM messages g WHERE g.project_id = $1 AND g.room_id = $2
+      AND g.user_id = $5 AND g.client_msg_id = $7)
+    AND NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.project_id = $1 AND i.scope = $9
+      AND i.key = $10);
+  IF NOT FOUND THEN RETURN; END IF;
+  UPDATE rooms SET {_NEXT} WHERE project_id = $1 AND id = $2
+    RETURNING last_seq, last_message_at INTO number, said_at;
+  {_INSERT} VALUES ($1, $2, number, $4, $5, $6, $7, $8, said_at, {_AUTHOR_SEQ});
+  IF $10 IS NOT NULL THEN
+    INSERT INTO idempotency (project_id, scope, key, fingerprint, answer, expires_at)
+      VALUES ($1, $9, $10, $11, $13[1] || number || $13[2] || to_json(author) || $13[3]
+      || coalesce(to_json(shown)::text, 'null') || $13[4] || to_json(said_at) || $13[5], $12);
+  END IF;
+  RETURN NEXT;
+END $$"""
 _POST_AT_ONCE = (
-    "WITH seen AS MATERIALIZED (SELECT r.xmin AS version, u.username, u.display_name FROM members m"
-    " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id AND r.deleted_at IS NULL"
-    " JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
-    " AND u.status <> 'suspended'"
-    " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $5"
-    " AND NOT EXISTS (SELECT 1 FROM messages g WHERE g.project_id = $1 AND g.room_id = $2"
-    " AND g.user_id = $5 AND g.client_msg_id = $7)"
-    " AND NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.project_id = $1 AND i.scope = $9"
-    " AND i.key = $10)"
-    # All of this is read as it was before the room is waited for. But whoever says something in a room or changes who
-    # is in it writes the room's row as well, so a row of the same version has seen none of that since.
-    f"), numbered AS (UPDATE rooms SET {_NEXT} FROM seen WHERE rooms.project_id = $1"
-    " AND rooms.id = $2 AND rooms.xmin = seen.version"
-    " RETURNING rooms.last_seq, rooms.last_message_at, seen.username, seen.display_name"
-    f"), said AS ({_INSERT} SELECT $1, $2, last_seq, $4, $5, $6, $7, $8, last_message_at,"
-    f" {_AUTHOR_SEQ} FROM numbered"
-    "), kept AS (INSERT INTO idempotency (project_id, scope, key, fingerprint, answer, expires_at)"
-    " SELECT $1, $9, $10, $11, ($13::text[])[1] || last_seq || ($13::text[])[2] || to_json(username) || ($13::text[])[3]"
-    " || coalesce(to_json(display_name)::text, 'null') || ($13::text[])[4] || to_json(last_message_at) || ($13::text[])[5],"
-    " $12 FROM numbered WHERE $10 IS NOT NULL)"
-    " SELECT last_seq, username, display_name, last_message_at FROM numbered"
+    "SELECT number, author, shown, said_at"
+    " FROM pg_temp.post_at_once_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 _GAP = msgspec.Raw(b"\0")
 
@@ -239,7 +247,7 @@ def post_at_once(
         int(time.time()) + idempotency.KEPT,
         pieces,
     )
-    return Shortcut((pid, room_id), query, said)
+    return Shortcut((pid, room_id), _POSTING, query, said)
 
 
 def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:

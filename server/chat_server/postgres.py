@@ -4,7 +4,8 @@ A connection is waited for two seconds, a statement runs at most five on the ser
 up by us after two (one that commits after four, a slow one after five), a lock is waited for two, and
 a transaction that idles is ended after ten. Serialization failures and deadlocks are tried once more.
 
-A shortcut is one trip where a transaction is one for each statement, BEGIN and COMMIT. Those of one turn go one by one:
+A shortcut is one trip where a transaction is one for each statement, BEGIN and COMMIT, and calls a function that is made in
+each session when it is first wanted there. Those of one turn go one by one:
 side by side they would be in each other's way, and hold a connection each while they wait.
 """
 
@@ -36,6 +37,7 @@ CONNECT = 2.0
 COMMAND = 2.0
 COMMITTING = 4.0
 SLOW = 5.0
+MOST_TAUGHT = 1_000
 SERVER_SETTINGS = {
     "application_name": "chat-server",
     "statement_timeout": "5000",
@@ -72,6 +74,9 @@ class PostgresDatabase:
         self._pool = pool
         self._writing: set[asyncio.Task[Any]] = set()
         self._turns: dict[Hashable, _Turn] = {}
+        self._taught: set[tuple[int, str]] = set()
+        """Sessions, by the process that serves them, and the functions that were made there."""
+        self._may_teach = True
 
     async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
         """Run queries on a connection of the pool, each seeing what was committed before it."""
@@ -175,11 +180,19 @@ class PostgresDatabase:
 
     async def _by_shortcut(self, shortcut: Shortcut[T]) -> T | None:
         """Its answer, once it is committed; None if certainly nothing was done."""
+        if not self._may_teach:
+            return None
         query = shortcut.query
         connection = await self._pool.acquire(timeout=ACQUIRE)
         try:
+            if not await self._knows(connection, shortcut.function):
+                return None
             rows = await connection.fetch(query.sql, *query.parameters, timeout=COMMITTING)
         except (asyncpg.UniqueViolationError, *AGAIN):
+            return None
+        except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
+            # Another session than the one it was made in: a pooler stands between, or a process id came again.
+            self._taught.clear()
             return None
         except (*AWAY, asyncio.CancelledError):
             _drop(connection)
@@ -187,6 +200,22 @@ class PostgresDatabase:
         finally:
             await self._pool.release(connection, timeout=ACQUIRE)
         return shortcut.answer(rows)
+
+    async def _knows(self, connection: Any, function: str) -> bool:
+        """Is there *function* in this session? It is made if not; False if that is not allowed."""
+        session = (connection.get_server_pid(), function)
+        if session in self._taught:
+            return True
+        try:
+            await connection.execute(function, timeout=COMMAND)
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError) as error:
+            self._may_teach = False
+            log.warning("database.no_functions", reason=_reason(error))
+            return False
+        if len(self._taught) >= MOST_TAUGHT:
+            self._taught.clear()
+        self._taught.add(session)
+        return True
 
     async def _write(self, transaction: Transaction[T], committed: Callable[[T], None] | None) -> T:
         try:

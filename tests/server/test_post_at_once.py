@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+import structlog
 
+from chat_server import messages
 from chat_server.chat import Chat
 from chat_server.database import open_database
 from chat_server.events import Event
@@ -55,6 +58,68 @@ async def test_a_message_is_one_trip_to_the_database(postgres_url: str) -> None:
             )
             assert wire.pieces == before + 1
         await database.close()
+
+
+async def test_each_step_finds_what_it_wants_by_an_index(postgres_url: str) -> None:
+    """As every other hot query does; Postgres itself says how it went about each."""
+    await (await open_database(postgres_url, pool=1)).close()
+    plans: list[str] = []
+    async with connected(postgres_url) as raw:
+        pid, user_id, room_id = await a_room(raw)
+        await raw.execute(
+            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_level = notice;"
+            " SET auto_explain.log_nested_statements = on; SET enable_seqscan = off; SET enable_bitmapscan = off"
+        )
+        raw.add_log_listener(lambda _, said: plans.append(str(said)))
+        draft, once = messages.Draft(user_id, "x", "c", {}), Idempotency("s", "k", "f")
+        _, function, query, answer = messages.post_at_once(pid, room_id, draft, once)
+        await raw.execute(function)
+        assert answer(await raw.fetch(query.sql, *query.parameters)) is not None
+    steps = "FROM rooms", "FROM members m", "UPDATE rooms", "INTO messages", "INTO idempotency"
+    for step in steps:
+        (found,) = [plan for plan in plans if step in plan.partition("Plan")[0] or step in plan]
+        assert "Seq Scan" not in found
+
+
+async def test_without_the_right_to_make_a_function_messages_go_the_ordinary_way(
+    postgres_url: str,
+) -> None:
+    """Nobody is refused for it, and the log says so once."""
+    await (await open_database(postgres_url, pool=1)).close()
+    async with connected(postgres_url) as raw:
+        pid, user_id, room_id = await a_room(raw)
+        name = await raw.fetchval("SELECT current_database()")
+        role = f"plain_{name}"
+        await raw.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+        await raw.execute(f"CREATE ROLE {role} LOGIN")
+        try:
+            await raw.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+            address = urlsplit(postgres_url)
+            url = address._replace(netloc=f"{role}@{address.netloc.rpartition('@')[2]}").geturl()
+            database = await open_database(url, pool=2)
+            chat = Chat(database, lambda _: None)
+            with structlog.testing.capture_logs() as logged:
+                said = [await chat.post(pid, room_id, user_id, "x") for _ in range(3)]
+            await database.close()
+        finally:
+            await raw.execute(f"DROP OWNED BY {role}")
+            await raw.execute(f"DROP ROLE {role}")
+    assert [one.seq for one in said] == [1, 2, 3]
+    assert [line["event"] for line in logged] == ["database.no_functions"]
+
+
+async def test_a_session_that_has_forgotten_is_told_again(postgres_url: str) -> None:
+    """As behind a pooler that gives out another session for each transaction."""
+    database = await open_database(postgres_url, pool=1)
+    chat = Chat(database, lambda _: None)
+    async with connected(postgres_url) as raw:
+        pid, user_id, room_id = await a_room(raw)
+    for number in range(1, 6):
+        assert (await chat.post(pid, room_id, user_id, "x")).seq == number
+        if number % 2:
+            async with database._pool.acquire() as session:  # type: ignore[attr-defined]
+                await session.execute("DISCARD TEMP")
+    await database.close()
 
 
 async def test_two_replicas_keep_every_number_of_a_busy_room(

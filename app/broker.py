@@ -427,9 +427,8 @@ class Authors:
 
     def wrote(self, room_id: str, authors: Mapping[str, str]) -> None:
         """The same, for authors by message. What is *authors* once is not to be changed."""
-        if (
-            self._pages.get(room_id) is authors
-        ):  # most ask for the page that somebody else has just asked for
+        # Most ask for the page that somebody else has just asked for.
+        if self._pages.get(room_id) is authors:
             return
         known = self._known
         for message_id, author in authors.items():

@@ -168,20 +168,7 @@ def post(
         )
         if said:
             raise Undo((from_row(room_id, said[0]), None))
-    message = Message(
-        new_id(),
-        room_id,
-        number,
-        draft.user_id,
-        username,
-        display_name,
-        draft.content,
-        draft.client_msg_id,
-        draft.metadata,
-        now,
-        None,
-        None,
-    )
+    message = _fresh(new_id(), room_id, draft, number, username, display_name, now)
     yield Query(
         f"{_INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {_AUTHOR_SEQ})",
         pid,
@@ -199,6 +186,32 @@ def post(
     return message, told
 
 
+def _fresh(
+    message_id: str,
+    room_id: str,
+    draft: Draft,
+    number: Any,
+    username: Any,
+    display_name: Any,
+    now: Any,
+) -> Message:
+    """What *draft* becomes, neither edited nor deleted yet."""
+    return Message(
+        message_id,
+        room_id,
+        number,
+        draft.user_id,
+        username,
+        display_name,
+        draft.content,
+        draft.client_msg_id,
+        draft.metadata,
+        now,
+        None,
+        None,
+    )
+
+
 def post_at_once(
     pid: str, room_id: str, draft: Draft, once: Idempotency | None
 ) -> Shortcut[tuple[Message, Event | None]]:
@@ -206,20 +219,7 @@ def post_at_once(
     message_id = new_id()
 
     def message(number: Any, username: Any, display_name: Any, now: Any) -> Message:
-        return Message(
-            message_id,
-            room_id,
-            number,
-            draft.user_id,
-            username,
-            display_name,
-            draft.content,
-            draft.client_msg_id,
-            draft.metadata,
-            now,
-            None,
-            None,
-        )
+        return _fresh(message_id, room_id, draft, number, username, display_name, now)
 
     def said(rows: Rows) -> tuple[Message, Event | None] | None:
         if not rows:

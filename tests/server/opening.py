@@ -22,3 +22,13 @@ async def opened(folder: Path, **settings: Any) -> AsyncIterator[tuple[Server, C
     ):
         assert server.project_id is not None
         yield server, ChatApi(http, KEY, server.project_id)
+
+
+@asynccontextmanager
+async def two_replicas(folder: Path, url: str) -> AsyncIterator[tuple[ChatApi, ChatApi]]:
+    """The APIs of two servers on one Postgres."""
+    async with (
+        opened(folder / "1", chat_database_url=url) as (_, one),
+        opened(folder / "2", chat_database_url=url) as (_, two),
+    ):
+        yield one, two

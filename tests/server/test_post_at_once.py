@@ -17,7 +17,7 @@ from chat_server.database import open_database
 from chat_server.events import Event
 from chat_server.schemas import Idempotency
 from tests.contract.servers import in_room, refused
-from tests.server.opening import opened
+from tests.server.opening import opened, two_replicas
 from tests.server.test_postgres import wired
 
 pytestmark = pytest.mark.services("postgres")
@@ -127,8 +127,7 @@ async def test_two_replicas_keep_every_number_of_a_busy_room(
 ) -> None:
     """Places in the room, each author's own numbers and times go up without gap or repeat."""
     async with (
-        opened(tmp_path / "1", chat_database_url=postgres_url) as (_, one),
-        opened(tmp_path / "2", chat_database_url=postgres_url) as (_, two),
+        two_replicas(tmp_path, postgres_url) as (one, two),
         connected(postgres_url) as raw,
     ):
         alice, bob = await one.user("alice"), await one.user("bob")
@@ -157,10 +156,7 @@ async def test_what_a_caller_sends_again_to_another_replica_at_once_is_said_once
     tmp_path: Path, postgres_url: str
 ) -> None:
     """One client_msg_id: one message, and everybody hears of the same one."""
-    async with (
-        opened(tmp_path / "1", chat_database_url=postgres_url) as (_, one),
-        opened(tmp_path / "2", chat_database_url=postgres_url) as (_, two),
-    ):
+    async with two_replicas(tmp_path, postgres_url) as (one, two):
         alice = await one.user("alice")
         room = await one.room(alice)
         for name in map(str, range(20)):

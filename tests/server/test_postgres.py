@@ -17,7 +17,7 @@ from chat_server.errors import Unavailable
 from chat_server.migrate import HEAD
 from chat_server.postgres import PostgresDatabase
 from tests.contract.servers import in_room, refused
-from tests.server.opening import opened
+from tests.server.opening import opened, two_replicas
 
 pytestmark = pytest.mark.services("postgres")
 
@@ -169,10 +169,7 @@ async def test_two_replicas_number_one_room_without_a_gap(
     tmp_path: Path, postgres_url: str
 ) -> None:
     """And one Idempotency-Key sent to both makes one message."""
-    async with (
-        opened(tmp_path / "1", chat_database_url=postgres_url) as (_, one),
-        opened(tmp_path / "2", chat_database_url=postgres_url) as (_, two),
-    ):
+    async with two_replicas(tmp_path, postgres_url) as (one, two):
         alice = await one.user("alice")
         room = await one.room(alice)
 

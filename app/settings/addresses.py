@@ -1,0 +1,24 @@
+"""Addresses as settings spell them."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def provider_address(value: str) -> str:
+    """*value*, if an identity provider may be asked there. Raises ValueError."""
+    parts = urlsplit(value)
+    if parts.scheme == "http" and is_loopback(parts.hostname or ""):
+        return value
+    if parts.scheme != "https" or not parts.hostname:
+        raise ValueError("must be an https address (plain http on loopback only)")
+    if parts.username or parts.password:
+        raise ValueError("must not hold user information")
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address of this machine's own, or `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

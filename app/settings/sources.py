@@ -1,0 +1,26 @@
+"""Where settings come from besides the environment: files in a folder, and `.env`."""
+
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import SecretStr
+
+SECRETS_DIR = "/run/secrets"
+
+
+def secrets_folder() -> Path | None:
+    """The folder of secret files, if there is one."""
+    folder = Path(os.environ.get("SECRETS_DIR") or SECRETS_DIR)
+    return folder if folder.is_dir() else None
+
+
+def present_secret(name: str, read_at_start: SecretStr | None) -> str | None:
+    """The secret setting *name* as its file or `.env` says now; else as it was read at the start."""
+    folder = secrets_folder()
+    if folder is not None and (folder / name).is_file():
+        return (folder / name).read_text().strip() or None
+    kept = dotenv_values(".env", interpolate=False) if Path(".env").is_file() else {}
+    if value := kept.get(name.upper()) or kept.get(name):
+        return value
+    return None if read_at_start is None else read_at_start.get_secret_value()

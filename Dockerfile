@@ -10,6 +10,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY sdk sdk
 COPY server server
+COPY kit kit
 # The build backend comes from the lock as well; the wheel alone reaches the final stage's environment.
 RUN python -m pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
     && /venv/bin/pip install --no-deps --no-index /wheels/*.whl \

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := app sdk server tests scripts examples benchmarks
+SOURCES := app sdk server kit tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format lock bench clean

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PYTHON = sys.executable
-SOURCES = ["app", "sdk", "server", "tests", "scripts", "examples", "benchmarks"]
+SOURCES = ["app", "sdk", "server", "kit", "tests", "scripts", "examples", "benchmarks"]
 
 STEPS: list[tuple[str, list[str]]] = [
     ("format", [f"{BIN}/ruff", "format", "--check", "--quiet", *SOURCES]),

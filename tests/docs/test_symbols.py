@@ -9,7 +9,7 @@ import pytest
 from tests.programs import ROOT
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-SYMBOL = re.compile(r"`((?:app|chat_sdk|chat_server)(?:\.\w+)+)`")
+SYMBOL = re.compile(r"`((?:app|chat_broker_kit|chat_sdk|chat_server)(?:\.\w+)+)`")
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
 
 

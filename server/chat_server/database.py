@@ -5,7 +5,7 @@ A *transaction* is a generator function without arguments (use `functools.partia
 no dialect, so each rule is written once; SQLite drives it in its writer thread, Postgres over
 asyncpg. It may be run again from the start, so it must do nothing but query and compute.
 
-SQL is one text for both databases, with numbered parameters `$1…`.
+SQL is one text for both databases, with numbered parameters `$1…`. `FOR SHARE` holds rows on Postgres.
 """
 
 from collections.abc import Callable, Generator, Hashable, Sequence

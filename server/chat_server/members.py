@@ -105,33 +105,41 @@ def there_person(member: Member) -> tuple[str, str, str | None]:
     return member.user_id, member.username, member.display_name
 
 
-def drop(pid: str, room_id: str, user_id: str) -> Steps[None]:
-    """End a membership that exists."""
-    yield Query(
-        "UPDATE rooms SET member_count = member_count - 1 WHERE project_id = $1 AND id = $2",
-        pid,
-        room_id,
-    )
-    yield Query(
-        "DELETE FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
+def drop(pid: str, room_id: str, user_id: str) -> Steps[bool]:
+    """End a membership in a room that is locked; answers whether there was one."""
+    gone = yield Query(
+        "DELETE FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING 1",
         pid,
         room_id,
         user_id,
     )
+    if gone:
+        yield Query(
+            "UPDATE rooms SET member_count = member_count - 1 WHERE project_id = $1 AND id = $2",
+            pid,
+            room_id,
+        )
+    return bool(gone)
 
 
 def lock_room(pid: str, room_id: str) -> Steps[bool]:
     """Make others who change this room wait (on Postgres; on SQLite they wait already).
     Answers whether the room is private; raises NotFound."""
+    private = yield from lock_if_there(pid, room_id)
+    if private is None:
+        raise NotFound.room()
+    return private
+
+
+def lock_if_there(pid: str, room_id: str) -> Steps[bool | None]:
+    """`lock_room` that answers None for a room that does not exist."""
     rows = yield Query(
         "UPDATE rooms SET member_count = member_count"
         " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING private",
         pid,
         room_id,
     )
-    if not rows:
-        raise NotFound.room()
-    return bool(rows[0][0])
+    return bool(rows[0][0]) if rows else None
 
 
 def outsider(pid: str, room_id: str, *, hide_private: bool) -> Steps[Any]:
@@ -150,7 +158,8 @@ def _add(pid: str, room_id: str, user_id: str, role: str) -> Steps[tuple[Member,
     rows = yield Query(
         "INSERT INTO members (project_id, room_id, user_id, role, joined_at)"
         " SELECT project_id, $2, id, $4, $5 FROM users"
-        " WHERE project_id = $1 AND id = $3 AND deleted_at IS NULL"
+        # Held until this is committed: whoever deletes the user then finds the membership, and ends it.
+        " WHERE project_id = $1 AND id = $3 AND deleted_at IS NULL FOR SHARE"
         " ON CONFLICT (project_id, room_id, user_id) DO NOTHING RETURNING 1",
         pid,
         room_id,

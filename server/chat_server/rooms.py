@@ -6,12 +6,19 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from chat_server import idempotency
+from chat_server import idempotency, members
 from chat_server.database import Query, Steps
 from chat_server.errors import NotFound
 from chat_server.events import Event
 from chat_server.identity import instant, new_id
-from chat_server.rows import like, metadata_of, metadata_text
+from chat_server.rows import (
+    TOUCHED,
+    asked_columns,
+    assignments,
+    like,
+    metadata_of,
+    metadata_text,
+)
 from chat_server.schemas import Idempotency, Page, Room, RoomChanges, RoomDraft
 
 COLUMNS = (
@@ -83,7 +90,7 @@ def create(pid: str, draft: RoomDraft, once: Idempotency | None) -> Steps[Room]:
     people = list(dict.fromkeys([draft.created_by, *draft.member_ids]))
     for user_id in people:
         found = yield Query(
-            "SELECT 1 FROM users WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
+            "SELECT 1 FROM users WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE",
             pid,
             user_id,
         )
@@ -120,27 +127,22 @@ def create(pid: str, draft: RoomDraft, once: Idempotency | None) -> Steps[Room]:
 
 
 def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
-    before = yield from get(pid, room_id)
-    private = before.private if changes.private is UNSET else changes.private
-    metadata = before.metadata if changes.metadata is UNSET else changes.metadata
+    asked = asked_columns(changes)
+    settings = [TOUCHED, *([assignments(asked, 4)] if asked else [])]
+    # Who turns it has to know what it was, and to keep it so until then.
+    was_private = None if changes.private is UNSET else (yield from members.lock_room(pid, room_id))
     rows = yield Query(
-        "UPDATE rooms SET name = $3, description = $4, private = $5, metadata = $6,"
-        " updated_at = $7 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL"
-        # Somebody may have turned it in between: then this is tried against what is there now.
-        f" AND private = $8 RETURNING {PLAIN}",
+        f"UPDATE rooms SET {', '.join(settings)}"
+        f" WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING {PLAIN}",
         pid,
         room_id,
-        before.name if changes.name is UNSET else changes.name,
-        before.description if changes.description is UNSET else changes.description,
-        private,
-        metadata_text(metadata),
         instant(),
-        before.private,
+        *asked.values(),
     )
     if not rows:
-        return (yield from update(pid, room_id, changes))
-    if private != before.private:
-        yield from _count(pid, rooms=0, open_rooms=-1 if private else 1)
+        raise NotFound.room()
+    if was_private is not None and was_private != changes.private:
+        yield from _count(pid, rooms=0, open_rooms=-1 if changes.private else 1)
     return from_row(rows[0])
 
 

@@ -1,9 +1,10 @@
-"""From rows to values: metadata is stored as JSON text, and one damaged row spoils no list."""
+"""From rows to values and back: metadata is stored as JSON text, and one damaged row spoils no list."""
 
 from typing import Any
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 log = structlog.get_logger("chat_server.rows")
 
@@ -24,6 +25,25 @@ def metadata_of(text: Any) -> dict[str, Any]:
 def metadata_text(value: dict[str, Any]) -> str:
     """How it is stored."""
     return msgspec.json.encode(value).decode() if value else "{}"
+
+
+def asked_columns(changes: msgspec.Struct) -> dict[str, Any]:
+    """The columns that *changes* sets, and what they are to hold. An UPDATE of others would undo what was
+    written there since they were read."""
+    columns = {name: getattr(changes, name) for name in changes.__struct_fields__}
+    columns = {name: value for name, value in columns.items() if value is not UNSET}
+    if "metadata" in columns:
+        columns["metadata"] = metadata_text(columns["metadata"])
+    return columns
+
+
+def assignments(columns: dict[str, Any], first: int) -> str:
+    """`name = $n, …` for an UPDATE whose parameters from *first* on are the values of *columns*."""
+    return ", ".join(f"{name} = ${n}" for n, name in enumerate(columns, first))
+
+
+# An instant that a slower writer took earlier is not put over a later one.
+TOUCHED = "updated_at = CASE WHEN updated_at > $3 THEN updated_at ELSE $3 END"
 
 
 def like(text: str) -> str:

@@ -354,7 +354,7 @@ def _drive(connection: sqlite3.Connection, steps: Steps[T]) -> T:
         query = next(steps)
         while True:
             try:
-                rows: Rows = connection.execute(_numbered(query.sql), query.parameters).fetchall()
+                rows: Rows = connection.execute(dialect(query.sql), query.parameters).fetchall()
             except sqlite3.IntegrityError as error:
                 if "UNIQUE" not in str(error):
                     raise
@@ -367,8 +367,9 @@ def _drive(connection: sqlite3.Connection, steps: Steps[T]) -> T:
 
 
 @lru_cache(maxsize=1024)
-def _numbered(sql: str) -> str:
-    return re.sub(r"\$(\d+)", r"?\1", sql)
+def dialect(sql: str) -> str:
+    """*sql* as SQLite spells it. Rows are not locked one by one: there is one writer."""
+    return re.sub(r"\$(\d+)", r"?\1", sql).replace(" FOR SHARE", "")
 
 
 def _violated(text: str) -> str:

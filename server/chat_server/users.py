@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from msgspec import UNSET
-
 from chat_server import idempotency, members
-from chat_server.database import Query, Steps, UniqueViolation
+from chat_server.database import Query, Rows, Steps, UniqueViolation
 from chat_server.errors import Conflict, NotFound
 from chat_server.events import Event
 from chat_server.identity import instant, new_id
-from chat_server.rows import like, metadata_of, metadata_text
+from chat_server.rows import (
+    TOUCHED,
+    asked_columns,
+    assignments,
+    like,
+    metadata_of,
+    metadata_text,
+)
 from chat_server.schemas import (
     Idempotency,
     Page,
@@ -62,12 +67,27 @@ def get(pid: str, user_id: str) -> Steps[User]:
 
 def create(pid: str, draft: UserDraft, once: Idempotency | None) -> Steps[User]:
     yield from idempotency.first(pid, once)
-    now = instant()
-    try:
-        rows = yield Query(
+    while True:
+        rows = yield from _insert(pid, draft)
+        if rows:
+            break
+        # Of one who has both names the external id is said, whichever index the database looked at first.
+        yield from _refuse_taken(pid, "external_user_id", draft.external_user_id)
+        yield from _refuse_taken(pid, "username", draft.username)
+        # Whoever was in the way is gone.
+    yield Query("UPDATE projects SET user_count = user_count + 1 WHERE id = $1", pid)
+    user = from_row(rows[0])
+    yield from idempotency.remember(pid, once, user)
+    return user
+
+
+def _insert(pid: str, draft: UserDraft) -> Steps[Rows]:
+    return (
+        yield Query(
             "INSERT INTO users (project_id, id, external_user_id, username, display_name, email,"
             " avatar_url, metadata, created_at, updated_at)"
-            f" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) RETURNING {COLUMNS}",
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)"
+            f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
             pid,
             new_id(),
             draft.external_user_id,
@@ -76,45 +96,53 @@ def create(pid: str, draft: UserDraft, once: Idempotency | None) -> Steps[User]:
             draft.email,
             draft.avatar_url,
             metadata_text(draft.metadata),
-            now,
+            instant(),
         )
-    except UniqueViolation as violation:
-        raise _taken(violation) from None
-    yield Query("UPDATE projects SET user_count = user_count + 1 WHERE id = $1", pid)
-    user = from_row(rows[0])
-    yield from idempotency.remember(pid, once, user)
-    return user
+    )
+
+
+def _taken(column: str) -> Conflict:
+    return Conflict(f"{column}_taken", f"Another user has this {column}.")
+
+
+def _refuse_taken(pid: str, column: str, name: str) -> Steps[None]:
+    rows = yield Query(
+        f"SELECT 1 FROM users WHERE project_id = $1 AND {column} = $2 AND deleted_at IS NULL",
+        pid,
+        name,
+    )
+    if rows:
+        raise _taken(column)
 
 
 def update(pid: str, user_id: str, changes: UserChanges) -> Steps[User]:
-    before = yield from get(pid, user_id)
-    suspended = changes.status == "suspended" and before.status != "suspended"
-    metadata = changes.metadata
+    asked = asked_columns(changes)
+    settings = [TOUCHED, *([assignments(asked, 4)] if asked else [])]
+    if changes.status == "suspended":
+        settings.append(
+            "generation = generation + CASE WHEN status = 'suspended' THEN 0 ELSE 1 END"
+        )
     try:
         rows = yield Query(
-            "UPDATE users SET username = $3, display_name = $4, email = $5, avatar_url = $6,"
-            " status = $7, metadata = $8, updated_at = $9, generation = generation + $10"
+            f"UPDATE users SET {', '.join(settings)}"
             f" WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING {COLUMNS}",
             pid,
             user_id,
-            before.username if changes.username is UNSET else changes.username,
-            before.display_name if changes.display_name is UNSET else changes.display_name,
-            before.email if changes.email is UNSET else changes.email,
-            before.avatar_url if changes.avatar_url is UNSET else changes.avatar_url,
-            before.status if changes.status is UNSET else changes.status,
-            metadata_text(before.metadata if metadata is UNSET else metadata),
             instant(),
-            1 if suspended else 0,
+            *asked.values(),
         )
-    except UniqueViolation as violation:
-        raise _taken(violation) from None
+    except UniqueViolation:
+        raise _taken("username") from None
     if not rows:
         raise NotFound.user()
     return from_row(rows[0])
 
 
 def delete(pid: str, user_id: str) -> Steps[list[Event]]:
-    """A tombstone keeps the name for the messages; username and external id become free."""
+    """A tombstone keeps the name for the messages; username and external id become free.
+
+    Rows are locked in the order that everybody keeps: user, rooms (by id), project.
+    """
     rows = yield Query(
         "UPDATE users SET deleted_at = $3, updated_at = $3, status = 'active',"
         " generation = generation + 1, email = NULL, avatar_url = NULL, metadata = '{}'"
@@ -126,9 +154,7 @@ def delete(pid: str, user_id: str) -> Steps[list[Event]]:
     )
     if not rows:
         raise NotFound.user()
-    yield Query("UPDATE projects SET user_count = user_count - 1 WHERE id = $1", pid)
-    username, display_name = rows[0]
-    # In the order of ids, so that two deletions never lock each other's rooms.
+    person = members.Person(user_id, *rows[0])
     joined = yield Query(
         "SELECT room_id FROM members WHERE project_id = $1 AND user_id = $2 ORDER BY room_id",
         pid,
@@ -136,9 +162,11 @@ def delete(pid: str, user_id: str) -> Steps[list[Event]]:
     )
     events = []
     for (room_id,) in joined:
-        yield from members.drop(pid, room_id, user_id)
-        person = members.Person(user_id, username, display_name)
-        events.append(members.event("userLeft", pid, room_id, person))
+        # The room, or the membership alone, may be gone by now.
+        there = yield from members.lock_if_there(pid, room_id)
+        if there is not None and (yield from members.drop(pid, room_id, user_id)):
+            events.append(members.event("userLeft", pid, room_id, person))
+    yield Query("UPDATE projects SET user_count = user_count - 1 WHERE id = $1", pid)
     return events
 
 
@@ -183,9 +211,3 @@ def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
         (number - 1) * limit,
     )
     return Page.of([from_row(row) for row in rows], number, limit, total[0][0] if total else 0)
-
-
-def _taken(violation: UniqueViolation) -> Conflict:
-    if "external" in violation.index:
-        return Conflict("external_user_id_taken", "Another user has this external_user_id.")
-    return Conflict("username_taken", "Another user has this username.")

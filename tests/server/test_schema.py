@@ -19,7 +19,7 @@ from chat_server import idempotency, keys, members, messages, rooms, tokens, use
 from chat_server.database import Query, Steps, open_database
 from chat_server.migrate import migrate_sqlite, run_migrations
 from chat_server.schemas import Idempotency
-from chat_server.sqlite import SqliteDatabase
+from chat_server.sqlite import SqliteDatabase, dialect
 from chat_server.tables import metadata
 from chat_server.tokens import Claims
 
@@ -101,7 +101,7 @@ async def test_sqlite_finds_everything_hot_by_an_index(tmp_path: Path, name: str
     assert found
     with closing(sqlite3.connect(tmp_path / "chat.db")) as raw:
         for query in found:
-            sql = re.sub(r"\$(\d+)", r"?\1", query.sql)
+            sql = dialect(query.sql)
             explained = raw.execute(f"EXPLAIN QUERY PLAN {sql}", query.parameters)
             assert_finds_by_an_index(query.sql, [row[3] for row in explained])
 
@@ -233,7 +233,7 @@ async def test_a_large_room_costs_no_more_steps_than_a_small_one(tmp_path: Path)
         raw.set_progress_handler(tick, 1)
         for query in queries_of(rule):
             if query.sql.startswith("SELECT"):
-                sql = re.sub(r"\$(\d+)", r"?\1", query.sql)
+                sql = dialect(query.sql)
                 raw.execute(sql, query.parameters).fetchall()
         raw.set_progress_handler(None, 1)
         return count

@@ -9,6 +9,7 @@ from ._errors import ChatError
 from ._models import Message, Model
 
 LONG = 8000
+LARGEST_ANSWER = 512 * 1024
 
 
 def _whole(value: Model, *names: str) -> None:
@@ -324,6 +325,22 @@ async def _cursors(world: World) -> None:
     after = await listed(room.id, after=3)
     expect(_seqs(after.items) == [4, 5], f"after 3 is {_seqs(after.items)}")
     expect(after.has_more is False, "has_more is not false")
+
+
+@check("Messages", "a list by cursor ends early at 512 KiB, with has_more, and can be walked on")
+async def _sizes(world: World) -> None:
+    ann, _ = await world.people()
+    room = await world.new_room()
+    count = LARGEST_ANSWER // (4 * LONG) + 1
+    for _ in range(count):
+        await world.client.messages.create(room.id, content="𝄞" * LONG, user_id=ann.id)
+    raw = await world.client.with_raw_response(
+        world.client.messages.list, room.id, after=0, limit=200
+    )
+    expect(len(raw.body) <= LARGEST_ANSWER, f"the answer has {len(raw.body)} bytes")
+    expect(raw.value.has_more is True, "has_more is not true")
+    seqs = [each.seq async for each in world.client.messages.iterate(room.id, after=0, limit=200)]
+    expect(seqs == list(range(1, count + 1)), f"seq runs {seqs}")
 
 
 def _seqs(items: tuple[Message, ...]) -> list[int | None]:

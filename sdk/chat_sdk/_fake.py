@@ -455,6 +455,11 @@ async def _reply(
         retry_after = 1
     if retry_after is not None:
         headers.append((b"retry-after", b"%d" % retry_after))
-    content = raw if raw is not None else b"" if status == 204 else json.dumps(body).encode()
+    content = raw if raw is not None else b"" if status == 204 else encoded(body)
     await _start(send, status, headers)
     await send({"type": "http.response.body", "body": content})
+
+
+def encoded(body: Any) -> bytes:
+    """JSON in UTF-8."""
+    return json.dumps(body, ensure_ascii=False).encode()

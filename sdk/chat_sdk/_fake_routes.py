@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ._fake import Problem
+from ._fake import Problem, encoded
 
 if TYPE_CHECKING:
     from ._fake import FakeStore, Json, Seen
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 _USER_FILTERS = ("external_user_id", "username", "status")
 _USER_FIELDS = {"username", "display_name", "email", "avatar_url", "status", "metadata"}
 _ROOM_FIELDS = {"name", "description", "private", "metadata"}
+
+LARGEST_ANSWER = 512 * 1024
+"""Bytes of a list by cursor, which ends early where it would have more."""
 
 
 def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int, Any]:
@@ -222,7 +225,7 @@ def _page(things: Iterable[Any], request: "Seen") -> "Json":
 
 def _cursor(things: list[Any], request: "Seen") -> "Json":
     limit = _number(request, "limit", 50)
-    items = things[:limit]
+    items = _fitting(things[:limit])
     return {
         "items": items,
         "page": 1,
@@ -230,5 +233,15 @@ def _cursor(things: list[Any], request: "Seen") -> "Json":
         "total": len(things),
         "totalPages": -(-len(things) // limit),
         "next_cursor": items[-1]["seq"] if items else None,
-        "has_more": len(things) > limit,
+        "has_more": len(things) > len(items),
     }
+
+
+def _fitting(items: list[Any]) -> list[Any]:
+    """The first of *items*, as many as one answer may hold; one always fits."""
+    left = LARGEST_ANSWER - 1024
+    for count, item in enumerate(items):
+        left -= len(encoded(item)) + 1
+        if left < 0 and count:
+            return items[:count]
+    return items

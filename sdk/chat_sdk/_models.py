@@ -170,13 +170,17 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
 
 
 class JoinedRoom(Model, frozen=True, kw_only=True):
-    """What the server says to `socket.join_room`: the room, who is there, and what was missed."""
+    """What the server says to `socket.join_room`: the room, who is there, and what was missed.
+
+    *has_more*: `missed` is not all of it. The socket fetches the rest by itself.
+    """
 
     ok: bool = True
     room: Room | None = None
     members_online: int | None = None
     last_seq: int | None = None
     missed: tuple[Message, ...] = ()
+    has_more: bool | None = None
 
 
 class MemberEvent(Model, frozen=True, kw_only=True):

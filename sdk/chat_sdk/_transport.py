@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 from . import _errors
 from ._errors import NetworkError, ServerError, bad_response
 
-LARGEST_BODY = 1024 * 1024
+LARGEST_BODY = 8 * 1024 * 1024
+"""Above the largest answer that the contract allows: a page by number of 200 messages, each as long as it may be."""
 
 Header = tuple[str, str]
 

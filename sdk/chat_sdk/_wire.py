@@ -15,6 +15,7 @@ from ._ending import end
 from ._errors import WebSocketError
 from ._feed import may_reconnect
 from ._models import SocketErrorEvent, build
+from ._transport import LARGEST_BODY
 
 NAMESPACE = "/"
 
@@ -80,6 +81,7 @@ class Wire:
             http_session=self._session,
             logger=_SILENT,
             engineio_logger=_SILENT,
+            websocket_extra_options={"max_msg_size": LARGEST_BODY},
         )
         sio.on("connect_error", self._on_connect_error)
         sio.on("*", self._received)

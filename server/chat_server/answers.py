@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from chat_server import calls, checks
+from chat_server import calls, checks, sizes
 from chat_server.chat import Chat
 from chat_server.connections import Connection, RoomKey
 from chat_server.errors import ChatError, NotFound
@@ -23,7 +23,8 @@ Refresh = Callable[[Connection, Claims, str], Awaitable[Claims]]
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """The acknowledgement of joinRoom; `has_more` when `missed` is not all: the rest is had over REST."""
+    """The acknowledgement of joinRoom; `has_more` when `missed` is not all: the rest is had over REST,
+    or by joining again after the last of them."""
 
     ok: bool
     room: Room
@@ -114,8 +115,24 @@ class Answers:
         finally:
             connection.joining = None
         online = self._seats.take(connection, claims, key)
-        joined = Joined(True, room, online, room.last_seq, missed, more)
-        return Answer(_encode(joined), lambda: rooms.settle(key, connection, room.last_seq))
+        payload = self._joined(connection, Joined(True, room, online, room.last_seq, missed, more))
+        return Answer(payload, lambda: rooms.settle(key, connection, room.last_seq))
+
+    def _joined(self, connection: Connection, joined: Joined) -> bytes:
+        """*joined* as JSON, with as much of `missed` as an answer, and the queue of this connection, may hold.
+
+        Whoever joins many rooms at once, or reads slowly, is not cut off for what they have asked for: half of what the
+        queue has left stays free for events.
+        """
+        payload = _encode(joined)
+        left = self._limits.send_queue_bytes - connection.outbox.waiting
+        most = min(sizes.LARGEST_ANSWER, left // 2)
+        if len(payload) <= most:
+            return payload
+        around = len(payload) - len(_encode(joined.missed))
+        missed = sizes.fitting(joined.missed, most - around)
+        more = joined.has_more or len(missed) < len(joined.missed)
+        return _encode(msgspec.structs.replace(joined, missed=missed, has_more=more))
 
     async def _read(self, key: RoomKey, since: int | None) -> tuple[Room, list[Message], bool]:
         room = await self._chat.get_room(*key)

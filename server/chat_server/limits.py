@@ -10,7 +10,9 @@ class Limits:
     message_bytes: int = (
         65_536  # also the websocket server's largest message, and one polling request
     )
-    send_queue_bytes: int = 1_000_000  # what may wait for a slow reader before it is cut off
+    send_queue_bytes: int = (
+        2_000_000  # what may wait for a slow reader before it is cut off: any answer, and events
+    )
     auth_deadline: float = 10.0  # from opening a connection to a valid token
     events_per_second: float = 10.0
     event_burst: int = 30

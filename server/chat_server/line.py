@@ -222,6 +222,11 @@ class Line(asyncio.Protocol):
         else:
             self._keep(websocket.ENGINE_PING)
 
+    @property
+    def waiting(self) -> int:
+        """See Outgoing."""
+        return self._held_bytes
+
     def on_overflow(self) -> None:
         """More was to be kept for this peer than may."""
         self._side.too_slow(self)

@@ -27,6 +27,10 @@ class Outgoing(Protocol):
     @property
     def direct(self) -> bool: ...
     @property
+    def waiting(self) -> int:
+        """How many bytes of the bound are in use."""
+
+    @property
     def on_overflow(self) -> Callable[[], None]: ...
     def send(self, ready: Ready) -> None: ...
     def hold(self, ready: Ready) -> None: ...
@@ -88,6 +92,11 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
     def attach(self, task: asyncio.Task[Any] | None) -> None:
         """*task* serves the websocket: to end it is to drop the connection."""
         self._task = task
+
+    @property
+    def waiting(self) -> int:
+        """See Outgoing."""
+        return self._bytes
 
     def write(self, frame: bytes) -> None:
         """Never called: an outbox is not `open`."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from chat_server import frames
+from chat_server import frames, sizes
 from chat_server.connections import Connection, RoomKey
 from chat_server.counts import Counts
 from chat_server.events import Event
@@ -384,7 +384,8 @@ class LiveRooms:
         try:
             while room.delivered is not None and room.delivered < room.known:
                 before = room.delivered
-                messages = await self._missed(*key, before, _PAGE)
+                found = await self._missed(*key, before, _PAGE)
+                messages = sizes.fitting(found, sizes.LARGEST_ANSWER)
                 for message in messages:
                     if message.seq == room.delivered + 1:
                         self._counts.gaps_filled += 1
@@ -400,6 +401,8 @@ class LiveRooms:
                     # Nobody has written such a message: the hint was wrong.
                     room.known = before
                     room.held.clear()
+                elif len(messages) < len(found):
+                    await asyncio.sleep(self._limits.gap_wait)  # for listeners to take it
         except Exception:  # noqa: BLE001  # the database is away: try again, the messages are safe there
             retry = True
         finally:

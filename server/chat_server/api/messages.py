@@ -1,6 +1,6 @@
 """Routes about messages."""
 
-from chat_server import checks
+from chat_server import checks, sizes
 from chat_server.api.call import NO_CONTENT, Call, Reply, created, limit_of, number, ok, page_of
 from chat_server.api.rooms import inside, who
 from chat_server.checks import MAX_SEQ
@@ -23,9 +23,11 @@ async def listed(call: Call) -> Reply:
     before = number(query, "before", 1, MAX_SEQ, 1) if "before" in query else None
     after = number(query, "after", 0, MAX_SEQ, 0) if "after" in query else None
     await inside(call)
-    return ok(
-        await call.chat.messages_between(call.pid, room_id, before=before, after=after, limit=limit)
+    found = await call.chat.messages_between(
+        call.pid, room_id, before=before, after=after, limit=limit
     )
+    reply = ok(found)
+    return reply if len(reply.body) <= sizes.LARGEST_ANSWER else ok(sizes.shortened(found))
 
 
 async def post(call: Call) -> Reply:

@@ -16,6 +16,7 @@ from app.errors import (
     Refused,
     from_chat,
     message_not_found,
+    no_chat_token,
     room_not_found,
     user_deleted,
 )
@@ -159,7 +160,7 @@ class Broker:
         except chat_sdk.AuthenticationError as error:
             if error.code in _DEAD_TOKENS:
                 raise NotSignedIn(error.code, _DEAD_TOKENS[error.code]) from None
-        raise NotSignedIn("token_invalid", _DEAD_TOKENS["token_invalid"])
+        raise no_chat_token()
 
     # -- rooms ----------------------------------------------------------------------------------
 
@@ -470,7 +471,6 @@ class Authors:
 
 
 _DEAD_TOKENS = {
-    "token_invalid": "This is not a chat token.",
     "token_expired": "The chat token has expired.",
     "token_revoked": "The chat token was revoked.",
     "user_suspended": "This account may not chat at the moment.",

@@ -125,6 +125,8 @@ Me = Annotated[Principal, Depends(Admitted("read"))]
 """Who is asking to see something."""
 MeWriting = Annotated[Principal, Depends(Admitted("write"))]
 """Who is asking to change something."""
+MeSigningOut = Annotated[Principal, Depends(Admitted("sign_out"))]
+"""Who is making their own tokens worthless: held up by nothing else that they have done."""
 MeMinting = Annotated[Principal, Depends(Admitted("token"))]
 """Who is asking for a chat token."""
 TheBroker = Annotated[Broker, Depends(Read(the_broker))]

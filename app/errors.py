@@ -232,6 +232,11 @@ def seconds_to_wait(told: float | None) -> int:
     return min(max(math.ceil(told), SHORTEST_WAIT), LONGEST_WAIT)
 
 
+def no_chat_token() -> NotSignedIn:
+    """What was sent to be verified is not a chat token."""
+    return NotSignedIn("token_invalid", "This is not a chat token.")
+
+
 def room_not_found() -> NotFound:
     """The one answer for a room that is missing or not the caller's."""
     return NotFound("room_not_found", "There is no such room.")

@@ -20,7 +20,8 @@ from msgspec import Struct
 from app.errors import TooManyRequests
 from app.settings import read_rates
 
-Kind = Literal["token", "write", "read"]
+Kind = Literal["token", "sign_out", "write", "read"]
+"""What a request does. Signing out is counted apart: it has to work for whoever has used up everything else."""
 
 MOST_KEYS = 50_000
 """Of each window; when it is full the older half is forgotten, so a flood of keys costs no memory."""
@@ -243,6 +244,7 @@ class Rates:
     """Every limit there is."""
 
     token: tuple[Limit, ...]
+    sign_out: tuple[Limit, ...]
     write: tuple[Limit, ...]
     read: tuple[Limit, ...]
     address: tuple[Limit, ...]
@@ -253,9 +255,13 @@ class Rates:
     def reading(
         cls, *, token: str, write: str, read: str, ip: str, auth_failures: str, admin_failures: str
     ) -> "Rates":
-        """From the notation of the settings RATE_TOKEN, RATE_WRITE … Raises ValueError."""
+        """From the notation of the settings RATE_TOKEN, RATE_WRITE … Raises ValueError.
+
+        As often as somebody may ask for a token they may sign out.
+        """
         return cls(
             token=read_limits("token", token),
+            sign_out=read_limits("sign-out", token),
             write=read_limits("write", write),
             read=read_limits("read", read),
             address=read_limits("address", ip),
@@ -333,7 +339,12 @@ class Limiter:
         self._on_failure = on_failure
         self._clock = clock
         self._shut: dict[str, tuple[float, list[Usage]]] = {}
-        self._kinds = {"token": rates.token, "write": rates.write, "read": rates.read}
+        self._kinds: dict[Kind, tuple[Limit, ...]] = {
+            "token": rates.token,
+            "sign_out": rates.sign_out,
+            "write": rates.write,
+            "read": rates.read,
+        }
         self._terms = {kind: Terms.of(user, rates.address) for kind, user in self._kinds.items()}
 
     def check_address(self, address: str) -> None:

@@ -11,8 +11,9 @@ class Principal:
     """An app user whose credential was checked, keyed by (issuer, subject).
 
     *external_id* is what the chat user is called upstream; *username*, *name* and *email* are claims,
-    true or not. *expires_at* is the end of the app's own credential in epoch seconds, None if it has
-    none. *carrier* says how the credential came: a browser sends cookies by itself, so those need more.
+    true or not. *expires_at* is the end of the app's own credential in epoch seconds, leeway included; None if
+    it has none. *carrier* says how the credential came: a browser sends a cookie by itself, and it or a proxy
+    in front may have added a header, so those need more. Only a bearer token is sent by whoever has it.
     """
 
     issuer: str

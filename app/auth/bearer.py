@@ -52,6 +52,11 @@ def bearer_token(request: HTTPConnection) -> str | None:
     return token
 
 
+def is_bearer(name: str, value: str) -> bool:
+    """Whether the header *name* (lower case) of that *value* is a bearer token."""
+    return name == "authorization" and value.strip(" ").partition(" ")[0].lower() == "bearer"
+
+
 def cookie_value(request: HTTPConnection, name: str) -> str | None:
     """The cookie *name*, or None; AmbiguousCredentials if it is there with two values.
 

@@ -58,6 +58,10 @@ class Chain:
             return None
         return self._jwt.recall(bearer)
 
+    def takes(self, bearer: str) -> bool:
+        """Whether a mode takes *bearer*, in an `Authorization` header, for the app's credential. Asks nobody."""
+        return any(mode.takes(bearer) for mode in self._modes)
+
     async def __call__(self, request: HTTPConnection, /) -> Principal | None:
         offers = [(mode, mode.find(request)) for mode in self._modes]
         presented = [(mode, offer) for mode, offer in offers if offer is not None]

@@ -1,10 +1,11 @@
 """What a signed payload claims, and whether we believe it here and now."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
 
-from app.auth.jws import BadToken
+from app.auth.jws import BadToken, bare_type
 from app.auth.strict_object import BadJson, parse_object
 
 VerifiedClaims = NewType("VerifiedClaims", Mapping[str, Any])
@@ -14,6 +15,10 @@ MAX_SUBJECT_LENGTH = 255
 MAX_INSTANT = 2**53
 # RFC 8725 section 3.11: a token of another kind must not pass for one of these.
 ACCESS_TOKEN_TYPES = frozenset({"jwt", "at+jwt"})
+# Where issuers of one key for all their tokens say what a token is for: Keycloak; Cognito and Hydra; two libraries
+# that apps make their own tokens with.
+_PURPOSE_CLAIMS = ("typ", "token_use", "token_type", "type")
+_OTHER_PURPOSES = frozenset({"refresh", "refresh_token", "offline", "logout"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +34,26 @@ class Expected:
 
 def check_type(typ: str | None, expected: Expected) -> None:
     """BadToken unless the header `typ` is the configured one, or, unconfigured, is harmless."""
-    given = None if typ is None else typ.lower().removeprefix("application/")
+    given = None if typ is None else bare_type(typ)
     if expected.typ is not None:
-        if given != expected.typ.lower().removeprefix("application/"):
+        if given != bare_type(expected.typ):
             raise BadToken("the token has the wrong typ")
     elif given is not None and given not in ACCESS_TOKEN_TYPES:
         raise BadToken("the token is of another kind: its typ is neither JWT nor at+jwt")
+
+
+def check_purpose(claims: Mapping[str, Any]) -> None:
+    """BadToken for what its own claims say is no access token: an event about a session, or a refresh token.
+
+    A logout token may have the `typ` and the audience of an access token (OpenID Connect Back-Channel Logout 1.0
+    section 2.4); `events` is what makes it one (RFC 8417 section 2.2).
+    """
+    if "events" in claims:
+        raise BadToken("the token tells of events: it is a logout token or the like")
+    for name in _PURPOSE_CLAIMS:
+        value = claims.get(name)
+        if isinstance(value, str) and value.lower() in _OTHER_PURPOSES:
+            raise BadToken(f"the token is for another purpose, as its claim {name} says")
 
 
 def issuer_of(payload: bytes) -> tuple[str, dict[str, Any]]:
@@ -58,11 +77,11 @@ def check_claims(claims: Mapping[str, Any], expected: Expected, *, now: float) -
         raise BadToken("the token is from another issuer")
     check_audience(claims.get("aud"), expected.audience)
     check_subject(claims.get("sub"), name="sub")
-    expires = instant(claims, "exp")
-    if expires is None:
+    check_purpose(claims)
+    end = end_of(claims)
+    if end is None:
         raise BadToken("the claim exp is missing")
-    if now >= expires + expected.leeway:
-        raise BadToken("the token has expired")
+    check_end(end + expected.leeway, now=now)
     issued = instant(claims, "iat")
     if issued is not None and issued > now + expected.leeway:
         raise BadToken("the token was issued in the future")
@@ -72,7 +91,7 @@ def check_claims(claims: Mapping[str, Any], expected: Expected, *, now: float) -
     if expected.max_age is not None:
         if issued is None:
             raise BadToken("the claim iat is missing, and a longest lifetime is configured")
-        if expires - issued > expected.max_age:
+        if end - math.floor(issued) > expected.max_age:
             raise BadToken("the token lives longer than is allowed here")
     return VerifiedClaims(claims)
 
@@ -110,14 +129,34 @@ def _printable(text: str) -> bool:
     )
 
 
-def instant(claims: Mapping[str, Any], name: str) -> int | None:
-    """The claim as whole seconds since the epoch; None if absent, BadToken if anything else."""
+def instant(claims: Mapping[str, Any], name: str) -> float | None:
+    """The claim in seconds since the epoch; None if absent, BadToken if anything else.
+
+    A NumericDate may have a fraction (RFC 7519 section 2).
+    """
     value = claims.get(name)
     if value is None and name not in claims:
         return None
-    if type(value) is not int or not 0 <= value <= MAX_INSTANT:  # bool is an int to isinstance
-        raise BadToken(f"the claim {name} is not a whole number of seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadToken(f"the claim {name} is not a number of seconds")
+    if not 0 <= value <= MAX_INSTANT:  # NaN is not, either
+        raise BadToken(f"the claim {name} is not a number of seconds")
     return value
+
+
+def end_of(claims: Mapping[str, Any], leeway: int = 0) -> int | None:
+    """The second from which a credential of these claims is no good any more: `exp` and *leeway*; None without `exp`.
+
+    This is both what lets a credential in and what bounds the life of what is made with it. A fraction is cut off.
+    """
+    expires = instant(claims, "exp")
+    return None if expires is None else math.floor(expires) + leeway
+
+
+def check_end(end: int | None, *, now: float) -> None:
+    """BadToken from *end* on."""
+    if end is not None and now >= end:
+        raise BadToken("the token has expired")
 
 
 def lookup(claims: Mapping[str, Any], name: str) -> Any:

@@ -24,6 +24,10 @@ class Authenticator(Protocol):
         """
         ...
 
+    def takes(self, bearer: str) -> bool:
+        """Whether *bearer*, in an `Authorization` header, would be taken for the app's credential, good or not."""
+        ...
+
 
 class InvalidCredentials(Exception):  # noqa: N818 - what was presented, not what failed
     """A credential was presented and is not good. *reason* is for the log, never for the answer."""

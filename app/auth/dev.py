@@ -73,7 +73,7 @@ class DevMode:
     def find(self, request: HTTPConnection) -> Offer | None:
         """A bearer that starts with `dev_`, or the cookie."""
         token = bearer_token(request)
-        if token is not None and not token.startswith(DEV_PREFIX):
+        if token is not None and not self.takes(token):
             token = None
         cookie = cookie_value(request, COOKIE)
         if token is not None:
@@ -81,6 +81,10 @@ class DevMode:
                 raise AmbiguousCredentials("the bearer token and the cookie differ")
             return Offer(token, "bearer")
         return Offer(cookie, "cookie") if cookie is not None else None
+
+    def takes(self, bearer: str) -> bool:
+        """What begins as the sessions do."""
+        return bearer.startswith(DEV_PREFIX)
 
     async def judge(self, request: HTTPConnection, offer: Offer) -> Principal:  # noqa: ARG002 -- Mode's
         """Whoever the session was made for."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from starlette.requests import HTTPConnection
 
 from app.auth.asking import Asking, Verdict, cache_key, wants_fresh_answer
-from app.auth.bearer import Offer, cookie_value, header_values
-from app.auth.claims import instant
+from app.auth.bearer import Offer, cookie_value, header_values, is_bearer
+from app.auth.claims import end_of
 from app.auth.contract import AmbiguousCredentials, InvalidCredentials
-from app.auth.jws import BadToken
+from app.auth.jws import BadToken, is_chat_token
 from app.auth.mode import ClaimNames, principal_from
 from app.auth.provider import Answer, BadAnswer
-from app.principal import Principal
+from app.principal import Carrier, Principal
 
 if TYPE_CHECKING:  # it loads httpx
     from app.auth.http import Http
@@ -32,6 +32,17 @@ class SessionEndpoint:
     issuer: str = "forward"
     alias: str | None = None
     keep_seconds: float = 5.0
+
+
+def _carrier(cookie: str, headers: Sequence[tuple[str, str]]) -> Carrier:
+    """How a credential of these came.
+
+    A browser sends `Authorization` by itself for Basic, Digest and Negotiate, and a proxy in front puts any
+    header beside a login of its own. Only a bearer token is known to be sent by a program that has it.
+    """
+    if cookie:
+        return "cookie"
+    return "bearer" if all(is_bearer(name, value) for name, value in headers) else "header"
 
 
 class ForwardMode:
@@ -60,7 +71,11 @@ class ForwardMode:
         if not cookie and not headers:
             return None
         lines = [f"{name}: {value}" for name, value in headers]
-        return Offer("\n".join([cookie, *lines]), "cookie" if cookie else "bearer")
+        return Offer("\n".join([cookie, *lines]), _carrier(cookie, headers))
+
+    def takes(self, bearer: str) -> bool:  # noqa: ARG002 -- only the app knows which are its own
+        """All, where `Authorization` is passed on."""
+        return "authorization" in [name.lower() for name in self._endpoint.headers]
 
     def _cookie_header(self, request: HTTPConnection) -> str:
         pairs = ((name, cookie_value(request, name)) for name in self._endpoint.cookies)
@@ -84,6 +99,8 @@ class ForwardMode:
             raise InvalidCredentials("the session cookie is malformed")
         endpoint = self._endpoint
         headers: Sequence[tuple[str, str]] = self._headers(request)
+        if any(is_chat_token(value.rpartition(" ")[2]) for _, value in headers):
+            raise InvalidCredentials("a chat token is no credential of the app's")
         if cookie := self._cookie_header(request):
             headers = [("cookie", cookie), *headers]
         verdict = await self._asking.verdict(
@@ -94,8 +111,8 @@ class ForwardMode:
         )
         if verdict.claims is None:
             return None
-        expires = instant(verdict.claims, "exp")
-        if expires is not None and self._now() >= expires:
+        end = end_of(verdict.claims)
+        if end is not None and self._now() >= end:
             return None
         try:
             return principal_from(
@@ -103,7 +120,7 @@ class ForwardMode:
                 self._names,
                 issuer=endpoint.issuer,
                 alias=endpoint.alias,
-                expires_at=expires,
+                expires_at=end,
                 carrier=offer.carrier,
             )
         except BadToken as error:  # only the alias can have made it too long
@@ -116,10 +133,10 @@ class ForwardMode:
             raise BadAnswer(f"status {answer.status}")
         claims = answer.json_object()
         try:
-            expires = instant(claims, "exp")
+            end = end_of(claims)
             principal_from(
                 claims, self._names, issuer="", alias=None, expires_at=None, carrier="cookie"
             )
         except BadToken as error:
             raise BadAnswer(str(error)) from None
-        return Verdict(claims, good_until=None if expires is None else float(expires))
+        return Verdict(claims, good_until=end)

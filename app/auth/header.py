@@ -89,6 +89,10 @@ class HeaderMode:
             return None
         return Offer((user or b"").decode("latin-1"), "header")
 
+    def takes(self, bearer: str) -> bool:  # noqa: ARG002 -- Mode's
+        """None: who it is stands in other headers."""
+        return False
+
     def _comes_from_proxy(self, request: HTTPConnection, found: Mapping[bytes, bytes]) -> bool:
         shown = sha256(found.get(self._headers.secret, b"")).digest()
         known = compare_digest(shown, self._secret)  # digests: any bytes may have been sent

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from app.auth.asking import Asking, Claims, Verdict, cache_key, wants_fresh_answer
 from app.auth.bearer import DEV_PREFIX, Offer, bearer_token
-from app.auth.claims import check_audience, instant
+from app.auth.claims import check_audience, check_end, check_purpose, end_of, instant
 from app.auth.contract import InvalidCredentials
 from app.auth.jws import MAX_TOKEN_LENGTH, BadToken, looks_like_jws
 from app.auth.mode import ClaimNames, principal_from
@@ -67,11 +67,13 @@ class IntrospectionMode:
     def find(self, request: HTTPConnection) -> Offer | None:
         """A bearer of any form but a JWT's (and, beside mode `dev`, a development session's)."""
         token = bearer_token(request)
-        if token is None or looks_like_jws(token):
-            return None
-        if token.startswith(DEV_PREFIX) and self._leave_dev_tokens:
-            return None
-        return Offer(token, "bearer")
+        return Offer(token, "bearer") if token is not None and self.takes(token) else None
+
+    def takes(self, bearer: str) -> bool:
+        """Any but a JWT, and, beside mode `dev`, a development session."""
+        if bearer.startswith(DEV_PREFIX) and self._leave_dev_tokens:
+            return False
+        return not looks_like_jws(bearer)
 
     async def judge(self, request: HTTPConnection, offer: Offer) -> Principal:
         """The principal the token stands for."""
@@ -92,6 +94,7 @@ class IntrospectionMode:
         if claims is None:
             raise InvalidCredentials("the token is not active")
         try:
+            check_purpose(claims)
             self._check_times(claims)
             if endpoint.audience and (endpoint.audience_required or "aud" in claims):
                 check_audience(claims.get("aud"), endpoint.audience)
@@ -100,7 +103,7 @@ class IntrospectionMode:
                 self._names,
                 issuer=endpoint.issuer,
                 alias=endpoint.alias,
-                expires_at=instant(claims, "exp"),
+                expires_at=end_of(claims, endpoint.leeway),
                 carrier=offer.carrier,
             )
         except BadToken as error:
@@ -108,9 +111,8 @@ class IntrospectionMode:
 
     def _check_times(self, claims: Claims) -> None:
         leeway = self._endpoint.leeway
-        expires, valid_from = instant(claims, "exp"), instant(claims, "nbf")
-        if expires is not None and self._now() >= expires + leeway:
-            raise BadToken("the token has expired")
+        check_end(end_of(claims, leeway), now=self._now())
+        valid_from = instant(claims, "nbf")
         if valid_from is not None and valid_from > self._now() + leeway:
             raise BadToken("the token is not valid yet")
         issuer = claims.get("iss")
@@ -127,7 +129,7 @@ class IntrospectionMode:
         if active is not True:  # "true" and 1 are not true
             raise BadAnswer("active is neither true nor false")
         try:
-            expires = instant(claims, "exp")
-        except BadToken:
-            raise BadAnswer("exp is not a whole number of seconds") from None
-        return Verdict(claims, good_until=None if expires is None else float(expires))
+            ends = end_of(claims)
+        except BadToken as error:
+            raise BadAnswer(str(error)) from None
+        return Verdict(claims, good_until=ends)

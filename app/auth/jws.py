@@ -13,6 +13,7 @@ from app.auth.jwk import MAX_KID_LENGTH, Key
 from app.auth.strict_object import BadJson, parse_object
 
 MAX_TOKEN_LENGTH = 8192
+CHAT_TOKEN_TYPE = "chat+jwt"  # noqa: S105 -- the name of a type
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", re.ASCII)
 # Refused whatever they say: extensions we do not understand, and forms that are not a plain JWS.
@@ -67,6 +68,25 @@ def parse(token: str) -> Unverified:
         signing_input=f"{protected}.{payload}".encode("ascii"),
         signature=unverified_signature,
     )
+
+
+def type_of(token: str) -> str | None:
+    """The bare `typ` that a token names, unbelieved; None if it names none, BadToken if it is no JWT."""
+    given = parse(token).typ
+    return None if given is None else bare_type(given)
+
+
+def is_chat_token(token: str) -> bool:
+    """Whether *token*, unbelieved, says that it is a chat token."""
+    try:
+        return looks_like_jws(token) and type_of(token) == CHAT_TOKEN_TYPE
+    except BadToken:
+        return False
+
+
+def bare_type(typ: str) -> str:
+    """A media type as it stands in `typ`: case and the prefix `application/` say nothing (RFC 7515 section 4.1.9)."""
+    return typ.lower().removeprefix("application/")
 
 
 def _text(header: dict[str, Any], name: str, *, required: bool = False) -> str:

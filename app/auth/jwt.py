@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from app.auth.bearer import Offer, bearer_token, cookie_value, digest_of
-from app.auth.claims import check_claims, check_type, issuer_of
+from app.auth.claims import check_claims, check_type, end_of, issuer_of
 from app.auth.contract import AmbiguousCredentials, InvalidCredentials, ProviderUnavailable
 from app.auth.issuers import Issuer
 from app.auth.jwk import Key
@@ -47,7 +47,7 @@ class _Verified:
 class JwtMode:
     """Judges every credential that has the form of a JWT.
 
-    A verified token is remembered by its SHA-256, until `exp` and only while its key is published.
+    A verified token is remembered by its SHA-256, until its end and only while its key is published.
     """
 
     def __init__(
@@ -77,6 +77,14 @@ class JwtMode:
                 raise AmbiguousCredentials("the bearer token and the cookie differ")
             return Offer(token, "bearer")
         return Offer(cookie, "cookie") if cookie is not None else None
+
+    def takes(self, bearer: str) -> bool:
+        """A token that names one of the issuers."""
+        try:
+            named, _ = issuer_of(parse(bearer).payload)
+        except BadToken:
+            return False
+        return named in self._issuers
 
     @property
     def reads_cookies(self) -> bool:
@@ -117,14 +125,16 @@ class JwtMode:
         key = await keys.find(token.kid, token.algorithm)
         _, unchecked = issuer_of(verify(token, key))
         claims = check_claims(unchecked, issuer.expected, now=self._now())
+        end = end_of(claims, issuer.expected.leeway)
+        assert end is not None  # noqa: S101 -- check_claims requires exp
         principal = principal_from(
             claims,
             self._names,
             issuer=issuer.issuer,
             alias=issuer.alias if self._aliased else None,
-            expires_at=claims["exp"],
+            expires_at=end,
             carrier=offer.carrier,
         )
         verified = _Verified(principal, keys, key, token.kid, token.algorithm)
-        self._verified.put(digest, verified, until=claims["exp"])
+        self._verified.put(digest, verified, until=end)
         return principal

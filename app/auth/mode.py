@@ -18,6 +18,9 @@ class Mode(Protocol):
     def find(self, request: HTTPConnection) -> Offer | None:
         """The credential that is this mode's to judge; None if the request has none. Asks nobody."""
 
+    def takes(self, bearer: str) -> bool:
+        """Whether *bearer*, in an `Authorization` header, is a credential of this mode, good or not. Asks nobody."""
+
     async def judge(self, request: HTTPConnection, offer: Offer) -> Principal | None:
         """Whose credential it is. InvalidCredentials if nobody's; None if it stands for *not signed in*."""
 

@@ -14,13 +14,13 @@ from app.deps import (
     BodyOf,
     Me,
     MeMinting,
-    MeWriting,
+    MeSigningOut,
     NoQuery,
     ReadSender,
     TheBroker,
     the_gate,
 )
-from app.errors import NotSignedIn
+from app.errors import NotSignedIn, no_chat_token
 from app.input import Nothing, TokenWish
 from app.routes.answers import as_json, nothing
 from app.routes.describe import describe, schema_of
@@ -48,7 +48,7 @@ async def mint_token(me: MeMinting, wish: Wish, broker: TheBroker, sockets: TheS
 
 
 @router.delete("/token", **describe(status=204))
-async def revoke_tokens(me: MeWriting, _: Empty, broker: TheBroker) -> Response:
+async def revoke_tokens(me: MeSigningOut, _: Empty, broker: TheBroker) -> Response:
     """Make all chat tokens of the caller worthless and close their sockets."""
     await broker.sign_out(me)
     return nothing()
@@ -67,6 +67,8 @@ async def verify(request: Request, _: NoQuery, broker: TheBroker) -> Response:
     await gate.admit_address(request.scope)
     token = chat_token_of(request.headers.getlist("authorization"))
     try:
+        if not gate.may_be_chat_token(token):
+            raise no_chat_token()
         return as_json(verified_view(await broker.verify(token)))
     except NotSignedIn:
         await gate.refused(request.scope)

@@ -296,7 +296,9 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = Field(
         None, description="Bootstrap key with every admin scope, at least 32 characters"
     )
-    rate_token: Rate = Field("30/minute", description="Tokens minted per user")
+    rate_token: Rate = Field(
+        "30/minute", description="Tokens minted per user; signing out as often, counted apart"
+    )
     rate_write: Rate = Field("120/minute", description="Writes per user")
     rate_read: Rate = Field("600/minute", description="Reads per user")
     rate_ip: Rate = Field("1200/minute", description="Requests per address")

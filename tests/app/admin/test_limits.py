@@ -276,6 +276,9 @@ async def test_kinds_are_counted_apart():
     await limiter.spend("token", user="a", address="x")
     await limiter.spend("write", user="a", address="x")
     await limiter.spend("read", user="a", address="x")
+    await limiter.spend("sign_out", user="a", address="x")
+    with pytest.raises(TooMany):
+        await limiter.spend("sign_out", user="a", address="x")  # as often as tokens are asked for
 
 
 async def test_one_address_with_many_users():

@@ -97,7 +97,7 @@ async def test_a_good_token_is_a_principal() -> None:
     async with opened("jwt", **HS256) as auth:
         who = await auth(bearer=secret_signer().token(claims(name="Alice")))
         assert (who.issuer, who.subject, who.external_id) == (ISSUER, "user-1", "user-1")
-        assert (who.name, who.expires_at, who.carrier) == ("Alice", NOW + 300, "bearer")
+        assert (who.name, who.expires_at, who.carrier) == ("Alice", NOW + 330, "bearer")
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -163,6 +163,16 @@ async def test_a_bad_token_is_refused(change: dict[str, Any]) -> None:
             await auth(bearer=secret_signer().token(claims(**change)))
 
 
+@pytest.mark.parametrize("typ", ["JWT", "at+jwt", ...])
+async def test_a_logout_token_lets_nobody_in(typ: Any) -> None:
+    events = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    async with opened("jwt", **HS256, auth_jwt_cookie="app_token") as auth:
+        token = secret_signer().token(claims(events=events, jti="j1"), typ=typ)
+        for offer in ({"bearer": token}, {}):
+            with pytest.raises(InvalidCredentials, match="events"):
+                await auth(*(() if offer else (("cookie", f"app_token={token}"),)), **offer)
+
+
 async def test_a_chat_token_is_refused_even_under_our_own_key() -> None:
     async with opened("jwt", **HS256) as auth:
         with pytest.raises(InvalidCredentials, match="typ"):
@@ -175,7 +185,7 @@ async def test_a_remembered_token_still_ends() -> None:
         for _ in range(3):
             assert await auth(bearer=token)
         auth.pass_time(329)
-        assert await auth(bearer=token)  # within the leeway, verified anew
+        assert await auth(bearer=token)  # within the leeway
         auth.pass_time(1)
         with pytest.raises(InvalidCredentials, match="expired"):
             await auth(bearer=token)
@@ -306,7 +316,7 @@ async def test_an_opaque_token_is_introspected() -> None:
     async with opened("introspection", provider, **INTROSPECTION) as auth:
         who = await auth(bearer="opaque")
         assert (who.issuer, who.external_id, who.username) == (ISSUER, "user-1", "alice")
-        assert who.expires_at == NOW + 300
+        assert who.expires_at == NOW + 330
         (question,) = provider.seen
         assert question.method == "POST"
         assert question.content == b"token=opaque&token_type_hint=access_token"
@@ -338,6 +348,9 @@ async def test_a_jwt_is_never_introspected() -> None:
         {**ACTIVE, "sub": ""},
         {"active": True},
         {**ACTIVE, "iss": "https://evil.test"},
+        {**ACTIVE, "token_use": "refresh_token"},
+        {**ACTIVE, "typ": "Refresh"},
+        {**ACTIVE, "events": {}},
     ],
 )
 async def test_an_inactive_token_is_refused(answer: Any) -> None:
@@ -370,7 +383,7 @@ NOT_AN_ANSWER = [
     httpx.Response(200, json=None),
     httpx.Response(200, json="user-1"),
     httpx.Response(200, json={**ACTIVE, "exp": "soon"}),
-    httpx.Response(200, json={**ACTIVE, "exp": 1e10}),
+    httpx.Response(200, json={**ACTIVE, "exp": 1e300}),
     httpx.Response(200, json={**ACTIVE, "x": "y" * 60_000}),
     httpx.Response(
         200, text='{"active":true,"sub":"a","sub":"b"}', headers={"content-type": "application/json"}
@@ -439,6 +452,16 @@ async def test_an_answer_is_not_remembered_past_the_tokens_end() -> None:
         auth.pass_time(4)
         provider.answer = {"active": False}
         with pytest.raises(InvalidCredentials):
+            await auth(bearer="opaque")
+
+
+async def test_an_introspected_token_ends_with_the_leeway() -> None:
+    """What is let in and what bounds a chat token's life are one second."""
+    provider = Asked({**ACTIVE, "exp": NOW - 10.5})
+    async with opened("introspection", provider, **INTROSPECTION) as auth:
+        assert (await auth(bearer="opaque")).expires_at == NOW - 11 + 30
+        auth.pass_time(19)
+        with pytest.raises(InvalidCredentials, match="expired"):
             await auth(bearer="opaque")
 
 
@@ -631,6 +654,18 @@ async def test_an_impossible_cookie_is_bad_and_not_sent(cookie: str) -> None:
     assert app.seen == []
 
 
+async def test_a_chat_token_is_not_shown_to_the_app() -> None:
+    app = Asked(SIGNED_IN)
+    passed = {**FORWARD, "auth_forward_headers": ("X-Tenant", "Authorization")}
+    async with opened("forward", app, **passed) as auth:
+        token = secret_signer().token(typ="chat+jwt")
+        for header in (("authorization", f"Bearer {token}"), ("x-tenant", token)):
+            with pytest.raises(InvalidCredentials, match="chat token"):
+                await auth(header)
+        assert app.seen == []
+        assert await auth(bearer=secret_signer().token())
+
+
 async def test_two_cookies_of_one_name_are_nobodys() -> None:
     async with opened("forward", Asked(SIGNED_IN), **FORWARD) as auth:
         with pytest.raises(AmbiguousCredentials):
@@ -639,12 +674,42 @@ async def test_two_cookies_of_one_name_are_nobodys() -> None:
             await auth(("x-tenant", "a"), ("x-tenant", "b"))
 
 
-async def test_a_session_that_says_when_it_ends_ends() -> None:
-    app = Asked({**SIGNED_IN, "exp": NOW + 2})
+@pytest.mark.parametrize("fraction", [0, 0.0, 0.25])  # JavaScript: Date.now() / 1000
+async def test_a_session_that_says_when_it_ends_ends(fraction: float) -> None:
+    app = Asked({**SIGNED_IN, "exp": NOW + 2 + fraction})
     async with opened("forward", app, **FORWARD) as auth:
         assert (await auth(("cookie", "sid=abc"))).expires_at == NOW + 2
         auth.pass_time(2)
         assert await auth(("cookie", "sid=abc")) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "carrier"),
+    [
+        ([("authorization", "Bearer abc")], "bearer"),
+        ([("authorization", "bearer abc")], "bearer"),
+        ([("authorization", "Basic YTpi")], "header"),
+        ([("authorization", "Digest username=a")], "header"),
+        ([("authorization", "Negotiate YII")], "header"),
+        ([("authorization", "NTLM TlRMTVNTUAAB")], "header"),
+        ([("authorization", "Token abc")], "header"),
+        ([("authorization", "BearerX abc")], "header"),
+        ([("authorization", "abc")], "header"),
+        ([("x-tenant", "t1")], "header"),
+        ([("x-tenant", "Bearer abc")], "header"),
+        ([("authorization", "Bearer abc"), ("x-tenant", "t1")], "header"),
+        ([("authorization", "Bearer abc"), ("cookie", "sid=1")], "cookie"),
+        ([("authorization", "Basic YTpi"), ("cookie", "sid=1")], "cookie"),
+    ],
+    ids=str,
+)
+async def test_only_a_bearer_is_sent_by_nobody_but_who_has_it(
+    headers: list[tuple[str, str]], carrier: str
+) -> None:
+    """A browser adds Basic and its kin by itself, a proxy any other header."""
+    passed = {**FORWARD, "auth_forward_headers": ("X-Tenant", "Authorization")}
+    async with opened("forward", Asked(SIGNED_IN), **passed) as auth:
+        assert (await auth(*headers)).carrier == carrier
 
 
 # -- header -----------------------------------------------------------------------------------------

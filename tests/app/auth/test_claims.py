@@ -1,10 +1,20 @@
 """Claims: what a signed payload must say before we believe it, to the second."""
 
+import math
 from typing import Any
 
 import pytest
 
-from app.auth.claims import Expected, check_claims, check_type, instant, issuer_of, lookup
+from app.auth.claims import (
+    Expected,
+    check_claims,
+    check_purpose,
+    check_type,
+    end_of,
+    instant,
+    issuer_of,
+    lookup,
+)
 from app.auth.jws import BadToken
 from app.auth.mode import ClaimNames, principal_from
 from tests.app.auth.signing import AUDIENCE, ISSUER, NOW, claims
@@ -87,13 +97,29 @@ def test_nothing_is_valid_before_its_time(name: str, why: str) -> None:
 
 @pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize(
-    "value", [float(NOW + 60), 1e308, "1900000000", True, None, [NOW], -1, 2**53 + 1, 10**400]
+    "value",
+    [
+        1e308, math.inf, math.nan, -0.5, "1900000000", True, False, None, [NOW], {}, -1, 2**53 + 1, 10**400,
+        float(2**53 + 2),
+    ],
 )  # fmt: skip
-def test_instants_are_whole_seconds(name: str, value: object) -> None:
-    refuses(claims(**{name: value}), saying="whole number" if value is not ... else ".")
+def test_instants_are_numbers_of_seconds(name: str, value: object) -> None:
+    refuses(claims(**{name: value}), saying="number of seconds")
     assert instant({}, name) is None
     assert instant({name: 2**53}, name) == 2**53
     assert instant({name: 0}, name) == 0
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
+def test_an_instant_may_have_a_fraction(fraction: float) -> None:
+    """RFC 7519 section 2, NumericDate. A token ends with the last whole second of its life, never later."""
+    said = claims(exp=NOW + 60 + fraction, iat=NOW + fraction, nbf=NOW + 30 + fraction)
+    check_claims(said, EXPECTED, now=NOW + fraction)
+    refuses(said, saying="not valid yet|in the future", now=NOW + fraction - 30.01)
+    refuses(said, saying="expired", now=NOW + 90)
+    assert end_of(said, 30) == NOW + 90
+    bounded = Expected(ISSUER, frozenset({AUDIENCE}), max_age=60)
+    check_claims(claims(exp=NOW + 60 + fraction, iat=NOW + fraction), bounded, now=NOW + 1)
 
 
 def test_a_longest_lifetime_needs_iat() -> None:
@@ -135,6 +161,9 @@ def test_a_subject_fits_on_one_line_of_255_bytes(subject: object) -> None:
         ("application/at+jwt", None, True),
         ("chat+jwt", None, False),
         ("logout+jwt", None, False),
+        ("application/LOGOUT+jwt", None, False),
+        ("secevent+jwt", None, False),
+        ("token-introspection+jwt", None, False),
         ("dpop+jwt", None, False),
         ("", None, False),
         ("at+jwt", "at+jwt", True),
@@ -154,6 +183,46 @@ def test_a_token_of_another_kind_is_refused(
     else:
         with pytest.raises(BadToken, match="typ"):
             check_type(typ, expected)
+
+
+LOGOUT = {"http://schemas.openid.net/event/backchannel-logout": {}}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"events": LOGOUT, "sid": "s1"},
+        {"events": {"https://schemas.openid.net/secevent/caep/event-type/session-revoked": {}}},
+        {"events": None},
+        {"events": []},
+        {"typ": "Refresh"},
+        {"typ": "Offline"},
+        {"typ": "Logout"},
+        {"token_use": "refresh_token"},
+        {"token_type": "refresh"},
+        {"type": "refresh"},
+    ],
+    ids=str,
+)
+def test_a_token_of_another_purpose_is_refused_whatever_its_typ(said: dict[str, Any]) -> None:
+    """RFC 8725 section 3.12. A logout token may have the issuer, audience and `typ` of an access token."""
+    refuses(claims(**said), saying="events|purpose")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"typ": "Bearer", "token_use": "access"},
+        {"typ": "ID", "token_use": "id"},
+        {"token_type": "access", "type": "access"},
+        {"type": "member", "typ": 5, "token_use": ["refresh"]},
+        {"event": "x", "sid": "s1"},
+    ],
+    ids=str,
+)
+def test_other_claims_about_a_token_say_nothing(said: dict[str, Any]) -> None:
+    check_claims(claims(**said), EXPECTED, now=NOW)
+    check_purpose(said)
 
 
 @pytest.mark.parametrize(

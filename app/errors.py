@@ -269,6 +269,8 @@ def from_chat(error: chat_sdk.ChatError) -> BrokerError:
             return Unavailable("upstream_unavailable", retry_after=error.retry_after)
         case chat_sdk.TimeoutError():
             return TooSlow()
+        case chat_sdk.NetworkError(code="connections_in_use"):
+            return Unavailable("upstream_unavailable")
         case chat_sdk.NetworkError():
             return Unavailable("upstream_unreachable")
         case chat_sdk.UnsupportedOperationError():

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from app.auth.breaker import Breaker
 from app.auth.contract import ProviderUnavailable
-from app.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer
+from app.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer, NotSent
 from app.auth.recent import Recent
 
 log = structlog.get_logger(__name__)
@@ -107,7 +107,8 @@ class Asking:
             if answer.status in GATEWAY_ERRORS:
                 raise NoAnswer(f"status {answer.status}")  # noqa: TRY301 - treated like silence
         except NoAnswer as error:
-            self._breaker.failed()
+            if not isinstance(error, NotSent):
+                self._breaker.failed()
             log.warning("auth.provider_unreachable", provider=self._name, reason=str(error))
             raise ProviderUnavailable from None
         except BadAnswer as error:

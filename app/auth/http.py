@@ -11,10 +11,12 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
-from app.auth.provider import Answer, BadAnswer, NoAnswer
+from app.auth.provider import Answer, BadAnswer, NoAnswer, NotSent
 
 CONNECT_SECONDS = 1.0
 TOTAL_SECONDS = 2.0
+QUEUE_SECONDS = 1.0
+"""For a free connection. The rest is a fair time for the provider."""
 MAX_BYTES = 50 * 1024
 MAX_CONNECTIONS = 50
 
@@ -29,7 +31,7 @@ async def open_http(transport: httpx.AsyncBaseTransport | None = None) -> AsyncI
         transport=transport,
         trust_env=False,
         follow_redirects=False,
-        timeout=httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS),
+        timeout=httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS, pool=QUEUE_SECONDS),
         limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=10),
         headers={"accept": "application/json", "accept-encoding": "identity"},
         # The client serves all users: what an answer sets must never travel with another's question.
@@ -63,6 +65,8 @@ class Http:
                     return await _read(response)
                 finally:
                     await response.aclose()
+        except httpx.PoolTimeout:
+            raise NotSent("all connections are in use") from None
         except (httpx.TransportError, TimeoutError) as error:
             raise NoAnswer(type(error).__name__) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:

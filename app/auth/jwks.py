@@ -11,7 +11,7 @@ import structlog
 from app.auth.discovery import discover_jwks_url
 from app.auth.jwk import Key, UnusableKey, key_from_jwk
 from app.auth.jws import BadToken
-from app.auth.provider import BadAnswer, NoAnswer
+from app.auth.provider import BadAnswer, NoAnswer, NotSent
 from app.ending import end
 
 if TYPE_CHECKING:  # it loads httpx
@@ -207,6 +207,8 @@ class RemoteKeys:
     async def _ask_once(self) -> None:
         try:
             keys, max_age = await self._fetch()
+        except NotSent as error:
+            log.warning("auth.keys_not_asked_for", issuer=self._name, reason=str(error))
         except (NoAnswer, BadAnswer) as error:
             self._quiet_until = self._clock() + COOL_DOWN_SECONDS
             self._failing = True

@@ -16,6 +16,10 @@ class NoAnswer(Exception):  # noqa: N818 - named for what happened
     """The provider could not be reached, was too slow, or hung up."""
 
 
+class NotSent(NoAnswer):
+    """All our connections were in use: this says nothing of the provider."""
+
+
 class BadAnswer(Exception):  # noqa: N818 - named for what happened
     """The provider answered, but not what it should. The text names the fault, never the content."""
 

@@ -3,10 +3,12 @@
 import asyncio
 import importlib.util
 import ssl
+import time
 from typing import TYPE_CHECKING
 
 from ._errors import ChatError, ConfigurationError
 from ._transport import Body, Request, Response, not_reached, timed_out
+from ._turns import Turns
 
 if TYPE_CHECKING:
     import aiohttp
@@ -32,7 +34,7 @@ class AiohttpTransport:
                 code="aiohttp_missing",
             )
         self._connect_timeout = connect_timeout
-        self._max_connections = max_connections
+        self._turns = Turns(max_connections)
         self._verify = verify
         self._session: aiohttp.ClientSession | None = None
         self._addresses: dict[str, URL] = {}
@@ -42,8 +44,15 @@ class AiohttpTransport:
         import aiohttp
 
         failure: ChatError
+        ends = time.monotonic() + timeout
         try:
-            return await self._send(request, timeout)
+            if not self._turns.take():
+                await self._turns.wait(timeout)
+            # One turn is this call's from here to the `finally`, whatever happens.
+            try:
+                return await self._send(request, ends - time.monotonic())
+            finally:
+                self._turns.give_back()
         except TimeoutError:
             failure = timed_out(timeout)
         except aiohttp.ClientConnectorError:
@@ -94,7 +103,8 @@ class AiohttpTransport:
 
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._max_connections,
+                # `_turns` is the limit: aiohttp's own loses a wake-up if who is woken has just been cancelled.
+                limit=0,
                 # Below the 5 s after which uvicorn and Node hang up.
                 keepalive_timeout=4.0,
                 ssl=self._verify or True,
@@ -108,6 +118,7 @@ class AiohttpTransport:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self._turns.send_away()
         session, self._session = self._session, None
         if session is not None:
             await session.close()

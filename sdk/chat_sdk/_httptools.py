@@ -3,12 +3,12 @@
 import asyncio
 import importlib.util
 import ssl
-from collections import deque
 from time import monotonic
 from typing import Any, cast
 
 from ._errors import ChatError, ConfigurationError, bad_response
 from ._transport import Body, Header, Request, Response, not_reached, timed_out
+from ._turns import Turns
 
 LARGEST_HEAD = 64 * 1024
 KEPT_IDLE = 4.0
@@ -46,12 +46,10 @@ class HttptoolsTransport:
                 code="httptools_missing",
             )
         self._connect_timeout = connect_timeout
-        self._most = max_connections
         self._verify = verify
         self._idle: dict[Origin, list[_Connection]] = {}
         self._open: set[_Connection] = set()
-        self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turns = Turns(max_connections)
         self._sweep: asyncio.TimerHandle | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._places: dict[str, _Place] = {}
@@ -60,24 +58,34 @@ class HttptoolsTransport:
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
         now = monotonic()
+        ends = now + timeout
         known = self._lines.get((request.method, request.url))
         place, line = self._begun(request) if known is None else known
         failure: ChatError
         try:
-            connection = self._from_idle(place, now)
-            if connection is None:
-                connection = await self._connected(place, timeout)
-            connection.ends, connection.patience = now + timeout, timeout
-            if self._clock is None:
-                self._clock = connection.loop.call_later(TICK, self._tick, connection.loop)
+            if not self._turns.take():
+                await self._turns.wait(timeout)
+                now = monotonic()
+            # One turn is this call's from here to the `finally`, whatever happens.
             try:
-                # In one line, so that no local variable, and so no traceback, holds the head.
-                response = await connection.ask(place.written(request, line), request.method)
-            except BaseException:
-                connection.abort()
-                raise
+                connection = self._from_idle(place, now)
+                if connection is None:
+                    connection = await self._connected(place, ends)
+                connection.ends, connection.patience = ends, timeout
+                if self._clock is None:
+                    self._clock = connection.loop.call_later(TICK, self._tick, connection.loop)
+                try:
+                    # In one line, so that no local variable, and so no traceback, holds the head.
+                    response = await connection.ask(place.written(request, line), request.method)
+                except BaseException:
+                    connection.abort()
+                    raise
+                if connection.usable:
+                    self._keep(place, connection)
+                else:
+                    connection.abort()
             finally:
-                self._give_back(place, connection)
+                self._turns.give_back()
             return response
         except ChatError as error:
             failure = error.with_traceback(None)
@@ -127,23 +135,18 @@ class HttptoolsTransport:
         while idle:
             connection = idle.pop()
             if connection.usable and now - connection.idle_since < KEPT_IDLE:
-                self._taken += 1
                 return connection
             connection.abort()
         return None
 
-    async def _connected(self, place: "_Place", seconds: float) -> "_Connection":
+    async def _connected(self, place: "_Place", deadline: float) -> "_Connection":
+        """A new connection to *place*."""
         loop = asyncio.get_running_loop()
         scheme, host, port = place.origin
-        patience = min(seconds, self._connect_timeout)
-        began = monotonic()
-        await self._turn(seconds, loop)
-        if (connection := self._from_idle(place, monotonic())) is not None:
-            self._taken -= 1  # our turn counts already
-            return connection
+        patience = min(deadline - monotonic(), self._connect_timeout)
         failure: ChatError
         try:
-            async with asyncio.timeout(min(patience, seconds - (monotonic() - began))):
+            async with asyncio.timeout(patience):
                 _, made = await loop.create_connection(
                     lambda: _Connection(self._open, loop),
                     host,
@@ -155,52 +158,15 @@ class HttptoolsTransport:
             failure = timed_out(patience)
         except OSError:
             failure = not_reached("no connection")
-        except BaseException:
-            self._next_turn()
-            raise
-        self._next_turn()
         raise failure
 
-    async def _turn(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait until one connection more may be in use, and count it."""
-        if self._taken < self._most:
-            self._taken += 1
-            return
-        waiter = loop.create_future()
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(seconds):
-                await waiter
-            return
-        except TimeoutError:
-            pass
-        except BaseException:
-            if waiter.done() and not waiter.cancelled():
-                self._next_turn()  # it had just become ours
-            raise
-        raise not_reached("all connections are in use")
-
-    def _next_turn(self) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._taken -= 1
-
-    def _give_back(self, place: "_Place", connection: "_Connection") -> None:
-        if connection.usable:
-            connection.idle_since = monotonic()
-            place.idle.append(connection)
-            if self._sweep is None:
-                loop = connection.loop
-                self._sweep = loop.call_later(KEPT_IDLE, self._close_stale, loop)
-        else:
-            connection.abort()
-        if self._waiting:
-            self._next_turn()
-        else:
-            self._taken -= 1
+    def _keep(self, place: "_Place", connection: "_Connection") -> None:
+        """Hold *connection* ready for the next call."""
+        connection.idle_since = monotonic()
+        place.idle.append(connection)
+        if self._sweep is None:
+            loop = connection.loop
+            self._sweep = loop.call_later(KEPT_IDLE, self._close_stale, loop)
 
     def _close_stale(self, loop: asyncio.AbstractEventLoop) -> None:
         stale = monotonic() - KEPT_IDLE
@@ -225,6 +191,7 @@ class HttptoolsTransport:
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
+        self._turns.send_away()
         for idle in self._idle.values():
             idle.clear()
         closing = [one.closed for one in self._open]

@@ -167,3 +167,15 @@ def timed_out(timeout: float) -> _errors.TimeoutError:
 def not_reached(how: str) -> NetworkError:
     """The error for an attempt that got no answer. *how* is ours, never the library's text: that may hold the URL."""
     return NetworkError(f"The Chat API could not be reached: {how}", code="network_error")
+
+
+CONNECTIONS_IN_USE = "connections_in_use"
+"""The code of a failure that says nothing of the server: the request has not left this process."""
+
+
+def connections_in_use(seconds: float) -> NetworkError:
+    """The error for an attempt that found no free connection for *seconds*."""
+    return NetworkError(
+        f"All connections to the Chat API were in use for {seconds:.3g} s; nothing was sent",
+        code=CONNECTIONS_IN_USE,
+    )

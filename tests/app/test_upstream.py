@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from app.main import create_app
 from chat_sdk import NetworkError, Request, Response
 from chat_sdk import TimeoutError as ChatTimeout
-from tests.app.brokers import API_KEY, Running, code_of, running
+from tests.app.brokers import API_KEY, Running, code_of, http, running, settings
+from tests.programs import run_command, running_server
 
 SECRET = "upstream-secret-5d1c"
 
@@ -68,6 +71,12 @@ CASES: list[tuple[str, Any, int, str]] = [
     ("100", Response(100, [], b""), 502, "upstream_error"),
     ("refused connection", NetworkError(SECRET), 503, "upstream_unreachable"),
     ("too slow", ChatTimeout(SECRET), 504, "upstream_timeout"),
+    (
+        "no connection free",
+        NetworkError(SECRET, code="connections_in_use"),
+        503,
+        "upstream_unavailable",
+    ),
     ("429", problem(429, "rate_limited"), 429, "rate_limited"),
 ]
 
@@ -179,6 +188,46 @@ async def test_a_slow_chat_api_does_not_slow_others(tmp_path: Path) -> None:
         found = await asyncio.gather(*waiting)
         assert {answer.status_code for answer in found} <= {503, 504}
         assert time.monotonic() - began < 4
+
+
+async def test_after_a_stall_with_many_calls_under_way_all_calls_work_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within five seconds after the breaker tries again: no connection is lost to the calls that gave up.
+
+    A Chat API in a process of its own stops for longer than a call may take, with three times as many calls under way
+    as there are connections.
+    """
+    breaker_seconds = 1.0
+    monkeypatch.setattr("chat_sdk._retry.OPEN_FOR", breaker_seconds)
+    where = {"DATA_DIR": str(tmp_path)}
+    code, out, err = await run_command(
+        "chat-server", "create-project", "--name", "p", "--json", environment=where
+    )
+    assert code == 0, err
+    key = json.loads(out)["api_key"]
+    async with running_server(tmp_path) as server:
+        remote = settings(tmp_path, chat_base_url=server.url, chat_api_key=key, chat_timeout=1)
+        app = create_app(remote)
+        async with app.router.lifespan_context(app), http(app) as client:
+            signed_in = await client.post("/dev/login", json={"username": "alice"})
+            client.headers["authorization"] = f"Bearer {signed_in.json()['token']}"
+
+            async def mint() -> int:
+                return (await client.post("/chat/token")).status_code
+
+            assert await mint() == 200
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                stalled = await asyncio.gather(*(mint() for _ in range(300)))
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+            assert set(stalled) <= {503, 504}
+            returned = time.monotonic()
+            while await mint() != 200:
+                assert time.monotonic() - returned < breaker_seconds + 5
+                await asyncio.sleep(0.05)
+            assert set(await asyncio.gather(*(mint() for _ in range(300)))) == {200}
 
 
 async def test_the_key_goes_upstream_and_nothing_of_the_callers_does(broker: Running) -> None:

@@ -27,6 +27,7 @@ from chat_sdk import (
     UnsupportedOperationError,
     ValidationError,
 )
+from chat_sdk._transport import connections_in_use
 from chat_sdk.testing import FakeChatApi
 from tests.sdk.conftest import KEY
 
@@ -329,6 +330,59 @@ async def test_the_breaker_spares_a_dead_server_and_notices_its_return(
     assert fake_chat.count("GET .*/rooms") == 5
     await asyncio.sleep(caught.value.retry_after)
     assert (await client.rooms.list()).total == 0
+
+
+@pytest.mark.parametrize("probing", [False, True])
+async def test_calls_that_found_no_free_connection_say_nothing_of_the_server(
+    fake_chat: FakeChatApi, monkeypatch: pytest.MonkeyPatch, *, probing: bool
+) -> None:
+    """Ten in a row do not open the breaker, and one that was to probe lets the next call probe at once."""
+    monkeypatch.setattr("chat_sdk._retry.OPEN_FOR", 0.05)
+    busy = 0
+
+    class Busy(AsgiTransport):
+        async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
+            nonlocal busy
+            if busy:
+                busy -= 1
+                raise connections_in_use(timeout)
+            return await super().send(request, timeout=timeout)
+
+    async with AsyncChatClient("https://h", api_key=KEY, transport=Busy(fake_chat)) as opened:
+        client = opened.with_options(retries=0)
+        await client.project()
+        if probing:
+            fake_chat.fail(503, times=5)
+            for _ in range(5):
+                with pytest.raises(ServerError):
+                    await client.rooms.list()
+            await asyncio.sleep(0.06)
+        busy = 10
+        for _ in range(10):
+            with pytest.raises(NetworkError) as caught:
+                await client.rooms.list()
+            assert caught.value.code == "connections_in_use"
+        assert (await client.rooms.list()).total == 0
+
+
+async def test_a_delete_that_was_not_sent_at_first_may_still_find_nothing(
+    fake_chat: FakeChatApi,
+) -> None:
+    """404 is a success only after an attempt that may have reached the server."""
+    sent = 0
+
+    class Busy(AsgiTransport):
+        async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
+            nonlocal sent
+            sent += request.method == "DELETE"
+            if sent == 1:
+                raise connections_in_use(timeout)
+            return await super().send(request, timeout=timeout)
+
+    async with AsyncChatClient("https://h", api_key=KEY, transport=Busy(fake_chat)) as client:
+        with pytest.raises(NotFoundError):
+            await client.users.delete("no-such-user")
+    assert sent == 2
 
 
 async def test_a_total_of_time_ends_a_call_that_is_answered_too_slowly(

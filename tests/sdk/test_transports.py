@@ -312,6 +312,53 @@ async def test_random_cancellations_never_mix_up_answers() -> None:
     server.close()
 
 
+@pytest.mark.parametrize(
+    ("kind", "connections"),
+    [(HttpxTransport, 10), (AiohttpTransport, 100), (HttptoolsTransport, 100)],
+)
+async def test_after_a_stall_all_connections_are_there_again(
+    kind: Callable[..., Transport], connections: int
+) -> None:
+    """Of three calls for each connection none is answered in time. Then each connection can be used at once, as before.
+
+    Calls that found no connection end after half of their time, and say that nothing was sent.
+    """
+    stalled, arrived = True, 0
+    all_there = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal arrived
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                if not stalled:
+                    arrived += 1
+                    if arrived == connections:
+                        all_there.set()
+                    await all_there.wait()
+                    writer.write(answer(b"{}"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1000)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a"
+    transport = kind(max_connections=connections)
+
+    async def send(timeout: float) -> str:  # noqa: ASYNC109
+        try:
+            await transport.send(Request("GET", url, HEADERS), timeout=timeout)
+        except NetworkError as error:
+            return error.code or ""
+        return "answered"
+
+    ends = await asyncio.gather(*(send(1) for _ in range(3 * connections)))
+    assert ends.count("timeout") == connections
+    assert ends.count("connections_in_use") == 2 * connections
+    stalled = False
+    answered = await asyncio.gather(*(send(10) for _ in range(connections)))
+    assert answered == ["answered"] * connections
+    await transport.aclose()
+    server.close()
+
+
 async def test_httpx_may_be_given_any_transport_of_its_own() -> None:
     def handle(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"id": request.headers["x-api-key"]})

@@ -24,7 +24,7 @@ from chat_sdk._errors import (
 from chat_sdk._models import AuthInfo, Project, RevokeReceipt, parse
 from chat_sdk._options import Timeouts
 from chat_sdk._retry import Outcome
-from chat_sdk._transport import Header, Request, Response, Transport
+from chat_sdk._transport import CONNECTIONS_IN_USE, Header, Request, Response, Transport
 from chat_sdk._urls import BaseUrl, Query, checked_id, url
 from chat_sdk._version import __version__
 from chat_sdk._waiting import AsyncLock, async_sleep
@@ -292,7 +292,9 @@ class AsyncApi:
             if isinstance(failure, CircuitOpenError):
                 raise last or failure  # opened by this very call: its own failure says more
             last = failure
-            unsure = unsure or response is None or response.status >= 500
+            unsure = unsure or (
+                failure.code != CONNECTIONS_IN_USE if response is None else response.status >= 500
+            )
             pause = _retry.pause_before_retry(
                 Outcome(
                     None if isinstance(failure, NetworkError) else failure.status,
@@ -346,6 +348,9 @@ class AsyncApi:
     def _failed(self, error: ChatError) -> ChatError:
         """Tell the breaker of *error*, and answer it without its frames."""
         server = self.server
+        if error.code == CONNECTIONS_IN_USE:
+            server.breaker = server.breaker.after_cancel()
+            return error.with_traceback(None)
         # An answer that was too large or broken is still an answer.
         status = error.status if error.code == "bad_response" else None
         server.breaker = server.breaker.after_attempt(status, time.monotonic())

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from chat_sdk._errors import ChatError
 from chat_sdk._quiet import quiet
-from chat_sdk._transport import Body, Request, Response, not_reached, timed_out
+from chat_sdk._transport import (
+    Body,
+    Request,
+    Response,
+    connections_in_use,
+    not_reached,
+    timed_out,
+)
 from chat_sdk._waiting import async_deadline
 
 if TYPE_CHECKING:
@@ -56,7 +63,7 @@ class HttpxTransport:
         except httpx.ConnectTimeout:
             failure = timed_out(min(timeout, self._connect_timeout))
         except httpx.PoolTimeout:
-            failure = not_reached("all connections are in use")
+            failure = connections_in_use(timeout / 2)
         except httpx.ConnectError:
             failure = not_reached("no connection")
         except httpx.RemoteProtocolError:
@@ -85,7 +92,8 @@ class HttpxTransport:
                         "connect": connect,
                         "read": seconds,
                         "write": seconds,
-                        "pool": seconds,
+                        # The other half is a fair time for the server.
+                        "pool": seconds / 2,
                     }
                 },
             )

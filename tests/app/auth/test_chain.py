@@ -494,6 +494,17 @@ async def test_the_breaker_opens_and_closes() -> None:
         assert await auth(bearer="four")
 
 
+async def test_questions_that_found_no_free_connection_do_not_open_the_breaker() -> None:
+    """They have not left this process, and say nothing of the provider."""
+    provider = Asked(httpx.PoolTimeout("busy"))
+    async with opened("introspection", provider, **INTROSPECTION) as auth:
+        for number in range(20):
+            with pytest.raises(ProviderUnavailable):
+                await auth(bearer=f"t{number}")
+        provider.answer = ACTIVE
+        assert await auth(bearer="good")
+
+
 async def test_odd_answers_do_not_open_the_breaker() -> None:
     provider = Asked(httpx.Response(500))
     async with opened("introspection", provider, **INTROSPECTION) as auth:

@@ -8,11 +8,18 @@ import httpx
 import pytest
 
 from app.auth.discovery import discover_jwks_url, discovery_url
-from app.auth.http import MAX_BYTES, open_http
+from app.auth.http import MAX_BYTES, MAX_CONNECTIONS, open_http
 from app.auth.jwk import Key
-from app.auth.jwks import FixedKey, KeysUnavailable, PublishedKeys, RemoteKeys, read_key_set
+from app.auth.jwks import (
+    FixedKey,
+    KeySet,
+    KeysUnavailable,
+    PublishedKeys,
+    RemoteKeys,
+    read_key_set,
+)
 from app.auth.jws import BadToken
-from app.auth.provider import BadAnswer, NoAnswer, url_problem
+from app.auth.provider import BadAnswer, NoAnswer, NotSent, url_problem
 from tests.app.auth.signing import (
     ISSUER,
     Clock,
@@ -539,6 +546,36 @@ async def test_an_answer_that_drips_is_cut_off_after_two_seconds() -> None:
         with pytest.raises(NoAnswer):
             await http.get(f"{ISSUER}/keys")
     assert 1.9 < asyncio.get_running_loop().time() - started < 3
+
+
+async def test_a_question_that_finds_no_free_connection_ends_after_half_of_its_time() -> None:
+    """And says so, since that is no fault of the provider."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
+    async with open_http() as http:
+        asked = (http.get(url) for _ in range(MAX_CONNECTIONS + 5))
+        ended = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(each, NoAnswer) for each in ended)
+    assert sum(isinstance(each, NotSent) for each in ended) == 5
+    server.close()
+
+
+async def test_keys_that_could_not_be_asked_for_may_be_asked_for_at_once_again() -> None:
+    answers = iter([NotSent("busy"), NoAnswer("down")])
+
+    async def fetch() -> tuple[KeySet, int | None]:
+        raise next(answers)
+
+    keys = RemoteKeys(fetch, name="issuer")
+    await keys.refresh()
+    await keys.refresh()
+    await keys.refresh()
+    assert next(answers, None) is None, "the second was asked, and after it none for a while"
 
 
 async def test_a_compressed_answer_is_refused() -> None:

@@ -20,6 +20,7 @@ from app.errors import (
     BadInput,
     BrokerError,
     Conflict,
+    NotFound,
     from_chat,
     message_not_found,
     room_not_found,
@@ -143,13 +144,17 @@ class Operations:
         external_id = _external_id(name)
         if external_id is None:
             raise BadInput.field("user", "must be external:<id> with an id of 1 to 255 characters")
-        for _ in range(2):
+        for _ in range(3):  # others may be creating and deleting the same user
             found = await self._chat.users.find(external_id)
-            if found is not None:
-                return (await self.update_user(found, fields) if fields else found), False
-            created = await self._create(external_id, fields)
-            if created is not None:
-                return created, True
+            if found is None:
+                created = await self._create(external_id, fields)
+                if created is not None:
+                    return created, True
+                continue
+            if not fields:
+                return found, False
+            with contextlib.suppress(NotFound):
+                return await self.update_user(found, fields), False
         raise Conflict
 
     async def _create(self, external_id: str, fields: dict[str, Any]) -> ChatUser | None:
@@ -167,23 +172,30 @@ class Operations:
                     return None
                 if error.code != "username_taken":
                     raise
+            if await self._chat.users.find(external_id) is not None:
+                return None  # they have the name because they are the same
         raise Conflict("username_taken", "Another user has this username.")
 
     async def update_user(self, user: ChatUser, fields: dict[str, Any]) -> ChatUser:
         """Change a user. Suspending cuts them off first."""
         status = fields.get("status")
         if status == "active" and await self.ban_of(user) is not None:
-            raise Conflict("user_banned", "The user is banned. Lift the ban instead.")
+            raise _user_banned()
         if status == "suspended":
             await self._guard.cut(identity_of(user))
         try:
-            return await self._chat.users.update(user.id, **fields)
+            changed = await self._chat.users.update(user.id, **fields)
         except chat_sdk.ConflictError as error:
             if error.code == "username_taken":
                 raise Conflict("username_taken", "Another user has this username.") from None
             raise
         except chat_sdk.NotFoundError:
             raise user_not_found() from None
+        if status == "active" and (ban := await self.ban_of(user)) is not None:
+            # Banned in between, and perhaps let go by us: the ban comes last.
+            await self.settle(replace(ban, suspended=True))
+            raise _user_banned()
+        return changed
 
     async def delete_user(self, user: ChatUser) -> None:
         """Delete a user. Their messages stay; they are out until an operator creates them anew."""
@@ -458,6 +470,10 @@ class Operations:
             if error.code == "project_not_found":
                 raise
             raise user_not_found() from None
+
+
+def _user_banned() -> Conflict:
+    return Conflict("user_banned", "The user is banned. Lift the ban instead.")
 
 
 def identity_of(user: ChatUser) -> str:

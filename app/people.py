@@ -125,10 +125,15 @@ class People:
         if found is None or found.id == instead_of:
             self._known.pop(key, None)
             raise user_deleted()
-        link = replace(link, user_id=found.id, display_name=found.display_name, email=found.email)
-        await self._links.change(link)
-        self._remember(key, link)
-        return link.user_id
+        moved = await self._links.move(
+            link,
+            to=replace(link, user_id=found.id, display_name=found.display_name, email=found.email),
+        )
+        if moved is None:
+            self._known.pop(key, None)
+            raise _user_taken()
+        self._remember(key, moved)
+        return moved.user_id
 
     async def named(self, who: str) -> str:
         """The id of somebody a caller names: a chat user id, or `external:<external_user_id>`.
@@ -214,7 +219,7 @@ class People:
             # issuer. They are two people until an operator says otherwise.
             if kept is not None:
                 return kept
-        raise Conflict("user_taken", "This user's chat account belongs to somebody else.")
+        raise _user_taken()
 
     async def _user(self, me: Principal, external_id: str) -> ChatUser:
         """The chat user with this external id: created now, or found after the Chat API's 409."""
@@ -239,10 +244,17 @@ class People:
             return link  # deleted: what comes next will say so
         except chat_sdk.UnsupportedOperationError:
             pass
-        link = replace(link, **changes)
-        await self._links.change(link)
-        self._remember(me.user, link)
-        return link
+        await self._links.note(link, changes)
+        # Another request may have told something else meanwhile, or found another user.
+        known = self._known.get(me.user, link)
+        if known.user_id == link.user_id:
+            known = replace(known, **changes)
+        self._remember(me.user, known)
+        return known
+
+
+def _user_taken() -> Conflict:
+    return Conflict("user_taken", "This user's chat account belongs to somebody else.")
 
 
 def _news(me: Principal, link: Link) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Each raises StateUnavailable when it cannot say, unless its own docstring tells otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -43,8 +43,18 @@ class Links(Protocol):
         """
         ...
 
-    async def change(self, link: Link) -> None:
-        """Replace the principal's link."""
+    async def note(self, link: Link, told: Mapping[str, str]) -> None:
+        """Keep what the Chat API was just *told* of the link's user: a display name, an e-mail address, or both.
+
+        Nothing is kept if the link leads to another user by now.
+        """
+        ...
+
+    async def move(self, link: Link, *, to: Link) -> Link | None:
+        """Have *link* lead where *to* does, unless it was moved meanwhile; answers the one that is kept.
+
+        None if the other chat user belongs to another principal; nothing is changed then.
+        """
         ...
 
 

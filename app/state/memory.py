@@ -1,5 +1,8 @@
 """The same in memory: for tests, for what need not outlive the process, and for one process alone."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from app.state.contract import Link, Listener
 
 MOST_ROOMS = 50_000
@@ -26,9 +29,25 @@ class MemoryLinks:
         self._links[key] = link
         return link
 
-    async def change(self, link: Link) -> None:
-        """Replace the principal's link."""
-        self._links[(link.project_id, link.issuer, link.subject)] = link
+    async def note(self, link: Link, told: Mapping[str, str]) -> None:
+        """See Links."""
+        key = (link.project_id, link.issuer, link.subject)
+        if (kept := self._links.get(key)) is not None and kept.user_id == link.user_id:
+            self._links[key] = replace(kept, **told)
+
+    async def move(self, link: Link, *, to: Link) -> Link | None:
+        """See Links."""
+        key = (link.project_id, link.issuer, link.subject)
+        kept = self._links.get(key)
+        if kept is None or kept.user_id != link.user_id:
+            return kept
+        others = [other for place, other in self._links.items() if place != key]
+        if any(
+            (other.project_id, other.user_id) == (to.project_id, to.user_id) for other in others
+        ):
+            return None
+        self._links[key] = to
+        return to
 
 
 class LocalRoomChanges:

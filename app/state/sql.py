@@ -1,7 +1,7 @@
 """What is kept in the database."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 
 from app.state.contract import Link
@@ -16,10 +16,15 @@ _FIND = (
     " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
 )
 _ADD = f"INSERT INTO links ({', '.join(_NAMES)}) VALUES (:{', :'.join(_NAMES)})"
-_CHANGE = (
-    "UPDATE links SET user_id = :user_id, external_id = :external_id,"
-    " display_name = :display_name, email = :email"
+# Each change writes its own columns, of the link as it was seen: another replica may be changing it, too.
+_SAME = (
     " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
+    " AND user_id = :user_id"
+)
+_NOTE = {name: f"UPDATE links SET {name} = :{name}{_SAME}" for name in ("display_name", "email")}
+_MOVE = (
+    "UPDATE links SET user_id = :to, display_name = :display_name, email = :email"
+    f"{_SAME} RETURNING user_id"
 )
 
 
@@ -43,10 +48,21 @@ class SqlLinks:
             return await self.find(link.project_id, link.issuer, link.subject)
         return link
 
-    async def change(self, link: Link) -> None:
-        """Replace the principal's link."""
+    async def note(self, link: Link, told: Mapping[str, str]) -> None:
+        """See Links."""
         async with self._database.write() as transaction:
-            await transaction.run(_CHANGE, **asdict(link))
+            for name, value in told.items():
+                await transaction.run(_NOTE[name], **{**asdict(link), name: value})
+
+    async def move(self, link: Link, *, to: Link) -> Link | None:
+        """See Links."""
+        values = {**asdict(to), "user_id": link.user_id, "to": to.user_id}
+        try:
+            async with self._database.write() as transaction:
+                moved = await transaction.run(_MOVE, **values)
+        except AlreadyThere:
+            return None
+        return to if moved else await self.find(link.project_id, link.issuer, link.subject)
 
 
 class SqlHeartbeat:

@@ -94,11 +94,30 @@ async def test_the_first_link_wins_and_a_chat_user_is_one_persons(links: Links) 
     assert await links.add(elsewhere) == elsewhere
 
 
-async def test_a_link_changes_whole(links: Links) -> None:
+async def test_what_two_replicas_were_told_is_both_kept(links: Links) -> None:
+    """Each writes what it has told the Chat API, and not what it had read before."""
     await links.add(LINK)
+    await asyncio.gather(
+        links.note(LINK, {"display_name": "New"}), links.note(LINK, {"email": "new@example.com"})
+    )
+    kept = await links.find("p", LINK.issuer, LINK.subject)
+    assert kept == replace(LINK, display_name="New", email="new@example.com")
+
+
+async def test_a_link_is_moved_from_where_it_was_seen_and_to_nobody_elses_user(
+    links: Links,
+) -> None:
+    """The second of two movers is told where it leads; what was told of the user before is not kept."""
+    await links.add(LINK)
+    other = replace(LINK, subject="other", user_id="u9")
+    await links.add(other)
     new = replace(LINK, user_id="u2", display_name="New")
-    await links.change(new)
+    assert await links.move(LINK, to=replace(new, user_id="u9")) is None
+    assert await links.move(LINK, to=new) == new
+    assert await links.move(LINK, to=replace(new, user_id="u3")) == new
+    await links.note(LINK, {"display_name": "Of the user before"})
     assert await links.find("p", LINK.issuer, LINK.subject) == new
+    assert await links.find("p", LINK.issuer, "other") == other
 
 
 async def test_of_fifty_at_once_one_is_kept(links: Links) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -49,6 +50,7 @@ from app.settings import Settings
 from app.sockets import Sockets
 from app.state.open import State, open_state
 from app.upstream import Upstream, open_chat
+from chat_broker_kit.origins import is_same_address
 from chat_sdk import Transport
 
 TITLE = "Chat broker"
@@ -111,7 +113,11 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
             state = await stack.enter_async_context(open_state(settings))
             chain = await stack.enter_async_context(build_authenticator(settings))
             upstream = await stack.enter_async_context(
-                open_chat(settings, transport=chat_transport)
+                open_chat(
+                    settings,
+                    transport=chat_transport,
+                    is_own_origin=_own_address(settings, proxies),
+                )
             )
             limiter = _limiter(settings, state, metrics)
             side = await stack.enter_async_context(
@@ -177,7 +183,7 @@ def _assemble(
     side: Operators,
 ) -> None:
     """Hand what was opened to those who use it. Routes find it on the application, or on its `state`."""
-    browser = BrowserRules(settings.own_origins, proxies.origin)
+    browser = BrowserRules(settings.own_origins, proxies.is_own_origin)
     kept = app.state
     kept.settings, kept.storage, kept.upstream, kept.operators = settings, state, upstream, side
     app.gate = Gate(chain, browser, side.standings, limiter)
@@ -197,6 +203,15 @@ def _assemble(
     if upstream.server is not None:
         metrics.watch_sockets(upstream.server.facts)
         _open_to_the_public(app, upstream)
+
+
+def _own_address(settings: Settings, proxies: Proxies) -> Callable[[Any, str], bool]:
+    """Whether an origin, in any spelling, is the address that is handed out for sockets."""
+    public = settings.public_url
+    if public is None:
+        return proxies.is_own_origin
+    parts = urlsplit(public)
+    return lambda _, origin: is_same_address(origin, f"{parts.scheme}://{parts.netloc}")
 
 
 def _limiter(settings: Settings, state: State, metrics: Metrics) -> Limiter:

@@ -26,6 +26,8 @@ from chat_sdk import (
 if TYPE_CHECKING:
     from chat_server import Server
 
+IsOwnOrigin = Callable[[Mapping[str, Any], str], bool]
+
 EMBEDDED_URL = "http://chat-server"
 """Never resolved: the transport is a function call."""
 PROBE_SECONDS = 2.0
@@ -81,15 +83,23 @@ class Upstream:
 
 @asynccontextmanager
 async def open_chat(
-    settings: Settings, *, transport: Transport | None = None
+    settings: Settings,
+    *,
+    transport: Transport | None = None,
+    is_own_origin: IsOwnOrigin = lambda _scope, _origin: False,
 ) -> AsyncIterator[Upstream]:
-    """A client of the Chat API for as long as the block lasts. *transport* stands in for the network."""
+    """A client of the Chat API for as long as the block lasts. *transport* stands in for the network.
+
+    *is_own_origin*: whether an origin is the broker's own address; it opens the embedded server's sockets.
+    """
     dialect = read_dialect(settings.chat_dialect)
     async with AsyncExitStack() as stack:
         server: Server | None = None
         if settings.embedded and transport is None:
             keys = ProjectKeys(_embedded_keys(settings))
-            opened: Server = await stack.enter_async_context(_open_server(settings, keys))
+            opened: Server = await stack.enter_async_context(
+                _open_server(settings, keys, is_own_origin)
+            )
             server, transport = opened, DirectTransport(opened.call)
         else:
             keys = ProjectKeys(lambda: present_keys(settings))
@@ -185,7 +195,7 @@ def _embedded_keys(settings: Settings) -> Callable[[], tuple[str | None, str | N
     return lambda: (key, None)
 
 
-def _open_server(settings: Settings, keys: ProjectKeys) -> Any:
+def _open_server(settings: Settings, keys: ProjectKeys, is_own_origin: IsOwnOrigin) -> Any:
     import chat_server
 
     origins = sorted(settings.own_origins) if settings.cors_origins else []
@@ -198,4 +208,4 @@ def _open_server(settings: Settings, keys: ProjectKeys) -> Any:
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
-    return chat_server.open_server(own, embedded_key=keys.present)
+    return chat_server.open_server(own, embedded_key=keys.present, is_own_origin=is_own_origin)

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import httpx
 
-from chat_sdk import AsyncChatClient
+from chat_sdk import AsyncChatClient, Dialect
 
 
 class BrokerSession:
@@ -45,7 +45,9 @@ class BrokerSession:
     async def chat(self) -> AsyncChatClient:
         """A client of the Chat API that speaks as this user, with a token and without any key."""
         minted = await self.call("POST", "/chat/token")
-        return AsyncChatClient(minted["server"]["url"], jwt_token=minted["token"])
+        server = minted["server"]
+        dialect = Dialect(socket_path=server["socket_path"])
+        return AsyncChatClient(server["url"], jwt_token=minted["token"], dialect=dialect)
 
     async def room(self, name: str) -> str:
         """The id of the open room called *name*; created if there is none."""

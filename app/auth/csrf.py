@@ -31,17 +31,17 @@ _MESSAGES = {
 class BrowserRules:
     """Decides whether a browser's own credential counts. Bearer tokens are never sent by a browser itself.
 
-    *origins* is the exact list of those who may use it. *own_origin* says which origin a request came
-    to; it only matters for identity headers.
+    *origins* is the exact list of those who may use it. *is_own_origin* says whether an origin is the one that a
+    request came to; it only matters for what a browser or a proxy adds as a header.
     """
 
     def __init__(
         self,
         origins: frozenset[str],
-        own_origin: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
+        is_own_origin: Callable[[Mapping[str, Any], str], bool] = lambda _scope, _origin: False,
     ) -> None:
         self._origins = origins
-        self._own_origin = own_origin
+        self._is_own_origin = is_own_origin
 
     def check(self, request: HTTPConnection, carrier: Carrier) -> None:
         """Raises Refused (`csrf_failed`) unless the request may use a credential of that *carrier*."""
@@ -74,7 +74,9 @@ class BrowserRules:
         request. A program that sends neither Origin nor Fetch Metadata is nobody's browser.
         """
         if signs.origin:
-            here = self._listed(signs) or signs.origin == [self._own_origin(scope)]
+            here = self._listed(signs) or (
+                len(signs.origin) == 1 and self._is_own_origin(scope, signs.origin[0])
+            )
             return None if here or signs.site == ["same-origin"] else "site"
         return None if signs.site in ([], ["same-origin"], ["none"]) else "site"
 

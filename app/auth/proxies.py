@@ -17,6 +17,8 @@ from ipaddress import (
 )
 from typing import Any
 
+from chat_broker_kit.origins import is_same_address
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -139,6 +141,11 @@ class Proxies:
             if told is not None:
                 host = told.rpartition(",")[2].strip()
         return None if host is None or len(host) > LONGEST_HOST else _origin(scheme, host)
+
+    def is_own_origin(self, scope: Mapping[str, Any], origin: str) -> bool:
+        """Whether *origin*, in any spelling, is the one the request came to. TLS may have ended before us, untold."""
+        own = self.origin(scope)
+        return own is not None and is_same_address(origin, own, tls_may_end_before=True)
 
 
 @lru_cache(maxsize=1024)  # there are few, and each request asks

@@ -20,6 +20,7 @@ from pydantic_settings.sources import SecretsSettingsSource
 from app.settings.addresses import provider_address
 from app.settings.conflicts import BadSettings, conflicts
 from app.settings.sources import SECRETS_DIR, secrets_folder
+from chat_broker_kit.origins import listed_origin, read_address
 
 AuthMode = Literal["jwt", "introspection", "forward", "header", "dev"]
 UserField = Literal["external_user_id", "metadata"]
@@ -91,24 +92,17 @@ def _origin(value: str) -> str:
         raise ValueError(
             "'*' together with credentials would open every user's chat to every site; list the origins"
         )
-    parts = urlsplit(value)
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.netloc
-        or value != f"{parts.scheme}://{parts.netloc}"
-    ):
-        raise ValueError("an origin is scheme://host or scheme://host:port and nothing more")
-    if "@" in parts.netloc or value != value.lower():
-        raise ValueError("an origin is written in lower case, without user information")
-    return value
+    return listed_origin(value)
 
 
 def _address(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must be an http(s) address without query or fragment")
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise ValueError("must not hold user information")
+    if read_address(f"{parts.scheme}://{parts.netloc}") is None:
+        raise ValueError("must have a host (in ASCII) and, if any, a port that exist")
     return value.rstrip("/")
 
 
@@ -199,7 +193,8 @@ class Settings(BaseSettings):
     )
     public_url: Url | None = Field(
         None,
-        description="The broker's own address as browsers see it; unset: the one the request came to",
+        description="The broker's own address as browsers see it, with its path if a proxy takes one away; "
+        "unset: the one the request came to",
     )
     token_ttl: int = Field(900, ge=1, le=3600, description="Seconds a chat token lives at most")
 
@@ -307,7 +302,9 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = Field(
         (), description="Networks of proxies whose X-Forwarded-* is believed (CIDR)"
     )
-    cors_origins: Origins = Field((), description="Origins of frontends, exactly; * is refused")
+    cors_origins: Origins = Field(
+        (), description="Origins of frontends, exactly, also capacitor://localhost; * is refused"
+    )
     expose_user_fields: Annotated[tuple[UserField, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="What members see of each other besides names: external_user_id, metadata"
     )
@@ -371,7 +368,7 @@ class Settings(BaseSettings):
         own = set(self.cors_origins)
         if self.public_url is not None:
             parts = urlsplit(self.public_url)
-            own.add(f"{parts.scheme}://{parts.netloc}".lower())
+            own.add(listed_origin(f"{parts.scheme}://{parts.netloc}".lower()))
         elif self.development:
             own |= {f"http://{host}:{self.port}" for host in ("127.0.0.1", "localhost")}
         return frozenset(own)

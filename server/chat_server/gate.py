@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 from chat_server.frames import REFUSED, acceptable
 from chat_server.limits import Allowance, Limits
+from chat_server.origins import IsOwnOrigin
 from chat_server.outbox import Outbox
 from chat_server.sampled import Sampled
 
@@ -67,15 +68,17 @@ class Gate:
         *,
         limits: Limits,
         origins: Iterable[str] | None,
+        is_own_origin: IsOwnOrigin,
         log: Sampled,
     ) -> None:
-        """*own* takes the websockets it can, *app* the others. *origins*: exactly these may connect from a browser;
-        None lets any, for the token alone identifies."""
+        """*own* takes the websockets it can, *app* the others. *origins*: exactly these may connect from a browser, and
+        the server's own in any spelling (*is_own_origin*); None lets any, for the token alone identifies."""
         self._app = app
         self._own = own
         self._links = links
         self._limits = limits
         self._origins = None if origins is None else frozenset(origins)
+        self._is_own_origin = is_own_origin
         self._log = log
         self._polling: set[str] = set()
         self._upgrading: set[str] = set()
@@ -119,9 +122,15 @@ class Gate:
         if not given:
             return None
         origin: str = given[0].decode("latin-1")
-        if len(given) > 1 or (self._origins is not None and origin not in self._origins):
+        if len(given) > 1 or not self._is_allowed(scope, origin):
             raise Refused(403, "This origin is not allowed", code=4)
         return origin
+
+    def _is_allowed(self, scope: Scope, origin: str) -> bool:
+        """Native clients name as their origin the address that they connect to."""
+        if self._origins is None or origin in self._origins:
+            return True
+        return self._is_own_origin(scope, origin)
 
     # -- polling ----------------------------------------------------------------------------------
 

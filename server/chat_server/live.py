@@ -18,6 +18,7 @@ from chat_server.database import Database
 from chat_server.ending import end
 from chat_server.events import Event, Receipt
 from chat_server.logs import bug
+from chat_server.origins import IsOwnOrigin, is_named_by_host
 from chat_server.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ class Live:
         *,
         bus: Bus | None = None,
         origins: Iterable[str] | None = None,
+        is_own_origin: IsOwnOrigin = is_named_by_host,
     ) -> None:
-        """*bus* and *origins*: see Realtime."""
+        """*bus*: see Realtime. *origins* and *is_own_origin*: see Gate."""
         self._tokens = tokens
         self._database = database
         self._bus = bus or LocalBus()
         self._origins = origins
+        self._is_own_origin = is_own_origin
         self._chat: Chat | None = None
         self._realtime: Realtime | None = None
         self._loading: asyncio.Task[Realtime] | None = None
@@ -123,7 +126,12 @@ class Live:
         assert self._chat is not None  # noqa: S101 - start has set it
         kind = await asyncio.to_thread(_realtime)
         realtime = kind(
-            self._chat, self._tokens, self._database, bus=self._bus, origins=self._origins
+            self._chat,
+            self._tokens,
+            self._database,
+            bus=self._bus,
+            origins=self._origins,
+            is_own_origin=self._is_own_origin,
         )
         await realtime.start()
         self._realtime = realtime

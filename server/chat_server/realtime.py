@@ -37,6 +37,7 @@ from chat_server.gate import Gate
 from chat_server.limits import Limits
 from chat_server.lines import Lines
 from chat_server.nodes import Body, Close, Closed, Happened, Hello, Nodes, Online
+from chat_server.origins import IsOwnOrigin
 from chat_server.outbox import Outbox
 from chat_server.presence import Presence
 from chat_server.rooms_live import LiveRooms
@@ -92,8 +93,9 @@ class Realtime:
         bus: Bus | None = None,
         limits: Limits | None = None,
         origins: Iterable[str] | None = None,
+        is_own_origin: IsOwnOrigin = lambda _scope, _origin: False,
     ) -> None:
-        """*origins*: exactly these may connect from a browser; None lets any, since the token alone identifies."""
+        """*origins* and *is_own_origin*: see Gate."""
         self._limits = limits or Limits()
         self._chat = chat
         self._database = database
@@ -168,6 +170,7 @@ class Realtime:
             self._lines,
             limits=self._limits,
             origins=origins,
+            is_own_origin=is_own_origin,
             log=log,
         )
 

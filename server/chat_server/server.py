@@ -16,6 +16,7 @@ from chat_server.errors import ChatError, NotAuthenticated
 from chat_server.housekeeping import keep_house
 from chat_server.keys import Keys
 from chat_server.live import Live
+from chat_server.origins import IsOwnOrigin, is_named_by_host
 from chat_server.settings import Settings
 from chat_server.signing import open_signing_keys
 from chat_server.tokens import FreshToken, Tokens
@@ -86,12 +87,15 @@ class Server:
 
 @asynccontextmanager
 async def open_server(
-    settings: Settings, *, embedded_key: str | None = None
+    settings: Settings,
+    *,
+    embedded_key: str | None = None,
+    is_own_origin: IsOwnOrigin = is_named_by_host,
 ) -> AsyncIterator[Server]:
     """Open database (migrating it), signing keys and sockets; close all in reverse order.
 
     With *embedded_key* a project named "default" exists from then on, and that key opens it. The key is
-    kept in memory as a hash only, and never stored.
+    kept in memory as a hash only, and never stored. *is_own_origin*: see Gate.
     """
     async with AsyncExitStack() as stack:
         database = await open_database(settings.database_url, pool=settings.postgres_pool)
@@ -104,7 +108,13 @@ async def open_server(
         if embedded_key is not None:
             project_id = await Keys(database).embedded_project()
         keys = Keys(database, embedded_key=embedded_key, embedded_project=project_id or "")
-        live = Live(tokens, database, bus=_bus(settings), origins=settings.cors_origins or None)
+        live = Live(
+            tokens,
+            database,
+            bus=_bus(settings),
+            origins=settings.cors_origins or None,
+            is_own_origin=is_own_origin,
+        )
         chat = Chat(database, live.publish)
         await live.start(chat)
         stack.push_async_callback(live.close)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from chat_broker_kit.origins import listed_origin
+
 Algorithm = Literal["EdDSA", "ES256", "HS256"]
 
 
@@ -55,11 +57,7 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _exact_origins(cls, value: list[str]) -> list[str]:
-        for origin in value:
-            scheme, separator, host = origin.partition("://")
-            if scheme not in {"http", "https"} or not separator or not host or "/" in host:
-                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
-        return value
+        return [listed_origin(origin) for origin in value]
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -13,13 +13,16 @@ from app.main import create_app
 from tests.app.brokers import code_of, http, settings
 from tests.app.test_token import claims
 
+POLL = "/socket.io/?EIO=4&transport=polling"
 EACH_TIME_ANOTHER = {"token", "refresh_in", "expires_at", "server_time", "session_id"}
 
 
 @asynccontextmanager
-async def signed_in(tmp_path: Path) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+async def signed_in(
+    tmp_path: Path, **given: Any
+) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
     """A broker with its Chat API inside, and alice."""
-    app = create_app(settings(tmp_path, chat_base_url=None, chat_api_key=None))
+    app = create_app(settings(tmp_path, chat_base_url=None, chat_api_key=None, **given))
     async with app.router.lifespan_context(app), http(app) as client:
         signed_in = await client.post("/dev/login", json={"username": "alice"})
         client.headers["authorization"] = f"Bearer {signed_in.json()['token']}"
@@ -90,3 +93,92 @@ async def test_a_bug_on_the_short_way_costs_nobody_a_token(
 
         monkeypatch.setattr(app.state.upstream.server, "mint", broken)
         assert (await client.post("/chat/token")).status_code == 200
+
+
+LISTED = ("https://app.example.com", "capacitor://localhost")
+
+
+async def opens(client: httpx.AsyncClient, origin: str, **headers: str) -> bool:
+    """Whether a handshake with that Origin is taken."""
+    answer = await client.get(POLL, headers={"origin": origin, **headers})
+    assert answer.status_code in {200, 403}, answer.text
+    return answer.status_code == 200
+
+
+async def test_an_apps_own_origin_is_listed_exactly(tmp_path: Path) -> None:
+    """For HTTP and sockets alike."""
+    async with signed_in(tmp_path, cors_origins=LISTED) as (_, client):
+        for origin, good in (
+            *((origin, True) for origin in LISTED),
+            ("capacitor://localhost:80", False),
+            ("Capacitor://localhost", False),
+            ("ionic://localhost", False),
+            ("https://app.example.com:443", False),
+            ("null", False),
+        ):
+            assert await opens(client, origin) is good, origin
+            answer = await client.get("/chat/me", headers={"origin": origin})
+            assert (answer.headers.get("access-control-allow-origin") == origin) is good, origin
+
+
+@pytest.mark.parametrize("public", ["https://chat.example.com", "https://chat.example.com/chatapp"])
+async def test_a_native_client_names_our_address_in_any_spelling(
+    tmp_path: Path, public: str
+) -> None:
+    """Websocket libraries send as Origin where they connect to."""
+    async with signed_in(tmp_path, cors_origins=LISTED, public_url=public) as (_, client):
+        for origin in (
+            "https://chat.example.com",
+            "wss://chat.example.com",
+            "https://chat.example.com:443",
+            "wss://CHAT.example.com:443/",
+        ):
+            assert await opens(client, origin), origin
+        for origin in (
+            "https://evil.test",
+            "ws://chat.example.com",
+            "wss://chat.example.com:8443",
+            "wss://chat.example.com.evil.test",
+            "http://broker",  # where the request came to, but not what is handed out
+        ):
+            assert not await opens(client, origin, **{"x-forwarded-host": "evil.test"}), origin
+
+
+async def test_a_native_client_names_the_address_that_was_handed_out(tmp_path: Path) -> None:
+    """Without PUBLIC_URL it is where the request came to, by a trusted proxy's word if there is one."""
+    trusted = {"trusted_proxies": ("127.0.0.1",)}
+    async with signed_in(tmp_path, cors_origins=LISTED, **trusted) as (_, client):
+        for host, proto in (("broker", "http"), ("Chat.example.com:8443", "https")):
+            headers = {"host": host, "x-forwarded-proto": proto}
+            minted = (await client.post("/chat/token", headers=headers)).json()
+            url = minted["server"]["url"]
+            assert url == f"{proto}://{host.lower()}"
+            assert await opens(client, url, **headers)
+            assert await opens(client, url.replace("http", "ws").upper(), **headers)
+            assert not await opens(client, "https://evil.test", **headers)
+            assert not await opens(client, url + ".evil.test", **headers)
+    async with signed_in(tmp_path, cors_origins=LISTED) as (_, client):
+        # TLS ends before us and nobody says so: https of the same host is meant.
+        assert await opens(client, "https://broker")
+        assert await opens(client, "wss://broker")
+        assert not await opens(
+            client, "https://chat.example.com", **{"x-forwarded-host": "chat.example.com"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("public", "server"),
+    [
+        ("https://site.example", ("https://site.example", "/socket.io")),
+        ("https://site.example/", ("https://site.example", "/socket.io")),
+        ("https://site.example/chatapp", ("https://site.example", "/chatapp/socket.io")),
+        ("https://site.example:8443/a/b/", ("https://site.example:8443", "/a/b/socket.io")),
+    ],
+)
+async def test_a_path_of_the_public_address_goes_into_the_socket_path(
+    tmp_path: Path, public: str, server: tuple[str, str]
+) -> None:
+    """Socket.IO takes the path of a URL for a namespace."""
+    async with signed_in(tmp_path, public_url=public) as (_, client):
+        minted = (await client.post("/chat/token")).json()
+        assert (minted["server"]["url"], minted["server"]["socket_path"]) == server

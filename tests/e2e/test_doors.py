@@ -1,11 +1,9 @@
 """Four kinds of token against four kinds of door, and every route of the program against a bare cookie."""
 
 import asyncio
-import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.app.auth.signing import secret_signer
-from tests.programs import Program, free_port, running_broker, wait_for_port
+from tests.e2e.nginx import nginx
+from tests.programs import Program, running_broker
 
 SECRET = "one-secret-that-only-tests-ever-use"
 COOKIE = "app_session"
@@ -113,42 +112,17 @@ async def test_no_route_is_reached_by_a_bare_cookie() -> None:
         assert len(reached) >= 15  # the signs are what was missing, not the credential
 
 
-NGINX = """
-pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; daemon off;
-events {{ worker_connections 64; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  underscores_in_headers on;
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass {broker};
-      proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $http_upgrade;
-      proxy_set_header X-Forwarded-User $remote_user;
-      proxy_set_header Authorization "";
-      proxy_set_header X-Proxy-Secret "between-nginx-and-broker";
-    }}
-  }}
+LOCATION = """
+location / {{
+  proxy_pass {broker};
+  proxy_http_version 1.1;
+  proxy_set_header Upgrade $http_upgrade;
+  proxy_set_header Connection $http_upgrade;
+  proxy_set_header X-Forwarded-User $remote_user;
+  proxy_set_header Authorization "";
+  proxy_set_header X-Proxy-Secret "between-nginx-and-broker";
 }}
 """
-
-
-@contextlib.asynccontextmanager
-async def nginx_before(broker: Program, folder: Path) -> AsyncIterator[str]:
-    port = free_port()
-    config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, broker=broker.url))
-    process = await asyncio.create_subprocess_exec("nginx", "-c", str(config), "-p", str(folder))
-    try:
-        await asyncio.to_thread(wait_for_port, port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def handshake(url: str, headers: dict[str, str]) -> int:
@@ -170,7 +144,9 @@ async def test_nginx_says_who_it_is_and_nobody_else_can(tmp_path: Path) -> None:
     polling = "/socket.io/?EIO=4&transport=polling"
     async with (
         running_broker(**settings) as broker,
-        nginx_before(broker, tmp_path) as front,
+        nginx(
+            tmp_path, LOCATION.format(broker=broker.url), more="underscores_in_headers on;"
+        ) as front,
         httpx.AsyncClient(trust_env=False) as http,
     ):
 

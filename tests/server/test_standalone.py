@@ -221,6 +221,35 @@ async def test_browsers_of_listed_origins_alone_are_let_in(tmp_path: Path) -> No
                 assert "access-control-allow-origin" not in answer.headers
 
 
+async def test_a_socket_opens_for_listed_origins_and_for_the_servers_own(tmp_path: Path) -> None:
+    """Apps' own schemes letter for letter; the own address, as native clients send it, in any spelling."""
+    poll = "/socket.io/?EIO=4&transport=polling"
+    async with (
+        running_server(
+            tmp_path, CORS_ORIGINS="https://app.example.com,tauri://localhost"
+        ) as program,
+        httpx.AsyncClient(base_url=program.url, trust_env=False) as http,
+    ):
+        own = program.url.partition("//")[2]
+        for origin, status in (
+            ("https://app.example.com", 200),
+            ("tauri://localhost", 200),
+            ("Tauri://localhost", 403),
+            (f"http://{own}", 200),
+            (f"ws://{own}/", 200),
+            (f"WS://{own}", 200),
+            (f"wss://{own}", 200),  # TLS may end before the server
+            ("http://127.0.0.1", 403),
+            (f"http://{own}.evil.test", 403),
+            ("https://evil.test", 403),
+            ("null", 403),
+        ):
+            answer = await http.get(poll, headers={"Origin": origin})
+            assert answer.status_code == status, origin
+            if status == 403:
+                assert "access-control-allow-origin" not in answer.headers
+
+
 RAW_PATHS = ["..", ".", "%2e%2e", "%252e%252e%252f", "ünïcode", "a\\b", "%00", "..;", "%c0%ae"]
 
 

@@ -16,7 +16,7 @@ from app.errors import Refused
 from tests.app.auth.signing import request
 
 LISTED = "https://app.example.com"
-RULES = BrowserRules(frozenset({LISTED}), Proxies().origin)
+RULES = BrowserRules(frozenset({LISTED}), Proxies().is_own_origin)
 
 NOT_LISTED = [
     "null", "", "*", "https://app.example.com.evil.test", "https://evil.test", "http://app.example.com",
@@ -87,6 +87,11 @@ def test_identity_headers_are_ambient_where_a_browser_names_another_site() -> No
         assert not refused(("sec-fetch-site", site), ("origin", LISTED), carrier="header")
     assert not refused(host, ("origin", "http://chat.example.com"), carrier="header")
     assert refused(host, ("origin", "http://evil.test"), carrier="header")
+    assert not refused(
+        host, ("origin", "https://chat.example.com"), carrier="header"
+    )  # TLS ends before
+    assert not refused(host, ("origin", "ws://CHAT.example.com:80"), carrier="header")
+    assert refused(host, ("origin", "http://chat.example.com:81"), carrier="header")
     assert refused(host, ("origin", "null"), carrier="header")
     assert not refused(
         host, ("origin", "https://x.test"), ("sec-fetch-site", "same-origin"), carrier="header"

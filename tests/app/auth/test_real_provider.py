@@ -43,7 +43,7 @@ async def test_its_jwt_and_its_opaque_token_are_the_same_person() -> None:
             assert by_opaque is not None
             assert (by_jwt.issuer, by_jwt.external_id) == (provider.issuer, "alice")
             assert (by_opaque.issuer, by_opaque.external_id) == (provider.issuer, "alice")
-            assert 290 <= (by_opaque.expires_at or 0) - time.time() <= 301
+            assert 320 <= (by_opaque.expires_at or 0) - time.time() <= 331  # leeway included
             for bad in (
                 await provider.token("alice", audience="https://other.example.com"),
                 await provider.token("alice", "opaque", audience="https://other.example.com"),

@@ -18,6 +18,9 @@ E2E = Path(__file__).parent / "e2e"
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
 
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
 def _program(*names: str) -> Callable[[], bool]:
     return lambda: any(shutil.which(name) for name in names)
 
@@ -32,6 +35,7 @@ def _answers(host: str, port: int) -> bool:
 
 SERVICES: dict[str, Callable[[], bool]] = {
     "postgres": lambda: _answers("127.0.0.1", 5432),
+    "pgbouncer": lambda: PGBOUNCER is not None,
     "redis": _program("redis-server"),
     "node": lambda: bool(shutil.which("node")) and (E2E / "node_modules").is_dir(),
     "npm": _program("npm"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from app.settings.addresses import provider_address
+from chat_broker_kit.database_url import DatabaseUrlError, check_database_url
 
 if TYPE_CHECKING:
     from app.settings.model import Settings
@@ -60,10 +61,12 @@ def conflicts(settings: "Settings") -> Iterable[str]:
         yield "ADMIN_PORT: is the same as PORT; leave it unset for one port"
     for name in ("database_url", "chat_database_url"):
         value: SecretStr | None = getattr(settings, name)
-        if value is not None and not re.match(
-            r"(?:sqlite:///.|postgres(?:ql)?://.)", value.get_secret_value()
-        ):
-            yield f"{name.upper()}: must begin with sqlite:/// or postgresql://"
+        if value is None:
+            continue
+        try:
+            check_database_url(value.get_secret_value())
+        except DatabaseUrlError as error:
+            yield f"{name.upper()}: {error}"
     if settings.redis_url is not None and not re.match(
         r"(?:rediss?|unix)://", settings.redis_url.get_secret_value()
     ):

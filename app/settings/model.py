@@ -363,6 +363,13 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.data_dir}/broker.db"
 
     @property
+    def chat_database(self) -> str:
+        """CHAT_DATABASE_URL, or the embedded Chat API's file in DATA_DIR. May hold a password."""
+        if self.chat_database_url is not None:
+            return self.chat_database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir}/chat.db"
+
+    @property
     def own_origins(self) -> frozenset[str]:
         """Origins whose pages may use a cookie: the list, and the broker's own."""
         own = set(self.cors_origins)

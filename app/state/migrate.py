@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.state.database import Database, Failures
 from app.state.sqlite import SqliteDatabase
+from chat_broker_kit.database_check import Schema
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -35,6 +36,9 @@ class SchemaTooNew(Exception):  # noqa: N818 - what the database is
 def head() -> str:
     """The newest revision this program knows: files are named `<revision>_<what it does>.py`."""
     return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+SCHEMA = Schema("chat-broker", VERSIONS, head())
 
 
 async def migrate(database: Database) -> None:
@@ -88,9 +92,11 @@ async def _migrate_postgres(database: "PostgresDatabase") -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
+    from chat_broker_kit.postgres import connect
+
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(database.url, timeout=2),
+        async_creator=lambda: connect(database.url, "chat-broker", command_timeout=None),
         poolclass=NullPool,
     )
     try:

@@ -10,18 +10,13 @@ from typing import Any
 import asyncpg
 
 from app.state.database import POOL_SECONDS, AlreadyThere, Failures, Row
+from chat_broker_kit.postgres import SessionLimits, open_pool
 
-CONNECT_SECONDS = 2.0
 COMMAND_SECONDS = 5.0
 CONNECTIONS = 15
 LOOKUPS_AT_ONCE = 4
 """Of `one`. More would open connections in a burst, which costs more than to wait."""
-SERVER_SETTINGS = {
-    "application_name": "chat-broker",
-    "statement_timeout": "5000",
-    "lock_timeout": "5000",
-    "idle_in_transaction_session_timeout": "10000",
-}
+LIMITS = SessionLimits(statement=5000, lock=5000, idle_in_transaction=10_000)
 
 _FAILURES = (
     asyncpg.PostgresError,
@@ -116,22 +111,10 @@ class _Transaction:
 
 async def open_postgres(url: str) -> PostgresDatabase:
     """The database at *url*. Connects when it is first asked."""
-    pool = await asyncpg.create_pool(
-        url,
-        # A floor would be kept up by a task that logs every failed try with a traceback.
-        min_size=0,
-        max_size=CONNECTIONS,
-        timeout=CONNECT_SECONDS,
-        command_timeout=COMMAND_SECONDS,
-        server_settings=SERVER_SETTINGS,
-        # No statement of ours leaves anything behind in a session: a round trip less per call.
-        reset=_nothing_to_reset,
+    pool = await open_pool(
+        url, "chat-broker", size=CONNECTIONS, limits=LIMITS, command_timeout=COMMAND_SECONDS
     )
     return PostgresDatabase(url, pool)
-
-
-async def _nothing_to_reset(_connection: Any) -> None:
-    return
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chat_broker_kit.database_check import Schema
 from chat_server.database import SchemaTooNew
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 HEAD = "0001"
 VERSION_QUERY = "SELECT version_num FROM alembic_version"
+SCHEMA = Schema("chat-server", "alembic_version", HEAD)
 # Any number will do, if nobody else on the same Postgres database uses it.
 ADVISORY_LOCK = 0x63686174
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -70,28 +72,28 @@ def run_migrations(raw: Any) -> None:
             connection.commit()
 
 
-def migrate_postgres(url: str, *, connect_within: float) -> None:
+def migrate_postgres(url: str) -> None:
     """Migrate the database at *url* under an advisory lock: replicas that start together wait.
 
     Runs a loop of its own, so it belongs in a thread.
     """
     with _one_at_a_time:
-        asyncio.run(_migrate_postgres(url, connect_within))
+        asyncio.run(_migrate_postgres(url))
 
 
-async def _migrate_postgres(url: str, connect_within: float) -> None:
-    import asyncpg
+async def _migrate_postgres(url: str) -> None:
     from sqlalchemy import text
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    async def connect() -> Any:
-        # The URL goes to the driver as it is: SQLAlchemy knows no sslmode and the like.
-        return await asyncpg.connect(
-            url, timeout=connect_within, server_settings={"lock_timeout": "60000"}
-        )
+    from chat_broker_kit.postgres import connect
 
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    async def waiting() -> Any:
+        connection = await connect(url, "chat-server", command_timeout=None)
+        await connection.execute("SET lock_timeout = 60000")
+        return connection
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=waiting, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": ADVISORY_LOCK})

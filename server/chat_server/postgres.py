@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
+from chat_broker_kit.postgres import SessionLimits, connect, open_pool
 from chat_server.database import (
     Query,
     Rows,
@@ -33,17 +34,11 @@ from chat_server.migrate import HEAD, VERSION_QUERY, known
 T = TypeVar("T")
 
 ACQUIRE = 2.0
-CONNECT = 2.0
 COMMAND = 2.0
 COMMITTING = 4.0
 SLOW = 5.0
 MOST_TAUGHT = 1_000
-SERVER_SETTINGS = {
-    "application_name": "chat-server",
-    "statement_timeout": "5000",
-    "lock_timeout": "2000",
-    "idle_in_transaction_session_timeout": "10000",
-}
+LIMITS = SessionLimits(statement=5000, lock=2000, idle_in_transaction=10_000)
 
 AWAY = (
     OSError,
@@ -271,30 +266,20 @@ class _Turn:
 
 async def open_postgres(url: str, *, pool: int) -> PostgresDatabase:
     """Connect, bring the schema up to date, and keep up to *pool* connections."""
-    connection = await asyncpg.connect(url, timeout=CONNECT, command_timeout=COMMAND)
+    connection = await connect(url, "chat-server", command_timeout=COMMAND)
     try:
         try:
             version = await connection.fetchval(VERSION_QUERY)
         except asyncpg.UndefinedTableError:
             version = None
     finally:
-        await connection.close(timeout=CONNECT)
+        await connection.close(timeout=COMMAND)
     if not known(version):
         from chat_server.migrate import migrate_postgres
 
-        await asyncio.to_thread(migrate_postgres, url, connect_within=CONNECT)
+        await asyncio.to_thread(migrate_postgres, url)
         log.info("database.migrated", schema=HEAD)
-    opened = await asyncpg.create_pool(
-        url,
-        # A floor would be kept up by a task that logs every failed try with a traceback.
-        min_size=0,
-        max_size=pool,
-        timeout=CONNECT,
-        command_timeout=SLOW,
-        server_settings=SERVER_SETTINGS,
-        # No query of ours leaves anything behind in a session: a round trip less per call.
-        reset=_nothing_to_reset,
-    )
+    opened = await open_pool(url, "chat-server", size=pool, limits=LIMITS, command_timeout=SLOW)
     return PostgresDatabase(opened)
 
 
@@ -302,10 +287,6 @@ def _drop(connection: Any) -> None:
     """Close it at once; one that died by itself has gone back to the pool already."""
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
-
-
-async def _nothing_to_reset(_connection: Any) -> None:
-    return
 
 
 async def _drive(connection: Any, steps: Steps[T], within: float) -> T:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from chat_broker_kit.database_url import check_database_url
 from chat_broker_kit.origins import listed_origin
 
 Algorithm = Literal["EdDSA", "ES256", "HS256"]
@@ -67,9 +68,8 @@ class Settings(BaseSettings):
     @field_validator("chat_database_url")
     @classmethod
     def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
-        known = ("sqlite:///", "postgresql://", "postgres://")
-        if value is not None and not value.get_secret_value().startswith(known):
-            raise ValueError("must begin with postgresql:// or sqlite:///")
+        if value is not None:
+            check_database_url(value.get_secret_value())
         return value
 
     @field_validator("redis_url")

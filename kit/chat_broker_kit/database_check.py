@@ -1,0 +1,144 @@
+"""Looks at a database before a program opens it, and changes nothing there."""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chat_broker_kit.database_failures import CannotOpenDatabase, explain_failure
+from chat_broker_kit.database_url import is_sqlite, shown_url, sqlite_path
+
+_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a program keeps in a database: the table that holds the version, and the newest one it knows."""
+
+    program: str
+    table: str
+    version: str
+
+    @property
+    def version_query(self) -> str:
+        """Answers one row, or fails because nothing of the program is there."""
+        return f"SELECT version_num FROM {self.table}"  # noqa: S608 - a name of ours
+
+
+async def schema_version(url: str, schema: Schema) -> str | None:
+    """The version of *schema* at *url*; None if nothing of the program is there yet.
+
+    Raises CannotOpenDatabase if the program could not open it, or not bring it up to date.
+    """
+    if is_sqlite(url):
+        version = _sqlite_version(url, schema)
+    else:
+        version = await _postgres_version(url, schema)
+    if version is not None and version > schema.version:
+        raise CannotOpenDatabase(
+            f"{shown_url(url)} has the schema {version}, and this {schema.program} knows {schema.version}",
+            f"start the newer {schema.program} that made it",
+        )
+    return version
+
+
+def make_folder(url: str) -> None:
+    """Make the folder of a SQLite file, private, as the program would. Raises CannotOpenDatabase."""
+    if is_sqlite(url):
+        try:
+            Path(sqlite_path(url)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise explain_failure(error, url) from None
+
+
+def _sqlite_version(url: str, schema: Schema) -> str | None:
+    file = Path(sqlite_path(url)).absolute()
+    _check_folder(file.parent)
+    if not file.exists():
+        return None
+    if file.is_dir():
+        raise CannotOpenDatabase(f"{file} is a folder", "name a file")
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise CannotOpenDatabase(f"{file} may not be read and written", f"make {_user()} its owner")
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as database:
+            row = database.execute(schema.version_query).fetchone()
+    except sqlite3.Error as error:
+        if "no such table" in str(error):
+            return None
+        raise explain_failure(error, url) from None
+    return None if row is None else str(row[0])
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises CannotOpenDatabase if no file can be made in *folder*, which may have to be made first."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise CannotOpenDatabase(f"{there} is a file, and a folder is needed", "name another one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        do = f"make {_user()} its owner, or name another folder"
+        raise CannotOpenDatabase(f"{there} may not be written to", do)
+
+
+def _user() -> str:
+    return f"the user {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
+
+
+async def _postgres_version(url: str, schema: Schema) -> str | None:
+    import asyncpg  # takes long to load
+
+    from chat_broker_kit.postgres import TransactionPooling, connect, refuse_transaction_pooling
+
+    async def opened() -> Any:
+        return await connect(url, schema.program, command_timeout=_SECONDS)
+
+    try:
+        connection = await opened()
+        try:
+            await refuse_transaction_pooling(connection, opened)
+            return await _version_or_right_to_make_it(connection, url, schema)
+        finally:
+            await connection.close(timeout=_SECONDS)
+    except TransactionPooling:
+        raise CannotOpenDatabase(
+            f"{shown_url(url)} is a pooler in transaction mode, which loses what a session has set",
+            "use its session mode (pool_mode = session), or the address of Postgres itself",
+        ) from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        raise explain_failure(error, url) from None
+
+
+async def _version_or_right_to_make_it(connection: Any, url: str, schema: Schema) -> str | None:
+    import asyncpg
+
+    try:
+        found = await connection.fetchval(schema.version_query)
+    except asyncpg.UndefinedTableError:
+        found = None
+    version = None if found is None else str(found)
+    if version is None or version < schema.version:
+        await _check_right_to_make_tables(connection, url)
+    return version
+
+
+async def _check_right_to_make_tables(connection: Any, url: str) -> None:
+    row = await connection.fetchrow(
+        "SELECT current_user AS role, current_schema() AS schema, pg_is_in_recovery() AS standby,"
+        " has_schema_privilege(current_schema(), 'CREATE') AS may_create"
+    )
+    place = shown_url(url)
+    if row["standby"]:
+        what = f"{place} is a standby, which nothing can be written to"
+        raise CannotOpenDatabase(what, "name the primary in the URL")
+    if row["schema"] is None:
+        what = f"{place} has none of the schemas in search_path"
+        raise CannotOpenDatabase(what, "create one, or correct options in the URL")
+    if not row["may_create"]:
+        raise CannotOpenDatabase(
+            f"the role {row['role']} may not make tables in {place}",
+            f"GRANT CREATE ON SCHEMA {row['schema']} TO {row['role']}",
+        )

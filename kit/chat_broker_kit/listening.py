@@ -1,0 +1,67 @@
+"""Takes the ports of a program before anything else is opened."""
+
+import errno
+import socket
+from typing import Any
+
+
+class CannotListen(Exception):  # noqa: N818 - what is the case
+    """The address cannot be had: which *setting* says so, *what* is wrong, and what to *do*."""
+
+    def __init__(self, setting: str, what: str, do: str, *, taken: bool = False) -> None:
+        super().__init__(f"{setting}: {what}; {do}")
+        self.setting = setting
+        self.what = what
+        self.do = do
+        self.taken = taken
+        """Does another program listen there?"""
+
+
+def bind_port(host: str, port: int, setting: str = "PORT") -> socket.socket:
+    """A socket bound to *host* and *port*, which does not listen yet. *setting* names the port in messages.
+
+    Raises CannotListen.
+    """
+    family, address = _resolve(host, port)
+    bound = socket.socket(family)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise _refusal(error, host, port, setting) from None
+    bound.set_inheritable(True)
+    return bound
+
+
+def _resolve(host: str, port: int) -> tuple[int, Any]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError):
+        raise _not_ours(host) from None
+    # A name such as localhost may have both kinds: the older one first, as it has always been.
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return family, address
+
+
+def _not_ours(host: str) -> CannotListen:
+    by_conda = " (conda sets HOST to the kind of machine)" if "-conda-" in host else ""
+    return CannotListen(
+        "HOST",
+        f"{host} is no address of this machine{by_conda}",
+        "set HOST=127.0.0.1, or HOST=0.0.0.0 for all addresses",
+    )
+
+
+def _refusal(error: OSError, host: str, port: int, setting: str) -> CannotListen:
+    match error.errno:
+        case errno.EADDRINUSE:
+            do = f"stop that one (ss -ltnp 'sport = :{port}' shows it), or set another {setting}"
+            what = f"{port} on {host} is taken by another program"
+            return CannotListen(setting, what, do, taken=True)
+        case errno.EACCES:
+            what = f"{port} needs more rights than this user has"
+            return CannotListen(setting, what, "set one above 1023")
+        case errno.EADDRNOTAVAIL:
+            return _not_ours(host)
+    return CannotListen(setting, f"{host}:{port}: {error.strerror}", f"set another {setting}")

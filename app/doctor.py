@@ -2,30 +2,59 @@
 
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from email.utils import parsedate_to_datetime
 
+import httpx
 from redis.exceptions import RedisError
 
 from app.auth.doctor import Finding
 from app.auth.doctor import diagnose as diagnose_sign_in
+from app.preflight import check_database, database_urls, setting_to_mend
 from app.settings import Settings
-from app.state.contract import StateUnavailable
-from app.state.database import open_database
 from app.state.redis import connect
 from app.upstream import open_chat
+from chat_broker_kit.database_failures import CannotOpenDatabase
+from chat_broker_kit.database_url import is_sqlite, shown_url, url_warnings
+from chat_broker_kit.listening import CannotListen, bind_port
 from chat_sdk import AuthenticationError, ChatError
 
 SMALL_DISK = 512 * 2**20
 TOLERATED_SKEW = 5
+HEALTH_SECONDS = 2.0
 
 
 async def diagnose(settings: Settings) -> list[Finding]:
     """One finding or more for upstream, databases, Redis and identity providers. Changes nothing there."""
-    findings = [finding async for finding in _upstream(settings)]
+    findings = list(_ports(settings))
+    findings += [finding async for finding in _upstream(settings)]
     findings += [finding async for finding in _databases(settings)]
     findings += [finding async for finding in _redis(settings)]
     return findings + await diagnose_sign_in(settings)
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    for setting, port in {"PORT": settings.port, "ADMIN_PORT": settings.admin_port}.items():
+        if port is None:
+            continue
+        try:
+            bind_port(settings.host, port, setting).close()
+        except CannotListen as error:
+            if error.taken and _a_broker_answers(settings.host, port):
+                yield Finding("ok", setting, f"a broker answers at {settings.host}:{port}")
+            else:
+                yield Finding("error", error.setting, error.what, error.do)
+        else:
+            yield Finding("ok", setting, f"{port} on {settings.host} is free")
+
+
+def _a_broker_answers(host: str, port: int) -> bool:
+    try:
+        with httpx.Client(trust_env=False, timeout=HEALTH_SECONDS) as http:
+            shown = f"[{host}]" if ":" in host else host
+            return "x-request-id" in http.get(f"http://{shown}:{port}/healthz").headers
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
 
 
 async def _upstream(settings: Settings) -> AsyncIterator[Finding]:
@@ -77,27 +106,18 @@ def _skew(date: str, here: float) -> float | None:
 
 
 async def _databases(settings: Settings) -> AsyncIterator[Finding]:
-    urls = {"DATABASE_URL": settings.broker_database}
-    if settings.embedded:
-        own = settings.chat_database_url
-        urls["CHAT_DATABASE_URL"] = (
-            f"sqlite:///{settings.data_dir}/chat.db" if own is None else own.get_secret_value()
-        )
-    on_disk = False
+    urls = database_urls(settings)
     for name, url in urls.items():
-        if url.startswith("sqlite:"):
-            on_disk = True
-            continue
         try:
-            async with open_database(url) as database:
-                await database.one("SELECT 1 AS one")
-        except StateUnavailable as error:
-            yield Finding(
-                "error", name, f"does not answer ({error})", "check its address, and that it runs"
-            )
+            await check_database(settings, name)
+        except CannotOpenDatabase as error:
+            yield Finding("error", setting_to_mend(settings, name), error.what, error.do)
         else:
-            yield Finding("ok", name, "Postgres answers")
-    if on_disk:
+            if not is_sqlite(url):
+                yield Finding("ok", name, f"Postgres answers at {shown_url(url)}")
+        for warning in url_warnings(url):
+            yield Finding("warning", name, warning)
+    if any(is_sqlite(url) for url in urls.values()):
         yield _disk(settings)
 
 

@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.logs import configure, write_access_log
+from app.preflight import database_problems
 from app.settings import Settings, remove_secrets, secret_names
+from app.start import refuse_to_start
+from chat_broker_kit.listening import CannotListen, bind_port
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -167,9 +170,12 @@ def serve(settings: Settings) -> int:
     scrub_environment([os.environ[name] for name in _secret_variables()])
     remove_secrets(os.environ)
     protect_process()
-    sockets = [config.bind_socket()]
-    if settings.admin_port is not None:
-        sockets.append(_listen(settings.host, settings.admin_port))
+    try:
+        sockets = bind_ports(settings)
+    except CannotListen as error:
+        return refuse_to_start([str(error)])
+    if problems := asyncio.run(database_problems(settings)):
+        return refuse_to_start(problems)
     if settings.workers > 1:
         gc.enable()  # the workers are processes of their own
         run_workers(config, sockets)
@@ -207,13 +213,16 @@ def _secret_variables() -> list[str]:
     return [name for name in os.environ if name.lower() in known]
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
-    listening.set_inheritable(True)
-    return listening
+def bind_ports(settings: Settings) -> list[socket.socket]:
+    """Sockets for PORT and ADMIN_PORT. Raises CannotListen."""
+    sockets = [bind_port(settings.host, settings.port)]
+    if settings.admin_port is not None:
+        try:
+            sockets.append(bind_port(settings.host, settings.admin_port, "ADMIN_PORT"))
+        except CannotListen:
+            sockets[0].close()
+            raise
+    return sockets
 
 
 def _http_protocol() -> Any:

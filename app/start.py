@@ -53,10 +53,15 @@ def settings_or_exit() -> "Settings":
         return load_settings(more_problems)
     except BadSettings as error:
         problems = error.problems
+    sys.exit(refuse_to_start(problems))
+
+
+def refuse_to_start(problems: list[str]) -> int:
+    """Say on standard error why the broker does not run; answers the exit code."""
     print("The broker cannot start with these settings:", file=sys.stderr)  # noqa: T201 - this is the output
     for problem in problems:
         print(f"  {problem}", file=sys.stderr)  # noqa: T201
-    sys.exit(BAD_SETTINGS)
+    return BAD_SETTINGS
 
 
 def more_problems(settings: "Settings") -> list[str]:

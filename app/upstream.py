@@ -122,6 +122,13 @@ async def open_chat(
         yield Upstream(chat, keys, dialect.socket_path, server)
 
 
+async def check_chat_database(settings: Settings) -> str | None:
+    """The schema's version in the embedded Chat API's database, None if there is none yet. Raises CannotOpenDatabase."""
+    import chat_server
+
+    return await chat_server.check_database(settings.chat_database)
+
+
 def upstream_problems(settings: Settings) -> list[str]:
     """Every reason, as `NAME: why`, for which the Chat API could not be reached with these settings."""
     problems = []

@@ -4,18 +4,24 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import msgspec
 import typer
 from pydantic import ValidationError
 
+from chat_broker_kit.database_check import make_folder
+from chat_broker_kit.database_failures import CannotOpenDatabase
+from chat_broker_kit.database_url import shown_url
+from chat_broker_kit.listening import CannotListen, bind_port
 from chat_server import logs
-from chat_server.database import SchemaTooNew, open_database
+from chat_server.database import Database, check_database, open_database
 from chat_server.errors import ChatError
-from chat_server.keys import ApiKey, Keys
+from chat_server.keys import ApiKey, Keys, Project
 from chat_server.settings import Settings
 from chat_server.signing import open_signing_keys
 
@@ -29,6 +35,8 @@ cli = typer.Typer(
 )
 keys_cli = typer.Typer(help="API keys of a project.", no_args_is_help=True)
 cli.add_typer(keys_cli, name="keys")
+projects_cli = typer.Typer(help="Projects.", no_args_is_help=True)
+cli.add_typer(projects_cli, name="projects")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
 
@@ -42,7 +50,8 @@ def serve() -> None:
     from chat_server.main import create_app
 
     settings = _settings(log_level=None)
-    _check_database(settings)
+    port = _bound_port(settings)
+    _run(_check_database(settings, must_exist=False))
     app = create_app(settings)
 
     class Draining(uvicorn.Server):
@@ -71,7 +80,7 @@ def serve() -> None:
     )
     # After a graceful end uvicorn raises the signal again: that is a success, and not a crash.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Draining(config).run()
+    Draining(config).run(sockets=[port])
 
 
 @cli.command()
@@ -81,11 +90,14 @@ def create_project(
 ) -> None:
     """Make a project. Its API key is printed once, alone on the last line."""
 
+    settings = _settings()
+
     async def work() -> tuple[str, str]:
-        async with _keys() as keys:
+        async with _keys(settings, must_exist=False) as keys:
             return await keys.create_project(name)
 
     project_id, key = _run(work())
+    _say_where(settings, as_json)
     if as_json:
         _say(json.dumps({"project_id": project_id, "name": name, "api_key": key}))
         return
@@ -94,13 +106,33 @@ def create_project(
     _say(key)
 
 
+@projects_cli.command("list")
+def list_projects(as_json: AsJson = False) -> None:
+    """The projects: id, when each was made, how many keys open it, name."""
+
+    async def work() -> Sequence[Project]:
+        async with _keys(_settings()) as keys:
+            return await keys.projects()
+
+    found = _run(work())
+    if as_json:
+        _say(json.dumps([msgspec.to_builtins(project) for project in found]))
+        return
+    for project in found:
+        _say(f"{project.id}  {project.created_at}  {project.keys} keys  {project.name}")
+
+
 @keys_cli.command("list")
-def list_keys(project_id: str, as_json: AsJson = False) -> None:
-    """The keys of a project, without their secrets."""
+def list_keys(
+    project_id: Annotated[str | None, typer.Argument(help="Of one project only.")] = None,
+    project: Annotated[str | None, typer.Option(help="The same as an option.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The keys of all projects or of one, without their secrets."""
 
     async def work() -> list[ApiKey]:
-        async with _keys() as keys:
-            return await keys.list(project_id)
+        async with _keys(_settings()) as keys:
+            return await keys.list(project_id or project)
 
     found = _run(work())
     if as_json:
@@ -108,7 +140,7 @@ def list_keys(project_id: str, as_json: AsJson = False) -> None:
         return
     for key in found:
         state = f"revoked {key.revoked_at}" if key.revoked_at else "good"
-        _say(f"{key.id}  {key.created_at}  {state}  {key.name}")
+        _say(f"{key.id}  {key.project_id}  {key.created_at}  {state}  {key.name}")
 
 
 @keys_cli.command("create")
@@ -119,11 +151,14 @@ def create_key(
 ) -> None:
     """A further key for a project, printed once, alone on the last line."""
 
+    settings = _settings()
+
     async def work() -> tuple[ApiKey, str]:
-        async with _keys() as keys:
+        async with _keys(settings) as keys:
             return await keys.create(project_id, name)
 
     stored, key = _run(work())
+    _say_where(settings, as_json)
     if as_json:
         _say(json.dumps({**_shown(stored), "api_key": key}))
         return
@@ -134,12 +169,14 @@ def create_key(
 @keys_cli.command("revoke")
 def revoke_key(key_id: str, as_json: AsJson = False) -> None:
     """Make a key open nothing, at once and for good."""
+    settings = _settings()
 
     async def work() -> ApiKey:
-        async with _keys() as keys:
+        async with _keys(settings) as keys:
             return await keys.revoke(key_id)
 
     revoked = _run(work())
+    _say_where(settings, as_json)
     _say(json.dumps(_shown(revoked)) if as_json else f"Key {revoked.id} opens nothing any more.")
 
 
@@ -149,24 +186,29 @@ def rotate_signing_key(as_json: AsJson = False) -> None:
     settings = _settings()
 
     async def work() -> str:
-        database = await open_database(settings.database_url, pool=2)
-        try:
+        async with _database(settings) as database:
             keys = await open_signing_keys(database, settings.token_algorithm)
             return await keys.rotate(settings.token_algorithm)
-        finally:
-            await database.close()
 
     kid = _run(work())
+    _say_where(settings, as_json)
     _say(json.dumps({"kid": kid}) if as_json else f"Tokens are signed with key {kid} now.")
 
 
 @asynccontextmanager
-async def _keys() -> AsyncIterator[Keys]:
-    database = await open_database(_settings().database_url, pool=2)
+async def _database(settings: Settings, *, must_exist: bool = True) -> AsyncIterator[Database]:
+    await _check_database(settings, must_exist=must_exist)
+    database = await open_database(settings.database_url, pool=2)
     try:
-        yield Keys(database)
+        yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def _keys(settings: Settings, *, must_exist: bool = True) -> AsyncIterator[Keys]:
+    async with _database(settings, must_exist=must_exist) as database:
+        yield Keys(database)
 
 
 def _settings(*, log_level: str | None = "WARNING") -> Settings:
@@ -184,19 +226,34 @@ def _problem(detail: Any) -> str:
     return f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
 
 
-def _check_database(settings: Settings) -> None:
-    """Open the database once before anything listens, so that what is wrong is said plainly."""
+async def _check_database(settings: Settings, *, must_exist: bool) -> None:
+    """Raises CannotOpenDatabase, before anything is made or listens."""
+    url = settings.database_url
+    try:
+        version = await check_database(url)
+        if not must_exist:
+            make_folder(url)
+    except CannotOpenDatabase as error:
+        name = "DATA_DIR" if settings.chat_database_url is None else "CHAT_DATABASE_URL"
+        raise CannotOpenDatabase(f"{name}: {error.what}", error.do) from None
+    if version is None and must_exist:
+        raise CannotOpenDatabase(
+            f"there is no database at {shown_url(url)}",
+            "set DATA_DIR or CHAT_DATABASE_URL as the server has it",
+        )
 
-    async def work() -> None:
-        await (await open_database(settings.database_url, pool=2)).close()
 
-    _run(work())
+def _bound_port(settings: Settings) -> socket.socket:
+    try:
+        return bind_port(settings.host, settings.port)
+    except CannotListen as error:
+        _refuse(str(error))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
-    except SchemaTooNew as error:
+    except CannotOpenDatabase as error:
         _refuse(str(error))
     except ChatError as error:
         _refuse(error.message)
@@ -218,6 +275,11 @@ def _shown(key: ApiKey) -> dict[str, str | None]:
 
 def _say(text: str) -> None:
     typer.echo(text)
+
+
+def _say_where(settings: Settings, as_json: bool) -> None:
+    """Which database was changed: beside the JSON, not in it."""
+    typer.echo(f"Database: {shown_url(settings.database_url)}", err=as_json)
 
 
 def _refuse(*problems: str) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
+from chat_broker_kit.database_check import schema_version
 from chat_server.errors import Unavailable
 
 T = TypeVar("T")
@@ -114,6 +115,13 @@ def unavailable(reason: str) -> Unavailable:
     """The caller's answer for a database that cannot serve now; the reason goes to the log."""
     log.warning("database.unavailable", reason=reason)
     return Unavailable("database_unavailable", "The database cannot answer right now. Try again.")
+
+
+async def check_database(url: str) -> str | None:
+    """The schema's version at *url*, None if there is none yet; changes nothing. Raises CannotOpenDatabase."""
+    from chat_server.migrate import SCHEMA
+
+    return await schema_version(url, SCHEMA)
 
 
 async def open_database(url: str, *, pool: int = 10) -> Database:

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -30,6 +31,15 @@ class ApiKey(msgspec.Struct, frozen=True):
     name: str
     created_at: str
     revoked_at: str | None
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A project, and how many of its keys open it."""
+
+    id: str
+    name: str
+    created_at: str
+    keys: int
 
 
 class Keys:
@@ -61,9 +71,13 @@ class Keys:
         stored = await self._database.write(partial(_insert, pid, key_id, name, _digest(text)))
         return stored, text
 
-    async def list(self, pid: str) -> list[ApiKey]:
-        """All keys of the project, revoked ones too. Raises NotFound."""
-        return await self._database.read(partial(_list, pid))
+    async def list(self, pid: str | None = None) -> list[ApiKey]:
+        """All keys of the project, or of all projects, revoked ones too. Raises NotFound."""
+        return await self._database.read(_list_all if pid is None else partial(_list, pid))
+
+    async def projects(self) -> Sequence[Project]:
+        """All projects, the oldest first."""
+        return await self._database.read(_projects)
 
     async def revoke(self, key_id: str) -> ApiKey:
         """Make a key open nothing, from now on. Raises NotFound."""
@@ -139,6 +153,23 @@ def _list(pid: str) -> Steps[list[ApiKey]]:
         pid,
     )
     return [ApiKey(*row) for row in rows]
+
+
+def _list_all() -> Steps[list[ApiKey]]:
+    rows = yield Query(
+        "SELECT id, project_id, name, created_at, revoked_at FROM api_keys"
+        " ORDER BY project_id, created_at, id"
+    )
+    return [ApiKey(*row) for row in rows]
+
+
+def _projects() -> Steps[Sequence[Project]]:
+    rows = yield Query(
+        "SELECT p.id, p.name, p.created_at, count(k.id) FROM projects p"
+        " LEFT JOIN api_keys k ON k.project_id = p.id AND k.revoked_at IS NULL"
+        " GROUP BY p.id, p.name, p.created_at ORDER BY p.created_at, p.id"
+    )
+    return [Project(*row) for row in rows]
 
 
 def _revoke(key_id: str) -> Steps[ApiKey]:

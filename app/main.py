@@ -31,6 +31,7 @@ from app.limits import Limiter, Rates
 from app.metrics import Metrics
 from app.middleware import Edge, error_answer
 from app.operators import Operators, open_operators
+from app.pages.home import home_router
 from app.routes import (
     admin_audit,
     admin_keys,
@@ -142,6 +143,8 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     app.include_router(health.router)
     if shown:
         app.include_router(docs.router)
+    if settings.development:
+        app.include_router(home_router(settings, proxies))
     if "dev" in settings.auth:
         app.include_router(dev_router(dev_sessions(settings)))
     for router in ADMIN:

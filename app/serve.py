@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import textwrap
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.logs import configure, write_access_log
+from app.pages.commands import commands
 from app.preflight import database_problems
 from app.settings import Settings, remove_secrets, secret_names
 from app.start import refuse_to_start
@@ -121,20 +123,11 @@ def how_to_try(settings: Settings) -> str:
     chat = base + settings.route_prefix
     if "dev" not in settings.auth:
         return f"\nThe broker is at {base}. Tokens: POST {chat}/token with your app's credential.\n"
+    lines = textwrap.indent(commands(base, chat), "  ")
     return f"""
-The broker is at {base}, in development mode: anybody is whoever they say.
+The broker is at {base}, in development mode: anybody is whoever they say. That page says more.
 
-  # sign in as alice
-  ALICE=$(curl -s {base}/dev/login -H 'Content-Type: application/json' -d '{{"username": "alice"}}' \\
-    | sed 's/.*"token":"\\([^"]*\\)".*/\\1/')
-  # a chat token for the frontend
-  curl -s -X POST {chat}/token -H "Authorization: Bearer $ALICE"
-  # a room, and something said in it
-  ROOM=$(curl -s {chat}/rooms -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \\
-    -d '{{"name": "General"}}' | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
-  curl -s {chat}/rooms/$ROOM/messages -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \\
-    -d '{{"content": "Hello!"}}'
-  curl -s {chat}/rooms/$ROOM/messages -H "Authorization: Bearer $ALICE"
+{lines}
 """
 
 

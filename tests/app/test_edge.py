@@ -41,7 +41,8 @@ async def test_a_request_id_is_taken_if_plain_and_made_if_not(broker: Running) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/healthz", "/chat/me", "/chat/nowhere", "/x", "/openapi.json", "/docs", "/metrics"]
+    "path",
+    ["/", "/healthz", "/chat/me", "/chat/nowhere", "/x", "/openapi.json", "/docs", "/metrics"],
 )
 async def test_every_answer_keeps_browsers_careful(broker: Running, path: str) -> None:
     """Refusals too. HSTS only where it makes sense."""

@@ -17,7 +17,7 @@ from tests.app.brokers import code_of, http, settings
 WITHOUT_COOKIE = {
     # Nobody is asked who they are, and nothing about anybody is told.
     ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/.well-known/jwks.json"),
-    ("GET", "/openapi.json"), ("GET", "/docs"),
+    ("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/"),
     # Makes a session and asks for none; development only.
     ("POST", "/dev/login"),
     # Asks for a chat token, which no browser sends by itself.
@@ -97,7 +97,7 @@ async def test_no_way_in_takes_a_cookie_without_the_signs_of_our_own_page(
 async def test_what_takes_no_cookie_tells_nothing_to_one(tmp_path: Path) -> None:
     """The same answer with and without: the cookie is not looked at."""
     async with embedded(tmp_path) as (_, client):
-        signed_in = await client.post("/dev/login", json={"username": "alice"})
+        signed_in = await client.post("/dev/login", json={"username": "frederica"})
         cookie = {"cookie": signed_in.headers["set-cookie"].partition(";")[0]}
         client.cookies.clear()
         for method, path in sorted(
@@ -108,7 +108,7 @@ async def test_what_takes_no_cookie_tells_nothing_to_one(tmp_path: Path) -> None
             assert with_it.status_code == without.status_code, path
             if without.status_code == 200:
                 assert with_it.content == without.content, path
-                assert "alice" not in with_it.text
+                assert "frederica" not in with_it.text
 
 
 async def test_a_cookie_opens_no_socket(tmp_path: Path) -> None:

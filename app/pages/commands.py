@@ -1,0 +1,16 @@
+"""A minute of chat in the shell: printed at the start, and shown at `/`."""
+
+
+def commands(base: str, chat: str) -> str:
+    """Lines to copy: *base* is the broker's address, *chat* that of the routes for frontends."""
+    return f"""# sign in as alice
+ALICE=$(curl -s {base}/dev/login -H 'Content-Type: application/json' -d '{{"username": "alice"}}' \\
+  | sed 's/.*"token":"\\([^"]*\\)".*/\\1/')
+# a chat token for the frontend
+curl -s -X POST {chat}/token -H "Authorization: Bearer $ALICE"
+# a room, and something said in it
+ROOM=$(curl -s {chat}/rooms -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \\
+  -d '{{"name": "General"}}' | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
+curl -s {chat}/rooms/$ROOM/messages -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \\
+  -d '{{"content": "Hello!"}}'
+curl -s {chat}/rooms/$ROOM/messages -H "Authorization: Bearer $ALICE\""""

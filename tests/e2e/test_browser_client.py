@@ -1,0 +1,460 @@
+"""The client that docs/frontend.md shows, in Chromium, through a bad hour: it comes back, or stops where it must.
+
+The code is examples/browser/chat.js itself, with the official Socket.IO client, against the broker as a program.
+
+What stands for a sleep: `SIGSTOP` of the renderers stops the page's timers and handlers, and the browser goes on holding
+its connections, as for a frozen tab. `SIGSTOP` of the whole browser behind a network that passes nothing is a closed
+lid: the socket is dead on return, and nothing says so. Both let the clock run on, so overdue timers fire at once; on
+machines whose timers stand still in a sleep they do not, and for that the page's clock is put forward.
+(`Page.setWebLifecycleState` freezes nothing in a visible page.)
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.javascript import Frontend, browser
+from tests.e2e.proxy import Proxy, proxy_before
+from tests.programs import ROOT, Program, free_port, running_broker
+
+pytestmark = pytest.mark.services("node", "chromium")
+
+ADMIN = "an-admin-key-for-tests-of-forty-characters"
+
+
+@dataclass
+class Stage:
+    """Alice's browser, the network between, and bob, who talks over REST."""
+
+    chromium: Frontend
+    proxy: Proxy
+    http: httpx.AsyncClient
+    page_url: str
+    room: str
+    bearers: dict[str, str]
+    said: int = 0
+
+    async def say(self, count: int = 1) -> None:
+        """Bob says *count* messages: "1", "2", … over the whole test."""
+        for _ in range(count):
+            await self.call(
+                "bob", "POST", f"/rooms/{self.room}/messages", content=str(self.said + 1)
+            )
+            self.said += 1
+
+    async def call(self, who: str, method: str, path: str, /, **body: Any) -> Any:
+        answer = await self.http.request(
+            method,
+            f"/chat{path}",
+            headers={"authorization": f"Bearer {self.bearers[who]}"},
+            json=body or None,
+        )
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    async def operate(self, method: str, path: str, **body: Any) -> None:
+        headers = {"authorization": f"Bearer {ADMIN}"}
+        answer = await self.http.request(method, f"/admin{path}", headers=headers, json=body)
+        assert answer.is_success, answer.text
+
+    async def open(self, page: str = "alice", *, who: str = "alice", **options: Any) -> None:
+        """A tab in which *who* has joined the room."""
+        await self.chromium.call("open", page=page, url=f"{self.page_url}/client.html", **options)
+        settings = {
+            "url": f"{self.proxy.url}/chat",
+            "bearer": self.bearers[who],
+            "rooms": [self.room],
+        }
+        await self.run("(settings) => begin(settings).then(() => true)", settings, page=page)
+
+    async def run(self, script: str, argument: Any = None, *, page: str = "alice") -> Any:
+        answer = await self.chromium.call("evaluate", page=page, script=script, argument=argument)
+        return answer.get("result")
+
+    async def statuses(self, page: str = "alice") -> list[dict[str, Any]]:
+        return list(await self.run("() => statuses", page=page))
+
+    async def heard(self, page: str = "alice", *, within: float = 10) -> None:
+        """All that bob said is here: once each, and in order."""
+        expected = [[number, str(number)] for number in range(1, self.said + 1)]
+        deadline = time.monotonic() + within
+        while (heard := await self.run("() => heard", page=page)) != expected:
+            assert len(heard) <= len(expected), heard
+            assert time.monotonic() < deadline, (heard, await self.statuses(page))
+            await asyncio.sleep(0.05)
+
+    async def stopped(self, page: str = "alice", *, within: float = 10) -> str:
+        """The code with which the client has stopped."""
+        deadline = time.monotonic() + within
+        while (last := (await self.statuses(page))[-1])["state"] != "stopped":
+            assert time.monotonic() < deadline, last
+            await asyncio.sleep(0.05)
+        return str(last["code"])
+
+    async def until(self, line: str, times: int = 1, *, within: float = 15) -> None:
+        """Return once the proxy has seen *line* that often."""
+        deadline = time.monotonic() + within
+        while self.count(line) < times:
+            assert time.monotonic() < deadline, self.proxy.seen
+            await asyncio.sleep(0.02)
+
+    def count(self, line: str) -> int:
+        return sum(seen.startswith(line) for seen in self.proxy.seen)
+
+
+SETTINGS = {"ADMIN_KEY": ADMIN, "RATE_TOKEN": "1000/minute", "RATE_WRITE": "2000/minute"}
+
+
+@asynccontextmanager
+async def stage(broker_port: int, web: int) -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+        http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{broker_port}", trust_env=False)
+        await stack.enter_async_context(http)
+        proxy = await stack.enter_async_context(proxy_before(broker_port))
+        chromium = await stack.enter_async_context(browser(web))
+        bearers = {}
+        for name in ("alice", "bob"):
+            signed_in = await http.post("/dev/login", json={"username": name})
+            bearers[name] = signed_in.json()["token"]
+            http.cookies.clear()
+        made = Stage(chromium, proxy, http, f"http://localhost:{web}", "", bearers)
+        made.room = (await made.call("bob", "POST", "/rooms", name="General"))["id"]
+        yield made
+
+
+@asynccontextmanager
+async def whole_stage(**settings: str) -> AsyncIterator[Stage]:
+    web = free_port()
+    async with (
+        running_broker(
+            **{**SETTINGS, "CORS_ORIGINS": f"http://localhost:{web}", **settings}
+        ) as broker,
+        stage(broker.port, web) as made,
+    ):
+        yield made
+
+
+@pytest.mark.timeout(180)
+async def test_a_tab_that_is_frozen_for_longer_than_its_token_lives() -> None:
+    """Its socket is closed meanwhile (at the token's end, and 30 s of grace); afterwards nothing is missing."""
+    async with whole_stage(TOKEN_TTL="3") as play:
+        await play.open()
+        await play.say(2)
+        await play.heard()
+        assert (await play.chromium.call("signal", name="SIGSTOP", only="--type=renderer"))[
+            "stopped"
+        ]
+        before = play.count("POST /chat/token")
+        for _ in range(12):
+            await asyncio.sleep(3)
+            await play.say()
+        assert play.count("POST /chat/token") <= before + 1  # the page really stood still
+        await play.chromium.call("signal", name="SIGCONT", only="--type=renderer")
+        await play.heard()
+        assert play.count("GET /socket.io/ 101") == 2
+        await play.say()
+        await play.heard()
+
+
+@pytest.mark.timeout(180)
+async def test_a_laptop_that_sleeps_and_wakes_up_to_a_dead_socket() -> None:
+    """Nothing says that the connection is gone: its age does."""
+    async with whole_stage(TOKEN_TTL="3") as play:
+        await play.open()
+        await play.say()
+        await play.heard()
+        await play.chromium.call("signal", name="SIGSTOP")
+        play.proxy.silent = True
+        for _ in range(12):
+            await asyncio.sleep(4)
+            await play.say()
+        play.proxy.abandon()
+        play.proxy.silent = False
+        await play.chromium.call("signal", name="SIGCONT")
+        await play.heard(within=5)
+
+
+@pytest.mark.timeout(180)
+async def test_a_network_that_is_gone_for_longer_than_a_ping_may_take() -> None:
+    async with whole_stage(TOKEN_TTL="3") as play:
+        await play.open("offline", profile="offline")
+        await play.open("silent", profile="silent")
+        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        network = "Network.emulateNetworkConditions"
+        await play.say()
+        await play.chromium.call(
+            "cdp", page="offline", method=network, parameters={"offline": True, **unlimited}
+        )
+        play.proxy.silent = True
+        for _ in range(12):
+            await asyncio.sleep(4)
+            await play.say()
+        await play.chromium.call(
+            "cdp", page="offline", method=network, parameters={"offline": False, **unlimited}
+        )
+        play.proxy.silent = False
+        for page in ("offline", "silent"):
+            await play.heard(page, within=25)
+            states = [status["state"] for status in await play.statuses(page)]
+            assert "waiting" in states
+            assert "stopped" not in states
+
+
+async def test_timers_that_stood_still_in_a_sleep_are_not_trusted() -> None:
+    """The clock is an hour on, no timer has fired, and the page is shown again: a new token, at once."""
+    async with whole_stage() as play:
+        skew = "Date.skew = 0; const now = Date.now; Date.now = () => now() + Date.skew;"
+        await play.open(script=skew)
+        assert play.count("POST /chat/token") == 1
+        await play.run(
+            "() => { Date.skew = 3600_000; document.dispatchEvent(new Event('visibilitychange')); }"
+        )
+        await play.say()
+        await play.heard(within=2)
+        assert play.count("POST /chat/token") == 2
+        assert (
+            play.count("GET /socket.io/ 101") == 2
+        )  # the old one might be dead: so old is its last ping
+
+
+async def test_a_tab_that_is_shown_again_soon_asks_whether_its_socket_is_alive() -> None:
+    async with whole_stage() as play:
+        await play.open()
+        await play.run("() => document.dispatchEvent(new Event('visibilitychange'))")
+        await play.say()
+        await play.heard()
+        assert play.count("GET /socket.io/ 101") == 1
+        assert play.count("POST /chat/token") == 1
+
+
+@pytest.mark.parametrize("way", ["SIGTERM", "kill -9"])
+async def test_a_restart_of_the_broker(way: str, tmp_path: Path) -> None:
+    web, port = free_port(), free_port()
+    settings = {**SETTINGS, "PORT": str(port), "CORS_ORIGINS": f"http://localhost:{web}"}
+    async with AsyncExitStack() as stack:
+        first: Program = await stack.enter_async_context(running_broker(tmp_path, **settings))
+        play = await stack.enter_async_context(stage(port, web))
+        await play.open()
+        await play.say(3)
+        await play.heard()
+        sent = "(room) => { window.later = chat.send(room, '6').then(({ seq }) => seq); }"
+        await (first.stop() if way == "SIGTERM" else first.kill())
+        await play.run(sent, play.room)  # with nobody there: it waits
+        await asyncio.sleep(1)
+        await stack.enter_async_context(running_broker(tmp_path, **settings))
+        await play.say(2)
+        await play.run("() => dispatchEvent(new Event('online'))")
+        assert await play.run("() => later") in {4, 5, 6}
+        messages = (await play.call("bob", "GET", f"/rooms/{play.room}/messages"))["items"]
+        expected = [[message["seq"], message["content"]] for message in reversed(messages)]
+        assert len(expected) == 6
+        assert await play.run("() => heard") == expected
+
+
+async def test_a_revocation_stops_it_and_signing_in_again_brings_it_back() -> None:
+    async with whole_stage() as play:
+        await play.open()
+        await play.say()
+        await play.heard()
+        await play.operate("POST", "/users/external:alice/revoke", reason="a lost phone")
+        assert await play.stopped() == "token_revoked"
+        asked = len(play.proxy.seen)
+        await play.say(2)
+        await asyncio.sleep(2)
+        assert len(play.proxy.seen) == asked  # it does not come back by itself
+        await play.run("() => chat.start()")
+        await play.heard()
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "signed_out"), (403, "user_suspended")])
+async def test_a_refused_refresh_stops_it(status: int, code: str) -> None:
+    """401: to the app's sign-in. 403: banned. Nothing else is asked afterwards."""
+    async with whole_stage(TOKEN_TTL="3") as play:
+        await play.open()
+        if status == 401:
+            await play.run("() => { window.bearer = 'dev_over.1.x'; }")
+        else:
+            await play.operate("POST", "/users/external:alice/ban", reason="spam")
+        assert await play.stopped() == code
+        asked = len(play.proxy.seen)
+        await asyncio.sleep(3)
+        assert len(play.proxy.seen) == asked
+
+
+async def test_a_refresh_that_is_refused_for_now_is_tried_again_when_the_server_says() -> None:
+    async with whole_stage(TOKEN_TTL="6") as play:
+        await play.open()
+        play.proxy.answer_once("POST /chat/token", 503, "Retry-After: 3\r\n")
+        play.proxy.answer_once("POST /chat/token", 502)
+        await play.run("() => { window.states = statuses.length; }")
+        await play.until("POST /chat/token 503")
+        refused = time.monotonic()
+        await play.say()
+        await play.heard()  # the socket goes on with the token it has
+        await play.until("POST /chat/token 502")
+        assert time.monotonic() - refused > 2.8
+        await play.until("POST /chat/token 200", 2)
+        await play.say()
+        await play.heard()
+        assert play.count("GET /socket.io/ 101") == 1
+        assert {status["state"] for status in await play.statuses()} == {"online"}
+
+
+async def test_a_first_token_that_is_refused_for_now_and_cuts_of_the_network() -> None:
+    async with whole_stage() as play:
+        play.proxy.answer_once("POST /chat/token", 503, "Retry-After: 1\r\n")
+        await play.open()
+        for _ in range(3):
+            play.proxy.cut()
+            await play.say(3)
+            await play.heard()
+        assert play.count("POST /chat/token 200") == 1  # a cut costs no token
+
+
+async def test_more_is_missed_than_one_answer_holds() -> None:
+    async with whole_stage(RATE_WRITE="100000/minute", RATE_IP="100000/minute") as play:
+        await play.open()
+        await play.run("() => chat.stop()")
+        await play.say(450)
+        await play.run("() => chat.start()")
+        await play.say(5)
+        await play.heard()
+
+
+async def test_two_tabs_of_one_user_hear_everything_and_sign_out_together() -> None:
+    async with whole_stage() as play:
+        await play.open("one")
+        await play.open("two")
+        await play.open("bob", who="bob")
+        await play.say(5)
+        for page in ("one", "two", "bob"):
+            await play.heard(page)
+        read = "(room) => chat.request('PUT', `/rooms/${room}/read`, { seq: 3 })"
+        assert (await play.run("(room) => chat.markRead(room)", play.room, page="one"))[
+            "unread"
+        ] == 0
+        assert (await play.run(read, play.room, page="two"))["last_read_seq"] == 5  # never back
+        await play.run("() => chat.signOut()", page="one")
+        assert await play.stopped("one") == "signed_out"
+        assert await play.stopped("two") in {"signed_out", "token_revoked"}
+        await play.say()
+        await play.heard("bob")
+
+
+async def test_no_token_is_kept_where_others_could_read_it() -> None:
+    """Neither the app's nor the chat's: not in storage, not in a cookie, not in an address, not in the console."""
+    async with whole_stage(TOKEN_TTL="3") as play:
+        await play.open()
+        await play.until("POST /chat/token 200", 3)
+        stored = await play.run(
+            "() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href])"
+        )
+        assert json.loads(stored) == [{}, {}, "", f"{play.page_url}/client.html"]
+        state = await play.chromium.call("storage")
+        assert state["cookies"] == []
+        assert not any(origin["localStorage"] for origin in state["state"]["origins"])
+        assert await play.run("() => indexedDB.databases().then((all) => all.length)") == 0
+        watched = await play.chromium.call("watched", page="alice")
+        assert any("/socket.io/" in request for request in watched["requests"])
+        for request in [*watched["requests"], *watched["errors"], *watched["console"]]:
+            assert "eyJ" not in request
+            assert play.bearers["alice"] not in request
+
+
+async def test_another_user_who_signs_in_is_not_shown_the_first_ones_chat() -> None:
+    """With a cookie, the app's user may change under a page."""
+    async with whole_stage(TOKEN_TTL="3") as play:
+        await play.open()
+        await play.run("(bob) => { window.bearer = bob; }", play.bearers["bob"])
+        assert await play.stopped() == "signed_out"
+
+
+async def test_the_lines_of_the_readme_work_as_printed() -> None:
+    """Only the address and the names of the app are filled in."""
+    lines = next(
+        block
+        for block in re.findall(r"```js\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        if "io(server.url" in block
+    )
+    async with whole_stage() as play:
+        await play.chromium.call("open", page="alice", url=f"{play.page_url}/client.html")
+        lines = lines.replace('"/chat/token"', f'"{play.proxy.url}/chat/token"')
+        names = f"const appToken = {json.dumps(play.bearers['alice'])}, roomId = {json.dumps(play.room)};"
+        await play.run(
+            f"async () => {{ const {{ io }} = await import('socket.io-client'); {names} {lines} }}"
+        )
+        await play.say()
+        deadline = time.monotonic() + 5
+        while True:
+            written = (await play.chromium.call("watched", page="alice"))["console"]
+            if len(written) == 2 or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.05)
+        assert written == ["alice: Hello!", "bob: 1"]
+
+
+async def test_what_socket_io_tries_again_by_itself_and_what_not() -> None:
+    """The table of the page: it opens lost connections again; a refusal and a farewell end it."""
+    async with whole_stage() as play:
+        await play.chromium.call("open", page="alice", url=f"{play.page_url}/client.html")
+        token = (await play.call("alice", "POST", "/token"))["token"]
+        begin = """async ({ url, tokens }) => {
+            const { io } = await import("socket.io-client");
+            window.sockets = Object.fromEntries(Object.entries(tokens).map(([name, token]) =>
+                [name, io(url, { auth: { token }, transports: ["websocket"], forceNew: true })]));
+            for (const socket of Object.values(sockets)) {
+                socket.heard = [];
+                for (const event of ["connect", "connect_error", "disconnect"])
+                    socket.on(event, (about) => socket.heard.push([event, about?.data?.code ?? about?.message ?? about]));
+            }
+        }"""
+        look = "() => Object.fromEntries(Object.entries(sockets).map(([name, { heard, active }]) => [name, { heard, active }]))"
+        named = {"lost": token, "refused": "x.y.z"}
+        await play.run(begin, {"url": play.proxy.url, "tokens": named})
+        await asyncio.sleep(1)
+        play.proxy.cut()
+        await asyncio.sleep(4)
+        seen = await play.run(look)
+        assert seen["lost"]["heard"] == [
+            ["connect", None],
+            ["disconnect", "transport close"],
+            ["connect", None],
+        ]
+        assert seen["refused"] == {"heard": [["connect_error", "token_invalid"]], "active": False}
+        await play.operate("POST", "/users/external:alice/revoke", reason="a test")
+        await asyncio.sleep(4)
+        seen = (await play.run(look))["lost"]
+        assert seen["heard"][3:] == [["disconnect", "io server disconnect"]]
+        assert not seen["active"]
+
+
+async def test_two_people_chat_in_the_example_page() -> None:
+    """As docs/frontend.md begins: sign in by name, write, read, sign out."""
+    async with whole_stage() as play:
+        for name in ("carol", "dave"):
+            url = f"{play.page_url}/?broker={play.proxy.url}"
+            await play.chromium.call("open", page=name, url=url, profile=name)
+            await play.chromium.call("fill", page=name, label="Your name", text=name)
+            await play.chromium.call("press", page=name, button="Sign in")
+            await play.chromium.call("shows", page=name, text="online")
+        for name, other in (("carol", "dave"), ("dave", "carol")):
+            await play.chromium.call("fill", page=name, label="Message", text=f"hello, {other} <b>")
+            await play.chromium.call("press", page=name, button="Send")
+            for page in ("carol", "dave"):
+                await play.chromium.call("shows", page=page, text=f"{name}: hello, {other} <b>")
+        await play.chromium.call("press", page="carol", button="Sign out")
+        await play.chromium.call("shows", page="carol", text="stopped: signed_out")
+        for page in ("carol", "dave"):
+            watched = await play.chromium.call("watched", page=page)
+            assert watched["errors"] == []
+        rooms = (await play.call("bob", "GET", "/rooms?scope=open"))["items"]
+        assert [room["name"] for room in rooms] == ["General"]  # bob's, which both have found

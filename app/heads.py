@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from app.auth.bearer import digest_of
-from app.middleware import LARGEST_BODY, LARGEST_HEADERS, MOST_HEADERS
+from chat_broker_kit.http_headers import LARGEST_BODY, LARGEST_HEADERS, MOST_HEADERS
 
 MOST_REMEMBERED = 2_000
 """Twice as many at the most: those of this half of the time, and those of the half before."""

@@ -23,7 +23,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Scope
 
 import chat_sdk
-from app.auth.origins import Cors, lines
+from app.auth.origins import Cors
 from app.broker import Broker
 from app.deps import Admitted, BodyOf, Read, ReadHeader, ReadQuery, ReadSender, the_broker
 from app.errors import BrokerError, TooSlow, Unavailable, as_broker_error, from_chat
@@ -34,12 +34,12 @@ from app.middleware import (
     HSTS,
     Edge,
     error_answer,
-    new_request_id,
-    request_id_of,
 )
 from app.principal import Principal
 from app.routes.answers import lines_of, with_usual
 from app.state.contract import StateUnavailable
+from chat_broker_kit.http_headers import lines
+from chat_broker_kit.request_ids import new_request_id, request_id_of
 
 EXPECTED = (BrokerError, chat_sdk.ChatError, StateUnavailable)
 """What routes raise by design, each with an answer of its own."""

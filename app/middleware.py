@@ -1,17 +1,14 @@
 """The edge: what holds for every request, whoever answers it. Plain ASGI, one layer."""
 
 import asyncio
-import re
-import secrets
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth.origins import SECURITY_HEADERS
 from app.auth.proxies import Proxies
 from app.errors import (
     PROBLEM_JSON,
@@ -27,10 +24,14 @@ from app.errors import (
 from app.limits import headers_for
 from app.logs import log_request
 from app.metrics import Metrics
+from chat_broker_kit.http_headers import (
+    LARGEST_BODY,
+    NO_STORE,
+    SECURITY_HEADERS,
+    head_is_too_large,
+)
+from chat_broker_kit.request_ids import request_id_of
 
-LARGEST_BODY = 64 * 1024
-LARGEST_HEADERS = 32 * 1024
-MOST_HEADERS = 100
 DEADLINE = 30.0
 CLIENT_GONE = 499
 """In log and metrics alone: whoever asked has hung up before the answer."""
@@ -38,11 +39,9 @@ SOCKETS = "/socket.io"
 HEALTH = frozenset({"/healthz", "/readyz"})
 ADMIN_ONLY = ("/admin", "/metrics", "/docs", "/redoc", "/openapi.json")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
-NO_STORE = (b"cache-control", b"no-store")
 
 USUAL = (*SECURITY_HEADERS, NO_STORE)
 """In every answer, unless its route has set one of them itself."""
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
 
 log = structlog.get_logger("app.access")
 
@@ -82,7 +81,7 @@ class Edge:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         on_admin_port = self.hides(scope)
-        if on_admin_port or too_many_headers(scope["headers"]) or not is_socket(scope["path"]):
+        if on_admin_port or head_is_too_large(scope) or not is_socket(scope["path"]):
             await receive()
             await send({"type": "websocket.close", "code": 1000})
             return
@@ -164,7 +163,7 @@ class _Request:
         state["address"] = edge.proxies.client(scope)
         edge.metrics.under_way += 1
         try:
-            if too_many_headers(scope["headers"]):
+            if head_is_too_large(scope):
                 await self.refuse(HeadersTooLarge())
             elif edge.hides(scope):
                 await self.refuse(NotFound())
@@ -268,34 +267,3 @@ def instance_of(scope: Scope) -> str:
 def is_socket(path: str) -> bool:
     """Does the path belong to Socket.IO?"""
     return path == SOCKETS or path.startswith(SOCKETS + "/")
-
-
-def too_many_headers(headers: Any) -> bool:
-    """Are they more, or longer together, than anybody honest sends?"""
-    if len(headers) > MOST_HEADERS:
-        return True
-    return sum(len(name) + len(value) + 4 for name, value in headers) > LARGEST_HEADERS
-
-
-def request_id_of(given: Sequence[bytes]) -> str:
-    """The caller's own request id, if they *given* one that is fit to be one; else a new one."""
-    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
-        return given[0].decode("ascii")
-    return new_request_id()
-
-
-class _Ids:
-    """Random ids of 32 hexadecimal digits; the kernel is asked for two hundred and fifty-six at a time."""
-
-    def __init__(self) -> None:
-        self._ready: list[str] = []
-
-    def next(self) -> str:
-        """One that was not there before."""
-        if not self._ready:
-            digits = secrets.token_hex(16 * 256)
-            self._ready = [digits[at : at + 32] for at in range(0, len(digits), 32)]
-        return self._ready.pop()
-
-
-new_request_id = _Ids().next

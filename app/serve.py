@@ -1,19 +1,15 @@
 """Runs the broker under uvicorn."""
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 import textwrap
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +21,12 @@ from app.preflight import database_problems
 from app.settings import Settings, remove_secrets, secret_names
 from app.start import refuse_to_start
 from chat_broker_kit.listening import CannotListen, bind_port
+from chat_broker_kit.process import (
+    end_with_parent,
+    protect_process,
+    raise_file_limit,
+    scrub_environment,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -163,6 +165,7 @@ def serve(settings: Settings) -> int:
     scrub_environment([os.environ[name] for name in _secret_variables()])
     remove_secrets(os.environ)
     protect_process()
+    raise_file_limit()
     try:
         sockets = bind_ports(settings)
     except CannotListen as error:
@@ -222,54 +225,12 @@ def _http_protocol() -> Any:
     """Ours over httptools; uvicorn's own over h11 where httptools is not installed."""
     if not _has("httptools"):
         return "h11"
-    from app.protocol import BoundedHeadProtocol
+    from app.protocol import FastPathProtocol
 
-    return BoundedHeadProtocol
-
-
-def scrub_environment(secret_values: Sequence[str]) -> None:
-    """Overwrite *secret_values* where the kernel put the environment: /proc/PID/environ shows that memory.
-
-    Taking a variable out of `os.environ` leaves its text there.
-    """
-    try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        start, end = int(fields[47]), int(fields[48])  # env_start, env_end, see proc(5)
-        if not 0 < start < end:
-            return
-        text = ctypes.string_at(start, end - start)
-    except (OSError, ValueError, IndexError):
-        return
-    for value in secret_values:
-        raw = value.encode("utf-8", "surrogateescape")
-        at = text.find(raw) if raw else -1
-        while at >= 0:
-            ctypes.memset(start + at, ord("*"), len(raw))
-            at = text.find(raw, at + len(raw))
+    return FastPathProtocol
 
 
 def _has(module: str) -> bool:
     import importlib.util
 
     return importlib.util.find_spec(module) is not None
-
-
-def end_with_parent(parent: int | None) -> None:
-    """Have this worker stop when the process that started it is gone, however that went.
-
-    Otherwise it would hold the port, and nobody could start again.
-    """
-    pr_set_pdeathsig = 1
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it was gone before we could ask
-        os._exit(1)
-
-
-def protect_process() -> None:
-    """No core dump, nothing readable by other processes of the same user, no file readable by others."""
-    os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, AttributeError):
-        pr_set_dumpable = 4
-        ctypes.CDLL(None).prctl(pr_set_dumpable, 0, 0, 0, 0)

@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +117,13 @@ async def running(
 
 
 @asynccontextmanager
-async def running_broker(data_dir: Path | None = None, **settings: str) -> AsyncIterator[Program]:
-    """`chat-broker serve` in development mode on a free port; *settings* are environment variables."""
+async def running_broker(
+    data_dir: Path | None = None, *, under: Sequence[str] = (), **settings: str
+) -> AsyncIterator[Program]:
+    """`chat-broker serve` in development mode on a free port; *settings* are environment variables.
+
+    *under*: a command that runs the one which follows it.
+    """
     directory = data_dir or Path(tempfile.mkdtemp())
     port = int(settings.get("PORT", "0")) or free_port()
     environment = {
@@ -130,18 +135,20 @@ async def running_broker(data_dir: Path | None = None, **settings: str) -> Async
         **settings,
     }
     environment["PORT"] = str(port)
-    command = [str(BIN / "chat-broker"), "serve"]
+    command = [*under, str(BIN / "chat-broker"), "serve"]
     async with running(command, environment, port=port, data_dir=directory) as program:
         yield program
 
 
 @asynccontextmanager
-async def running_server(data_dir: Path | None = None, **settings: str) -> AsyncIterator[Program]:
-    """`chat-server serve` on a free port; *settings* are environment variables."""
+async def running_server(
+    data_dir: Path | None = None, *, under: Sequence[str] = (), **settings: str
+) -> AsyncIterator[Program]:
+    """`chat-server serve` on a free port; *settings* and *under* as above."""
     directory = data_dir or Path(tempfile.mkdtemp())
     port = int(settings.get("PORT", "0")) or free_port()
     environment = {"HOST": "127.0.0.1", "DATA_DIR": str(directory), **settings, "PORT": str(port)}
-    command = [str(BIN / "chat-server"), "serve"]
+    command = [*under, str(BIN / "chat-server"), "serve"]
     async with running(command, environment, port=port, data_dir=directory) as program:
         yield program
 

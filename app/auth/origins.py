@@ -1,23 +1,16 @@
-"""Which other origins' pages may read our answers (CORS), and the headers that keep browsers careful."""
+"""Which other origins' pages may read our answers (CORS)."""
 
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chat_broker_kit.http_headers import SECURITY_HEADERS, lines
+
 ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Chat-CSRF, X-Request-Id"
 EXPOSED_HEADERS = b"Retry-After, X-Request-Id, Idempotency-Replayed"
 PREFLIGHT_SECONDS = b"600"
-
-SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
-"""For every answer that is not a page of its own. CORS answers are not held back by the resource policy."""
 
 
 class Cors:
@@ -52,11 +45,6 @@ class Cors:
     def lines_for(self, origin: bytes | None) -> bytes:
         """What this adds to the head of an answer for a page of *origin* (None: no, or no single, Origin)."""
         return self._lines.get(origin, self._lines[None])
-
-
-def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """*headers* as HTTP/1.1 writes them."""
-    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
 
 
 def _naming(origin: bytes | None) -> list[tuple[bytes, bytes]]:

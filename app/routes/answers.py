@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import Response
 
-from app.auth.origins import lines
 from app.middleware import USUAL, usual_beside
 from app.views import encode
+from chat_broker_kit.http_headers import lines
 
 _JSON_LINES = b"content-type: application/json\r\ncontent-length: %d\r\n" + lines(USUAL)
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -44,43 +43,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on standard
 @cli.command()
 def serve() -> None:
     """Run the server: HOST, PORT, DATA_DIR, CHAT_DATABASE_URL, REDIS_URL and the rest."""
-    import uvicorn
-
-    from chat_server.limits import Limits
-    from chat_server.main import create_app
+    from chat_server.serve import run
 
     settings = _settings(log_level=None)
     port = _bound_port(settings)
     _run(_check_database(settings, must_exist=False))
-    app = create_app(settings)
-
-    class Draining(uvicorn.Server):
-        """Sends the sockets away before it closes them: they hear when to come back."""
-
-        async def shutdown(self, sockets: list[Any] | None = None) -> None:
-            await app.drain()
-            await super().shutdown(sockets)
-
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Nothing here depends on where a caller says it comes from.
-        proxy_headers=False,
-        timeout_graceful_shutdown=30,
-        timeout_keep_alive=75,
-        h11_max_incomplete_event_size=32 * 1024,
-        ws_max_size=Limits().message_bytes,
-        ws_per_message_deflate=False,
-        limit_concurrency=20_000,
-    )
-    # After a graceful end uvicorn raises the signal again: that is a success, and not a crash.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Draining(config).run(sockets=[port])
+    sys.exit(run(settings, port))
 
 
 @cli.command()

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from socketio.exceptions import ConnectionRefusedError as Refusal
 
+from chat_broker_kit.log_sampling import SampledLog
 from chat_server import calls, frames
 from chat_server.answers import Answers
 from chat_server.connections import Connection
@@ -16,7 +17,6 @@ from chat_server.frames import BadArgumentsError, Frame, OtherNamespaceError, Pr
 from chat_server.limits import Limits
 from chat_server.notices import notice, refusal
 from chat_server.outbox import Outbox
-from chat_server.sampled import Sampled
 from chat_server.sessions import CONNECTION, Sessions
 
 _HANDSHAKES: Final = 3  # tried on one connection
@@ -35,7 +35,7 @@ class Conversation:
         answers: Answers,
         limits: Limits,
         counts: Counts,
-        log: Sampled,
+        log: SampledLog,
         library: Library,
     ) -> None:
         """*library*: the handlers python-socketio has given to Engine.IO, by event."""

@@ -114,6 +114,14 @@ class MethodNotAllowed(ChatError):  # noqa: N818
         self.allow = allow
 
 
+class SlowBody(ChatError):  # noqa: N818
+    """408: the body did not come in time."""
+
+    status = 408
+    code = "request_timeout"
+    message = "The request body did not arrive in time."
+
+
 class Conflict(ChatError):  # noqa: N818
     """409: something else already has the name, or is being made right now."""
 
@@ -144,6 +152,14 @@ class IdempotencyKeyReused(ChatError):  # noqa: N818
     status = 422
     code = "idempotency_key_reused"
     message = "This Idempotency-Key was used before with a different body."
+
+
+class HeadersTooLarge(ChatError):  # noqa: N818
+    """431: more header bytes or lines than the limit."""
+
+    status = 431
+    code = "headers_too_large"
+    message = "The request headers are over 32 KiB or 100 lines."
 
 
 class Unavailable(ChatError):  # noqa: N818

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
+from chat_broker_kit.log_sampling import SampledLog
 from chat_server.frames import REFUSED, acceptable
 from chat_server.limits import Allowance, Limits
 from chat_server.origins import IsOwnOrigin
 from chat_server.outbox import Outbox
-from chat_server.sampled import Sampled
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -69,7 +69,7 @@ class Gate:
         limits: Limits,
         origins: Iterable[str] | None,
         is_own_origin: IsOwnOrigin,
-        log: Sampled,
+        log: SampledLog,
     ) -> None:
         """*own* takes the websockets it can, *app* the others. *origins*: exactly these may connect from a browser, and
         the server's own in any spelling (*is_own_origin*); None lets any, for the token alone identifies."""

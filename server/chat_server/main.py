@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from chat_broker_kit.http_headers import NO_STORE, head_is_too_large
+from chat_broker_kit.request_ids import request_id_of
 from chat_server.api.problems import problem
-from chat_server.errors import MethodNotAllowed, Unavailable
+from chat_server.errors import ChatError, HeadersTooLarge, MethodNotAllowed, Unavailable
 from chat_server.logs import bug
 from chat_server.metrics import Metrics
 from chat_server.server import Server, open_server
@@ -44,6 +46,8 @@ class Standalone:
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(receive, send)
+        elif kind != "http" and head_is_too_large(scope):
+            await send({"type": "websocket.close", "code": 1000})
         elif scope["path"] == "/socket.io" or scope["path"].startswith("/socket.io/"):
             await self._opened().socket(_mounted(scope), receive, send)
         elif kind == "http":
@@ -72,21 +76,27 @@ class Standalone:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        status, request_id = 0, ""
+        status = 0
+        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        request_id = scope["chat.request_id"] = request_id_of(given)
         origin = self._origin(scope)
 
         async def sending(message: Any) -> None:
-            nonlocal status, request_id
+            nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"]
-                request_id = next((v.decode() for k, v in headers if k == b"x-request-id"), "")
                 if self._origins:
-                    message = {**message, "headers": [*headers, *_cors(origin)]}
+                    message = {**message, "headers": [*message["headers"], *_cors(origin)]}
             await send(message)
 
         try:
             await self._answer(scope, receive, sending, origin)
+        except Exception as error:  # noqa: BLE001 – a bug of ours is a 500 in the form of every other refusal
+            if not isinstance(error, ChatError):
+                bug(log, "request.failed", request_id=request_id)
+                error = ChatError()
+            if not status:
+                await _refuse(scope, sending, error)
         finally:
             took = time.perf_counter() - began
             route = scope.get("chat.route") or "other"
@@ -101,6 +111,7 @@ class Standalone:
                     status=status,
                     ms=round(took * 1000, 2),
                     request_id=request_id,
+                    **_refusal(scope),
                 )
 
     async def _answer(
@@ -108,17 +119,17 @@ class Standalone:
     ) -> None:
         path = scope["path"]
         own = {"/healthz": self._health, "/readyz": self._ready, "/metrics": self._measured}
-        if origin is not None and scope["method"] == "OPTIONS" and not path.startswith("/."):
-            await _respond(send, 204, b"", b"")
+        if head_is_too_large(scope):
+            await _refuse(scope, send, HeadersTooLarge())
+        elif origin is not None and scope["method"] == "OPTIONS" and not path.startswith("/."):
+            await _respond(scope, send, 204, b"", b"")
         elif path in own:
             scope["chat.route"] = path
             if scope["method"] not in {"GET", "HEAD"}:
-                reply = problem(MethodNotAllowed("GET, HEAD"), path=path, request_id="")
-                headers = tuple((name.encode(), value.encode()) for name, value in reply.headers)
-                await _respond(send, reply.status, reply.body, b"", headers)
+                await _refuse(scope, send, MethodNotAllowed("GET, HEAD"))
                 return
             status, body, kind = await own[path]()
-            await _respond(send, status, body, kind, empty=scope["method"] == "HEAD")
+            await _respond(scope, send, status, body, kind)
         else:
             await self._opened().rest(scope, receive, send)
 
@@ -161,16 +172,28 @@ def _cors(origin: bytes | None) -> list[tuple[bytes, bytes]]:
     ]
 
 
+def _refusal(scope: Scope) -> dict[str, str]:
+    """What the log says beside a status: why, and to whom."""
+    found = {"code": scope.get("chat.code"), "user_id": scope.get("chat.user_id")}
+    return {name: value for name, value in found.items() if value}
+
+
+async def _refuse(scope: Scope, send: Send, error: ChatError) -> None:
+    scope["chat.code"] = error.code
+    reply = problem(error, path=_printable(scope), request_id=scope["chat.request_id"])
+    headers = tuple((name.encode(), value.encode()) for name, value in reply.headers)
+    await _respond(scope, send, reply.status, reply.body, b"", headers)
+
+
 async def _respond(
+    scope: Scope,
     send: Send,
     status: int,
     body: bytes,
     kind: bytes,
     headers: tuple[tuple[bytes, bytes], ...] = (),
-    *,
-    empty: bool = False,
 ) -> None:
-    all_headers = [*headers, (b"cache-control", b"no-store")]
+    all_headers = [*headers, NO_STORE, (b"x-request-id", scope["chat.request_id"].encode())]
     if kind:
         all_headers.append((b"content-type", kind))
     if status != 204:
@@ -178,6 +201,7 @@ async def _respond(
     if status == 503:
         all_headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": all_headers})
+    empty = scope["method"] == "HEAD"
     await send({"type": "http.response.body", "body": b"" if empty else body})
 
 

@@ -23,6 +23,7 @@ import engineio
 import msgspec
 import socketio
 
+from chat_broker_kit.log_sampling import SampledFilter, SampledLog
 from chat_server import standing
 from chat_server.answers import Answers
 from chat_server.bus import Bus, LocalBus
@@ -41,7 +42,6 @@ from chat_server.origins import IsOwnOrigin
 from chat_server.outbox import Outbox
 from chat_server.presence import Presence
 from chat_server.rooms_live import LiveRooms
-from chat_server.sampled import Sampled, SampledFilter
 from chat_server.seats import Seats
 from chat_server.sessions import Sessions
 from chat_server.tokens import Tokens
@@ -112,7 +112,7 @@ class Realtime:
         self._presence = Presence(self._nodes.say)
         self._rooms = LiveRooms(chat.missed, self._limits, self._counts)
         self._seats = Seats(chat, self._rooms, self._presence, self._limits, self.publish)
-        log = Sampled(logging.getLogger("chat_server.realtime"))
+        log = SampledLog(logging.getLogger("chat_server.realtime"))
         self._log = log
         self._sio = _Server(
             async_mode="asgi",

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from chat_broker_kit.log_sampling import SampledLog
 from chat_server import calls, frames
 from chat_server.answers import instant
 from chat_server.connections import Connection, Connections, UserKey
@@ -20,7 +21,6 @@ from chat_server.events import EVERYBODY
 from chat_server.limits import Limits
 from chat_server.notices import RECONNECT, WORDS, notice, refusal
 from chat_server.outbox import Outbox, Outgoing
-from chat_server.sampled import Sampled
 from chat_server.tokens import Claims, Tokens
 
 CONNECTION: Final = "chat_server.connection"
@@ -39,7 +39,7 @@ class Sessions:
         tokens: Tokens,
         limits: Limits,
         counts: Counts,
-        log: Sampled,
+        log: SampledLog,
         *,
         sockets: Mapping[str, Any],
         spawn: Callable[[Awaitable[None]], asyncio.Task[None]],

@@ -1,7 +1,7 @@
 """Everything an operator can set for the Chat API server, read once at start."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -92,3 +92,13 @@ class Settings(BaseSettings):
         if self.chat_database_url is not None:
             return self.chat_database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'chat.db'}"
+
+
+def secret_names() -> frozenset[str]:
+    """The names of the variables that hold secrets, in capitals."""
+    fields = Settings.model_fields.values()
+    return frozenset(
+        field.alias.upper()
+        for field in fields
+        if field.alias is not None and SecretStr in get_args(field.annotation)
+    )

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 import chat_server
 from app.main import create_app
-from app.protocol import BoundedHeadProtocol
+from app.protocol import FastPathProtocol
 from app.settings import Settings
 from chat_sdk import DirectTransport, Request, Response, Transport
 
@@ -156,7 +156,7 @@ async def served(app: FastAPI) -> AsyncIterator[None]:
     state = ServerState()
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(
-        lambda: BoundedHeadProtocol(config, state, {}), "127.0.0.1", 0
+        lambda: FastPathProtocol(config, state, {}), "127.0.0.1", 0
     )
     app.state.port = listening.sockets[0].getsockname()[1]
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from chat_server.api import auth, messages, rooms, users
-from chat_server.api.call import Call, Parts, Receive, Reply, headers_of
+from chat_server.api.call import Call, ClientGone, Parts, Receive, Reply, headers_of
 from chat_server.api.problems import problem
 from chat_server.checks import ID
 from chat_server.errors import (
@@ -45,6 +45,8 @@ class Who(Enum):
     ANYBODY = "anybody"
 
 
+CLIENT_GONE = 499
+"""In log and metrics alone: the caller has hung up before the answer."""
 PREFIX = "/api/v1"
 _P = f"{PREFIX}/projects/{{pid}}"
 _U = f"{_P}/users"
@@ -160,18 +162,24 @@ class Rest:
         return reply.status, _headers(reply, call), b"" if method == "HEAD" else reply.body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request over ASGI. `scope["chat.route"]` then names the route, for logs and metrics."""
+        """Serve one request over ASGI, as `scope["chat.request_id"]` if there is one.
+
+        Afterwards `scope["chat.route"]` names the route, `scope["chat.code"]` the error ("" if there was none), and
+        `scope["chat.user_id"]` whose token it was (None for nobody's), for logs and metrics.
+        """
         if scope["type"] != "http":
             raise RuntimeError(f"REST does not speak {scope['type']}")
         method: str = scope["method"]
         call = Call(self._parts, method, _path(scope), scope["query_string"], receive)
+        call.request_id = scope.get("chat.request_id", "")
         sent = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
         ]
         try:
             reply = await self.answer(call, sent)
         finally:
-            scope["chat.route"] = call.route
+            scope["chat.route"], scope["chat.code"] = call.route, call.code
+            scope["chat.user_id"] = call.asker
         headers = [(name.encode(), value.encode()) for name, value in _headers(reply, call)]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         body = b"" if method == "HEAD" else reply.body
@@ -181,16 +189,20 @@ class Rest:
         """The reply to *call*, which was sent with *headers*."""
         try:
             call.headers = headers_of(headers)
-            call.request_id = _request_id(call.headers.get("x-request-id"))
+            call.request_id = call.request_id or _request_id(call.headers.get("x-request-id"))
             return await self._reply(call)
         except Replayed as replayed:
             return Reply(201, replayed.answer, (("idempotency-replayed", "true"),))
+        except ClientGone:
+            call.code = "client_gone"
+            return Reply(CLIENT_GONE)
         except ChatError as error:
             known = error
         except Exception:  # noqa: BLE001 – a bug of ours is a 500; as text, since some log renderers show local variables
             bug(log, "rest.failed", request_id=call.request_id, route=call.route or None)
             known = ChatError()
         call.request_id = call.request_id or _request_id(None)
+        call.code = known.code
         return problem(known, path=call.path, request_id=call.request_id)
 
     async def _reply(self, call: Call) -> Reply:

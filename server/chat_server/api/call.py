@@ -1,5 +1,6 @@
 """One request on its way to a rule: who asks, for what, with which body; and its reply."""
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -9,12 +10,14 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from chat_broker_kit.http_headers import LARGEST_BODY
 from chat_server import strict_json
 from chat_server.chat import Chat
 from chat_server.errors import (
     BadInput,
     FieldError,
     NotAuthenticated,
+    SlowBody,
     TooLarge,
     UnsupportedMediaType,
 )
@@ -26,7 +29,8 @@ from chat_server.tokens import Claims, Tokens
 Receive = Callable[[], Awaitable[Any]]
 CloseUser = Callable[..., Awaitable[Receipt]]
 
-BODY_LIMIT = 64 * 1024
+BODY_LIMIT = LARGEST_BODY
+BODY_SECONDS = 30.0
 PAGE_LIMIT = 200
 LAST_PAGE = 1_000_000
 # A page of users or rooms is reached by walking past those before it.
@@ -36,6 +40,10 @@ _JSON = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNOREC
 _NUMBER = re.compile(r"[0-9]{1,16}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _BAD_TEXT = re.compile("[\x00-\x1f\x7f]")
+
+
+class ClientGone(Exception):  # noqa: N818 – nothing failed here
+    """The caller hung up before the whole request was here: there is nothing to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Call:
         "_body",
         "_claims",
         "_query",
+        "code",
         "headers",
         "ids",
         "method",
@@ -109,6 +118,8 @@ class Call:
         self.request_id = ""
         self.route = ""
         """The template of its path, once there is one."""
+        self.code = ""
+        """Of the error that is answered, if one is."""
         self.ids: dict[str, str] = {}
         self.pid = ""
         self._claims: Claims | None = None
@@ -202,7 +213,17 @@ class Call:
 
 
 async def _received(receive: Receive) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_all(receive)
+    except TimeoutError:
+        raise SlowBody from None
+
+
+async def _read_all(receive: Receive) -> bytes:
     first = await receive()
+    if first["type"] == "http.disconnect":
+        raise ClientGone
     raw: bytes = first.get("body", b"")
     more = first.get("more_body", False)
     size = len(raw)
@@ -211,7 +232,7 @@ async def _received(receive: Receive) -> bytes:
         while more and size <= BODY_LIMIT:
             event = await receive()
             if event["type"] == "http.disconnect":
-                raise BadInput("invalid_request", "The request ended before its body did.")
+                raise ClientGone
             chunks.append(event.get("body", b""))
             size += len(chunks[-1])
             more = event.get("more_body", False)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet
 
+from chat_broker_kit.log_sampling import SampledLog
 from chat_server import calls, frames
 from chat_server.errors import ChatError
 from chat_server.limits import Allowance
-from chat_server.sampled import Sampled
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)
 VALUES = st.recursive(
@@ -103,9 +103,9 @@ def test_sampled_lines_say_how_many_were_kept_back() -> None:
     log = logging.Logger("test")  # noqa: LOG001  # this test's alone
     log.addHandler(Sink())
     now = 0.0
-    sampled = Sampled(log, burst=2, clock=lambda: now)
+    sampled = SampledLog(log, burst=2, clock=lambda: now)
     for _ in range(1000):
         sampled.warning("bad", "frame")
     now = 61.0
     sampled.warning("bad", "frame")
-    assert lines == ["bad frame", "bad frame", "bad: 998 more lines were kept back", "bad frame"]
+    assert lines == ["bad frame", "bad frame", "bad: 998 more lines were left out", "bad frame"]

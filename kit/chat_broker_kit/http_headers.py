@@ -1,0 +1,34 @@
+"""Header fields: which are in every answer, how many a request may have, and how HTTP/1.1 writes them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+LARGEST_BODY = 64 * 1024
+"""Bytes of a request's body."""
+LARGEST_HEADERS = 32 * 1024
+"""Bytes of a request's head, its target included."""
+MOST_HEADERS = 100
+
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""For every answer that is not a page of its own. CORS answers are not held back by the resource policy."""
+NO_STORE = (b"cache-control", b"no-store")
+
+
+def head_is_too_large(scope: Mapping[str, Any]) -> bool:
+    """Has the request of *scope* more header fields, or more bytes of head, than is allowed?"""
+    headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
+    if len(headers) > MOST_HEADERS:
+        return True
+    size = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
+    return size + sum(len(name) + len(value) + 4 for name, value in headers) > LARGEST_HEADERS
+
+
+def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """*headers* as HTTP/1.1 writes them."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])

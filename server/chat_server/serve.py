@@ -1,0 +1,80 @@
+"""Runs the server under uvicorn."""
+
+import os
+import signal
+import socket
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+import uvicorn
+
+from chat_broker_kit.process import protect_process, raise_file_limit, scrub_environment
+from chat_server.limits import Limits
+from chat_server.main import Standalone, create_app
+from chat_server.settings import Settings, secret_names
+
+GRACE_SECONDS = 30
+KEEP_ALIVE_SECONDS = 75
+
+
+class DrainingServer(uvicorn.Server):
+    """Sends the sockets away before it closes them: they hear when to come back."""
+
+    def __init__(self, config: uvicorn.Config, app: Standalone) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then stop."""
+        await self._app.drain()
+        await super().shutdown(sockets)
+
+
+def run(settings: Settings, port: socket.socket) -> int:
+    """Serve on *port*, which is bound already, until told to stop; answers the exit code."""
+    _hide_secrets()
+    raise_file_limit()
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=_http_protocol(),
+        ws="websockets-sansio",
+        ws_max_size=Limits().message_bytes,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nothing here depends on where a caller says it comes from.
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=2048,
+    )
+    # After a graceful end uvicorn raises the signal again: that is a success, and not a crash.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = DrainingServer(config, app)
+    server.run(sockets=[port])
+    return 0 if server.started else 3
+
+
+def _http_protocol() -> Any:
+    """The kit's over httptools; uvicorn's own over h11 where httptools is not installed."""
+    if find_spec("httptools") is None:
+        return "h11"
+    from chat_broker_kit.http_protocol import BoundedHttpProtocol
+
+    return BoundedHttpProtocol
+
+
+def _hide_secrets() -> None:
+    """Keep what the environment told this process from other processes of the same user."""
+    names = [name for name in os.environ if name.upper() in secret_names()]
+    # Before the process is made opaque: afterwards the kernel does not say where its environment is.
+    scrub_environment([os.environ[name] for name in names])
+    for name in names:
+        del os.environ[name]
+    protect_process()

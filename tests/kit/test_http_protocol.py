@@ -1,0 +1,264 @@
+"""Connections are bounded in every phase, and their answers come in the order of the requests."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from chat_broker_kit import http_protocol
+from chat_broker_kit.http_protocol import BoundedHttpProtocol
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Echo:
+    """Answers each request with its path, `/slow` after a while and `/body` once it has the body; remembers ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if path == "/slow":
+            await asyncio.sleep(0.2)
+        while path == "/body":
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.ends.append("hung up")
+                return
+            if not message["more_body"]:
+                break
+        body = b"x" * 1_000_000 if path == "/large" else f"[{path}]".encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self.ends.append(path)
+
+
+@asynccontextmanager
+async def serving(app: App) -> AsyncIterator[tuple[int, ServerState]]:
+    """*app* on a port of loopback, and uvicorn's list of connections and tasks."""
+    config = uvicorn.Config(app, lifespan="off", log_config=None, proxy_headers=False)
+    config.load()
+    state = ServerState()
+    listening = await asyncio.get_running_loop().create_server(
+        lambda: BoundedHttpProtocol(config, state, {}), "127.0.0.1", 0
+    )
+    try:
+        yield listening.sockets[0].getsockname()[1], state
+    finally:
+        listening.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=5)
+        await asyncio.sleep(0)
+
+
+async def answers(port: int, *pieces: bytes, within: float = 5.0) -> bytes:
+    """All that comes back until the server ends the connection, or nothing more comes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0.02)
+    received = b""
+    try:
+        async with asyncio.timeout(within):
+            while more := await reader.read(65_536):
+                received += more
+    except (TimeoutError, ConnectionResetError):
+        pass
+    writer.close()
+    return received
+
+
+STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
+RUBBISH = b"\x16\x03\x01 rubbish \r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ((GET % b"slow" + RUBBISH,), [b"200", b"400"]),
+        ((GET % b"slow", RUBBISH), [b"200", b"400"]),
+        ((GET % b"slow" + GET % b"2" + GET % b"3" + RUBBISH,), [b"200", b"200", b"200", b"400"]),
+        ((GET % b"slow" + b"GET / HTTP/1.1\r\nX: " + b"a" * 60_000,), [b"200", b"431"]),
+        ((GET % b"slow" + b"GET / HTTP/1.1\r\n", b"Y: " + b"a" * 60_000), [b"200", b"431"]),
+        (
+            (
+                GET % b"slow" + b"POST /body HTTP/1.1\r\nHost: x\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+            ),
+            [b"200", b"400"],
+        ),
+        (
+            (
+                GET % b"slow" + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+                b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            ),
+            [b"200", b"400"],
+        ),
+    ],
+)
+async def test_the_last_answer_comes_after_those_of_the_requests_before_it(
+    sent: tuple[bytes, ...], expected: list[bytes]
+) -> None:
+    """What cannot be answered ends the connection, and takes no earlier answer's place."""
+    async with serving(Echo()) as (port, _):
+        received = await answers(port, *sent)
+        statuses = STATUS.findall(received)
+        assert statuses == expected
+        assert received.count(b"connection: close") == 1
+        assert received.index(b"[/slow]") < received.index(b"application/problem+json")
+
+
+async def test_a_broken_body_is_answered_once() -> None:
+    """The handler that waits for it hears that it will not come."""
+    echo = Echo()
+    head = b"POST /body HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(echo) as (port, _):
+        received = await answers(port, head, b"zz\r\n")
+        assert b"HTTP/1.1 400" in received
+        assert b"HTTP/1.1 200" not in received
+        assert echo.ends == ["hung up"]
+
+
+async def test_many_requests_in_one_piece_are_answered_in_order_a_few_at_a_time() -> None:
+    """The others wait as bytes, not as requests that have been taken apart."""
+    async with serving(Echo()) as (port, state):
+        sent = b"".join(GET % str(number).encode() for number in range(5000))
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max([most, *(len(one.pipeline) for one in state.connections)])  # type: ignore[union-attr]
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(watch())
+        received = await answers(
+            port, sent + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") % b"end"
+        )
+        watching.cancel()
+        bodies = [part.split(b"]")[0] for part in received.split(b"[/")[1:]]
+        assert bodies == [*(str(number).encode() for number in range(5000)), b"end"]
+        assert 0 < most <= http_protocol.PIECE // len(GET)
+
+
+async def test_what_follows_an_upgrade_that_is_not_made_is_answered() -> None:
+    """`Upgrade: h2c` is ignored, and the next request in the same piece is not lost."""
+    upgrade = b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with serving(Echo()) as (port, _):
+        assert (await answers(port, upgrade + GET % b"2", within=0.5)).count(b" 200 OK") == 2
+
+
+async def test_trailers_are_dropped_and_bounded() -> None:
+    """They never become headers of the request, and without end they end the connection."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        seen.extend(scope["headers"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+    async with serving(app) as (port, _):
+        assert b" 204 " in await answers(port, head + b"Authorization: late\r\n\r\n", within=0.3)
+        assert [name for name, _ in seen] == [b"host", b"transfer-encoding"]
+        received = await answers(port, head, *([b"X: " + b"y" * 100_000 + b"\r\n"] * 8))
+        assert b"HTTP/1.1 413" in received
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [
+        ((), b" 408 "),
+        ((b"GET / HT",), b" 408 "),
+        ((b"\r\n",) * 30, b" 408 "),
+        ((GET % b"1", b"\r\n"), b" 408 "),
+    ],
+)
+async def test_a_head_has_so_much_time(
+    monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...], status: bytes
+) -> None:
+    """From the opening of the connection, or from its first byte; empty lines are no requests."""
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    async with serving(Echo()) as (port, _):
+        assert status in await answers(port, *pieces, within=3)
+
+
+async def test_the_time_of_a_head_counts_from_the_answer_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While that one is made nothing may be read, so the peer is not to blame."""
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.1)
+    async with serving(Echo()) as (port, _):
+        received = await answers(port, GET % b"slow" + b"GET /late HT", within=2)
+        assert STATUS.findall(received) == [b"200", b"408"]
+
+
+async def test_a_body_nobody_wants_any_more_has_a_few_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection is good again when it has come, and ends when it has not."""
+    monkeypatch.setattr(http_protocol, "UNREAD_BODY_SECONDS", 0.3)
+    head = b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+    async with serving(Echo()) as (port, state):
+        received = await answers(port, head, b"12345", GET % b"2", within=1)
+        assert received.count(b" 200 OK") == 2
+        received = await answers(port, head, b"1234", within=3)
+        assert received.count(b" 200 OK") == 1
+        await asyncio.sleep(0.1)
+        assert not state.connections
+
+
+async def test_a_peer_that_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "WRITE_SECONDS", 0.3)
+    async with serving(Echo()) as (port, state):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(GET % b"large" * 20)
+        await asyncio.sleep(0.2)
+        assert state.connections
+        async with asyncio.timeout(5):
+            while state.connections:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+        writer.close()
+
+
+async def test_a_pipeline_that_hangs_up_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Who answers hears of it, what waits is never begun, and nothing is logged."""
+    echo = Echo()
+    async with serving(echo) as (port, state):
+        for _ in range(20):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(GET % b"slow" + GET % b"2" + GET % b"3")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+            writer.transport.abort()
+        await asyncio.sleep(0.5)
+        assert not state.connections
+        assert set(echo.ends) <= {"/slow"}
+    assert caplog.records == []
+
+
+async def test_the_longest_waiting_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many connections those go that wait for a request; whoever is answered stays."""
+    monkeypatch.setattr(http_protocol, "most_connections", lambda: 10)
+    async with serving(Echo()) as (port, state):
+        busy, busy_writer = await asyncio.open_connection("127.0.0.1", port)
+        busy_writer.write(GET % b"slow")
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
+        assert b"[/1]" in await answers(port, GET % b"1", within=0.3)
+        assert len(state.connections) <= 10
+        assert b"[/slow]" in await busy.read(1000)
+        for _, writer in [*silent, (busy, busy_writer)]:
+            writer.close()

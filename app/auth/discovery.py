@@ -25,7 +25,7 @@ async def discover_jwks_url(http: "Http", issuer: str, allowed_hosts: frozenset[
     answer = await http.get(discovery_url(issuer))
     if answer.status != 200:
         raise BadAnswer(f"the discovery document answers {answer.status}")
-    document = answer.json_object()
+    document = answer.json_object(from_a_file=True)
     if document.get("issuer") != issuer:
         raise BadAnswer("the discovery document is another issuer's")
     url = document.get("jwks_uri")

@@ -15,7 +15,7 @@ from app.auth.forward import SessionEndpoint
 from app.auth.http import Http, open_http
 from app.auth.introspection import IntrospectionEndpoint
 from app.auth.issuers import Issuer
-from app.auth.jwks import read_key_set
+from app.auth.jwks import key_set_in
 from app.auth.provider import Answer, BadAnswer, NoAnswer
 from app.settings import Settings
 
@@ -107,7 +107,7 @@ class _Doctor:
             if answer.status != 200:
                 yield Finding("error", name, f"{url} answers {answer.status}", "check its address")
                 return
-            keys = read_key_set(answer.json_object(), issuer.algorithms)
+            keys = key_set_in(answer, issuer.algorithms)
         except (NoAnswer, BadAnswer) as error:
             yield _fault(name, url, error, "check AUTH_JWT_JWKS_URL and AUTH_JWT_ALGORITHMS")
             return

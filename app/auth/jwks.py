@@ -11,7 +11,7 @@ import structlog
 from app.auth.discovery import discover_jwks_url
 from app.auth.jwk import Key, UnusableKey, key_from_jwk
 from app.auth.jws import BadToken
-from app.auth.provider import BadAnswer, NoAnswer, NotSent
+from app.auth.provider import Answer, BadAnswer, NoAnswer, NotSent
 from app.ending import end
 
 if TYPE_CHECKING:  # it loads httpx
@@ -109,6 +109,11 @@ def read_key_set(document: Mapping[str, Any], allowed: frozenset[str] | None) ->
     if not by_kid and not without_kid:
         raise BadAnswer("the key set holds no key that could verify a token")
     return KeySet(by_kid, tuple(without_kid))
+
+
+def key_set_in(answer: Answer, allowed: frozenset[str] | None) -> KeySet:
+    """The key set of an *answer*, however a file server labels it; see `read_key_set`."""
+    return read_key_set(answer.json_object(from_a_file=True), allowed)
 
 
 class RemoteKeys:
@@ -251,7 +256,7 @@ class PublishedKeys:
             answer = await self._http.get(url)
             if answer.status != 200:
                 raise BadAnswer(f"the key set answers {answer.status}")  # noqa: TRY301 - forgets the address, too
-            keys = read_key_set(answer.json_object(), self._algorithms)
+            keys = key_set_in(answer, self._algorithms)
         except (NoAnswer, BadAnswer):
             self._discovered = None  # it may have moved: discover anew next time
             raise

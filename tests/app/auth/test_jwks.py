@@ -468,6 +468,44 @@ async def test_a_missing_document_is_a_bad_answer(answer: httpx.Response) -> Non
         await discover(answer)
 
 
+FILES = [
+    "text/plain; charset=utf-8",
+    "application/octet-stream",
+    "binary/octet-stream",
+    "application/jwk-set+json",
+    None,
+]
+
+
+@pytest.mark.parametrize("kind", FILES)
+async def test_a_file_server_may_label_keys_and_document_as_it_does_files(kind: str | None) -> None:
+    """A key set is known by what it holds; a page that says something else is still none."""
+    headers = {"content-type": kind} if kind else {}
+    good = [{"issuer": ISSUER, "jwks_uri": f"{ISSUER}/keys"}, {"keys": [rsa_signer().jwk]}]
+
+    def labelled(*documents: Any) -> httpx.MockTransport:
+        found = dict(zip(("configuration", "/keys"), documents, strict=True))
+
+        def answer(question: httpx.Request) -> httpx.Response:
+            body = next(body for end, body in found.items() if str(question.url).endswith(end))
+            return httpx.Response(200, content=json.dumps(body).encode(), headers=headers)
+
+        return httpx.MockTransport(answer)
+
+    async def keys_of(*documents: Any) -> Any:
+        async with open_http(labelled(*documents)) as http:
+            fetch = PublishedKeys(
+                http, issuer=ISSUER, jwks_url=None, allowed_hosts=frozenset(), algorithms=None
+            )
+            return await fetch()
+
+    keys, _ = await keys_of(*good)
+    assert len(keys) == 1
+    for bad in ({}, {"keys": []}, {"keys": "x"}, ["keys"], "text"):
+        with pytest.raises(BadAnswer):
+            await keys_of(good[0], bad)
+
+
 async def test_keys_are_discovered_once_and_again_after_a_failure() -> None:
     provider, clock = Provider(rsa_signer()), Clock(1000.0)
     async with open_http(httpx.MockTransport(provider)) as http:

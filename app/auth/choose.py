@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, assert_never
 
@@ -14,10 +14,11 @@ from app.auth.dev import DevMode, DevSessions
 from app.auth.forward import ForwardMode
 from app.auth.header import HeaderMode
 from app.auth.introspection import IntrospectionMode
-from app.auth.issuers import Issuer
+from app.auth.issuers import DISCOVERY, Issuer
 from app.auth.jwks import FixedKey, Keys, PublishedKeys, RemoteKeys
 from app.auth.jwt import JwtMode, TrustedIssuer
 from app.auth.mode import Mode
+from app.auth.userinfo import Userinfo
 from app.principal import Principal
 from app.settings import AuthMode, Settings
 
@@ -101,13 +102,24 @@ async def build_authenticator(
             http = await stack.enter_async_context(open_http(transport))
         remote: list[tuple[str, RemoteKeys]] = []
         trusted: list[TrustedIssuer] = []
+        asked_of: dict[str, Userinfo | None] = {}
         for issuer in config.issuers:
             keys = _keys_of(issuer, http, clock)
             if isinstance(keys, RemoteKeys):
                 stack.push_async_callback(keys.close)
                 remote.append((issuer.alias, keys))
-            trusted.append(TrustedIssuer(issuer, keys))
-        modes = [_mode(name, settings, config, trusted, http, now, clock) for name in settings.auth]
+            asked_of[issuer.issuer] = _userinfo(
+                issuer.issuer, issuer.userinfo, issuer.jwks_hosts, http, clock
+            )
+            trusted.append(TrustedIssuer(issuer, keys, asked_of[issuer.issuer]))
+        if (endpoint := config.introspection) is not None and endpoint.issuer not in asked_of:
+            asked_of[endpoint.issuer] = _userinfo(
+                endpoint.issuer, endpoint.userinfo, endpoint.userinfo_hosts, http, clock
+            )
+        modes = [
+            _mode(name, settings, config, trusted, asked_of, http, now, clock)
+            for name in settings.auth
+        ]
         if remote:
             await asyncio.gather(*(keys.refresh() for _, keys in remote))
         yield Chain(modes, remote)
@@ -127,11 +139,26 @@ def _keys_of(issuer: Issuer, http: "Http | None", clock: Callable[[], float]) ->
     return RemoteKeys(fetch, name=issuer.issuer, clock=clock)
 
 
+def _userinfo(
+    issuer: str,
+    where: str | None,
+    hosts: frozenset[str],
+    http: "Http | None",
+    clock: Callable[[], float],
+) -> Userinfo | None:
+    if where is None:
+        return None
+    assert http is not None  # noqa: S101 -- read_auth says so
+    url = None if where == DISCOVERY else where
+    return Userinfo(http, issuer=issuer, url=url, allowed_hosts=hosts, clock=clock)
+
+
 def _mode(
     name: AuthMode,
     settings: Settings,
     config: AuthConfig,
     trusted: Sequence[TrustedIssuer],
+    asked_of: Mapping[str, Userinfo | None],
     http: "Http | None",
     now: Callable[[], float],
     clock: Callable[[], float],
@@ -151,6 +178,7 @@ def _mode(
                 config.introspection,
                 http,
                 names=config.names,
+                userinfo=asked_of[config.introspection.issuer],
                 leave_dev_tokens="dev" in settings.auth,
                 clock=clock,
                 now=now,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.auth.forward import SessionEndpoint
 from app.auth.header import SECRET_HEADER, ProxyHeaders, folded
 from app.auth.introspection import IntrospectionEndpoint
-from app.auth.issuers import Issuer, read_issuer, read_issuer_list
+from app.auth.issuers import DISCOVERY, Issuer, read_issuer, read_issuer_list, userinfo_problem
 from app.auth.mode import ClaimNames
 from app.settings import BadSettings, Settings
 
@@ -31,8 +31,8 @@ class AuthConfig:
     @property
     def asks_anybody(self) -> bool:
         """Whether an HTTP client is needed at all."""
-        published = any(issuer.key is None for issuer in self.issuers)
-        return published or self.introspection is not None or self.forward is not None
+        asked = any(issuer.key is None or issuer.userinfo for issuer in self.issuers)
+        return asked or self.introspection is not None or self.forward is not None
 
 
 def read_auth(settings: Settings) -> AuthConfig:
@@ -63,6 +63,7 @@ def _read(settings: Settings) -> tuple[AuthConfig, list[str]]:
     introspected = settings.auth_introspection_issuer or settings.auth_jwt_issuer or ""
     if "introspection" in modes:
         alias_of.setdefault(introspected, "introspection")
+        problems += _userinfo_of_introspection(settings, introspected, issuers)[1]
     everybody = set(alias_of.values()) | modes & {"forward", "header", "dev"}
     aliased = len(everybody) > 1
     if len(alias_of) + len(modes & {"forward", "header", "dev"}) > len(everybody):
@@ -77,7 +78,7 @@ def _read(settings: Settings) -> tuple[AuthConfig, list[str]]:
         ),
         aliased=aliased,
         issuers=tuple(issuers),
-        introspection=_introspection(settings, introspected, alias_of if aliased else {}),
+        introspection=_introspection(settings, introspected, alias_of if aliased else {}, issuers),
         forward=_forward(settings, "forward" if aliased else None),
         header=ProxyHeaders(
             settings.auth_header_user, settings.auth_header_name, settings.auth_header_email
@@ -95,12 +96,18 @@ def _issuers(settings: Settings) -> tuple[list[Issuer], list[str]]:
         "leeway": settings.auth_jwt_leeway,
         "max_age": settings.auth_jwt_max_age,
         "jwks_hosts": settings.auth_jwt_jwks_hosts,
+        "userinfo": settings.auth_jwt_userinfo,
     }
     if settings.auth_jwt_issuers is not None:
         problems = []
         if settings.auth_jwt_issuer is not None:
             problems.append(
                 "AUTH_JWT_ISSUERS: and AUTH_JWT_ISSUER are both set: name all in the list"
+            )
+        if settings.auth_jwt_userinfo not in {None, DISCOVERY}:
+            problems.append(
+                "AUTH_JWT_USERINFO: one address would be shown the tokens of all of "
+                f"AUTH_JWT_ISSUERS: say it in each entry, or {DISCOVERY}"
             )
         text = settings.auth_jwt_issuers.get_secret_value()
         issuers, found = read_issuer_list(text, shared)
@@ -119,8 +126,19 @@ def _issuers(settings: Settings) -> tuple[list[Issuer], list[str]]:
     return ([issuer] if issuer is not None else []), problems
 
 
+def _userinfo_of_introspection(
+    settings: Settings, issuer: str, issuers: Iterable[Issuer]
+) -> tuple[str | None, list[str]]:
+    """Where to ask about introspected tokens: as for the JWTs of the same issuer; with its problems."""
+    if "jwt" in settings.auth:
+        return next((one.userinfo for one in issuers if one.issuer == issuer), None), []
+    userinfo = settings.auth_jwt_userinfo
+    problem = userinfo and userinfo_problem(userinfo, issuer)
+    return (None, [f"AUTH_JWT_USERINFO: {problem}"]) if problem else (userinfo, [])
+
+
 def _introspection(
-    settings: Settings, issuer: str, alias_of: dict[str, str]
+    settings: Settings, issuer: str, alias_of: dict[str, str], issuers: Iterable[Issuer]
 ) -> IntrospectionEndpoint | None:
     secret = settings.auth_introspection_client_secret
     if "introspection" not in settings.auth or secret is None:
@@ -136,6 +154,8 @@ def _introspection(
         audience_required=bool(explicit),
         keep_seconds=settings.auth_introspection_cache_seconds,
         leeway=settings.auth_jwt_leeway,
+        userinfo=_userinfo_of_introspection(settings, issuer, issuers)[0],
+        userinfo_hosts=frozenset(settings.auth_jwt_jwks_hosts),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where an issuer publishes its keys, by its OpenID Connect discovery document."""
+"""Where an issuer has its keys and endpoints, by its OpenID Connect discovery document."""
 
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,8 +16,10 @@ def discovery_url(issuer: str) -> str:
     return issuer.removesuffix("/") + WELL_KNOWN
 
 
-async def discover_jwks_url(http: "Http", issuer: str, allowed_hosts: frozenset[str]) -> str:
-    """The issuer's `jwks_uri`.
+async def discover_endpoint(
+    http: "Http", issuer: str, member: str, allowed_hosts: frozenset[str]
+) -> str:
+    """The address under *member* of the issuer's document, for example `jwks_uri`.
 
     It must be where the issuer is (same scheme, host and port), or on one of *allowed_hosts*.
     Raises NoAnswer or BadAnswer.
@@ -28,18 +30,18 @@ async def discover_jwks_url(http: "Http", issuer: str, allowed_hosts: frozenset[
     document = answer.json_object(from_a_file=True)
     if document.get("issuer") != issuer:
         raise BadAnswer("the discovery document is another issuer's")
-    url = document.get("jwks_uri")
+    url = document.get(member)
     if not isinstance(url, str):
-        raise BadAnswer("the discovery document names no jwks_uri")
+        raise BadAnswer(f"the discovery document names no {member}")
     if problem := url_problem(url):
-        raise BadAnswer(f"the jwks_uri of the discovery document {problem}")
+        raise BadAnswer(f"the {member} of the discovery document {problem}")
     parts = urlsplit(url)
     if is_link_local(parts.hostname or ""):
-        raise BadAnswer("the jwks_uri of the discovery document is a link-local address")
+        raise BadAnswer(f"the {member} of the discovery document is a link-local address")
     at_home = _origin(url) == _origin(issuer)
     if not at_home and not {parts.hostname, parts.netloc.lower()} & allowed_hosts:
         raise BadAnswer(
-            "the jwks_uri of the discovery document is on another host than the issuer "
+            f"the {member} of the discovery document is on another host than the issuer "
             "(AUTH_JWT_JWKS_HOSTS would allow it)"
         )
     return url

@@ -10,11 +10,11 @@ from typing import Literal
 import httpx
 
 from app.auth.config import AuthConfig, auth_problems, read_auth
-from app.auth.discovery import discover_jwks_url, discovery_url
+from app.auth.discovery import discover_endpoint, discovery_url
 from app.auth.forward import SessionEndpoint
 from app.auth.http import Http, open_http
 from app.auth.introspection import IntrospectionEndpoint
-from app.auth.issuers import Issuer
+from app.auth.issuers import DISCOVERY, Issuer
 from app.auth.jwks import key_set_in
 from app.auth.provider import Answer, BadAnswer, NoAnswer
 from app.settings import Settings
@@ -47,8 +47,14 @@ async def diagnose(
     if config.asks_anybody:
         async with open_http(transport) as http:
             doctor = _Doctor(http, now, settings.auth_jwt_leeway)
+            asked: dict[str, tuple[str | None, frozenset[str]]] = {}
             for issuer in config.issuers:
                 findings += [finding async for finding in doctor.issuer(issuer)]
+                asked[issuer.issuer] = issuer.userinfo, issuer.jwks_hosts
+            if (endpoint := config.introspection) is not None:
+                asked.setdefault(endpoint.issuer, (endpoint.userinfo, endpoint.userinfo_hosts))
+            for name, (where, hosts) in asked.items():
+                findings += [finding async for finding in doctor.userinfo(name, where, hosts)]
             if config.introspection is not None:
                 findings += [
                     finding async for finding in doctor.introspection(config.introspection)
@@ -95,7 +101,7 @@ class _Doctor:
         name, url = issuer.issuer, issuer.jwks_url
         try:
             if url is None:
-                url = await discover_jwks_url(self._http, name, issuer.jwks_hosts)
+                url = await discover_endpoint(self._http, name, "jwks_uri", issuer.jwks_hosts)
                 yield Finding("ok", name, f"its discovery document names {url}")
         except (NoAnswer, BadAnswer) as error:
             yield _fault(name, discovery_url(name), error, "check AUTH_JWT_ISSUER")
@@ -116,6 +122,27 @@ class _Doctor:
         yield Finding("ok", name, f"{len(keys)} keys for {', '.join(algorithms)}, in {took:.0f} ms")
         if skew := self._skew(name, answer):
             yield skew
+
+    async def userinfo(
+        self, issuer: str, where: str | None, hosts: frozenset[str]
+    ) -> AsyncIterator[Finding]:
+        """It must refuse a token that nobody issued; what it says to others only they can find out."""
+        if where is None:
+            return
+        mend = "check AUTH_JWT_USERINFO"
+        try:
+            if where == DISCOVERY:
+                where = await discover_endpoint(self._http, issuer, "userinfo_endpoint", hosts)
+            made_up = f"Bearer {secrets.token_urlsafe(16)}"
+            answer = await self._http.get(where, [("authorization", made_up)])
+        except (NoAnswer, BadAnswer) as error:
+            yield _fault(issuer, f"its userinfo endpoint ({where})", error, mend)
+            return
+        if answer.status in {401, 403}:
+            yield Finding("ok", issuer, f"{where} refuses a token that nobody issued")
+        else:
+            text = f"{where} answers {answer.status} to a token that nobody issued, not 401"
+            yield Finding("error", issuer, text, mend)
 
     async def introspection(self, endpoint: IntrospectionEndpoint) -> AsyncIterator[Finding]:
         made_up = secrets.token_urlsafe(16)  # nobody's: the right answer is that it is not active

@@ -14,8 +14,9 @@ from app.auth.bearer import DEV_PREFIX, Offer, bearer_token
 from app.auth.claims import check_audience, check_end, check_purpose, end_of, instant
 from app.auth.contract import InvalidCredentials
 from app.auth.jws import MAX_TOKEN_LENGTH, BadToken, looks_like_jws
-from app.auth.mode import ClaimNames, principal_from
+from app.auth.mode import ClaimNames, completed, lacks_names, principal_from
 from app.auth.provider import Answer, BadAnswer
+from app.auth.userinfo import Userinfo
 from app.principal import Principal
 
 if TYPE_CHECKING:  # it loads httpx
@@ -35,6 +36,8 @@ class IntrospectionEndpoint:
     audience_required: bool = False
     keep_seconds: float = 10.0
     leeway: int = 30
+    userinfo: str | None = None
+    userinfo_hosts: frozenset[str] = frozenset()
 
     def authorization(self) -> str:
         """HTTP Basic with both parts form-encoded first (RFC 6749 section 2.3.1)."""
@@ -51,6 +54,7 @@ class IntrospectionMode:
         http: "Http",
         *,
         names: ClaimNames | None = None,
+        userinfo: Userinfo | None = None,
         leave_dev_tokens: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -58,6 +62,7 @@ class IntrospectionMode:
         self._endpoint = endpoint
         self._http = http
         self._names = names or ClaimNames()
+        self._userinfo = userinfo
         self._leave_dev_tokens = leave_dev_tokens
         self._now = now
         self._asking = Asking(
@@ -98,7 +103,7 @@ class IntrospectionMode:
             self._check_times(claims)
             if endpoint.audience and (endpoint.audience_required or "aud" in claims):
                 check_audience(claims.get("aud"), endpoint.audience)
-            return principal_from(
+            principal = principal_from(
                 claims,
                 self._names,
                 issuer=endpoint.issuer,
@@ -108,6 +113,11 @@ class IntrospectionMode:
             )
         except BadToken as error:
             raise InvalidCredentials(str(error)) from None
+        subject = claims.get("sub")
+        if self._userinfo is None or not isinstance(subject, str) or not lacks_names(principal):
+            return principal
+        profile = await self._userinfo.profile(token, subject)
+        return completed(principal, profile.claims, self._names)
 
     def _check_times(self, claims: Claims) -> None:
         leeway = self._endpoint.leeway

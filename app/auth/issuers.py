@@ -18,11 +18,12 @@ from app.auth.jwk import (
 from app.auth.provider import url_problem
 
 MAX_LEEWAY = 120
+DISCOVERY = "discovery"
 
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _ENTRY = frozenset(
     {"alias", "issuer", "audience", "jwks_url", "jwks_hosts", "public_key", "secret"}
-    | {"algorithms", "typ", "leeway", "max_age"}
+    | {"algorithms", "typ", "leeway", "max_age", "userinfo"}
 )
 
 
@@ -31,7 +32,8 @@ class Issuer:
     """One trusted issuer: what its tokens must say, and how its keys are found.
 
     `key` is a configured key; without one the keys are published, at `jwks_url` or where discovery
-    says. `algorithms` None: each published key serves its own one.
+    says. `algorithms` None: each published key serves its own one. `userinfo`: where to ask for claims that tokens
+    lack; "discovery" if its discovery document says.
     """
 
     alias: str
@@ -41,6 +43,7 @@ class Issuer:
     jwks_hosts: frozenset[str] = frozenset()
     algorithms: frozenset[str] | None = None
     acceptable: frozenset[str] = field(default=PUBLIC_KEY_ALGORITHMS)
+    userinfo: str | None = None
 
     @property
     def issuer(self) -> str:
@@ -99,13 +102,28 @@ def read_issuer(
     typ = entry.get("typ")
     if typ is not None and not isinstance(typ, str):
         complain("typ", "must be a string")
+    userinfo = entry.get("userinfo") or None
+    if userinfo is not None and (problem := userinfo_problem(userinfo, issuer)):
+        complain("userinfo", problem)
     if problems:
         return None, problems
     acceptable = key.algorithms if key else algorithms or PUBLIC_KEY_ALGORITHMS
     expected = Expected(issuer or "", frozenset(audience), leeway, typ or None, max_age)
     hosts = frozenset(name.lower() for name in _names(entry.get("jwks_hosts")))
     url = entry.get("jwks_url")
-    return Issuer(str(alias), expected, key, url or None, hosts, algorithms, acceptable), []
+    return Issuer(
+        str(alias), expected, key, url or None, hosts, algorithms, acceptable, userinfo
+    ), []
+
+
+def userinfo_problem(userinfo: object, issuer: str | None) -> str | None:
+    """Why *issuer*'s tokens must not, or cannot, be shown to *userinfo* (an address, or "discovery"); or None."""
+    if userinfo == DISCOVERY:
+        problem = url_problem(issuer) if issuer is not None else None
+        return problem and f"cannot be discovered, because the issuer {problem}: say its address"
+    if not isinstance(userinfo, str):
+        return f"must be an address, or {DISCOVERY}"
+    return url_problem(userinfo)
 
 
 def _names(value: object) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from app.auth.discovery import discover_jwks_url
+from app.auth.discovery import discover_endpoint
 from app.auth.jwk import Key, UnusableKey, key_from_jwk
 from app.auth.jws import BadToken
 from app.auth.provider import Answer, BadAnswer, NoAnswer, NotSent
@@ -252,7 +252,9 @@ class PublishedKeys:
         url = self._configured or self._discovered
         try:
             if url is None:
-                url = await discover_jwks_url(self._http, self._issuer, self._allowed_hosts)
+                url = await discover_endpoint(
+                    self._http, self._issuer, "jwks_uri", self._allowed_hosts
+                )
             answer = await self._http.get(url)
             if answer.status != 200:
                 raise BadAnswer(f"the key set answers {answer.status}")  # noqa: TRY301 - forgets the address, too

@@ -13,8 +13,9 @@ from app.auth.issuers import Issuer
 from app.auth.jwk import Key
 from app.auth.jwks import Keys, KeysUnavailable
 from app.auth.jws import BadToken, looks_like_jws, parse, verify
-from app.auth.mode import ClaimNames, principal_from
+from app.auth.mode import ClaimNames, completed, lacks_names, principal_from
 from app.auth.recent import Recent
+from app.auth.userinfo import ASK_AGAIN_SECONDS, Userinfo
 from app.principal import Principal
 
 REMEMBERED_TOKENS = 10_000
@@ -22,10 +23,11 @@ REMEMBERED_TOKENS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class TrustedIssuer:
-    """An issuer, and where its keys come from."""
+    """An issuer, where its keys come from, and where to ask for names that its tokens lack."""
 
     issuer: Issuer
     keys: Keys
+    userinfo: Userinfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,12 @@ class JwtMode:
             expires_at=end,
             carrier=offer.carrier,
         )
+        until: float = end
+        if trusted.userinfo is not None and lacks_names(principal):
+            profile = await trusted.userinfo.profile(offer.value, claims["sub"])
+            principal = completed(principal, profile.claims, self._names)
+            if not profile.final:  # they are known all the same, and their name may be had soon
+                until = min(end, self._now() + ASK_AGAIN_SECONDS)
         verified = _Verified(principal, keys, key, token.kid, token.algorithm)
-        self._verified.put(digest, verified, until=end)
+        self._verified.put(digest, verified, until=until)
         return principal

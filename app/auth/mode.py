@@ -1,7 +1,7 @@
 """What each way of signing in has to do: find its credential, then judge it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from starlette.requests import HTTPConnection
@@ -64,6 +64,21 @@ def principal_from(
         email=_plain_text(lookup(claims, names.email)),
         expires_at=expires_at,
         carrier=carrier,
+    )
+
+
+def lacks_names(principal: Principal) -> bool:
+    """Whether the claims said nothing of what to call them."""
+    return principal.username is None or principal.name is None
+
+
+def completed(principal: Principal, profile: Mapping[str, Any], names: ClaimNames) -> Principal:
+    """*principal* with what *profile* says where their own claims said nothing. Who it is stays."""
+    return replace(
+        principal,
+        username=principal.username or _plain_text(lookup(profile, names.username)),
+        name=principal.name or _plain_text(lookup(profile, names.name)),
+        email=principal.email or _plain_text(lookup(profile, names.email)),
     )
 
 

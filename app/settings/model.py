@@ -114,6 +114,14 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _userinfo(value: str | None) -> str | None:
+    if value is None or value.lower() in {"off", "false", "no", "0"}:
+        return None
+    if value.lower() in {"discovery", "on", "true", "yes", "1"}:
+        return "discovery"
+    return provider_address(value)
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Networks = Annotated[
@@ -242,6 +250,10 @@ class Settings(BaseSettings):
     auth_jwt_jwks_hosts: Words = Field(
         (),
         description="Hosts besides the issuer's own that its discovery document may name for its keys",
+    )
+    auth_jwt_userinfo: Annotated[str | None, AfterValidator(_userinfo)] = Field(
+        None,
+        description="Where names are asked for that tokens lack: discovery, or the userinfo endpoint's address",
     )
     auth_jwt_issuers: SecretStr | None = Field(
         None,

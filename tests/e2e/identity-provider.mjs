@@ -1,6 +1,7 @@
 // A real identity provider for the tests: panva's oidc-provider, with levers.
 //   node identity-provider.mjs PORT
-// POST /control/token {sub, format: "jwt" | "opaque", audience?, expires_in?}  → {token}
+// POST /control/token {sub, format: "jwt" | "opaque" | "profile", audience?, expires_in?}  → {token}; a "profile" is
+//      an opaque token for no resource, which opens the userinfo endpoint
 // POST /control/rotate {publish_first?: true} → a new signing key; with publish_first it is only published yet
 // GET  /control/hits → how often each path was asked for
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
@@ -34,17 +35,18 @@ function start () {
   const provider = new Provider(issuer, {
     jwks: { keys },
     clients: [
-      { client_id: 'app', client_secret: 'app-secret', redirect_uris: [`${issuer}/cb`], scope: 'openid chat' },
+      { client_id: 'app', client_secret: 'app-secret', redirect_uris: [`${issuer}/cb`], scope: 'openid profile chat' },
       { client_id: 'broker', client_secret: 'broker-secret/of:broker', redirect_uris: [], response_types: [], grant_types: [] }
     ],
-    scopes: ['openid', 'chat'],
+    scopes: ['openid', 'profile', 'chat'],
+    claims: { openid: ['sub'], profile: ['name', 'preferred_username'] },
     features: {
       devInteractions: { enabled: false },
       introspection: { enabled: true, allowedPolicy: () => true },
       revocation: { enabled: true, allowedPolicy: () => true },
       resourceIndicators: { enabled: true, getResourceServerInfo: (_, indicator) => resourceServer('jwt', indicator) }
     },
-    findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub }) })
+    findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, name: `${sub} of the provider`, preferred_username: sub }) })
   })
   provider.on('server_error', (_, error) => console.error(error))
   return provider
@@ -55,10 +57,11 @@ let provider = start()
 async function mint ({ sub, format, audience, expires_in: expiresIn }) {
   const client = await provider.Client.find('app')
   const grant = new provider.Grant({ accountId: sub, clientId: 'app' })
-  grant.addOIDCScope('openid')
+  grant.addOIDCScope('openid profile')
   grant.addResourceScope(resource, 'chat')
   const token = new provider.AccessToken({ accountId: sub, client, grantId: await grant.save(), scope: 'chat', gty: 'authorization_code' })
-  token.resourceServer = new provider.ResourceServer(audience ?? resource, resourceServer(format, audience))
+  if (format === 'profile') token.scope = 'openid profile'
+  else token.resourceServer = new provider.ResourceServer(audience ?? resource, resourceServer(format, audience))
   token.expiresIn = expiresIn ?? 300
   return { token: await token.save() }
 }

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from app.auth.config import auth_problems, read_auth
 from app.settings import BadSettings, Settings
-from tests.app.auth.signing import Signer, ec_signer, rsa_signer
+from tests.app.auth.signing import SECRET, Signer, ec_signer, rsa_signer
 from tests.app.auth.test_chain import FORWARD, HEADER, HS256, INTROSPECTION, JWT
 
 
@@ -120,6 +120,32 @@ def test_all_problems_of_all_issuers_are_listed_at_once() -> None:
     ):
         assert name in text, name
     assert "short" not in text.replace("shorter", "")
+
+
+def test_a_token_is_shown_only_where_its_own_issuer_is() -> None:
+    """One userinfo endpoint for several issuers would be shown the others' tokens."""
+    two = [
+        {"alias": name, "issuer": f"https://{name}.example", "audience": "x"} for name in ("a", "b")
+    ]
+    one_address = problems(
+        "jwt", auth_jwt_issuers=json.dumps(two), auth_jwt_userinfo="https://a.example/userinfo"
+    )
+    assert any("AUTH_JWT_USERINFO" in problem for problem in one_address)
+    for value in ("discovery", "on", "true"):
+        assert not problems("jwt", auth_jwt_issuers=json.dumps(two), auth_jwt_userinfo=value)
+    two[0]["userinfo"] = "https://a.example/userinfo"
+    assert not problems("jwt", auth_jwt_issuers=json.dumps(two))
+    two[0]["userinfo"] = "http://a.example/userinfo"
+    assert any(
+        "[0].userinfo: must be https" in one
+        for one in problems("jwt", auth_jwt_issuers=json.dumps(two))
+    )
+    named = {"auth_jwt_issuer": "my-app", "auth_jwt_audience": "x", "auth_jwt_secret": SECRET}
+    assert any("AUTH_JWT_USERINFO" in p for p in problems("jwt", **named, auth_jwt_userinfo="on"))
+    assert not problems("jwt", **named, auth_jwt_userinfo="off")
+    assert not problems("jwt", **named, auth_jwt_userinfo="http://127.0.0.1:3000/me")
+    with pytest.raises(ValueError, match="must be an https address"):
+        problems("jwt", **named, auth_jwt_userinfo="http://app.example.com/me")
 
 
 def test_an_alias_is_not_the_name_of_another_mode() -> None:

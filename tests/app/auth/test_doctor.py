@@ -28,12 +28,17 @@ def dated(body: Any, at: float, status: int = 200) -> httpx.Response:
 
 
 KEYS = {"keys": [rsa_signer().jwk, ec_signer("e").jwk]}
-DISCOVERY = {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/keys"}
+DISCOVERY = {
+    "issuer": ISSUER,
+    "jwks_uri": f"{ISSUER}/keys",
+    "userinfo_endpoint": f"{ISSUER}/userinfo",
+}
 HEALTHY = {
     "/.well-known/openid-configuration": DISCOVERY,
     "/keys": KEYS,
     "/introspect": {"active": False},
     "/session": httpx.Response(401),
+    "/userinfo": httpx.Response(401),
 }
 
 
@@ -44,12 +49,14 @@ async def test_all_is_well() -> None:
         **JWT,
         **INTROSPECTION,
         **FORWARD,
+        auth_jwt_userinfo="discovery",
         public_url="https://c.example",
     )
     assert {finding.level for finding in found} == {"ok"}
     text = "\n".join(finding.message for finding in found)
     assert "2 keys for ES256, RS256" in text
     assert "agree" in text
+    assert text.count("refuses a token that nobody issued") == 1
 
 
 @pytest.mark.parametrize(
@@ -63,6 +70,8 @@ async def test_all_is_well() -> None:
         ({"/introspect": httpx.Response(401)}, "refuses the broker itself", "CLIENT_SECRET"),
         ({"/introspect": {"active": True}}, "nobody issued, not active", "RFC 7662"),
         ({"/introspect": httpx.ReadTimeout("x")}, "does not answer", "AUTH_INTROSPECTION_URL"),
+        ({"/userinfo": {"sub": "x"}}, "answers 200 to a token that nobody issued", "AUTH_JWT_USERINFO"),
+        ({"/userinfo": httpx.ConnectError("x")}, "does not answer", "AUTH_JWT_USERINFO"),
         ({"/session": httpx.Response(302)}, "answers 302", "401"),
         ({"/session": httpx.ConnectError("x")}, "does not answer", "AUTH_FORWARD_URL"),
     ],
@@ -76,6 +85,7 @@ async def test_what_is_wrong_is_named_with_what_mends_it(
         **JWT,
         **INTROSPECTION,
         **FORWARD,
+        auth_jwt_userinfo=f"{ISSUER}/userinfo",
         public_url="https://c.example",
     )
     (wrong,) = [finding for finding in found if finding.level == "error"]

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.auth.discovery import discover_jwks_url, discovery_url
+from app.auth.discovery import discover_endpoint, discovery_url
 from app.auth.http import MAX_BYTES, MAX_CONNECTIONS, open_http
 from app.auth.jwk import Key
 from app.auth.jwks import (
@@ -394,7 +394,7 @@ async def discover(
         )
 
     async with open_http(httpx.MockTransport(answer)) as http:
-        return await discover_jwks_url(http, issuer, allowed)
+        return await discover_endpoint(http, issuer, "jwks_uri", allowed)
 
 
 def test_the_document_is_below_the_issuer() -> None:

@@ -47,9 +47,9 @@ async def minted(broker: Running, token: str) -> Any:
 @asynccontextmanager
 async def session_endpoint(answer: dict[str, Any]) -> AsyncIterator[str]:
     """An app that says of everybody that they are signed in, as *answer*."""
-    body = json.dumps(answer).encode()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = json.dumps(answer).encode()
         await reader.readuntil(b"\r\n\r\n")
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
         writer.write(head.encode() + b"\r\nconnection: close\r\n\r\n" + body)
@@ -135,6 +135,54 @@ async def test_instants_with_a_fraction_are_instants(tmp_path: Path, over_the_wi
         ) as broker,
     ):
         assert 90 <= (await minted(broker, "abc"))["expires_in"] <= 100
+
+
+# -- what to call somebody --------------------------------------------------------------------------
+
+
+async def test_the_apps_backend_names_those_whose_tokens_have_no_name(
+    tmp_path: Path, over_the_wire: bool
+) -> None:
+    """Before they first chat or later; a token that says nothing takes nothing back."""
+    admin = {"authorization": "Bearer an-admin-key-for-tests-of-forty-characters"}
+    async with running(
+        tmp_path, over_the_wire=over_the_wire, **JWT, admin_key=admin["authorization"][7:]
+    ) as broker:
+        nameless = await minted(broker, app_token(sub="u2"))
+        assert nameless["user"]["username"].startswith("user-")
+        for sub, fields in (
+            ("u1", {"username": "alice", "display_name": "Alice"}),
+            ("u2", {"display_name": "Bob"}),
+        ):
+            put = await broker.client.put(
+                f"/admin/users/external:{sub}", headers=admin, json=fields
+            )
+            assert put.status_code in {200, 201}, put.text
+            for _ in range(2):
+                user = (await minted(broker, app_token(sub=sub)))["user"]
+                assert user["display_name"] == fields["display_name"]
+        assert (await minted(broker, app_token(sub="u1")))["user"]["username"] == "alice"
+
+
+async def test_a_name_that_comes_late_reaches_the_chat_user(
+    tmp_path: Path, over_the_wire: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The userinfo endpoint was down when they first came."""
+    monkeypatch.setattr("app.auth.jwt.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("app.auth.userinfo.ASK_AGAIN_SECONDS", 0.0)
+    answer = {"error": "down"}
+    async with (
+        session_endpoint(answer) as url,
+        running(tmp_path, over_the_wire=over_the_wire, **JWT, auth_jwt_userinfo=url) as broker,
+    ):
+        token = app_token(sub="u1")
+        first = await minted(broker, token)
+        assert first["user"]["display_name"] != "Alice"
+        answer.clear()
+        answer.update(sub="u1", name="Alice")
+        second = await minted(broker, token)
+        assert second["user"]["id"] == first["user"]["id"]
+        assert second["user"]["display_name"] == "Alice"
 
 
 # -- tokens of another purpose ----------------------------------------------------------------------

@@ -61,6 +61,24 @@ async def test_its_jwt_and_its_opaque_token_are_the_same_person() -> None:
                 await auth(request(bearer=await provider.token("alice")))
 
 
+async def test_its_userinfo_endpoint_says_what_to_call_them() -> None:
+    """For a token that opens it. A JWT for a resource never does, there, and is let in all the same."""
+    async with identity_provider() as provider:
+        settings = settings_for(provider, "jwt,introspection", auth_jwt_userinfo="discovery")
+        async with build_authenticator(settings) as auth:
+            opens = await provider.token("alice", "profile")
+            for path in ("/chat/token", "/chat/rooms", "/chat/token"):
+                who = await auth(request(bearer=opens, path=path))
+                assert who is not None
+                assert (who.external_id, who.username) == ("alice", "alice")
+                assert who.name == "alice of the provider"
+            assert (await provider.hits())["/me"] == 1
+            by_jwt = await auth(request(bearer=await provider.token("bob")))
+            assert by_jwt is not None
+            assert (by_jwt.external_id, by_jwt.name) == ("bob", None)
+            assert (await provider.hits())["/me"] == 2
+
+
 async def test_a_revoked_token_mints_nothing_more_and_reads_for_ten_seconds_at_most() -> None:
     clock = Clock(100.0)
     async with (

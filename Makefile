@@ -21,9 +21,8 @@ $(STAMP): requirements/setup.lock requirements/dev.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
 	@touch $@
 
-run: setup  ## the broker with the embedded Chat API, in development mode, on http://127.0.0.1:8000
-	@ENVIRONMENT=$${ENVIRONMENT:-development} AUTH=$${AUTH:-dev} HOST=$${HOST:-127.0.0.1} PORT=$${PORT:-8000} \
-		LOG_FORMAT=$${LOG_FORMAT:-console} $(BIN)/chat-broker serve
+run: setup  ## the broker as .env says; in development mode, on http://127.0.0.1:8000, where it says nothing
+	@$(BIN)/chat-broker serve --development
 
 test: setup  ## the whole test suite; REQUIRE_SERVICES=1 makes a skip a failure
 	@$(BIN)/python scripts/test.py

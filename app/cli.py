@@ -1,6 +1,6 @@
 """The `chat-broker` command."""
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import typer
@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from app import start
 from app.admin_cli import admin, token
-from app.settings import Settings
+from app.settings import Settings, setting_warnings
 
 app = typer.Typer(
     name="chat-broker",
@@ -23,9 +23,17 @@ app.add_typer(token)
 
 
 @app.command()
-def serve() -> None:
-    """Run the broker, configured by the environment."""
-    raise typer.Exit(start.serve())
+def serve(
+    development: Annotated[
+        bool,
+        typer.Option(
+            start.DEVELOPMENT,
+            help="Fill in what nobody has set: ENVIRONMENT=development, AUTH=dev, LOG_FORMAT=console.",
+        ),
+    ] = False,
+) -> None:
+    """Run the broker, configured by the environment, .env and SECRETS_DIR."""
+    raise typer.Exit(start.serve(development=development))
 
 
 @app.command("check-config")
@@ -41,6 +49,8 @@ def check_config() -> None:
         default = Settings.model_fields[name].default
         table.add_row(name.upper(), shown(value), style="dim" if value == default else "bold")
     Console(soft_wrap=True).print(table)
+    for warning in setting_warnings(settings):
+        typer.echo(f"warning: {warning}", err=True)
 
 
 @app.command()
@@ -84,6 +94,8 @@ def _without_password(secret: str) -> str:
         return "(hidden)"
     try:
         parts = urlsplit(secret)
+        if "@" in parts.path + parts.query + parts.fragment:
+            return "(hidden)"  # a password with a reserved character has spilled over
         host = parts.hostname or ""
         place = f"{host}:{parts.port}" if parts.port else host
     except ValueError:

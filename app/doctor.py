@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 from app.auth.doctor import Finding
 from app.auth.doctor import diagnose as diagnose_sign_in
 from app.preflight import check_database, database_urls, setting_to_mend
-from app.settings import Settings
+from app.settings import Settings, setting_warnings
 from app.state.redis import connect
 from app.upstream import open_chat
 from chat_broker_kit.database_failures import CannotOpenDatabase
-from chat_broker_kit.database_url import is_sqlite, shown_url, url_warnings
+from chat_broker_kit.database_url import is_sqlite, shown_url
 from chat_broker_kit.listening import CannotListen, bind_port
 from chat_sdk import AuthenticationError, ChatError
 
@@ -26,11 +26,19 @@ HEALTH_SECONDS = 2.0
 
 async def diagnose(settings: Settings) -> list[Finding]:
     """One finding or more for upstream, databases, Redis and identity providers. Changes nothing there."""
-    findings = list(_ports(settings))
+    findings = list(_warnings(settings))
+    findings += _ports(settings)
     findings += [finding async for finding in _upstream(settings)]
     findings += [finding async for finding in _databases(settings)]
     findings += [finding async for finding in _redis(settings)]
     return findings + await diagnose_sign_in(settings)
+
+
+def _warnings(settings: Settings) -> Iterator[Finding]:
+    for text in setting_warnings(settings):
+        name, _, rest = text.partition(": ")
+        what, _, mend = rest.partition("; ")
+        yield Finding("warning", name, what, mend or None)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
@@ -115,8 +123,6 @@ async def _databases(settings: Settings) -> AsyncIterator[Finding]:
         else:
             if not is_sqlite(url):
                 yield Finding("ok", name, f"Postgres answers at {shown_url(url)}")
-        for warning in url_warnings(url):
-            yield Finding("warning", name, warning)
     if any(is_sqlite(url) for url in urls.values()):
         yield _disk(settings)
 

@@ -18,7 +18,7 @@ import structlog
 from app.logs import configure, write_access_log
 from app.pages.commands import commands
 from app.preflight import database_problems
-from app.settings import Settings, remove_secrets, secret_names
+from app.settings import Settings, remove_secrets, secret_names, setting_warnings
 from app.start import refuse_to_start
 from chat_broker_kit.listening import CannotListen, bind_port
 from chat_broker_kit.process import (
@@ -161,6 +161,8 @@ def serve(settings: Settings) -> int:
         backlog=2048,
     )
     configure(settings)
+    for warning in setting_warnings(settings):
+        log.warning("settings.warning", hint=warning)
     # Before the process is made opaque: afterwards the kernel does not say where its environment is.
     scrub_environment([os.environ[name] for name in _secret_variables()])
     remove_secrets(os.environ)

@@ -8,24 +8,33 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 BAD_SETTINGS = 2
+DEVELOPMENT = "--development"
 
 
 def main() -> None:
     """The entry point of the distribution."""
-    if sys.argv[1:] == ["serve"]:
-        sys.exit(serve())  # what reads a command line takes as long to load as the settings do
+    if sys.argv[1:] in (["serve"], ["serve", DEVELOPMENT]):
+        # What reads a command line takes as long to load as the settings do.
+        sys.exit(serve(development=DEVELOPMENT in sys.argv))
     from app.cli import app
 
     app()
 
 
-def serve() -> int:
-    """Run the broker, configured by the environment; answers the exit code."""
+def serve(*, development: bool = False) -> int:
+    """Run the broker, configured by the environment; answers the exit code.
+
+    With *development*, what nobody has set is filled in for a try on one's own machine.
+    """
     # What a start loads stays: to look for garbage in it again and again is a seventh of the time.
     # The server turns the collector on again when it is up.
     gc.disable()
     load_structlog()
     try:
+        if development:
+            from app.settings import fill_in_development
+
+            fill_in_development()
         settings = settings_or_exit()
         from app.serve import serve as run
 

@@ -17,12 +17,18 @@ from ipaddress import (
 )
 from typing import Any
 
+import structlog
+
 from chat_broker_kit.origins import is_same_address
+
+log = structlog.get_logger(__name__)
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MAX_HOPS = 20
+FIRST_REQUESTS = 1000
+"""So many are looked at for a proxy that is not trusted; what stands in front is there from the beginning."""
 LONGEST_ADDRESS = 80
 LONGEST_HOST = 261
 """With its port."""
@@ -34,6 +40,9 @@ _HOST = re.compile(
 )
 _WITH_PORT = re.compile(
     r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\]", re.ASCII
+)
+_FORWARDING = frozenset(
+    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded")
 )
 _SECURE = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
 
@@ -81,6 +90,7 @@ class Proxies:
         self._trusted = tuple(trusted)
         # Pure in what it is asked, and asked the same for each request of a connection.
         self._clients: dict[tuple[str | bytes | None, ...], str] = {}
+        self._looks_left = FIRST_REQUESTS
 
     def trusts(self, address: Address | None) -> bool:
         """Whether *address* belongs to one of them."""
@@ -94,6 +104,8 @@ class Proxies:
         X-Forwarded-For is walked from the right, over trusted addresses only; the first that is not
         one is the client. An entry that is no address ends the walk: whoever passed it on is it.
         """
+        if self._looks_left:
+            self._look_for_a_proxy(scope)
         client = scope.get("client")
         told = []
         if self._trusted:  # else nobody is believed, whatever they tell
@@ -122,6 +134,25 @@ class Proxies:
             if not self.trusts(current):
                 break
         return str(current)
+
+    def _look_for_a_proxy(self, scope: Mapping[str, Any]) -> None:
+        """Say once that something forwards requests, and is not believed."""
+        self._looks_left -= 1
+        sent = next((name for name, _ in scope.get("headers", ()) if name in _FORWARDING), None)
+        address = None if sent is None else peer(scope)
+        if sent is None or address is None or self.trusts(address):
+            return
+        self._looks_left = 0
+        log.warning(
+            "proxy.not_trusted",
+            address=str(address),
+            header=sent.decode(),
+            hint=(
+                f"{address} forwards requests, and is not in TRUSTED_PROXIES: its users share its address and limit,"
+                " and addresses are http. If it is your proxy, set"
+                f" TRUSTED_PROXIES={address} and PUBLIC_URL=https://… as browsers see it."
+            ),
+        )
 
     def secure(self, scope: Mapping[str, Any]) -> bool:
         """Did the request come over https, as far as one can tell?"""

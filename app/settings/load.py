@@ -1,13 +1,16 @@
 """Reads the settings of this process."""
 
 import os
+import re
 from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from app.settings.conflicts import BadSettings
 from app.settings.model import Settings
-from app.settings.sources import present_secret
+from app.settings.sources import present_secret, secrets_folder
+from chat_broker_kit.setting_sources import dotenv_file, given_names, unreadable_files
 
 
 def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
@@ -17,6 +20,10 @@ def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
     """
     try:
         settings = Settings()
+    except (UnicodeDecodeError, SettingsError, OSError) as error:
+        if problems := list(unreadable_files(secrets_folder())) or _bad_json(error):
+            raise BadSettings(problems) from None
+        raise
     except BadSettings as refused:
         raise BadSettings([*refused.problems, *_more_problems(refused.settings, checks)]) from None
     except ValidationError as refused:
@@ -45,6 +52,22 @@ def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
         if text.partition(":")[0].lower() not in bad
     ]
     raise BadSettings(list(dict.fromkeys(problems)))
+
+
+def fill_in_development() -> None:
+    """Set what nobody has set, so that a fresh checkout runs: development mode, in which anybody may sign in."""
+    given = given_names(os.environ, secrets_folder())
+    wanted = {"ENVIRONMENT": "development", "LOG_FORMAT": "console"}
+    environment = os.environ.get("ENVIRONMENT") or dotenv_file().get("ENVIRONMENT") or "development"
+    if environment.lower() == "development":
+        wanted["AUTH"] = "dev"
+    os.environ.update({name: value for name, value in wanted.items() if name not in given})
+
+
+def _bad_json(error: Exception) -> list[str]:
+    """A setting that is JSON is read before any other, and its text is nowhere in the error."""
+    found = re.search(r'parsing value for field "(\w+)"', str(error))
+    return [f"{found[1].upper()}: is not JSON"] if found else []
 
 
 def _more_problems(

@@ -15,12 +15,12 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.sources import SecretsSettingsSource
 
 from app.settings.addresses import provider_address
 from app.settings.conflicts import BadSettings, conflicts
 from app.settings.sources import SECRETS_DIR, secrets_folder
 from chat_broker_kit.origins import listed_origin, read_address
+from chat_broker_kit.setting_sources import ENCODING, SecretFiles, without_service_links
 
 AuthMode = Literal["jwt", "introspection", "forward", "header", "dev"]
 UserField = Literal["external_user_id", "metadata"]
@@ -37,6 +37,17 @@ OUR_PATHS = (
     "/socket.io",
     "/.well-known",
 )
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _level(value: object) -> object:
+    """A level in either case; WARN is short for WARNING."""
+    if not isinstance(value, str):
+        return value
+    return {"WARN": "WARNING"}.get(value.upper(), value.upper())
 
 
 def _split(value: object) -> object:
@@ -144,13 +155,14 @@ class Settings(BaseSettings):
         frozen=True,
         extra="ignore",
         env_file=".env",
+        env_file_encoding=ENCODING,
         env_ignore_empty=True,
         hide_input_in_errors=True,
         validate_default=False,
     )
 
     # How it runs
-    environment: Literal["production", "development"] = Field(
+    environment: Annotated[Literal["production", "development"], BeforeValidator(_lower)] = Field(
         "production", description="`development` allows AUTH=dev, docs and sample secrets"
     )
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container")
@@ -219,7 +231,9 @@ class Settings(BaseSettings):
     )
 
     # Who the app user is
-    auth: Annotated[tuple[AuthMode, ...], NoDecode, BeforeValidator(_split)] = Field(
+    auth: Annotated[
+        tuple[Annotated[AuthMode, BeforeValidator(_lower)], ...], NoDecode, BeforeValidator(_split)
+    ] = Field(
         (),
         description="How app users are recognised, in order: jwt, introspection, forward, header, dev",
     )
@@ -322,10 +336,12 @@ class Settings(BaseSettings):
     )
 
     # What it tells
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least level that is logged"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_level)] = (
+        Field("INFO", description="Least level that is logged")
     )
-    log_format: Literal["json", "console"] = Field("json", description="`console` is for people")
+    log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = Field(
+        "json", description="`console` is for people"
+    )
     docs: bool | None = Field(
         None, description="Serve /docs and /openapi.json; unset: outside production"
     )
@@ -340,10 +356,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced: it knows no SECRETS_DIR
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, that over `.env`, that over files."""
-        sources = [init_settings, env_settings, dotenv_settings]
+        sources = [init_settings, without_service_links(env_settings), dotenv_settings]
         folder = secrets_folder()
         if folder is not None:
-            sources.append(SecretsSettingsSource(settings_cls, secrets_dir=folder))
+            sources.append(SecretFiles(settings_cls, secrets_dir=folder))
         return tuple(sources)
 
     @model_validator(mode="after")

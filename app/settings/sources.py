@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from dotenv import dotenv_values
 from pydantic import SecretStr
+
+from chat_broker_kit.setting_sources import ENCODING, dotenv_file
 
 SECRETS_DIR = "/run/secrets"
 
@@ -19,8 +20,8 @@ def present_secret(name: str, read_at_start: SecretStr | None) -> str | None:
     """The secret setting *name* as its file or `.env` says now; else as it was read at the start."""
     folder = secrets_folder()
     if folder is not None and (folder / name).is_file():
-        return (folder / name).read_text().strip() or None
-    kept = dotenv_values(".env", interpolate=False) if Path(".env").is_file() else {}
+        return (folder / name).read_text(ENCODING).strip() or None
+    kept = dotenv_file()
     if value := kept.get(name.upper()) or kept.get(name):
         return value
     return None if read_at_start is None else read_at_start.get_secret_value()

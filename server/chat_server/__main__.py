@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
+import structlog
 import typer
 from pydantic import ValidationError
 
@@ -17,6 +18,7 @@ from chat_broker_kit.database_check import make_folder
 from chat_broker_kit.database_failures import CannotOpenDatabase
 from chat_broker_kit.database_url import shown_url
 from chat_broker_kit.listening import CannotListen, bind_port
+from chat_broker_kit.setting_sources import unreadable_files
 from chat_server import logs
 from chat_server.database import Database, check_database, open_database
 from chat_server.errors import ChatError
@@ -46,6 +48,8 @@ def serve() -> None:
     from chat_server.serve import run
 
     settings = _settings(log_level=None)
+    for warning in settings.warnings:
+        structlog.get_logger("chat_server").warning("settings.warning", hint=warning)
     port = _bound_port(settings)
     _run(_check_database(settings, must_exist=False))
     sys.exit(run(settings, port))
@@ -186,6 +190,8 @@ def _settings(*, log_level: str | None = "WARNING") -> Settings:
         settings = Settings()
         logs.configure(settings, level=log_level)
         return settings
+    except UnicodeDecodeError:
+        _refuse(*unreadable_files(None))
     except ValidationError as error:
         _refuse(*(_problem(detail) for detail in error.errors(include_input=False)))
 

@@ -1,14 +1,25 @@
 """Everything an operator can set for the Chat API server, read once at start."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from chat_broker_kit.database_url import check_database_url
+from chat_broker_kit.database_url import check_database_url, url_warnings
+from chat_broker_kit.left_behind import left_behind
 from chat_broker_kit.origins import listed_origin
+from chat_broker_kit.setting_sources import (
+    ENCODING,
+    given_names,
+    service_links,
+    unknown_names,
+    without_service_links,
+)
 
+ALIKE = 0.88
+"""How much a name in the environment is like a setting before it is taken for a misspelt one. The broker's are not."""
 Algorithm = Literal["EdDSA", "ES256", "HS256"]
 
 
@@ -16,7 +27,12 @@ class Settings(BaseSettings):
     """The settings of `chat-server`, from the environment, `.env` or keyword arguments."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+        frozen=True,
+        env_file=".env",
+        env_file_encoding=ENCODING,
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
     )
 
     host: Annotated[str, Field(alias="HOST")] = "127.0.0.1"
@@ -62,8 +78,15 @@ class Settings(BaseSettings):
 
     @field_validator("log_level", mode="before")
     @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
+    def _level(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return {"WARN": "WARNING"}.get(value.upper(), value.upper())
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("chat_database_url")
     @classmethod
@@ -80,6 +103,32 @@ class Settings(BaseSettings):
         ):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the sources are made already
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - this program reads none
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, that over `.env`."""
+        return init_settings, without_service_links(env_settings), dotenv_settings
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is probably not meant: each as `NAME: what is the case; what to type`."""
+        known = {str(field.alias) for field in type(self).model_fields.values()}
+        url = self.chat_database_url
+        text = None if url is None else url.get_secret_value()
+        unsaid = () if text is None else url_warnings(text)
+        return [
+            *service_links(known, os.environ),
+            *unknown_names(given_names(os.environ, None), known, alike=ALIKE),
+            *(f"CHAT_DATABASE_URL: {warning}" for warning in unsaid),
+            *left_behind("CHAT_DATABASE_URL", text, self.data_dir, "chat.db"),
+        ]
 
     @model_validator(mode="after")
     def _absolute(self) -> Self:

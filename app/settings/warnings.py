@@ -1,0 +1,74 @@
+"""What is probably not meant, although it would run: said at the start, by `check-config` and by `doctor`."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from app.settings.sources import secrets_folder
+from chat_broker_kit.database_url import url_warnings
+from chat_broker_kit.left_behind import left_behind
+from chat_broker_kit.setting_sources import given_names, service_links, unknown_names
+
+if TYPE_CHECKING:
+    from app.settings.model import Settings
+
+PREFIXES = (
+    *("AUTH_JWT_", "AUTH_INTROSPECTION_", "AUTH_FORWARD_", "AUTH_HEADER_", "AUTH_CLAIM_"),
+    *("RATE_", "CHAT_", "CORS_", "TRUSTED_", "EXPOSE_"),
+)
+OTHERS = frozenset(
+    (
+        # Of chat-server, of the commands, and of the fast path: they may stand in the same `.env`.
+        *("CHAT_BROKER_URL", "CHAT_BROKER_ADMIN_KEY", "FAST_PATH"),
+        *("CHAT_DATABASE_POOL", "TOKEN_ALGORITHM", "TOKEN_ISSUER"),
+    )
+)
+ALIKE = 0.84
+
+
+def setting_warnings(settings: "Settings") -> list[str]:
+    """Each as `NAME: what is the case; what to type`."""
+    known = {name.upper() for name in type(settings).model_fields} | OTHERS
+    given = given_names(os.environ, secrets_folder())
+    return [
+        *service_links(known, os.environ),
+        *unknown_names(given, known, PREFIXES, alike=ALIKE),
+        *_databases(settings),
+        *_proxies(settings),
+    ]
+
+
+def _databases(settings: "Settings") -> Iterator[str]:
+    urls = {
+        "DATABASE_URL": settings.database_url,
+        "CHAT_DATABASE_URL": settings.chat_database_url if settings.embedded else None,
+    }
+    for setting, secret in urls.items():
+        url = None if secret is None else secret.get_secret_value()
+        if url is not None:
+            yield from (f"{setting}: {text}" for text in url_warnings(url))
+        if setting == "DATABASE_URL":
+            yield from left_behind(setting, url, settings.data_dir, "broker.db")
+        elif settings.embedded:
+            yield from left_behind(setting, url, settings.data_dir, "chat.db")
+    if not settings.embedded and (file := (settings.data_dir / "chat.db").absolute()).is_file():
+        yield (
+            f"CHAT_BASE_URL: a remote Chat API is used, and {file} is left behind;"
+            " move that file away, or unset CHAT_BASE_URL to use it"
+        )
+
+
+def _proxies(settings: "Settings") -> Iterator[str]:
+    """The broker itself speaks no TLS: in production something stands in front, and has to be named."""
+    if settings.development or settings.trusted_proxies:
+        return
+    if settings.public_url is None:
+        yield (
+            "PUBLIC_URL: unset, so frontends are sent to the address that the proxy in front uses, over http;"
+            " set PUBLIC_URL=https://… as browsers see it, and TRUSTED_PROXIES to the proxy's address"
+        )
+    elif settings.public_url.startswith("https://"):
+        yield (
+            "TRUSTED_PROXIES: unset, so all users share the address of the proxy in front, and its limit;"
+            " set TRUSTED_PROXIES to that address or network, for example 10.0.0.0/8"
+        )

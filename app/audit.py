@@ -200,7 +200,7 @@ def _next(so_far: Verdict, link: Mapping[str, Any]) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What to look for. Text is compared exactly; *action* may also be a noun or a verb alone.
+    """What to look for. Text is compared exactly; *action* in either case, and it may be a noun or a verb alone.
 
     *since* is included, *until* is not. *before* is the place from which to go on, towards the past.
     """

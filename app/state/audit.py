@@ -153,8 +153,10 @@ def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
         found.append(
             "(action = :action OR action LIKE :noun ESCAPE '/' OR action LIKE :verb ESCAPE '/')"
         )
-        part = re.sub(r"[%_/]", r"/\g<0>", search.action)
-        values |= {"action": search.action, "noun": f"{part}.%", "verb": f"%.{part}"}
+        # In lower case, as all of them are: to LIKE of SQLite case makes no difference, to that of Postgres it does.
+        action = search.action.lower()
+        part = re.sub(r"[%_/]", r"/\g<0>", action)
+        values |= {"action": action, "noun": f"{part}.%", "verb": f"%.{part}"}
     if search.subject is not None:
         found.append("(subject = :subject OR also = :subject)")
         values["subject"] = search.subject

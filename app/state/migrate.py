@@ -79,6 +79,10 @@ def run_migrations(raw: sqlite3.Connection) -> None:
     engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
     try:
         with _one_at_a_time, engine.connect() as connection:
+            if not raw.in_transaction:
+                # SQLAlchemy has rolled back when it was done looking at a connection that is new to it. Somebody
+                # else may have migrated since; that is seen below.
+                raw.execute("BEGIN IMMEDIATE")
             _upgrade(connection)
             connection.commit()
     except SQLAlchemyError as error:

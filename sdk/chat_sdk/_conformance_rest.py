@@ -70,6 +70,19 @@ async def _external_taken(world: World) -> None:
     await refused(call, 409, "external_user_id_taken")
 
 
+@check("Users", "q finds a name in any case, beyond ASCII too")
+async def _found_in_any_case(world: World) -> None:
+    made = await world.client.users.create(
+        username=f"{world.run}-case",
+        external_user_id=f"{world.run}|case",
+        display_name=f"Ärger {world.run}",
+    )
+    found = await world.client.users.list(q=f"äRGER {world.run}".upper())
+    expect(made.id in [user.id for user in found.items], "upper case did not find it")
+    found = await world.client.users.list(q=f"ärger {world.run}".lower())
+    expect(made.id in [user.id for user in found.items], "lower case did not find it")
+
+
 @check("Users", "bad input is 400 and names the field")
 async def _bad_user(world: World) -> None:
     call = world.client.users.create(username="not a name!", external_user_id=f"{world.run}|bad")

@@ -1,5 +1,6 @@
 """The routes of the fake Chat API."""
 
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
                 user
                 for user in store.users.values()
                 if all(user[name] == value for name, value in wanted.items())
+                and _contains(user, ("username", "display_name", "external_user_id"), request)
             ]
             return 200, _page(found, request)
         case "GET", [user_id]:
@@ -103,7 +105,8 @@ def _rooms(
             found = [
                 room if member is None else _for_member(store, room, member)
                 for room in store.rooms.values()
-                if member is None or member in store.members[room["id"]]
+                if (member is None or member in store.members[room["id"]])
+                and _contains(room, ("name", "description"), request)
             ]
             return 200, _page(found, request)
         case "GET", [room_id]:
@@ -200,6 +203,17 @@ def _own(store: "FakeStore", room_id: str, message_id: str, caller: str | None) 
     if caller not in {None, message["user_id"]} and inside[caller or ""]["role"] != "owner":
         raise Problem(403, "forbidden")
     return message
+
+
+def _contains(thing: "Json", names: tuple[str, ...], request: "Seen") -> bool:
+    wanted = _folded(request.query.get("q", ""))
+    return any(wanted in _folded(thing[name] or "") for name in names)
+
+
+def _folded(text: str) -> str:
+    """Without case, width and accents, as the Chat API compares names."""
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in apart if not unicodedata.combining(letter))
 
 
 def _number(request: "Seen", name: str, default: int) -> int:

@@ -69,7 +69,7 @@ class Chat:
         status: str | None = None,
         q: str | None = None,
     ) -> Page:
-        """A page of users, oldest first; *q* looks inside user names, names and external ids."""
+        """A page of users, oldest first; *q* looks inside usernames, names and external ids, as `fold` compares them."""
         where = users.Filter(external_user_id, username, status, q)
         slow = q is not None or (page - 1) * limit > 10_000
         return await self._database.read(partial(users.page, pid, where, page, limit), slow=slow)
@@ -104,7 +104,10 @@ class Chat:
         private: bool | None = None,
         q: str | None = None,
     ) -> Page:
-        """A page of rooms, oldest first; with *member_id* those of that user, with `unread`."""
+        """A page of rooms, oldest first; with *member_id* those of that user, with `unread`.
+
+        *q* looks inside names and descriptions, as `fold` compares them.
+        """
         where = rooms.Filter(member_id, private, q)
         slow = q is not None or (page - 1) * limit > 10_000
         return await self._database.read(partial(rooms.page, pid, where, page, limit), slow=slow)

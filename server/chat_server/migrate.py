@@ -18,7 +18,7 @@ from chat_server.database import SchemaTooNew
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_QUERY = "SELECT version_num FROM alembic_version"
 SCHEMA = Schema("chat-server", "alembic_version", HEAD)
 # Any number will do, if nobody else on the same Postgres database uses it.
@@ -65,11 +65,25 @@ def run_migrations(raw: Any) -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
 
-    with _one_at_a_time:
+    with _one_at_a_time, _lenient(raw):
         engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
         with engine.connect() as connection:
+            if not raw.in_transaction:
+                # SQLAlchemy has rolled back when it was done looking at a connection that is new to it. Somebody
+                # else may have migrated since; that is seen below.
+                raw.execute("BEGIN IMMEDIATE")
             _upgrade(connection)
             connection.commit()
+
+
+@contextmanager
+def _lenient(raw: Any) -> Iterator[None]:
+    """Text that is no UTF-8 is read with marks where letters were: one damaged row must not stop a migration."""
+    strict, raw.text_factory = raw.text_factory, lambda text: text.decode("utf-8", "replace")
+    try:
+        yield
+    finally:
+        raw.text_factory = strict
 
 
 def migrate_postgres(url: str) -> None:

@@ -15,6 +15,8 @@ from chat_server.rows import (
     TOUCHED,
     asked_columns,
     assignments,
+    contains,
+    folded,
     like,
     metadata_of,
     metadata_text,
@@ -27,6 +29,7 @@ COLUMNS = (
 )
 # SQLite knows no alias in RETURNING.
 PLAIN = COLUMNS.replace("r.", "")
+SEARCHED = ("name", "description")
 # After the member's read mark: all, less the member's own, less the deleted ones of others. Three
 # look-ups in indexes, however many messages wait; only deleted ones are counted one by one.
 OWN = (
@@ -98,8 +101,8 @@ def create(pid: str, draft: RoomDraft, once: Idempotency | None) -> Steps[Room]:
             raise NotFound("user_not_found", f"There is no user {user_id}.")
     rows = yield Query(
         "INSERT INTO rooms (project_id, id, name, description, private, created_by,"
-        " member_count, metadata, created_at, updated_at)"
-        f" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) RETURNING {PLAIN}",
+        " member_count, metadata, created_at, updated_at, name_folded, description_folded)"
+        f" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11) RETURNING {PLAIN}",
         pid,
         room_id,
         draft.name,
@@ -109,6 +112,8 @@ def create(pid: str, draft: RoomDraft, once: Idempotency | None) -> Steps[Room]:
         len(people),
         metadata_text(draft.metadata),
         now,
+        folded(draft.name),
+        folded(draft.description),
     )
     for user_id in people:
         yield Query(
@@ -127,7 +132,7 @@ def create(pid: str, draft: RoomDraft, once: Idempotency | None) -> Steps[Room]:
 
 
 def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
-    asked = asked_columns(changes)
+    asked = asked_columns(changes, SEARCHED)
     settings = [TOUCHED, *([assignments(asked, 4)] if asked else [])]
     # Who turns it has to know what it was, and to keep it so until then.
     was_private = None if changes.private is UNSET else (yield from members.lock_room(pid, room_id))
@@ -177,7 +182,7 @@ def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
     if where.q is not None:
         parameters.append(like(where.q))
         n = len(parameters)
-        condition += f" AND (lower(r.name) LIKE ${n} ESCAPE '!' OR lower(r.description) LIKE ${n} ESCAPE '!')"
+        condition += f" AND {contains(('r.name', 'r.description'), n)}"
     cut = where.member_id is not None and where.private is None and where.q is None
     if where.member_id is None and where.q is None:
         counted = {

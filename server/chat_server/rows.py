@@ -6,6 +6,8 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
+from chat_broker_kit.folding import fold
+
 log = structlog.get_logger("chat_server.rows")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -27,14 +29,24 @@ def metadata_text(value: dict[str, Any]) -> str:
     return msgspec.json.encode(value).decode() if value else "{}"
 
 
-def asked_columns(changes: msgspec.Struct) -> dict[str, Any]:
-    """The columns that *changes* sets, and what they are to hold. An UPDATE of others would undo what was
-    written there since they were read."""
+def folded(text: str | None) -> str | None:
+    """What is stored beside *text* to find it by (`fold`); None if that is *text* itself, or there is none."""
+    found = None if text is None else fold(text)
+    return None if found == text else found
+
+
+def asked_columns(changes: msgspec.Struct, searched: tuple[str, ...]) -> dict[str, Any]:
+    """The columns that *changes* sets, and what they are to hold; those of *searched* with what they are found by.
+
+    An UPDATE of others would undo what was written there since they were read.
+    """
     columns = {name: getattr(changes, name) for name in changes.__struct_fields__}
     columns = {name: value for name, value in columns.items() if value is not UNSET}
     if "metadata" in columns:
         columns["metadata"] = metadata_text(columns["metadata"])
-    return columns
+    return columns | {
+        f"{name}_folded": folded(columns[name]) for name in searched if name in columns
+    }
 
 
 def assignments(columns: dict[str, Any], first: int) -> str:
@@ -46,7 +58,13 @@ def assignments(columns: dict[str, Any], first: int) -> str:
 TOUCHED = "updated_at = CASE WHEN updated_at > $3 THEN updated_at ELSE $3 END"
 
 
+def contains(columns: tuple[str, ...], n: int) -> str:
+    """The condition that one of *columns*, folded, is LIKE parameter *n*: see `like`."""
+    found = (f"coalesce({column}_folded, {column}) LIKE ${n} ESCAPE '!'" for column in columns)
+    return f"({' OR '.join(found)})"
+
+
 def like(text: str) -> str:
-    """A LIKE pattern (ESCAPE '!') for whatever contains *text*, letters of either case."""
-    escaped = text.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    """A LIKE pattern (ESCAPE '!') for what contains *text*, both folded; `%` and `_` stand for themselves."""
+    escaped = fold(text).replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f"%{escaped}%"

@@ -91,6 +91,9 @@ users = Table(
     Column("updated_at", Text, nullable=False),
     # A deleted user stays as a tombstone, so that messages keep a name.
     Column("deleted_at", Text),
+    # What `q` looks at, as `fold` leaves it; NULL where that is the text itself. A username is ASCII.
+    Column("external_user_id_folded", Name),
+    Column("display_name_folded", Text),
     PrimaryKeyConstraint("project_id", "id"),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
     Index(
@@ -148,6 +151,9 @@ rooms = Table(
     Column("updated_at", Text, nullable=False),
     # A deleted room waits here until its messages have been removed, a few at a time.
     Column("deleted_at", Text),
+    # As in `users`.
+    Column("name_folded", Text),
+    Column("description_folded", Text),
     PrimaryKeyConstraint("project_id", "id"),
     Index(None, "project_id", "private", "id"),
     Index("ix_rooms_deleted", "project_id", "id", sqlite_where=DELETED, postgresql_where=DELETED),

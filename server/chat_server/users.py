@@ -12,6 +12,8 @@ from chat_server.rows import (
     TOUCHED,
     asked_columns,
     assignments,
+    contains,
+    folded,
     like,
     metadata_of,
     metadata_text,
@@ -85,8 +87,8 @@ def _insert(pid: str, draft: UserDraft) -> Steps[Rows]:
     return (
         yield Query(
             "INSERT INTO users (project_id, id, external_user_id, username, display_name, email,"
-            " avatar_url, metadata, created_at, updated_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)"
+            " avatar_url, metadata, created_at, updated_at, external_user_id_folded,"
+            " display_name_folded) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11)"
             f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
             pid,
             new_id(),
@@ -97,6 +99,8 @@ def _insert(pid: str, draft: UserDraft) -> Steps[Rows]:
             draft.avatar_url,
             metadata_text(draft.metadata),
             instant(),
+            folded(draft.external_user_id),
+            folded(draft.display_name),
         )
     )
 
@@ -116,7 +120,7 @@ def _refuse_taken(pid: str, column: str, name: str) -> Steps[None]:
 
 
 def update(pid: str, user_id: str, changes: UserChanges) -> Steps[User]:
-    asked = asked_columns(changes)
+    asked = asked_columns(changes, ("display_name",))
     settings = [TOUCHED, *([assignments(asked, 4)] if asked else [])]
     if changes.status == "suspended":
         settings.append(
@@ -182,8 +186,9 @@ def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
         parameters.append(like(where.q))
         n = len(parameters)
         condition += (
-            f" AND (lower(username) LIKE ${n} ESCAPE '!' OR lower(display_name) LIKE ${n} ESCAPE '!'"
-            f" OR lower(external_user_id) LIKE ${n} ESCAPE '!')"
+            # ASCII, and so the same on both databases.
+            f" AND (lower(username) LIKE ${n} ESCAPE '!'"
+            f" OR {contains(('display_name', 'external_user_id'), n)})"
         )
     if where == Filter():
         total = yield Query("SELECT user_count FROM projects WHERE id = $1", pid)

@@ -254,6 +254,23 @@ async def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
         assert await SqlAudit(database).length() == 0
 
 
+async def test_a_migration_that_fails_leaves_nothing_behind(database: Database) -> None:
+    """All of it, or none: the next start finds what was there, and does it whole."""
+    async with database.write() as transaction:
+        for name in ("bans", "revocation_marks", "audit", "audit_head", "audit_open", "admin_keys"):
+            await transaction.run(f"DROP TABLE {name}")
+        await transaction.run("UPDATE broker_schema SET version_num = '0001'")
+        await transaction.run("CREATE TABLE admin_keys (in_the_way TEXT)")
+    with pytest.raises(StateUnavailable):
+        await migrate(database)
+    for name in ("bans", "audit", "audit_open"):
+        assert not await database.has_table(name)
+    async with database.write() as transaction:
+        await transaction.run("DROP TABLE admin_keys")
+    await migrate(database)
+    assert await SqlAudit(database).length() == 0
+
+
 async def test_a_newer_schema_is_left_alone(database: Database) -> None:
     async with database.write() as transaction:
         await transaction.run(f"UPDATE {VERSIONS} SET version_num = '9999'")

@@ -142,9 +142,12 @@ async def test_rooms_are_listed_by_privacy_and_by_word(api: ChatApi) -> None:
     alice = await api.user("alice")
     word = uuid.uuid4().hex
     hidden = await api.room(alice, name=f"Hidden {word}", private=True)
-    shown = await api.room(alice, name="Open", description=f"about {word.upper()}")
+    shown = await api.room(alice, name="Open", description=f"About Größe {word.upper()}")
     found = (await api.send("GET", ROOMS, params={"q": word})).json()
     assert [item["id"] for item in found["items"]] == [hidden["id"], shown["id"]]
+    for spelling in (f"GRÖSSE {word}", f"größe {word}", f"ＧＲＯＳＳＥ {word}"):
+        found = (await api.send("GET", ROOMS, params={"q": spelling})).json()
+        assert [item["id"] for item in found["items"]] == [shown["id"]]
     only = (await api.send("GET", ROOMS, params={"q": word, "private": "true"})).json()
     assert [item["id"] for item in only["items"]] == [hidden["id"]]
     total, private, open_ = [

@@ -1,5 +1,7 @@
 """Users over REST: create, find, change, delete."""
 
+import uuid
+
 import pytest
 
 from tests.contract.servers import ChatApi, made, of_user, refused
@@ -74,6 +76,44 @@ async def test_a_user_can_be_found_by_either_name(api: ChatApi) -> None:
         assert page["total"] == page["totalPages"] == 1
     nobody = (await api.send("GET", USERS, params={"q": "Zaphod 100__!"})).json()
     assert nobody["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "searched"),
+    [
+        ("Ärger", "ärger"),
+        ("Straße", "STRASSE"),
+        ("İstanbul", "istanbul"),
+        ("ISPARTA", "ısparta"),
+        ("Ὀδυσσεύς", "ΟΔΥΣΣΕΥΣ"),
+        ("Ａｎｎａ", "anna"),
+        ("Renée", "RENEE"),
+        ("Фёдор", "фЁДОР"),
+    ],
+)
+async def test_names_are_found_beyond_ascii_in_any_case(
+    api: ChatApi, name: str, searched: str
+) -> None:
+    """The same on every database: case, width and accents make no difference; in names and external ids."""
+    unique = uuid.uuid4().hex[:10]
+    user = await api.user("folded", display_name=f"{name} {unique}")
+    other = await api.user("folded", external_user_id=f"{name}|{unique}")
+    renamed = await api.user("folded", display_name="somebody")
+    await api.send("PATCH", of_user(renamed), json={"display_name": f"{name.upper()}_{unique}"})
+
+    async def found(q: str) -> list[str]:
+        page = (await api.send("GET", USERS, params={"q": q})).json()
+        assert page["total"] == len(page["items"])
+        return [item["id"] for item in page["items"]]
+
+    for spelling in (searched, name, name.lower(), name.upper()):
+        assert await found(f"{spelling} {unique}") == [user["id"]]
+        assert await found(f"{spelling}|{unique.upper()}") == [other["id"]]
+        assert await found(f"{spelling}_{unique}") == [renamed["id"]], (
+            "a wildcard stands for itself"
+        )
+    await api.send("PATCH", of_user(renamed), json={"display_name": "somebody"})
+    assert await found(f"{searched}_{unique}") == []
 
 
 async def test_pages_cover_every_user_once(api: ChatApi) -> None:

@@ -2,7 +2,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0001');
+INSERT INTO "alembic_version" VALUES('0002');
 CREATE TABLE api_keys (
 	id TEXT NOT NULL, 
 	project_id TEXT NOT NULL, 
@@ -102,7 +102,7 @@ CREATE TABLE rooms (
 	metadata TEXT DEFAULT '{}' NOT NULL, 
 	created_at TEXT NOT NULL, 
 	updated_at TEXT NOT NULL, 
-	deleted_at TEXT, 
+	deleted_at TEXT, name_folded TEXT, description_folded TEXT, 
 	CONSTRAINT pk_rooms PRIMARY KEY (project_id, id), 
 	CONSTRAINT fk_rooms_projects FOREIGN KEY(project_id) REFERENCES projects (id)
 );
@@ -127,7 +127,7 @@ CREATE TABLE users (
 	generation BIGINT DEFAULT '0' NOT NULL, 
 	created_at TEXT NOT NULL, 
 	updated_at TEXT NOT NULL, 
-	deleted_at TEXT, 
+	deleted_at TEXT, external_user_id_folded TEXT, display_name_folded TEXT, 
 	CONSTRAINT pk_users PRIMARY KEY (project_id, id), 
 	CONSTRAINT ck_users_status CHECK (status IN ('active', 'suspended')), 
 	CONSTRAINT fk_users_projects FOREIGN KEY(project_id) REFERENCES projects (id)

@@ -364,6 +364,10 @@ class TestUsers:
         assert (len(page["items"]), page["total"], page["totalPages"]) == (2, 3, 2)
         found = (await office.admin.get("/admin/users?q=listed-&status=suspended")).json()["items"]
         assert [user["external_user_id"] for user in found] == ["listed-1"]
+        await office.admin.put("/admin/users/external:lower", json={"display_name": "Jürgen Groß"})
+        for q in ("jürgen", "JÜRGEN GROSS", "jurgen gross"):
+            found = (await office.admin.get("/admin/users", params={"q": q})).json()["items"]
+            assert [user["external_user_id"] for user in found] == ["lower"]
         for query in ("status=odd", "page=0", "limit=201", "x=1", "q=a&q=b"):
             assert (await office.admin.get(f"/admin/users?{query}")).status_code == 400
 

@@ -405,5 +405,6 @@ class Settings(BaseSettings):
             parts = urlsplit(self.public_url)
             own.add(listed_origin(f"{parts.scheme}://{parts.netloc}".lower()))
         elif self.development:
-            own |= {f"http://{host}:{self.port}" for host in ("127.0.0.1", "localhost")}
+            hosts = ("127.0.0.1", "localhost")
+            own |= {listed_origin(f"http://{host}:{self.port}") for host in hosts}
         return frozenset(own)

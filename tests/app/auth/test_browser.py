@@ -13,6 +13,7 @@ from app.auth.csrf import BrowserRules
 from app.auth.origins import SECURITY_HEADERS, Cors
 from app.auth.proxies import Proxies, read_networks
 from app.errors import Refused
+from app.settings import Settings
 from tests.app.auth.signing import request
 
 LISTED = "https://app.example.com"
@@ -96,6 +97,24 @@ def test_identity_headers_are_ambient_where_a_browser_names_another_site() -> No
     assert not refused(
         host, ("origin", "https://x.test"), ("sec-fetch-site", "same-origin"), carrier="header"
     )
+
+
+def test_our_own_origin_is_listed_as_browsers_write_it() -> None:
+    """However PUBLIC_URL spells it."""
+    listed = {"auth": ("dev",), "environment": "development", "cors_origins": (LISTED,)}
+    for public in ("https://Chat.Example.com", "https://chat.example.com:443/chatapp/"):
+        one = Settings(**listed, public_url=public)
+        assert one.own_origins == {LISTED, "https://chat.example.com"}
+    local = Settings(**listed, port=80)
+    assert local.own_origins == {LISTED, "http://127.0.0.1", "http://localhost"}
+
+
+@pytest.mark.parametrize(
+    "url", ["https://b\u00fccher.example", "https://x:99999", "https://a b", "https://u@x.example"]
+)
+def test_an_address_that_no_browser_could_name_does_not_start(url: str) -> None:
+    with pytest.raises(ValueError, match="public_url"):
+        Settings(auth=("dev",), environment="development", public_url=url)
 
 
 # -- CORS -------------------------------------------------------------------------------------------

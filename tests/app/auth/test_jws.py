@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from app.auth import base64url
 from app.auth.jwk import UnusableKey, key_from_jwk, key_from_pem, key_from_secret
-from app.auth.jws import MAX_TOKEN_LENGTH, BadToken, looks_like_jws, parse, verify
+from app.auth.jws import (
+    MAX_TOKEN_LENGTH,
+    BadToken,
+    is_chat_token,
+    looks_like_jws,
+    parse,
+    verify,
+)
 from tests.app.auth.signing import (
     SECRET,
     Signer,
@@ -486,3 +493,21 @@ def _accepts(token: str, jwk: dict[str, str]) -> bool:
     except (BadToken, UnusableKey):
         return False
     return True
+
+
+@pytest.mark.parametrize("typ", ["chat+jwt", "CHAT+JWT", "application/chat+jwt"])
+def test_a_chat_token_says_that_it_is_one(typ: str) -> None:
+    assert is_chat_token(ed_signer().token(typ=typ))
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *(ed_signer().token(typ=typ) for typ in ("JWT", "at+jwt", "", ..., 5, None, ["chat+jwt"])),
+        ed_signer().token(typ="chat+jwt", more="x" * 2000),
+        "", ".", "..", "chat+jwt", "x.y.z", b64("[]") + ".x.y", b64('{"typ":"chat+jwt"}'),
+        b64('{"typ":"JWT","typ":"chat+jwt"}') + ".x.y", "\u00e9.x.y",
+    ],
+)  # fmt: skip
+def test_anything_else_does_not(token: str) -> None:
+    assert not is_chat_token(token)

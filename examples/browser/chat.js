@@ -202,7 +202,8 @@ export function createChat({ url = "/chat", headers = () => ({}), credentials, o
     [running, pass] = [false, undefined];
     drop();
     nudge();
-    for (const { reject } of outbox.splice(0)) reject(failure({ code, reconnect: false }));
+    for (const { reject } of [...rooms.values(), ...outbox.splice(0)]) reject(failure({ code, reconnect: false }));
+    for (const room of rooms.values()) room.ready = undefined;
     call(onStatus, { state: "stopped", code });
   }
 
@@ -214,9 +215,9 @@ export function createChat({ url = "/chat", headers = () => ({}), credentials, o
     request,
     stop,
     start() { if (!running) { running = true; loop = loop.then(run); } },
-    join(id) {
+    async join(id) {
       const room = rooms.get(id) ?? { id, early: new Map() };
-      room.ready ??= new Promise((resolve, reject) => Object.assign(room, { resolve, reject }));
+      if (!room.joined) room.ready ??= new Promise((resolve, reject) => Object.assign(room, { resolve, reject }));
       rooms.set(id, room);
       poke();
       return room.ready;

@@ -81,6 +81,10 @@ const commands = {
     await pages.get(page).page.getByText(text).first().waitFor({ timeout: 10_000 });
     return {};
   },
+  async hidden({ page, label }) {
+    await pages.get(page).page.getByLabel(label, { exact: true }).waitFor({ state: "hidden", timeout: 10_000 });
+    return {};
+  },
   async shot({ page, path, fullPage = true }) {
     await pages.get(page).page.screenshot({ path, fullPage });
     return {};

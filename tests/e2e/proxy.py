@@ -13,6 +13,8 @@ class Proxy:
         self.port = 0
         self.silent = False
         """Nothing passes in either direction and nobody is told, as on a network that is gone."""
+        self.mute = False
+        """What the program says does not pass; what it is told does."""
         self.seen: list[str] = []
         """Each request line, and the status it was answered with: `POST /chat/token 200`."""
         self._upstream = upstream_port
@@ -92,19 +94,27 @@ class Proxy:
         self.seen.append(f"{line} {first.split()[1].decode() if first else '-'}")
         await self._passable(generation)
         sink.write(first)
-        await self._pass(generation, source, sink)
+        await self._pass(generation, source, sink, back=True)
 
     async def _pass(
-        self, generation: int, source: asyncio.StreamReader, sink: asyncio.StreamWriter
+        self,
+        generation: int,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        *,
+        back: bool = False,
     ) -> None:
         while data := await source.read(65_536):
-            await self._passable(generation)
+            await self._passable(generation, back=back)
             sink.write(data)
             await sink.drain()
         await self._passable(generation)  # an end is not heard of either
 
-    async def _passable(self, generation: int) -> None:
-        while (self.silent or generation != self._generation) and not self._closed:  # noqa: ASYNC110  # three reasons
+    async def _passable(self, generation: int, *, back: bool = False) -> None:
+        while not self._closed:
+            held = self.silent or (back and self.mute) or generation != self._generation
+            if not held:
+                break
             await asyncio.sleep(0.05)
 
 

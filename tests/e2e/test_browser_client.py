@@ -11,6 +11,7 @@ machines whose timers stand still in a sleep they do not, and for that the page'
 
 import asyncio
 import json
+import random
 import re
 import time
 from collections.abc import AsyncIterator
@@ -51,6 +52,13 @@ class Stage:
             )
             self.said += 1
 
+    async def posted(self, count: int, *, within: float = 10) -> None:
+        """Return once the room has *count* messages."""
+        deadline = time.monotonic() + within
+        while len((await self.call("bob", "GET", f"/rooms/{self.room}/messages"))["items"]) < count:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
     async def call(self, who: str, method: str, path: str, /, **body: Any) -> Any:
         answer = await self.http.request(
             method,
@@ -76,8 +84,12 @@ class Stage:
         }
         await self.run("(settings) => begin(settings).then(() => true)", settings, page=page)
 
-    async def run(self, script: str, argument: Any = None, *, page: str = "alice") -> Any:
-        answer = await self.chromium.call("evaluate", page=page, script=script, argument=argument)
+    async def run(
+        self, script: str, argument: Any = None, *, page: str = "alice", within: float = 15
+    ) -> Any:
+        answer = await self.chromium.call(
+            "evaluate", page=page, script=script, argument=argument, within=within
+        )
         return answer.get("result")
 
     async def statuses(self, page: str = "alice") -> list[dict[str, Any]]:
@@ -253,7 +265,7 @@ async def test_a_restart_of_the_broker(way: str, tmp_path: Path) -> None:
         await stack.enter_async_context(running_broker(tmp_path, **settings))
         await play.say(2)
         await play.run("() => dispatchEvent(new Event('online'))")
-        assert await play.run("() => later") in {4, 5, 6}
+        assert await play.run("() => later", within=30) in {4, 5, 6}
         messages = (await play.call("bob", "GET", f"/rooms/{play.room}/messages"))["items"]
         expected = [[message["seq"], message["content"]] for message in reversed(messages)]
         assert len(expected) == 6
@@ -271,8 +283,24 @@ async def test_a_revocation_stops_it_and_signing_in_again_brings_it_back() -> No
         await play.say(2)
         await asyncio.sleep(2)
         assert len(play.proxy.seen) == asked  # it does not come back by itself
-        await play.run("() => chat.start()")
+        again = "(room) => { chat.start(); return chat.join(room).then(() => true); }"
+        assert await play.run(again, play.room)
         await play.heard()
+        assert await play.run("(room) => chat.join(room).then(() => true)", play.room)
+
+
+async def test_what_waits_when_it_stops_is_told() -> None:
+    """A room that is being joined and a message that is to be sent do not wait for ever."""
+    async with whole_stage() as play:
+        await play.open()
+        play.proxy.silent = True
+        play.proxy.cut()
+        waiting = """(room) => {
+            const codes = [chat.send(room, "1"), chat.join("another")].map((one) => one.catch(({ code }) => code));
+            chat.stop();
+            return Promise.all(codes);
+        }"""
+        assert await play.run(waiting, play.room) == ["stopped", "stopped"]
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "signed_out"), (403, "user_suspended")])
@@ -317,7 +345,8 @@ async def test_a_first_token_that_is_refused_for_now_and_cuts_of_the_network() -
             play.proxy.cut()
             await play.say(3)
             await play.heard()
-        assert play.count("POST /chat/token 200") == 1  # a cut costs no token
+        assert play.count("POST /chat/token 200") == 1  # a cut costs no token,
+        assert play.count("GET /chat/rooms") == 0  # and what was missed comes with joinRoom
 
 
 async def test_more_is_missed_than_one_answer_holds() -> None:
@@ -326,7 +355,11 @@ async def test_more_is_missed_than_one_answer_holds() -> None:
         await play.run("() => chat.stop()")
         await play.say(450)
         await play.run("() => chat.start()")
-        await play.say(5)
+        await play.say(5)  # while it fetches the others
+        await play.heard()
+        await play.run("() => chat.stop()")
+        await play.say(450)
+        await play.run("() => chat.start()")  # and nothing after them that would show a gap
         await play.heard()
 
 
@@ -343,11 +376,41 @@ async def test_two_tabs_of_one_user_hear_everything_and_sign_out_together() -> N
             "unread"
         ] == 0
         assert (await play.run(read, play.room, page="two"))["last_read_seq"] == 5  # never back
-        await play.run("() => chat.signOut()", page="one")
-        assert await play.stopped("one") == "signed_out"
-        assert await play.stopped("two") in {"signed_out", "token_revoked"}
+        play.proxy.answer_once("DELETE /chat/token", 503)
+        failed = "() => chat.signOut().then(() => 'done', ({ code }) => code)"
+        assert await play.run(failed, page="one") == "http_503"
+        for page in ("one", "two"):
+            assert (
+                await play.stopped(page) == "signed_out"
+            )  # here at once, whatever the server does
+        await play.run("() => chat.request('DELETE', '/token').then(() => true)", page="one")
         await play.say()
         await play.heard("bob")
+
+
+async def test_signing_out_elsewhere_stops_it() -> None:
+    """On another device: the server says so."""
+    async with whole_stage() as play:
+        await play.open("phone", profile="phone")
+        await play.open("laptop", profile="laptop")
+        await play.run("() => chat.signOut().then(() => true)", page="phone")
+        assert await play.stopped("phone") == "signed_out"
+        assert await play.stopped("laptop") == "token_revoked"
+
+
+async def test_a_message_whose_acknowledgement_got_lost_is_posted_once() -> None:
+    async with whole_stage() as play:
+        await play.open()
+        play.proxy.mute = True
+        sent = "(room) => { window.sent = chat.send(room, '1').then(({ seq }) => seq); }"
+        await play.run(sent, play.room)
+        await play.posted(1)
+        play.said = 1
+        play.proxy.cut()
+        play.proxy.mute = False
+        assert await play.run("() => sent") == 1
+        await play.say()
+        await play.heard()
 
 
 async def test_no_token_is_kept_where_others_could_read_it() -> None:
@@ -446,6 +509,7 @@ async def test_two_people_chat_in_the_example_page() -> None:
             await play.chromium.call("fill", page=name, label="Your name", text=name)
             await play.chromium.call("press", page=name, button="Sign in")
             await play.chromium.call("shows", page=name, text="online")
+            await play.chromium.call("hidden", page=name, label="Your name")
         for name, other in (("carol", "dave"), ("dave", "carol")):
             await play.chromium.call("fill", page=name, label="Message", text=f"hello, {other} <b>")
             await play.chromium.call("press", page=name, button="Send")
@@ -458,3 +522,63 @@ async def test_two_people_chat_in_the_example_page() -> None:
             assert watched["errors"] == []
         rooms = (await play.call("bob", "GET", "/rooms?scope=open"))["items"]
         assert [room["name"] for room in rooms] == ["General"]  # bob's, which both have found
+
+
+@pytest.mark.timeout(180)
+async def test_whatever_happens_each_message_is_there_once_for_everybody(tmp_path: Path) -> None:
+    """Three tabs write all the time, while cuts, dead networks, refused tokens and kill -9 come at random."""
+    chance = random.Random(20)  # the same trouble each time
+    web, port, each = free_port(), free_port(), 50
+    settings = {
+        **SETTINGS,
+        "PORT": str(port),
+        "TOKEN_TTL": "4",
+        "CORS_ORIGINS": f"http://localhost:{web}",
+    }
+    write = """({ name, room, each }) => {
+        window.acknowledged = 0;
+        for (let n = 0; n < each; n++)
+            setTimeout(() => chat.send(room, `${name} ${n}`).then(() => { acknowledged += 1; }), 250 * n);
+    }"""
+    pages = {"one": "alice", "two": "alice", "bob": "bob"}
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(running_broker(tmp_path, **settings))
+        play = await stack.enter_async_context(stage(port, web))
+        for page, who in pages.items():
+            await play.open(page, who=who, profile=page)
+            await play.run(write, {"name": page, "room": play.room, "each": each}, page=page)
+        for turn in range(12):
+            match chance.choice(("cut", "silent", "refused", "nothing")):
+                case "cut":
+                    play.proxy.cut()
+                case "silent":
+                    play.proxy.silent = True
+                    await asyncio.sleep(1)
+                    play.proxy.cut()
+                    play.proxy.silent = False
+                case "refused":
+                    play.proxy.answer_once("POST /chat/token", 503, "Retry-After: 1\r\n")
+                    play.proxy.answer_once("POST /chat/token", 502)
+            await asyncio.sleep(chance.random())
+            if turn in {4, 8}:
+                await broker.kill()
+                broker = await stack.enter_async_context(running_broker(tmp_path, **settings))
+        deadline = time.monotonic() + 60
+        for page in pages:
+            while await play.run("() => acknowledged", page=page) < each:
+                assert time.monotonic() < deadline, await play.statuses(page)
+                await asyncio.sleep(0.2)
+        await play.call("bob", "POST", f"/rooms/{play.room}/messages", content="the end")
+        path = f"/rooms/{play.room}/messages?after=0&limit=200"
+        expected = [
+            [one["seq"], one["content"]] for one in (await play.call("bob", "GET", path))["items"]
+        ]
+        assert [seq for seq, _ in expected] == list(range(1, len(pages) * each + 2))
+        for page in pages:
+            while (heard := await play.run("() => heard", page=page)) != expected:
+                assert time.monotonic() < deadline, heard
+                await asyncio.sleep(0.2)
+            own = [content for _, content in expected if content.startswith(f"{page} ")]
+            assert own == [
+                f"{page} {n}" for n in range(each)
+            ]  # in the order in which they were written

@@ -46,9 +46,11 @@ from ._options import Timeouts
 from ._sync.client import ChatClient, RawResponse
 from ._sync.transport import SyncHttpxTransport
 from ._transport import Request, Response, SyncTransport, Transport
+from ._urls import HOSTED_URL
 from ._version import __version__ as __version__
 
 __all__ = [
+    "HOSTED_URL",
     "AiohttpTransport",
     "AsgiTransport",
     "AsyncChatClient",

@@ -9,6 +9,9 @@ from urllib.parse import quote_plus, urlsplit
 
 from ._errors import ConfigurationError, ValidationError
 
+HOSTED_URL = "https://chat-server-psq1.onrender.com"
+"""The public Chat API; used only where it is named: `base_url=chat_sdk.HOSTED_URL`."""
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FIXED_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _HOST = re.compile(

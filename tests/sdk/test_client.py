@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from chat_sdk import (
+    HOSTED_URL,
     AsgiTransport,
     AsyncChatClient,
     AuthenticationError,
@@ -111,6 +112,20 @@ def test_some_credential_is_needed() -> None:
     with pytest.raises(ConfigurationError) as caught:
         AsyncChatClient("https://chat.test")
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("kind", [AsyncChatClient, ChatClient])
+@pytest.mark.parametrize("credential", ["api_key", "jwt_token"])
+def test_an_address_is_needed(
+    monkeypatch: pytest.MonkeyPatch, kind: type[ChatClient], credential: str
+) -> None:
+    """A secret goes where somebody said, and to no address of ours; the public server has to be named."""
+    monkeypatch.delenv("CHAT_BASE_URL", raising=False)
+    with pytest.raises(ConfigurationError, match="set CHAT_BASE_URL") as caught:
+        kind(**{credential: "sesame"})
+    assert caught.value.code == "no_base_url"
+    assert "sesame" not in str(caught.value)
+    assert HOSTED_URL in repr(kind(base_url=HOSTED_URL, **{credential: "sesame"}))
 
 
 def test_the_environment_gives_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

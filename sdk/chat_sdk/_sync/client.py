@@ -29,8 +29,6 @@ from .users import Users
 if TYPE_CHECKING:
     from chat_sdk._realtime_thread import ChatSocket
 
-DEFAULT_BASE_URL = "https://chat-server-psq1.onrender.com"
-
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -54,7 +52,7 @@ class ChatClient:
 
     With *api_key* for the whole project (a secret: backend only), with *jwt_token* for one user, or both:
     REST then uses the key, `auth` and `socket` the token. Where neither is given, CHAT_API_KEY is read;
-    where *base_url* is not given, CHAT_BASE_URL. Raises ConfigurationError, which is also a ValueError.
+    where *base_url* is not given, CHAT_BASE_URL. There is no other default: a secret goes where somebody said. Raises ConfigurationError, which is also a ValueError.
 
     *transport* carries the requests and is closed with the client. *timeout*: one number for a whole call,
     or Timeouts. *retries*: how often a call that may be repeated is, 2 at most.
@@ -84,9 +82,14 @@ class ChatClient:
             )
         limits = timeouts(timeout)
         self._allow_http = allow_http
-        base = _base_url(
-            base_url or os.environ.get("CHAT_BASE_URL") or DEFAULT_BASE_URL, allow_http=allow_http
-        )
+        address = base_url or os.environ.get("CHAT_BASE_URL")
+        if not address:
+            raise ConfigurationError(
+                "Pass base_url or set CHAT_BASE_URL: the credential goes to that server alone"
+                " (base_url=chat_sdk.HOSTED_URL is the public one)",
+                code="no_base_url",
+            )
+        base = _base_url(address, allow_http=allow_http)
         carried = (
             SyncHttpxTransport(connect_timeout=limits.connect)
             if transport is None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AiohttpTransport:
-    """Carries requests over aiohttp; `pip install 'chat-sdk[aiohttp]'`. For asyncio only.
+    """Carries requests over aiohttp (`pip install aiohttp`). For asyncio only.
 
     No redirects, no proxies or netrc from the environment, no cookies; certificates are checked.
     """
@@ -30,7 +30,7 @@ class AiohttpTransport:
     ) -> None:
         if importlib.util.find_spec("aiohttp") is None:
             raise ConfigurationError(
-                "AiohttpTransport needs aiohttp: pip install 'chat-sdk[aiohttp]'",
+                "AiohttpTransport needs aiohttp: pip install aiohttp",
                 code="aiohttp_missing",
             )
         self._connect_timeout = connect_timeout

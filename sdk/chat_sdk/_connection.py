@@ -288,7 +288,7 @@ def pause_for(attempt: int, retry_after: float | None) -> float:
 def _need_library() -> None:
     if importlib.util.find_spec("aiohttp") is None:
         raise ConfigurationError(
-            "The live connection needs aiohttp: pip install 'chat-sdk[realtime]'",
+            "The live connection needs aiohttp: pip install aiohttp",
             code="aiohttp_missing",
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ._conformance import GOT_WRONG, HAS, LACKS, SKIPPED, Finding, run
 from ._errors import ChatError
+from ._version import __version__
 
 __all__ = ["Finding", "main", "run"]
 
@@ -35,6 +36,7 @@ def table(findings: Sequence[Finding]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit code 0: nothing is wrong; 1: something is; 2: it could not be tried."""
     parser = argparse.ArgumentParser(prog="chat-sdk", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"chat-sdk {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser(
         "conformance",

@@ -49,7 +49,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     assert "chat_sdk/_sync/client.py" in names
     assert {name.partition("/")[0] for name in names} == {
         "chat_sdk",
-        f"chat_sdk-{importlib.import_module('chat_sdk').__version__}.dist-info",
+        f"chat_broker_sdk-{importlib.import_module('chat_sdk').__version__}.dist-info",
     }
     for heavy in ("fastapi", "starlette", "sqlalchemy", "pydantic", "uvicorn"):
         assert heavy not in metadata.lower().partition("\n\n")[0]

@@ -39,6 +39,7 @@ class AdminClient:
             # As bytes: a key that is not ASCII is for the broker to refuse, not for the client to choke on.
             headers = headers | {"Authorization": f"Bearer {key.strip()}"}
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._user = ""  # who the last call was about, for a hint
         self._http = httpx.Client(
             base_url=url.rstrip("/"), headers=encoded, timeout=SECONDS, trust_env=False
         )
@@ -63,10 +64,12 @@ class AdminClient:
 
     def user(self, name: str, *more: str) -> str:
         """The path of a user."""
+        self._user = name
         return self.path("users", name, *more)
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """What GET answers; parameters that are None are left out."""
+        self._user = str(query.get("user") or self._user)
         asked = {name: value for name, value in query.items() if value is not None}
         return self._parsed(self._call("GET", path, params=asked))
 
@@ -131,7 +134,10 @@ class AdminClient:
         except Unreachable:
             return Problem(answer.status_code, "http_error", f"HTTP {answer.status_code}")
         message = str(told.get("message") or told.get("detail") or answer.reason_phrase)
-        return Problem(answer.status_code, str(told.get("code") or "http_error"), message)
+        code = str(told.get("code") or "http_error")
+        if code == "user_not_found" and self._user and ":" not in self._user:
+            message += f" By your app's own id a user is external:{self._user}"
+        return Problem(answer.status_code, code, message)
 
     def _parsed(self, answer: httpx.Response) -> dict[str, Any]:
         return {} if answer.status_code == 204 else self._object(answer.text)

@@ -1,5 +1,6 @@
 """The `chat-broker` command."""
 
+from importlib.metadata import version as installed_version
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,8 +19,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def say_version(wanted: bool) -> None:
+    """Print the version and end, if *wanted*."""
+    if wanted:
+        typer.echo(f"chat-broker {installed_version('chat-broker')}")
+        raise typer.Exit
+
+
 app.add_typer(admin)
 app.add_typer(token)
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=say_version, is_eager=True, help="Say which this is."),
+    ] = False,
+) -> None:
+    """Put chat into an app without giving a frontend the keys."""
 
 
 @app.command()

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version as installed_version
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
@@ -40,6 +41,22 @@ projects_cli = typer.Typer(help="Projects.", no_args_is_help=True)
 cli.add_typer(projects_cli, name="projects")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        _say(f"chat-server {installed_version('chat-broker')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which this is."),
+    ] = False,
+) -> None:
+    """The Chat API server on its own: users, rooms, messages, chat tokens."""
 
 
 @cli.command()

@@ -4,11 +4,13 @@ import asyncio
 import json
 import socket
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.main import VERSION
 from tests.app.brokers import API_KEY
 from tests.app.test_leaks import ADMIN_KEY, leaked
 from tests.programs import Program, free_port, run_command, running_broker
@@ -67,6 +69,14 @@ async def test_it_says_how_to_try_it_and_the_lines_work(tmp_path: Path) -> None:
         assert process.returncode == 0, errors
         assert b'"token":"' in out
         assert out.count(b'"content":"Hello!"') == 2
+
+
+@pytest.mark.parametrize("program", ["chat-broker", "chat-server", "chat-sdk"])
+async def test_each_program_says_its_version(program: str) -> None:
+    """The one of the distribution, whatever the settings are."""
+    code, out, errors = await run_command(program, "--version", environment={"PORT": "x"})
+    assert (code, out) == (0, f"{program} {version('chat-broker')}\n"), errors
+    assert version("chat-broker") == VERSION
 
 
 @pytest.mark.parametrize("command", [["serve"], ["check-config"]])

@@ -76,6 +76,63 @@ async def test_keys_are_listed_made_and_revoked_while_the_server_runs(tmp_path: 
             assert "There is no" in err
 
 
+async def test_projects_and_all_keys_are_listed(tmp_path: Path) -> None:
+    """Nobody has to know an id beforehand."""
+    first, _ = await created(tmp_path)
+    second, _ = await created(tmp_path)
+    code, out, _ = await command(tmp_path, "projects", "list", "--json")
+    assert code == 0
+    shown = [(one["id"], one["name"], one["keys"]) for one in json.loads(out)]
+    assert sorted(shown) == sorted([(first, "A shop", 1), (second, "A shop", 1)])
+    _, out, _ = await command(tmp_path, "projects", "list")
+    assert f"{first}  " in out
+    for arguments, projects in (
+        ([], {first, second}),
+        (["--project", first], {first}),
+        ([second], {second}),
+    ):
+        _, out, _ = await command(tmp_path, "keys", "list", *arguments, "--json")
+        assert {key["project_id"] for key in json.loads(out)} == projects
+
+
+COMMANDS = [
+    ["rotate-signing-key"], ["projects", "list"], ["keys", "list"], ["keys", "create", "p"], ["keys", "revoke", "k"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+async def test_no_command_makes_a_database_where_one_stands(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    """It says where there is none, and what to set; only `serve` and `create-project` make one."""
+    code, out, err = await command(tmp_path / "elsewhere", *arguments)
+    assert (code, out) == (2, "")
+    assert (
+        f"there is no database at {tmp_path}/elsewhere/chat.db; set DATA_DIR or CHAT_DATABASE_URL"
+        in err
+    )
+    assert not await asyncio.to_thread((tmp_path / "elsewhere").exists)
+
+
+@pytest.mark.services("postgres")
+async def test_no_command_sets_up_an_empty_postgres(tmp_path: Path, postgres_url: str) -> None:
+    code, _, err = await command(tmp_path, "rotate-signing-key", CHAT_DATABASE_URL=postgres_url)
+    assert (code, "there is no database at postgresql://" in err) == (2, True), err
+
+
+async def test_what_was_changed_is_said(tmp_path: Path) -> None:
+    """The path of the database; beside the JSON, not in it."""
+    code, out, _ = await command(tmp_path, "create-project", "--name", "Shop")
+    assert (code, f"Database: {tmp_path}/chat.db\n" in out) == (0, True)
+    _, out, err = await command(tmp_path, "rotate-signing-key", "--json")
+    assert set(json.loads(out)) == {"kid"}
+    assert err == f"Database: {tmp_path}/chat.db\n"
+    _, out, _ = await command(tmp_path, "keys", "list", "--json")
+    key_id = json.loads(out)[0]["id"]
+    _, out, _ = await command(tmp_path, "keys", "revoke", key_id)
+    assert f"Database: {tmp_path}/chat.db\n" in out
+
+
 async def test_a_rotated_signing_key_reaches_a_running_server(tmp_path: Path) -> None:
     """It signs with the new key within ten seconds; tokens of the old one stay good throughout."""
     async with standalone(tmp_path) as api:

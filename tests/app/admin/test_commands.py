@@ -31,6 +31,12 @@ async def test_users_from_the_shell(office):
     assert (await run_json(office, "admin", "users", "activate", made["id"]))["status"] == "active"
     await run(office, "admin", "users", "delete", "external:ann")
     assert "no such user" in await run(office, "admin", "users", "get", "external:ann", code=1)
+    for command in (
+        ["ban", "ann"],
+        ["users", "get", "ann"],
+        ["explain", "--user", "ann", "--room", "r", "--action", "read"],
+    ):
+        assert "external:ann" in " ".join((await run(office, "admin", *command, code=1)).split())
 
 
 async def test_json_counts_wherever_it_stands(office):

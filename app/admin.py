@@ -373,8 +373,10 @@ class Operations:
         """
         settled = 0
         made_before = instant(time.time() - grace)
-        for record in await self._book.unsettled(self._now()):
-            if record.pending == "suspend" and record.created_at > made_before:
+        now = self._now()
+        for record in await self._book.unsettled(now):
+            # One from the future was made before the clock was set back.
+            if record.pending == "suspend" and made_before < record.created_at <= now:
                 continue
             try:
                 await self.settle(record)

@@ -123,6 +123,24 @@ async def test_a_ban_holds_while_the_chat_api_is_away_and_is_told_later(broker):
     assert (record["outcome"], record["detail"]["code"]) == ("failed", "upstream_unreachable")
 
 
+async def test_a_ban_made_before_the_clock_was_set_back_is_settled_too(broker, monkeypatch):
+    token = await token_of(broker, "alice")
+    real, away = time.time, True
+
+    def answer(request):
+        if away and request.method in {"PATCH", "POST"}:
+            raise NetworkError("gone", code="network_error")
+        return
+
+    broker.upstream.answer = answer
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    await broker.client.post("/admin/users/external:alice/ban", json=WHY)
+    monkeypatch.setattr(time, "time", real)
+    away = False
+    assert await broker.app.state.operators.operations.settle_all() == 1
+    assert await verified(broker, token) == 401
+
+
 async def test_the_chat_api_is_never_left_with_yesterdays_word(broker):
     """A ban and its lifting at once: whichever comes last, the Chat API is told what holds."""
     await token_of(broker, "alice")

@@ -97,8 +97,10 @@ class Answers:
             raise ChatError("busy", "This socket is joining or leaving this room right now.")
         connection.joining = key
         try:
-            if await self._chat.member(*key, claims.sub) is None:
-                await self._chat.join(*key, claims.sub, may_enter_private=False)
+            member = await self._chat.member(*key, claims.sub)
+            if member is None:
+                member = await self._chat.join(*key, claims.sub, may_enter_private=False)
+            connection.display_name = member.display_name
             for _ in range(_READS):
                 room, missed, more = await self._read(key, call.since_seq)
                 if rooms.covered(key, connection, room.last_seq):

@@ -21,6 +21,7 @@ class Connection:
         "__weakref__",
         "claims",
         "connects",
+        "display_name",
         "eio_sid",
         "ended",
         "events",
@@ -38,6 +39,7 @@ class Connection:
         self.eio_sid = eio_sid
         self.outbox = outbox
         self.claims: Claims | None = None
+        self.display_name: str | None = None  # of its user, as of the last room it has joined
         self.rooms: set[RoomKey] = set()
         self.joining: RoomKey | None = None
         self.lock = asyncio.Lock()

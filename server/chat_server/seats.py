@@ -12,6 +12,7 @@ from chat_server.events import Event
 from chat_server.limits import Limits
 from chat_server.presence import Presence
 from chat_server.rooms_live import LiveRooms
+from chat_server.schemas import PersonInRoom
 from chat_server.tokens import Claims
 from chat_server.typing_states import TypingStates
 
@@ -72,20 +73,20 @@ class Seats:
 
     def begin_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
         """Others hear of it, if it is news."""
-        if self._typing.begin(connection, key, claims.sub, claims.name):
-            self._say("userTyping", key, claims.sub, claims.name)
+        person = _person(connection, claims, key)
+        if self._typing.begin(connection, key, person):
+            self._say("userTyping", key, person)
 
     def stop_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
         """Others hear of it, if it is news."""
         if self._typing.stop(connection, key, claims.sub):
-            self._stopped_typing(key, claims.sub, claims.name)
+            self._stopped_typing(key, _person(connection, claims, key))
 
-    def _stopped_typing(self, key: RoomKey, user_id: str, username: str) -> None:
-        self._say("userStoppedTyping", key, user_id, username)
+    def _stopped_typing(self, key: RoomKey, person: PersonInRoom) -> None:
+        self._say("userStoppedTyping", key, person)
 
-    def _say(self, name: str, key: RoomKey, user_id: str, username: str) -> None:
-        payload = msgspec.json.encode({"room_id": key[1], "user_id": user_id, "username": username})
-        self._publish(Event(name, *key, payload, user_id=user_id))
+    def _say(self, name: str, key: RoomKey, person: PersonInRoom) -> None:
+        self._publish(Event(name, *key, msgspec.json.encode(person), user_id=person.user_id))
 
     def tell(self, event: Event) -> list[Connection]:
         """Pass *event* on to those who sit here. Answers whom to call `recheck` for: they are told nothing more."""
@@ -115,3 +116,7 @@ class Seats:
                 self.rooms.settle(key, connection)
             else:
                 self.leave(connection, key)
+
+
+def _person(connection: Connection, claims: Claims, key: RoomKey) -> PersonInRoom:
+    return PersonInRoom(key[1], claims.sub, claims.name, connection.display_name)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from chat_server.connections import Connection, RoomKey
+from chat_server.schemas import PersonInRoom
 
 _Key = tuple[RoomKey, str]
 
@@ -11,8 +12,8 @@ _Key = tuple[RoomKey, str]
 class TypingStates:
     """The typing users of this node's sockets; a user typing on two sockets is typing once."""
 
-    def __init__(self, seconds: float, ended: Callable[[RoomKey, str, str], None]) -> None:
-        """*ended* is told room, user id and username when a state ends by itself."""
+    def __init__(self, seconds: float, ended: Callable[[RoomKey, PersonInRoom], None]) -> None:
+        """*ended* is called when a state ends by itself."""
         self._seconds = seconds
         self._ended = ended
         self._states: dict[_Key, dict[Connection, asyncio.TimerHandle]] = {}
@@ -20,14 +21,14 @@ class TypingStates:
     def __len__(self) -> int:
         return len(self._states)
 
-    def begin(self, connection: Connection, room: RoomKey, user_id: str, username: str) -> bool:
+    def begin(self, connection: Connection, room: RoomKey, person: PersonInRoom) -> bool:
         """Typing goes on for another while; True if it was not known before."""
-        sockets = self._states.setdefault((room, user_id), {})
+        sockets = self._states.setdefault((room, person.user_id), {})
         new = not sockets
         if (timer := sockets.get(connection)) is not None:
             timer.cancel()
         sockets[connection] = asyncio.get_running_loop().call_later(
-            self._seconds, self._time_is_up, connection, room, user_id, username
+            self._seconds, self._time_is_up, connection, room, person
         )
         return new
 
@@ -42,8 +43,6 @@ class TypingStates:
         del self._states[room, user_id]
         return True
 
-    def _time_is_up(
-        self, connection: Connection, room: RoomKey, user_id: str, username: str
-    ) -> None:
-        if self.stop(connection, room, user_id):
-            self._ended(room, user_id, username)
+    def _time_is_up(self, connection: Connection, room: RoomKey, person: PersonInRoom) -> None:
+        if self.stop(connection, room, person.user_id):
+            self._ended(room, person)

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from chat_server.limits import Limits
+from chat_server.schemas import UserChanges
 from tests.conftest import postgres_database
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import connected
@@ -213,10 +214,16 @@ async def test_leave_room_is_about_this_socket_and_not_about_membership(node: Li
 
 async def test_typing_is_told_to_others_and_ends_by_itself(node: LiveNode) -> None:
     alice, bob = await node.user("alice"), await node.user("bob")
+    await node.chat.update_user(PID, alice.id, UserChanges(display_name="Alice A."))
     room = await node.room(alice, bob)
     writer, reader = await node.socket(alice, room), await node.socket(bob, room)
     assert await writer.call("startTyping", room.id) == {"ok": True}
-    who = {"room_id": room.id, "user_id": alice.id, "username": "alice"}
+    who = {
+        "room_id": room.id,
+        "user_id": alice.id,
+        "username": "alice",
+        "display_name": "Alice A.",
+    }
     assert await reader.hears("userTyping") == [who]
     began = time.monotonic()
     assert await reader.hears("userStoppedTyping") == [who]

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 30
-LARGEST_SOCKET_MESSAGE = 65_536
-"""What engine.io takes (`max_http_buffer_size`): uvicorn must not take in more."""
+LARGEST_SOCKET_MESSAGE = 1024 * 1024
+"""Far above the limit of a message (64 KiB): uvicorn closes without a word, the Chat API says why first."""
 KEEP_ALIVE_SECONDS = 75
 WORKER_SILENCE_SECONDS = 30
 """A worker that says nothing for so long is replaced; less would replace one on a machine that is merely overloaded."""

@@ -8,6 +8,7 @@ from typing import Any
 from ._async.client import AsyncChatClient
 from ._conformance import World, check, expect
 from ._errors import WebSocketError
+from ._models import SocketErrorEvent
 
 _AREA = "Socket.IO"
 
@@ -128,16 +129,33 @@ async def _client_msg_id(world: World) -> None:
 async def _typing(world: World) -> None:
     room = await world.room()
     got: list[str] = []
+    names: list[str | None] = []
     async with _connected(world) as ann, _connected(world, as_ann=False) as bob:
+        bob.socket.on_user_typing(lambda event: names.append(event.display_name))
         bob.socket.on_user_typing(lambda event: got.append(f"typing {event.user_id}"))
         bob.socket.on_user_stopped_typing(lambda event: got.append(f"stopped {event.user_id}"))
         await ann.socket.join_room(room.id)
         await bob.socket.join_room(room.id)
         await ann.socket.start_typing(room.id)
         await ann.socket.stop_typing(room.id)
-        me = (await world.people())[0].id
+        me = (await world.people())[0]
         await _within(3, lambda: len(got) >= 2, f"{len(got)} of 2 events come")
-    expect(got == [f"typing {me}", f"stopped {me}"], "the events are others")
+    expect(got == [f"typing {me.id}", f"stopped {me.id}"], "the events are others")
+    now = await world.client.users.get(me.id)
+    expect(names == [now.display_name], f"display_name is {names}")
+
+
+@check(_AREA, "a refused refreshToken ends nothing")
+async def _failed_call(world: World) -> None:
+    room = await world.room()
+    async with _connected(world) as me:
+        try:
+            await me.socket.refresh_token("eyJhbGciOiJub25lIn0.e30.")
+        except WebSocketError as error:
+            expect(error.code == "token_invalid", f"refused with {error.code}")
+        else:
+            expect(condition=False, otherwise="a made-up token is taken")
+        expect((await me.socket.join_room(room.id)).ok, "the next call is not answered")
 
 
 @check(_AREA, "markRead is acknowledged with the mark")
@@ -165,8 +183,12 @@ async def _refresh(world: World) -> None:
 async def _revocation(world: World) -> None:
     _, bob = await world.people()
     told: list[Any] = []
+    errors: list[SocketErrorEvent] = []
     async with _connected(world, as_ann=False) as me:
         me.socket.on_disconnect(told.append)
+        me.socket.on_error(errors.append)
         await world.client.users.revoke_token(bob.id)
         await _within(1.5, lambda: told, "it is still open")
     expect(told == ["token_revoked"], f"the code is {told[0]}")
+    expect(errors[-1].closing is True, "the error before it does not say closing: true")
+    expect(errors[-1].reconnect is False, "the error before it does not say reconnect: false")

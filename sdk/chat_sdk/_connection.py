@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("chat_sdk")
 
 ACKNOWLEDGED_WITHIN = 10.0
+TOO_LARGE = "message_too_large"
+"""The code with which a server ends a connection over which too long a message came: sent again, it ends the next."""
 
 Said = str | Token
 TokenSource = str | Callable[[], Said | Awaitable[Said]]
@@ -141,6 +143,11 @@ class Connection:
                 while answer is None:
                     wire = await self._open_wire()
                     answer = await wire.call(event, args)
+                    said = self._last_words
+                    if answer is None and said is not None and said.code == TOO_LARGE:
+                        raise WebSocketError(
+                            f"{event} was refused ({said.code}): {said.message}", code=said.code
+                        )
                     if answer is None and not again:
                         raise WebSocketError(
                             f"The connection broke before {event} was acknowledged",
@@ -209,6 +216,7 @@ class Connection:
                             code=refusal.error.code or "error",
                             message=refusal.error.message,
                             reconnect=False,
+                            closing=True,
                         )
                     )
                     return
@@ -237,8 +245,10 @@ class Connection:
         if event == self._where().dialect.events.error:
             from ._wire import error_event
 
-            self._last_words = error_event(payload, self._token)
-            self._reported(self._last_words)
+            said = error_event(payload, self._token)
+            if said.closing:
+                self._last_words = said
+            self._reported(said)
         else:
             self._received(event, payload)
 

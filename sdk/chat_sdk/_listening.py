@@ -67,7 +67,7 @@ class Listening:
         return self._on("token_expiring", handler)
 
     def on_error(self, handler: ErrorHandler) -> ErrorHandler:
-        """The server reported a problem, or the connection ended for good (`reconnect` False)."""
+        """The server reported a problem; or the connection ended for good (`closing`, and `reconnect` False)."""
         return self._on("error", handler)
 
     def on_connect(self, handler: ConnectHandler) -> ConnectHandler:

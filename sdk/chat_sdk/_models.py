@@ -206,11 +206,16 @@ class TokenExpiring(Model, frozen=True, kw_only=True):
 
 
 class SocketErrorEvent(Model, frozen=True, kw_only=True):
-    """A problem the server reported on the live connection. *reconnect* says whether trying again helps."""
+    """A problem the server reported on the live connection.
+
+    *closing*: the server ends the connection with it, and *reconnect* says whether connecting again helps. An error
+    without it ends nothing.
+    """
 
     code: str = "error"
     message: str = ""
     reconnect: bool | None = None
+    closing: bool | None = None
     retry_after: float | None = None
 
 

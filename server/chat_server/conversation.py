@@ -13,9 +13,15 @@ from chat_server.answers import Answers
 from chat_server.connections import Connection
 from chat_server.counts import Counts
 from chat_server.errors import ChatError
-from chat_server.frames import BadArgumentsError, Frame, OtherNamespaceError, ProtocolError
+from chat_server.frames import (
+    BadArgumentsError,
+    Frame,
+    OtherNamespaceError,
+    OversizedError,
+    ProtocolError,
+)
 from chat_server.limits import Limits
-from chat_server.notices import notice, refusal
+from chat_server.notices import failure, refusal
 from chat_server.outbox import Outbox
 from chat_server.sessions import CONNECTION, Sessions
 
@@ -102,6 +108,8 @@ class Conversation:
                 refused = _encode(refusal("unknown_namespace", str(error)))
                 connection.outbox.send(frames.refusal(error.namespace, refused))
             self._strike(connection, str(error))
+        except OversizedError:
+            self._sessions.too_large(connection)
         except ProtocolError as error:
             self._strike(connection, str(error))
         except BadArgumentsError as error:
@@ -126,8 +134,8 @@ class Conversation:
         if connection.strikes >= self._limits.protocol_errors:
             self._sessions.cut(connection, "protocol_error", message)
         elif connection.claims is not None:
-            told = notice("protocol_error", message)
-            connection.outbox.send(frames.event("error", _encode(told)))
+            failed = failure("protocol_error", message)
+            connection.outbox.send(frames.event("error", _encode(failed)))
 
     async def _connect(self, connection: Connection, frame: Frame, data: Any) -> None:
         if connection.claims is not None:
@@ -197,8 +205,11 @@ class Conversation:
 
     def _fail(self, connection: Connection, ack_id: int | None, error: ChatError) -> None:
         if ack_id is None:
-            told = notice(error.code, error.message, error.retry_after)
-            connection.outbox.send(frames.event("error", _encode(told)))
+            failed = failure(error.code, error.message, error.retry_after)
+            connection.outbox.send(frames.event("error", _encode(failed)))
         else:
-            body = {"ok": False, "error": {"code": error.code, "message": error.message}}
+            reason: dict[str, Any] = {"code": error.code, "message": error.message}
+            if error.retry_after is not None:
+                reason["retry_after"] = error.retry_after
+            body = {"ok": False, "error": reason}
             connection.outbox.send(frames.acknowledgement(ack_id, _encode(body)))

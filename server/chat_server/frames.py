@@ -17,6 +17,8 @@ CLOSE: Final = packet.CLOSE
 #: What takes the place of a frame Engine.IO would stumble over: `read` refuses it, so that every bad frame is
 #: counted at one place.
 REFUSED: Final = "4!"
+#: What takes the place of a message that is longer than it may be.
+OVERSIZED: Final = "4?"
 
 _PACKET = re.compile(r"([0-6])(?:(/[^,]{0,128}),)?([0-9]{0,15})(.*)", re.ASCII | re.DOTALL)
 _KINDS: dict[str, Literal["connect", "disconnect", "event"]] = {
@@ -28,6 +30,10 @@ _KINDS: dict[str, Literal["connect", "disconnect", "event"]] = {
 
 class ProtocolError(ValueError):
     """The peer sent what no client of this protocol sends; the text says what."""
+
+
+class OversizedError(ProtocolError):
+    """The message was longer than it may be; what stands here is OVERSIZED in its place."""
 
 
 class OtherNamespaceError(ProtocolError):
@@ -59,6 +65,8 @@ def read(text: str | bytes | object) -> Frame:
     """Take a client's packet apart. Raises ProtocolError, or BadArgumentsError for an event with bad JSON."""
     if not isinstance(text, str):
         raise ProtocolError("binary packets are not accepted")
+    if text == OVERSIZED[1:]:
+        raise OversizedError("a message is too long")
     match = _PACKET.fullmatch(text)
     if match is None:
         raise ProtocolError("not a Socket.IO packet")

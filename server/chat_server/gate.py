@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 from chat_broker_kit.log_sampling import SampledLog
-from chat_server.frames import REFUSED, acceptable
+from chat_server.frames import OVERSIZED, REFUSED, acceptable
 from chat_server.limits import Allowance, Limits
 from chat_server.origins import IsOwnOrigin
 from chat_server.outbox import Outbox
@@ -46,6 +46,7 @@ class Links(Protocol):
 
     def outbox(self, eio_sid: str) -> Outbox | None: ...
     def room_for_one_more(self) -> bool: ...
+    async def refused(self, eio_sid: str, code: str, message: str) -> None: ...
 
 
 class Own(Protocol):
@@ -179,7 +180,12 @@ class Gate:
             return
         if sid is None:
             raise Refused(400, "Bad handshake method", code=2)
-        body = self._checked(await self._body(scope, receive)).encode()
+        try:
+            body = self._checked(await self._body(scope, receive)).encode()
+        except Refused as refused:
+            code = "message_too_large" if refused.status == 413 else "protocol_error"
+            await self._links.refused(sid, code, str(refused))
+            raise
         headers = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
         headers.append((b"content-length", str(len(body)).encode()))
 
@@ -279,7 +285,9 @@ class Gate:
                         outbox.attach(asyncio.current_task())
                     return message
                 handshake.clear()
-            good = text is not None and len(text) <= self._limits.message_bytes and acceptable(text)
+            if text is not None and len(text.encode()) > self._limits.message_bytes:
+                return {"type": "websocket.receive", "text": OVERSIZED}
+            good = text is not None and acceptable(text)
             if good and text == "3" and not pongs.take(time.monotonic()):
                 good = False
             return message if good else {"type": "websocket.receive", "text": REFUSED}

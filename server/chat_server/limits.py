@@ -7,9 +7,7 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of the live side; times in seconds, sizes in bytes."""
 
-    message_bytes: int = (
-        65_536  # also the websocket server's largest message, and one polling request
-    )
+    message_bytes: int = 65_536  # also of one polling request
     send_queue_bytes: int = (
         2_000_000  # what may wait for a slow reader before it is cut off: any answer, and events
     )

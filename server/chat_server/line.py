@@ -20,10 +20,17 @@ class Side(Protocol):
 
     message_bytes: int
     queue_bytes: int
+    last_words: float
     cut_after: float
 
     def hear(self, line: "Line", text: str | None) -> bool:
         """A message came (None: a binary one). True if it is being answered: `go_on` is called then."""
+
+    def violated(self, line: "Line", code: int) -> None:
+        """What the peer sent cannot be read on; *code* is the reason, as close frames have it."""
+
+    def restarting(self, line: "Line") -> None:
+        """The server goes down."""
 
     def too_slow(self, line: "Line") -> None:
         """More waits for this peer than may."""
@@ -39,6 +46,8 @@ class Line(asyncio.Protocol):
         "_before",
         "_buffer",
         "_busy",
+        "_code",
+        "_deaf",
         "_ended",
         "_full",
         "_held",
@@ -71,6 +80,8 @@ class Line(asyncio.Protocol):
         self._held: deque[bytes] | None = None
         self._held_bytes = 0
         self._busy = True
+        self._code = websocket.NORMAL
+        self._deaf = False
         self._reading = True
         self._full = False
         self._ended = False
@@ -86,7 +97,7 @@ class Line(asyncio.Protocol):
     # -- the transport's side ---------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._ended and self.transport.is_closing():
+        if self._deaf or (self._ended and self.transport.is_closing()):
             return
         if not self._buffer:
             self._buffer = data
@@ -127,10 +138,9 @@ class Line(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server goes down: it calls this on all its connections."""
-        if self._ended:
-            self.transport.close()
-        else:
-            self._close(websocket.RESTART)
+        self._code = websocket.RESTART
+        self._side.restarting(self)
+        self._close(websocket.RESTART)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -152,12 +162,21 @@ class Line(asyncio.Protocol):
                 if self._busy:
                     break
         except Violation as violation:
-            self._close(violation.code)
+            self._refuse(violation.code)
             at = len(data)
         if at == len(data):
             self._buffer = b""
         elif at:
             self._buffer = data[at:]
+
+    def _refuse(self, code: int) -> None:
+        """Say why, and close. What still comes is dropped, but read: else the peer's kernel drops the reason."""
+        ended_before = self._ended
+        self._deaf = True
+        self._code = code
+        self._side.violated(self, code)
+        if ended_before or not self._ended:
+            self._close(code)
 
     def _take(self, first: int, payload: bytes) -> None:
         opcode = first & 0x0F
@@ -249,8 +268,11 @@ class Line(asyncio.Protocol):
         """Drop what waits, send *last*, and close: the peer's answer, or `abort`, ends the connection."""
         if not self._ended:
             self._finish()
-            farewell = (websocket.ENGINE_CLOSE, websocket.close(websocket.NORMAL))
+            farewell = (websocket.ENGINE_CLOSE, websocket.close(self._code))
             self.write(b"".join((*(ready.frame for ready in last), *farewell)))
+            if self._deaf:  # also for the peer's answer
+                loop = asyncio.get_running_loop()
+                loop.call_later(self._side.last_words, self.transport.close)
 
     def hang_up(self) -> None:
         """Close the connection as one that has come to its end."""

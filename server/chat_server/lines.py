@@ -19,6 +19,10 @@ Heard = Callable[[Connection, str], Awaitable[None]]
 
 _PONG = "3"
 _CLOSE = "1"
+_VIOLATIONS = {
+    websocket.PROTOCOL_ERROR: "This is not a websocket frame that a client may send.",
+    websocket.NOT_UTF8: "A text message is not UTF-8.",
+}
 
 
 class Lines:
@@ -37,6 +41,7 @@ class Lines:
         """*heard* answers one packet of a connection."""
         self.message_bytes = limits.message_bytes
         self.queue_bytes = limits.send_queue_bytes
+        self.last_words = limits.last_words
         self.cut_after = limits.cut_after
         self._sessions = sessions
         self._upgrades = upgrades
@@ -110,6 +115,8 @@ class Lines:
         """Ask those whom it is time to ask whether they are there, and let go who has not answered."""
         now = time.monotonic()
         for line in _due(self._asked, now):
+            if line.connection is not None:
+                self._sessions.cut(line.connection, "ping_timeout")
             line.hang_up()
             self._end(line)
         for line in _due(self._to_ask, now):
@@ -134,6 +141,21 @@ class Lines:
         good = text is not None and text != _PONG and acceptable(text)
         self._spawn(self._answer(line, connection, text[1:] if good and text else REFUSED[1:]))
         return True
+
+    def violated(self, line: Line, code: int) -> None:
+        """See Side."""
+        connection = line.connection
+        if connection is None:
+            return
+        if code == websocket.TOO_BIG:
+            self._sessions.too_large(connection)
+        else:
+            self._sessions.cut(connection, "protocol_error", _VIOLATIONS[code])
+
+    def restarting(self, line: Line) -> None:
+        """See Side."""
+        if line.connection is not None:
+            self._sessions.cut(line.connection, "server_restarting", retry_after=1)
 
     def too_slow(self, line: Line) -> None:
         """See Side."""

@@ -1,4 +1,4 @@
-"""What a socket is told when it is refused or closed, and whether it should come back."""
+"""What a socket is told when a call fails, or when it is refused or closed, and whether it should come back."""
 
 from typing import Any, Final
 
@@ -6,6 +6,8 @@ from typing import Any, Final
 RECONNECT: Final = frozenset(
     {
         "database_unavailable",
+        "message_too_large",
+        "ping_timeout",
         "server_restarting",
         "slow_down",
         "token_expired",
@@ -15,6 +17,7 @@ RECONNECT: Final = frozenset(
 )
 
 WORDS: Final = {
+    "ping_timeout": "No answer to a ping: connect again.",
     "server_restarting": "The server is restarting: connect again in a moment.",
     "slow_down": "Too much at once: connect again, and slow down.",
     "token_expired": "The token has expired: get a new one and connect again.",
@@ -25,21 +28,33 @@ WORDS: Final = {
 }
 
 
-def notice(code: str, message: str | None = None, retry_after: int | None = None) -> dict[str, Any]:
-    """The payload of an `error` event."""
-    told: dict[str, Any] = {
-        "code": code,
-        "message": message or WORDS.get(code, "The connection was closed."),
-        "reconnect": code in RECONNECT,
-    }
-    if retry_after is not None:
-        told["retry_after"] = retry_after
-    return told
+def failure(code: str, message: str, retry_after: int | None = None) -> dict[str, Any]:
+    """The payload of an `error` event after which the connection goes on.
+
+    `reconnect` is true, whatever has failed: a client that does not know `closing` stays away for good if it is false.
+    """
+    return _with_pause({"code": code, "message": message, "reconnect": True}, retry_after)
+
+
+def farewell(
+    code: str, message: str | None = None, retry_after: int | None = None
+) -> dict[str, Any]:
+    """The payload of the last `error` event before the server ends the connection."""
+    return _with_pause({**_reason(code, message), "closing": True}, retry_after)
+
+
+def _reason(code: str, message: str | None) -> dict[str, Any]:
+    text = message or WORDS.get(code, "The connection was closed.")
+    return {"code": code, "message": text, "reconnect": code in RECONNECT}
+
+
+def _with_pause(payload: dict[str, Any], retry_after: int | None) -> dict[str, Any]:
+    return payload if retry_after is None else {**payload, "retry_after": retry_after}
 
 
 def refusal(
     code: str, message: str | None = None, retry_after: int | None = None
 ) -> dict[str, Any]:
     """What a refused handshake carries: client libraries show `message`, and `data` as it is."""
-    data = notice(code, message, retry_after)
+    data = _with_pause(_reason(code, message), retry_after)
     return {"message": data["message"], "data": data}

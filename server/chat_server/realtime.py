@@ -299,6 +299,8 @@ class Realtime:
     async def _watch(self) -> None:
         """Close connections that do not answer, and say again who is here."""
         pause = min(self._limits.heartbeat, self._limits.ping_timeout / 4)
+        # The library ends a websocket by itself, and without a word, when the time is up.
+        patience = self._limits.ping_timeout - 2 * pause
         while True:
             await asyncio.sleep(pause)
             try:
@@ -307,7 +309,7 @@ class Realtime:
                     if socket.closed:
                         self._eio.sockets.pop(socket.sid, None)
                     elif not socket.closing:
-                        await socket.check_ping_timeout()
+                        self._sessions.check_ping(socket, patience)
                 if self.bus_state != "off":
                     self._presence.repeat()
                 self._sessions.forget_old_closings()

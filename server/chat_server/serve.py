@@ -10,12 +10,13 @@ from typing import Any
 import uvicorn
 
 from chat_broker_kit.process import protect_process, raise_file_limit, scrub_environment
-from chat_server.limits import Limits
 from chat_server.main import Standalone, create_app
 from chat_server.settings import Settings, secret_names
 
 GRACE_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
+LARGEST_SOCKET_MESSAGE = 1024 * 1024
+"""Far above the limit of a message (64 KiB): uvicorn closes without a word, the sockets' own code says why first."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -42,7 +43,7 @@ def run(settings: Settings, port: socket.socket) -> int:
         port=settings.port,
         http=_http_protocol(),
         ws="websockets-sansio",
-        ws_max_size=Limits().message_bytes,
+        ws_max_size=LARGEST_SOCKET_MESSAGE,
         ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,

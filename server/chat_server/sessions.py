@@ -19,13 +19,14 @@ from chat_server.counts import Counts
 from chat_server.errors import ChatError, NotAuthenticated
 from chat_server.events import EVERYBODY
 from chat_server.limits import Limits
-from chat_server.notices import RECONNECT, WORDS, notice, refusal
+from chat_server.notices import RECONNECT, WORDS, failure, farewell, refusal
 from chat_server.outbox import Outbox, Outgoing
 from chat_server.tokens import Claims, Tokens
 
 CONNECTION: Final = "chat_server.connection"
 _CHECKS: Final = 3
 _RECHECKED_AT_ONCE: Final = 200
+_HEAD_START: Final = 0.1  # seconds, of an event before an answer that takes another way
 _REMEMBERED: Final = 120.0  # seconds; longer than any handshake takes
 
 _encode = msgspec.json.Encoder().encode
@@ -68,6 +69,14 @@ class Sessions:
     def room_for_one_more(self) -> bool:
         """May another connection be opened here?"""
         return len(self.connections) < self._limits.sockets
+
+    async def refused(self, eio_sid: str, code: str, message: str) -> None:
+        """A polling request of this connection is about to be refused, upon which client libraries end the session:
+        say why before that, over the poll that waits."""
+        connection = self.connections.get(eio_sid)
+        if connection is not None and connection.claims is not None:
+            connection.outbox.send(frames.event("error", _encode(failure(code, message))))
+            await asyncio.sleep(_HEAD_START)
 
     # -- opening ----------------------------------------------------------------------------------
 
@@ -218,7 +227,7 @@ class Sessions:
             body = _encode(refusal(code, message, retry_after))
             last = [frames.refusal("/", body)]
         else:
-            last = [frames.event("error", _encode(notice(code, message, retry_after)))]
+            last = [frames.event("error", _encode(farewell(code, message, retry_after)))]
             if code not in RECONNECT:  # a DISCONNECT keeps client libraries from coming back
                 last.append(frames.farewell())
         self.unname(connection)
@@ -248,6 +257,20 @@ class Sessions:
         if socket is not None:
             await socket.close(wait=False, abort=True)
         self.gone(connection.eio_sid)
+
+    def check_ping(self, socket: Any, patience: float) -> None:
+        """Let go of a connection of the library's whose peer has not answered a ping for *patience* seconds."""
+        connection = self.connections.get(socket.sid)
+        asked = socket.last_ping  # by the wall clock
+        if connection and asked and time.time() - asked > patience:
+            self.cut(connection, "ping_timeout")
+
+    def too_large(self, connection: Connection) -> None:
+        """It has sent a longer message than it may: nothing after that can be read."""
+        most = self._limits.message_bytes
+        self.cut(
+            connection, "message_too_large", f"A message may have {most} bytes: connect again."
+        )
 
     def too_slow(self, connection: Connection) -> None:
         """More waits for this one than may: cut it off, once what is being sent to others has been sent."""

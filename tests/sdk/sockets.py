@@ -127,7 +127,7 @@ class FakeSockets:
         """As the embedded server does: why, the end of Engine.IO and that of the websocket, read in one go."""
         self.held = b""
         for sid in self.sids():
-            said = {"code": code, "message": code.replace("_", " "), **more}
+            said = {"code": code, "message": code.replace("_", " "), "closing": True, **more}
             await self.sio.emit("error", said, to=sid)
             await self.sio.eio.disconnect(self.sio.manager.eio_sid_from_sid(sid, "/"))
         while b"\x81\x011" not in self.held:  # noqa: ASYNC110 - Engine.IO's close, on its way
@@ -153,7 +153,7 @@ class FakeSockets:
     async def send_away(self, code: str, **more: Any) -> None:
         """Say why, then disconnect everybody."""
         for sid in self.sids():
-            said = {"code": code, "message": code.replace("_", " "), **more}
+            said = {"code": code, "message": code.replace("_", " "), "closing": True, **more}
             await self.sio.emit("error", said, to=sid)
             await self.sio.disconnect(sid)
 

@@ -18,6 +18,7 @@ from chat_sdk import (
     MemberEvent,
     Message,
     ServerError,
+    SocketErrorEvent,
     Token,
     ValidationError,
     WebSocketError,
@@ -412,6 +413,23 @@ async def test_some_codes_end_it_for_good(
     assert caught.value.code == code
     assert told == [code]
     assert len(fake.tokens) == 1
+
+
+async def test_an_error_without_closing_is_no_end(
+    client: AsyncChatClient, fake: FakeSockets
+) -> None:
+    """What it said is not the reason when the connection breaks later: it comes back."""
+    errors: list[SocketErrorEvent] = []
+    ends: list[str] = []
+    client.socket.on_error(errors.append)
+    client.socket.on_disconnect(ends.append)
+    await client.socket.connect()
+    await fake.emit("error", {"code": "token_invalid", "message": "x", "reconnect": False})
+    await until(lambda: errors)
+    assert client.socket.connected
+    assert errors[0].closing is None
+    await fake.cut_all()
+    await until(lambda: ends == ["connection_lost"] and client.socket.connected)
 
 
 @pytest.mark.parametrize(

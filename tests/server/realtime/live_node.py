@@ -112,7 +112,7 @@ async def running_node(
         lifespan="off",
         log_level="warning",
         log_config=None,
-        ws_max_size=65_536,
+        ws_max_size=1024 * 1024,
         timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)

@@ -10,7 +10,7 @@ from app.admin_keys import Scope
 from app.audit import Search, instant
 from app.errors import BadInput
 from app.explain import Action
-from app.input import LARGEST_LIMIT, Body, Metadata
+from app.input import LARGEST_LIMIT, Body, Metadata, Whole
 from app.strict_json import is_one_line
 
 LONGEST_REASON = 500
@@ -89,7 +89,7 @@ class MintOnBehalf(Body):
     """Why somebody else's token is needed, and for how long at most."""
 
     reason: Reason
-    expires_in: int | None = Field(None, ge=1, le=2**53)
+    expires_in: Annotated[Whole, Field(ge=1, le=2**53)] | None = None
 
 
 class RevokeWish(Body):

@@ -95,6 +95,10 @@ class Broker:
 
     # -- tokens ---------------------------------------------------------------------------------
 
+    def cached_user_id(self, me: Principal) -> str | None:
+        """The id of the principal's chat user, if this process knows it; for logs."""
+        return self._people.cached_id(me)
+
     async def mint(self, me: Principal, *, expires_in: int | None = None) -> ChatToken:
         """A chat token for the caller, new each time; creates their chat user on first sight.
 

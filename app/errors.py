@@ -14,6 +14,7 @@ BrokerError                 500  base: nothing of what happened is told
 ├── IdempotencyKeyReused    422
 ├── TooManyRequests         429  wait `Retry-After`
 ├── HeadersTooLarge         431
+├── ClientGone              499  in log and metrics alone
 ├── NotSupported            501  the configured Chat API cannot do this
 ├── BadUpstream             502  the Chat API answered nonsense, an error of its own, or refused our key
 ├── Unavailable             503  something we need cannot be reached: wait `Retry-After`
@@ -50,6 +51,8 @@ class BrokerError(Exception):
     status = 500
     code = "internal_error"
     message = "Something went wrong here. The request id finds it in our log."
+    reason: str | None = None
+    """What the log says beside the code, and the caller is not told."""
 
     def __init__(
         self,
@@ -179,6 +182,14 @@ class HeadersTooLarge(BrokerError):
     status = 431
     code = "headers_too_large"
     message = "The request headers are over 32 KiB or 100 lines."
+
+
+class ClientGone(BrokerError):
+    """Whoever asked has hung up before the whole request was here."""
+
+    status = 499
+    code = "client_gone"
+    message = "The request ended before its body did."
 
 
 class NotSupported(BrokerError):
@@ -346,7 +357,9 @@ def problem(error: BrokerError, *, request_id: str, instance: str) -> bytes:
     """The body of the answer (RFC 9457). *instance* is the path without its query."""
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
+        "title": "Client Closed Request"
+        if error.status == 499
+        else HTTPStatus(error.status).phrase,
         "status": error.status,
         "detail": error.message,
         "instance": instance,

@@ -20,8 +20,9 @@ from app.errors import BadInput, NotSignedIn, TooManyRequests, Unavailable, user
 from app.limits import Kind, Limiter, TooMany
 from app.principal import Carrier, Principal
 from app.state.contract import Bans, StateUnavailable
+from chat_broker_kit.log_sampling import SampledEvents
 
-log = structlog.get_logger(__name__)
+log = SampledEvents(structlog.get_logger(__name__))
 
 
 class Browser(Protocol):
@@ -76,6 +77,7 @@ class Gate:
                 request = HTTPConnection(scope)
                 me = await self._principal(request, address)
                 self._browser.check(request, me.carrier)
+            state["principal"] = me
             try:
                 ban = await self._bans.active(me.external_id)
             except StateUnavailable:
@@ -121,17 +123,26 @@ class Gate:
             _refuse_admin_keys(request)
             me = await self._authenticator(request)
         except InvalidCredentials as error:
-            log.info("auth.refused", reason=error.reason, address=address)
             await self._limiter.failed_login(address)
             text = "The credential is not valid (any more). Sign in to the app again."
-            raise NotSignedIn("invalid_credentials", text) from None
+            refused = NotSignedIn("invalid_credentials", text)
+            refused.reason = error.reason
+            raise refused from None
         except AmbiguousCredentials:
             text = "The request carries two different credentials. Send one."
             raise BadInput("ambiguous_credentials", text) from None
         except BadProxyHeaders as error:
-            log.warning("auth.bad_proxy_headers", reason=error.reason, address=address)
+            request_id = request.scope["state"].get("request_id")
+            log.warning(
+                "auth.bad_proxy_headers",
+                reason=error.reason,
+                address=address,
+                request_id=request_id,
+            )
             text = "The identity headers of this request are not as a proxy sends them."
-            raise BadInput("bad_identity_headers", text) from None
+            bad = BadInput("bad_identity_headers", text)
+            bad.reason = error.reason
+            raise bad from None
         except ProviderUnavailable as error:
             text = "The identity provider does not answer. Wait as long as Retry-After says."
             raise Unavailable(

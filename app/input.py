@@ -6,11 +6,19 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from app.broker import Window
 from app.errors import BadInput, FieldError, UnsupportedMediaType
 from app.strict_json import BadJson, is_one_line, parse
+from chat_broker_kit.media_types import is_json
 
 LARGEST_LIMIT = 200
 DEEPEST = 1_000_000
@@ -40,7 +48,6 @@ _HARMLESS = frozenset(
     }
 )
 """What is sent all day, and names nobody."""
-_JSON = re.compile(r"application/json(?:\s*;\s*charset\s*=\s*\"?utf-8\"?)?\s*", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -65,6 +72,12 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _whole(value: Any) -> Any:
+    """JSON has one kind of numbers: `1.0` and `1e3` are whole ones."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 RoomName = Annotated[
     str, Field(min_length=1, max_length=128), AfterValidator(_one_line), AfterValidator(_not_blank)
 ]
@@ -88,7 +101,7 @@ class Nothing(Body):
 class TokenWish(Body):
     """How long the token should live, in seconds; never longer than the operator allows."""
 
-    expires_in: int | None = Field(None, ge=1, le=LARGEST_SEQ)
+    expires_in: Annotated[Whole, Field(ge=1, le=LARGEST_SEQ)] | None = None
 
 
 class RoomDraft(Body):
@@ -127,7 +140,7 @@ class MessageEdit(Body):
 class ReadUpTo(Body):
     """The last message that was read."""
 
-    seq: int = Field(ge=0, le=LARGEST_SEQ)
+    seq: Whole = Field(ge=0, le=LARGEST_SEQ)
 
 
 B = TypeVar("B", bound=Body)
@@ -149,7 +162,7 @@ def read_body(
         if optional:
             return _checked({}, kind)
         raise BadInput(message="A JSON body is needed.")
-    if content_type is None or not _is_json(content_type):
+    if content_type is None or not is_json(content_type):
         raise UnsupportedMediaType
     try:
         value = parse(raw)
@@ -160,10 +173,6 @@ def read_body(
     if not by_operator:
         refuse_identity(value)
     return _checked(value, kind)
-
-
-def _is_json(content_type: str) -> bool:
-    return content_type == "application/json" or _JSON.fullmatch(content_type) is not None
 
 
 def _checked(value: dict[str, Any], kind: type[B]) -> B:

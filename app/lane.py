@@ -31,6 +31,7 @@ from app.gate import Gate
 from app.heads import Head, Heads, Peer, read_head
 from app.limits import Kind, lines_for
 from app.middleware import (
+    BAD_REQUEST,
     HSTS,
     Edge,
     error_answer,
@@ -410,8 +411,8 @@ class Lane:
         if self._watch is None:
             self._watch_over_all()
         status = 0
+        me, kind = call.known, route.admits
         try:
-            me, kind = call.known, route.admits
             if kind is not None:
                 at_once = None
                 if me is not None:
@@ -434,6 +435,8 @@ class Lane:
             response = await route.endpoint(*arguments)
             status, given, body = response.status_code, lines_of(response), response.body
         except EXPECTED as error:
+            if me is not None:
+                call.scope["state"]["principal"] = me
             status, given, body = _told(expected(error), call)
         except asyncio.CancelledError:
             if not call.overdue:
@@ -453,6 +456,7 @@ class Lane:
                 call.began,
                 call.request_id,
                 address,
+                None if status < BAD_REQUEST else self._edge.about_refusal(call.scope),
             )
         return status, (given, f"x-request-id: {call.request_id}\r\n".encode(), limits, tail, body)
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from app.settings import Settings
+from chat_broker_kit.log_sampling import quieten_uvicorn
 
 WRITTEN_WITHIN = 0.02
 """Seconds that a line of the access log may wait for others."""
@@ -44,6 +45,9 @@ def redact(text: str) -> str:
     return _CREDENTIAL.sub("[hidden]", text)
 
 
+About = dict[str, str] | None
+
+
 class _Access:
     """The access log. Its lines are made and written together, within `WRITTEN_WITHIN`: made one at a time between other
     things each costs twice as much, and a system call each would be a tenth of a request.
@@ -55,7 +59,7 @@ class _Access:
         self.by_hand = False
         """Has `configure` chosen JSON? Else lines go through structlog, one at a time."""
         self.wanted = True
-        self.waiting: list[tuple[str, str, str, int, float, str, str, float]] = []
+        self.waiting: list[tuple[str, str, str, int, float, str, str, About, float]] = []
         """What `log_request` was told, and the time."""
         self.due_in: asyncio.AbstractEventLoop | None = None
         """The loop that will write it."""
@@ -89,19 +93,28 @@ write_access_log = _access.now
 
 
 def log_request(
-    method: str, path: str, route: str, status: int, seconds: float, request_id: str, address: str
+    method: str,
+    path: str,
+    route: str,
+    status: int,
+    seconds: float,
+    request_id: str,
+    address: str,
+    about: About = None,
 ) -> None:
-    """One line of the access log. The one event that every request writes, so it takes no detour."""
+    """One line of the access log. The one event that every request writes, so it takes no detour.
+
+    *about*: what else there is to say of a request that was refused.
+    """
     if _access.by_hand:
         _access.waiting.append(
-            (method, path, route, status, seconds, request_id, address, time.time())
+            (method, path, route, status, seconds, request_id, address, about, time.time())
         )
         if _access.due_in is None or _access.due_in.is_closed():
             _access.soon()
     elif _access.wanted:
-        _access_log.info(
-            "request", **_event(method, path, route, status, seconds, request_id, address)
-        )
+        event = _event(method, path, route, status, seconds, request_id, address)
+        _access_log.info("request", **event, **(about or {}))
 
 
 def _access_line(
@@ -112,12 +125,14 @@ def _access_line(
     seconds: float,
     request_id: str,
     address: str,
+    about: About,
     at: float,
 ) -> str:
     # By hand: everything but the beginning is a number, or a word of ours.
+    more = "" if about is None else "," + redact(_json(about))[1:-1]
     return (
         f"{_request_in_json(method, path[:LONGEST_PATH], route, status)}"
-        f',"ms":{seconds * 1000:.2f},"request_id":"{request_id}","address":"{address}"'
+        f',"ms":{seconds * 1000:.2f},"request_id":"{request_id}","address":"{address}"{more}'
         f',"event":"request","level":"info","timestamp":"{_clock.text(at)}"}}\n'
     )
 
@@ -219,12 +234,7 @@ def configure(settings: Settings) -> None:
         library = logging.getLogger(name)
         library.handlers[:] = []
         library.propagate = True
-    logging.getLogger("uvicorn.error").addFilter(_names_no_query)
-
-
-def _names_no_query(record: logging.LogRecord) -> bool:
-    """uvicorn writes the whole address of each websocket; a client may have put a token into its query."""
-    return not str(record.msg).startswith('%s - "WebSocket')
+    quieten_uvicorn()
 
 
 class _Stdout:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.auth.choose import Chain, build_authenticator, dev_sessions
@@ -21,6 +22,7 @@ from app.broker import Broker
 from app.errors import (
     BadInput,
     BrokerError,
+    ClientGone,
     MethodNotAllowed,
     NotFound,
     as_broker_error,
@@ -82,6 +84,7 @@ class Application(FastAPI):
     """
 
     lane: Lane | None = None
+    edge: Edge
     gate: Gate
     broker: Broker
 
@@ -153,7 +156,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     _describe_credentials(app)
     if (identity_headers := read_auth(settings).header) is not None:
         app.wrap(ProxyHeaderGuard, headers=identity_headers)
-    edge = app.wrap(
+    edge = app.edge = app.wrap(
         Edge,
         proxies=proxies,
         metrics=metrics,
@@ -200,6 +203,7 @@ def _assemble(
         expose=settings.expose_user_fields,
         guard=side.guard,
     )
+    app.edge.user_id_of = app.broker.cached_user_id
     kept.sockets = Sockets(proxies, upstream.socket_path, _socket_address(settings))
     kept.readiness = Readiness(_checks(state, chain, upstream), vital=frozenset({"database"}))
     metrics.other_processes.set_function(lambda: state.pulse.others)
@@ -312,17 +316,24 @@ def _answer_errors(app: FastAPI) -> None:
 
         return answer
 
+    app.add_exception_handler(ClientDisconnect, answering(lambda _: ClientGone()))
     for kind in EXPECTED:
         app.add_exception_handler(kind, answering(expected))
-    app.add_exception_handler(HTTPException, answering(_of_the_router))
+    app.add_exception_handler(HTTPException, _answer_router)
     app.add_exception_handler(Exception, answering(as_broker_error))
     app.add_exception_handler(RequestValidationError, answering(lambda _: BadInput()))
 
 
-def _of_the_router(error: HTTPException) -> BrokerError:
+async def _answer_router(request: Request, error: Any) -> Response:
     if error.status_code == 405:
-        return MethodNotAllowed(headers=error.headers)
-    return NotFound() if error.status_code == 404 else BadInput()
+        app: Application = request.app
+        allowed = {name.strip() for name in (error.headers or {}).get("Allow", "").split(",")}
+        if "GET" in allowed and request.scope["path"] != app.edge.token_path:
+            allowed.add("HEAD")
+        refusal: BrokerError = MethodNotAllowed(headers={"Allow": ", ".join(sorted(allowed))})
+    else:
+        refusal = NotFound() if error.status_code == 404 else BadInput()
+    return problem_response(request, refusal)
 
 
 def problem_response(request: Request, error: BrokerError) -> Response:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Set
+from collections.abc import Callable, Set
 from typing import Any
 
 import structlog
@@ -13,17 +13,20 @@ from app.auth.proxies import Proxies
 from app.errors import (
     PROBLEM_JSON,
     BrokerError,
+    ClientGone,
     HeadersTooLarge,
     NotFound,
     SlowBody,
     TooLarge,
     TooSlow,
+    UnsupportedMediaType,
     as_broker_error,
     problem,
 )
 from app.limits import headers_for
 from app.logs import log_request
 from app.metrics import Metrics
+from app.principal import Principal
 from chat_broker_kit.http_headers import (
     LARGEST_BODY,
     NO_STORE,
@@ -33,8 +36,7 @@ from chat_broker_kit.http_headers import (
 from chat_broker_kit.request_ids import request_id_of
 
 DEADLINE = 30.0
-CLIENT_GONE = 499
-"""In log and metrics alone: whoever asked has hung up before the answer."""
+BAD_REQUEST = 400
 SOCKETS = "/socket.io"
 HEALTH = frozenset({"/healthz", "/readyz"})
 ADMIN_ONLY = ("/admin", "/metrics", "/docs", "/redoc", "/openapi.json")
@@ -67,8 +69,11 @@ class Edge:
         self.proxies = proxies
         self.metrics = metrics
         self._prefix = prefix
+        self.token_path = prefix + "/token"
         self.admin_port = admin_port
         self.deadline = deadline
+        self.user_id_of: Callable[[Principal], str | None] = lambda _: None
+        """The chat user of a principal, for the log."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -110,11 +115,29 @@ class Edge:
         began: float,
         request_id: str,
         address: str,
+        about: dict[str, str] | None = None,
     ) -> None:
-        """Count a request of *path* from *address*, begun at *began* of `perf_counter`, and write its line."""
+        """Count a request of *path* from *address*, begun at *began* of `perf_counter`, and write its line.
+
+        *about*: see `about_refusal`.
+        """
         seconds = time.perf_counter() - began
         self.metrics.answered(method, route, status, seconds)
-        log_request(method, path, route, status, seconds, request_id, address)
+        log_request(method, path, route, status, seconds, request_id, address, about)
+
+    def about_refusal(self, scope: Scope) -> dict[str, str] | None:
+        """Why the request of *scope* was refused, and whose it was as far as that is known; None if it was not."""
+        state = scope["state"]
+        error: BrokerError | None = state.get("error")
+        if error is None:
+            return None
+        about = {"code": error.code}
+        if error.reason is not None:
+            about["reason"] = error.reason
+        me: Principal | None = state.get("principal")
+        if me is not None and (user_id := self.user_id_of(me)) is not None:
+            about["user_id"] = user_id
+        return about
 
     def template_of(self, scope: Scope) -> str:
         """The route that answered, as a template: a label for metrics must not be anybody's input."""
@@ -131,6 +154,7 @@ class _Request:
 
     __slots__ = (
         "_edge",
+        "_is_head",
         "_receive",
         "_send",
         "began",
@@ -147,6 +171,10 @@ class _Request:
         self._receive = receive
         self._send = send
         self.scope = scope
+        # RFC 9110 9.3.2; but a HEAD mints no token.
+        self._is_head = scope["method"] == "HEAD" and scope["path"] != edge.token_path
+        if self._is_head:
+            self.scope = {**scope, "method": "GET"}
         self.began = time.perf_counter()
         self.status = 0
         self.body_size = 0
@@ -176,7 +204,8 @@ class _Request:
         except TimeoutError:
             await self.refuse(SlowBody() if self.waits_for_body else TooSlow("timeout"))
         except ClientDisconnect:
-            self.status = self.status or CLIENT_GONE
+            if not self.started:
+                await self.refuse(ClientGone())
         except Exception as error:
             log.exception("request.failed", request_id=self.request_id)
             await self.refuse(as_broker_error(error))
@@ -193,7 +222,16 @@ class _Request:
             self.body_size += len(message.get("body", b""))
             if self.body_size > LARGEST_BODY or self._announced() > LARGEST_BODY:
                 raise TooLarge
+            if self.body_size and self._is_compressed():
+                text = "The request body must not be compressed."
+                raise UnsupportedMediaType(message=text, headers={"Accept-Encoding": "identity"})
         return message
+
+    def _is_compressed(self) -> bool:
+        headers = self.scope["headers"]
+        return any(
+            name == b"content-encoding" and value.lower() != b"identity" for name, value in headers
+        )
 
     def _announced(self) -> int:
         for name, value in self.scope["headers"]:
@@ -206,6 +244,8 @@ class _Request:
             self.started = True
             self.status = message["status"]
             message["headers"] = self.with_ours(message.get("headers", ()))
+        elif self._is_head:
+            message = {**message, "body": b""}
         await self._send(message)
 
     def with_ours(self, given: Any) -> list[tuple[bytes, bytes]]:
@@ -231,13 +271,14 @@ class _Request:
         """Count the request and write its line: no query, no credential, nothing of a body."""
         edge, scope = self._edge, self.scope
         edge.note(
-            scope["method"],
+            "HEAD" if self._is_head else scope["method"],
             instance_of(scope),
             edge.template_of(scope),
             self.status,
             self.began,
             self.request_id,
             scope["state"]["address"],
+            edge.about_refusal(scope) if self.status >= BAD_REQUEST else None,
         )
 
 
@@ -248,7 +289,9 @@ def usual_beside(have: Set[bytes]) -> list[tuple[bytes, bytes]]:
 
 def error_answer(error: BrokerError, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body that tell a caller of *error*."""
-    request_id = scope.get("state", {}).get("request_id", "")
+    state = scope.get("state", {})
+    state["error"] = error  # for the log
+    request_id = state.get("request_id", "")
     body = problem(error, request_id=request_id, instance=instance_of(scope))
     headers = [
         (b"content-type", PROBLEM_JSON.encode()),

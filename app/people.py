@@ -54,6 +54,11 @@ class People:
             return known
         return (await self._look(me, self._known.get(me.user) or await self._link(me))).id
 
+    def cached_id(self, me: Principal) -> str | None:
+        """The id of the principal's chat user in any standing; None if this process has not seen them."""
+        link = self._known.get(me.user)
+        return None if link is None else link.user_id
+
     def remembered_id(self, me: Principal) -> str | None:
         """The same, if nobody need be asked; None says nothing."""
         link = self._known.get(me.user)

@@ -14,8 +14,9 @@ from app.auth.breaker import Breaker
 from app.auth.contract import ProviderUnavailable
 from app.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer, NotSent
 from app.auth.recent import Recent
+from chat_broker_kit.log_sampling import SampledEvents
 
-log = structlog.get_logger(__name__)
+log = SampledEvents(structlog.get_logger(__name__))
 
 REMEMBERED = 10_000
 

@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse
 from app.auth.dev import COOKIE, LIFETIME_SECONDS, DevSessions, username_problem
 from app.errors import BadInput, TooLarge, UnsupportedMediaType
 from app.strict_json import BadJson, parse_object
+from chat_broker_kit.media_types import is_json
 
 MAX_BODY = 4096
 
@@ -61,9 +62,7 @@ def dev_router(sessions: DevSessions) -> APIRouter:
 
 async def _username(request: Request) -> str:
     """The username of the body. A form or plain text is refused, so no other site's page can sign us in."""
-    kind, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if kind.strip().lower() != "application/json" or charset not in {"", "utf-8"}:
+    if not is_json(request.headers.get("content-type", "")):
         raise UnsupportedMediaType
     body = bytearray()
     async for chunk in request.stream():

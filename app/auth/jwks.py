@@ -13,11 +13,13 @@ from app.auth.jwk import Key, UnusableKey, key_from_jwk
 from app.auth.jws import BadToken
 from app.auth.provider import Answer, BadAnswer, NoAnswer, NotSent
 from app.ending import end
+from chat_broker_kit.log_sampling import SampledEvents
 
 if TYPE_CHECKING:  # it loads httpx
     from app.auth.http import Http
 
 log = structlog.get_logger(__name__)
+sampled = SampledEvents(log)
 
 FRESH_SECONDS = 300.0
 MIN_FRESH_SECONDS = 60.0
@@ -213,7 +215,7 @@ class RemoteKeys:
         try:
             keys, max_age = await self._fetch()
         except NotSent as error:
-            log.warning("auth.keys_not_asked_for", issuer=self._name, reason=str(error))
+            sampled.warning("auth.keys_not_asked_for", issuer=self._name, reason=str(error))
         except (NoAnswer, BadAnswer) as error:
             self._quiet_until = self._clock() + COOL_DOWN_SECONDS
             self._failing = True

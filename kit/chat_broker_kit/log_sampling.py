@@ -105,3 +105,19 @@ class SampledFilter(logging.Filter):
         if left_out:
             record.msg = f"{record.msg} ({left_out} more lines were left out in the minute before)"
         return self._sampler.take(str(record.msg)[:LONGEST_KIND])
+
+
+def quieten_uvicorn() -> None:
+    """Drop what uvicorn says of each websocket, and sample what else strangers make it and asyncio say.
+
+    Its line about a websocket shows the whole address: a client may have put a token into the query.
+    """
+    sampled = SampledFilter()
+    for name in ("uvicorn.error", "asyncio"):
+        log = logging.getLogger(name)
+        log.filters[:] = [sampled]
+    logging.getLogger("uvicorn.error").addFilter(_is_not_of_a_websocket)
+
+
+def _is_not_of_a_websocket(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(('%s - "WebSocket', "connection "))

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from chat_server.checks import whole
 from chat_server.errors import BadInput
 
 #: Names that Socket.IO libraries treat as their own: no honest client sends them as events.
@@ -111,6 +112,7 @@ def _room_id(value: Any, expected: str) -> str:
 
 
 def _seq(value: Any, expected: str) -> int:
+    value = whole(value)
     if type(value) is not int or not 0 <= value <= MAX_SEQ:
         raise _wrong(expected)
     return value

@@ -56,10 +56,16 @@ def optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
+def whole(value: Any) -> Any:
+    """*value*, as an int if it is a float without a fraction: JSON has one kind of numbers."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def integer(least: int, most: int) -> Check:
-    """A whole number in JSON, in a range; `1.0` and `true` are none."""
+    """A whole number in JSON, in a range; `1.0` and `1e3` are some, `true` is none."""
 
     def check(value: Any) -> Any:
+        value = whole(value)
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"must be an integer from {least} to {most}")
         return value

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from chat_broker_kit.log_sampling import quieten_uvicorn
 from chat_server.settings import Settings
 
 
@@ -44,12 +45,7 @@ def configure(settings: Settings, *, level: str | None = None) -> None:
     # They would show every query's parameters, and say twice what our own line says.
     for name in ("sqlalchemy", "alembic", "asyncio", "websockets", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_names_no_query)
-
-
-def _names_no_query(record: logging.LogRecord) -> bool:
-    """uvicorn writes the whole address of each websocket; a client may have put a token into its query."""
-    return not str(record.msg).startswith('%s - "WebSocket')
+    quieten_uvicorn()
 
 
 def bug(log: Any, event: str, **fields: Any) -> None:

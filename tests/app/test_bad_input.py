@@ -1,11 +1,13 @@
 """Whatever is sent, the answer is a clear refusal: never a 500, never an echo, nothing sent upstream."""
 
+import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.app.brokers import Running, as_sent, code_of, served_at
+from tests.app.brokers import Running, as_sent, code_of, running, served_at
 
 BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/token", {"expires_in": 60}),
@@ -90,9 +92,51 @@ async def test_bodies_over_64_kib_are_413_and_other_types_415(
         "application/json",
         "Application/JSON; charset=UTF-8",
         'application/json;charset="utf-8"',
+        "application/json; charset=utf8",
+        "application/json;odata=verbose",
+        "application/json; odata=verbose; charset=utf-8",
+        "application/json;",
     ):
         answer = await alice.call(method, path, content=raw, headers={"content-type": kind})
         assert answer.status_code in {200, 201, 204, 404}, (kind, answer.text)
+
+
+@pytest.mark.parametrize(("method", "path", "good"), BODIES, ids=str)
+async def test_a_compressed_body_is_415(
+    broker: Running, method: str, path: str, good: dict[str, Any]
+) -> None:
+    """RFC 9110 15.5.16: the answer says which coding would do."""
+    alice = await broker.sign_in("alice")
+    room = await alice.room()
+    path = path.format(room=room, message=(await alice.say(room))["id"])
+    raw = gzip.compress(json.dumps(good).encode())
+    for coding, kind in (("gzip", HEADERS), ("GZIP", HEADERS), ("br", HEADERS)):
+        answer = await alice.call(
+            method, path, content=raw, headers={**kind, "content-encoding": coding}
+        )
+        assert (answer.status_code, code_of(answer)) == (415, "unsupported_media_type")
+        assert answer.headers["accept-encoding"] == "identity"
+    plain = {**HEADERS, "content-encoding": "identity"}
+    answer = await alice.call(method, path, content=json.dumps(good).encode(), headers=plain)
+    assert answer.status_code < 400 or answer.status_code == 404
+
+
+@pytest.mark.parametrize("over_the_wire", [False, True])
+async def test_a_number_without_a_fraction_is_whole(tmp_path: Path, over_the_wire: bool) -> None:
+    """JSON has one kind of numbers: `1.0` and `1e0` are 1, `1.5` and `true` are not."""
+    async with running(tmp_path, over_the_wire=over_the_wire) as broker:
+        alice = await broker.sign_in("alice")
+        room = await alice.room()
+        await alice.say(room)
+        for method, path, name in (
+            ("POST", "/token", "expires_in"),
+            ("PUT", f"/rooms/{room}/read", "seq"),
+        ):
+            for number, status in (("1.0", 200), ("1e0", 200), ("10e-1", 200), ("1.5", 400),
+                                   ("1e308", 400), ("true", 400), ('"1"', 400), ("-1.0", 400)):  # fmt: skip
+                body = f'{{"{name}": {number}}}'.encode()
+                answer = await alice.call(method, path, content=body, headers=HEADERS)
+                assert answer.status_code == status, (path, number, answer.text)
 
 
 async def test_a_body_is_needed_where_there_is_something_to_say(broker: Running) -> None:
@@ -180,7 +224,7 @@ async def test_what_may_be_said_comes_back_as_it_was(broker: Running, content: s
     ("method", "path", "status"),
     [
         ("GET", "/nowhere", 404), ("GET", "/rooms/", 404), ("GET", "//rooms", 404), ("GET", "/ROOMS", 404),
-        ("PUT", "/rooms", 405), ("PATCH", "/token", 405), ("HEAD", "/token", 405), ("TRACE", "/rooms", 405),
+        ("PUT", "/rooms", 405), ("PATCH", "/token", 405), ("HEAD", "/token", 405), ("HEAD", "/rooms/x/read", 405), ("TRACE", "/rooms", 405),
         ("POST", "/me", 405), ("OPTIONS", "/rooms", 405), ("FOO", "/rooms", 405),
     ],
 )  # fmt: skip

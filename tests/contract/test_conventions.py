@@ -1,6 +1,7 @@
 """What holds for every route: problems, bodies, queries, paths, methods, idempotency."""
 
 import asyncio
+import gzip
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -122,6 +123,9 @@ async def test_bodies_end_at_64_kib(api: ChatApi) -> None:
         ("application/json", True),
         ("application/json; charset=utf-8", True),
         ('APPLICATION/JSON;charset="UTF-8"', True),
+        ("application/json; charset=utf8", True),
+        ("application/json;odata=verbose", True),
+        ("application/json;", True),
         ("text/plain", False),
         ("application/x-www-form-urlencoded", False),
         ("application/json; charset=latin-1", False),
@@ -140,6 +144,34 @@ async def test_only_json_in_utf8_is_read(api: ChatApi, kind: str, good: bool) ->
         made(answer)
     else:
         refused(answer, 415, "unsupported_media_type")
+
+
+async def test_a_compressed_body_is_415(api: ChatApi) -> None:
+    """Bodies are small: nothing here unpacks one."""
+    body = gzip.compress(b'{"username": "zip", "external_user_id": "zip"}')
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    refused(await api.send("POST", USERS, content=body, headers=headers), 415)
+
+
+async def test_a_number_without_a_fraction_is_whole(api: ChatApi) -> None:
+    """JSON has one kind of numbers: `1.0` and `1e0` are 1, `1.5` and `true` are not."""
+    alice = await api.user()
+    room = await api.room(alice)
+    await api.say(room, alice, "hello")
+    token = await api.token(alice)
+    for number, status in (("1.0", 200), ("1e0", 200), ("1.5", 400), ("1e308", 400), ("true", 400)):
+        mint = f'{{"expires_in": {number}}}'
+        path = f"{USERS}/{alice['id']}/token"
+        answer = await api.send("POST", path, content=mint, headers=JSON)
+        assert answer.status_code == status, (number, answer.text)
+        read = f'{{"seq": {number}}}'
+        answer = await api.bare(
+            "PUT",
+            f"{in_room(room)}/read",
+            content=read,
+            headers={**JSON, "Authorization": f"Bearer {token}"},
+        )
+        assert answer.status_code == status, (number, answer.text)
 
 
 @pytest.mark.parametrize(

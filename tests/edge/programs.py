@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.programs import Program, run_command, running_broker, running_server
 
@@ -63,7 +64,7 @@ async def chat_server(
 
 
 Start = Callable[..., AbstractAsyncContextManager[Edge]]
-BOTH: list[Start] = [broker, chat_server]
+both = pytest.mark.parametrize("start", [broker, chat_server], ids=["broker", "chat-server"])
 
 
 async def exchange(port: int, *pieces: bytes, within: float = 3.0) -> bytes:

@@ -7,16 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.edge.programs import BOTH, Edge, Start, exchange
+from tests.edge.programs import Edge, Start, both, exchange
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(200)
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 JUNK = random.Random(7).randbytes(40_000)
-
-both = pytest.mark.parametrize("start", BOTH, ids=lambda start: start.__name__)
 
 
 def get(*fields: bytes) -> bytes:

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from chat_broker_kit.http_headers import LARGEST_BODY
+from chat_broker_kit.media_types import is_json
 from chat_server import strict_json
 from chat_server.chat import Chat
 from chat_server.errors import (
@@ -36,7 +37,6 @@ LAST_PAGE = 1_000_000
 # A page of users or rooms is reached by walking past those before it.
 FURTHEST = 1_000_000
 
-_JSON = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,16}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _BAD_TEXT = re.compile("[\x00-\x1f\x7f]")
@@ -78,7 +78,8 @@ def headers_of(sent: Iterable[tuple[str, str]]) -> dict[str, str]:
 _SPELLINGS = {
     spelling: name.lower() if known else ""
     for known, names in (
-        (True, ("Authorization", "Content-Length", "Content-Type", "Idempotency-Key")),
+        (True, ("Authorization", "Content-Encoding", "Content-Length", "Content-Type")),
+        (True, ("Idempotency-Key",)),
         (True, ("X-Request-ID", "X-API-Key")),
         (False, ("Accept", "Accept-Encoding", "User-Agent")),
     )
@@ -161,9 +162,10 @@ class Call:
             if optional:
                 return {}
             raise BadInput("invalid_json", "A JSON body is needed here.")
-        kind = self.headers.get("content-type", "")
-        if kind != "application/json" and not _JSON.fullmatch(kind):
+        if not is_json(self.headers.get("content-type", "")):
             raise UnsupportedMediaType
+        if "content-encoding" in self.headers and self.headers["content-encoding"] != "identity":
+            raise UnsupportedMediaType(message="The request body must not be compressed.")
         if raw == b"{}":
             return {}
         try:

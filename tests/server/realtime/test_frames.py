@@ -109,3 +109,16 @@ def test_sampled_lines_say_how_many_were_kept_back() -> None:
     now = 61.0
     sampled.warning("bad", "frame")
     assert lines == ["bad frame", "bad frame", "bad: 998 more lines were left out", "bad frame"]
+
+
+@pytest.mark.parametrize(("number", "whole"), [(1.0, 1), (1e3, 1000), (0.0, 0), (1, 1)])
+def test_a_number_without_a_fraction_is_whole(number: float, whole: int) -> None:
+    """JSON has one kind of numbers."""
+    assert calls.read("markRead", [{"roomId": "r", "seq": number}]) == calls.MarkRead("r", whole)
+    assert calls.read("joinRoom", [{"roomId": "r", "sinceSeq": number}]) == calls.Join("r", whole)
+
+
+@pytest.mark.parametrize("number", [1.5, 1e308, -1.0, True, "1"])
+def test_any_other_number_is_refused(number: object) -> None:
+    with pytest.raises(calls.InvalidArguments):
+        calls.read("markRead", [{"roomId": "r", "seq": number}])

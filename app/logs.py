@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -77,13 +78,13 @@ class _Access:
         """Write what waits."""
         self.due_in = None
         self.write()
-        sys.stdout.flush()
+        stdout.flush()
 
     def write(self) -> None:
         """Have what waits in the stream's own buffer."""
         if waiting := self.waiting:
             self.waiting = []
-            sys.stdout.write("".join([_access_line(*one) for one in waiting]))
+            _put("".join([_access_line(*one) for one in waiting]))
 
 
 _access = _Access()
@@ -201,7 +202,7 @@ def configure(settings: Settings) -> None:
         structlog.processors.format_exc_info,
         _redacted,
     ]
-    stdout: Any = _Stdout()
+    out: Any = stdout
     renderer: Any
     if settings.log_format == "json":
         renderer = structlog.processors.JSONRenderer(serializer=_json)
@@ -213,12 +214,12 @@ def configure(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stdout),
+        logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
     _access.wanted = level <= logging.INFO
     _access.by_hand = _access.wanted and settings.log_format == "json"
-    handler = logging.StreamHandler(stdout)
+    handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -243,11 +244,22 @@ class _Stdout:
     def write(self, text: str) -> int:
         """See TextIO."""
         _access.write()
-        return sys.stdout.write(text)
+        return _put(text)
 
     def flush(self) -> None:
         """See TextIO."""
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+
+
+def _put(text: str) -> int:
+    """Write to stdout. What its disk or reader does not take is lost: a log must fail no request."""
+    with suppress(OSError):
+        return sys.stdout.write(text)
+    return 0
+
+
+stdout = _Stdout()
 
 
 def _json(event: dict[str, Any], **_: Any) -> str:

@@ -6,6 +6,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import chat_sdk
 from app.chat_ids import is_id
 from app.errors import Conflict, user_deleted, user_not_found, user_suspended
 from app.principal import Principal
-from app.state.contract import Link, Links
+from app.state.contract import Link, Links, StateUnavailable
 from app.strict_json import is_one_line
 from chat_sdk import AsyncChatClient, ChatUser
 
@@ -23,6 +24,8 @@ STANDING_REMEMBERED_FOR = 5.0
 PROFILE_REMEMBERED_FOR = 30.0
 MOST_PROFILES = 5_000
 PROFILES_AT_ONCE = 10
+NOT_STORED = "writes_unavailable"
+"""The Chat API's code for a change that it cannot store at the moment, though it answers."""
 LONGEST_USERNAME, LONGEST_NAME, LONGEST_EMAIL = 64, 128, 254
 
 _NOT_FOR_USERNAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -249,7 +252,12 @@ class People:
             return link  # deleted: what comes next will say so
         except chat_sdk.UnsupportedOperationError:
             pass
-        await self._links.note(link, changes)
+        except chat_sdk.ServerError as error:
+            if error.code != NOT_STORED:
+                raise
+            return link  # a name can wait; the next request tells it again
+        with suppress(StateUnavailable):  # it is remembered here, and noted another time
+            await self._links.note(link, changes)
         # Another request may have told something else meanwhile, or found another user.
         known = self._known.get(me.user, link)
         if known.user_id == link.user_id:

@@ -76,7 +76,8 @@ class AppFactory:
                     gc.enable()
                     asyncio.get_running_loop().call_later(SETTLED_AFTER, _settle)
                     if self.settings.development:
-                        print(how_to_try(self.settings), flush=True)  # noqa: T201 - for whoever started it
+                        with contextlib.suppress(OSError):  # nobody may be there to read it
+                            print(how_to_try(self.settings), flush=True)  # noqa: T201
                     yield state
             finally:
                 write_access_log()

@@ -13,6 +13,7 @@ NOT_NOW = frozenset(
         "slow_down",
         "timeout",
         "unavailable",
+        "writes_unavailable",
     }
 )
 NEEDS_NEW_TOKEN = "token_expired"  # noqa: S105 - a code

@@ -10,6 +10,8 @@ LONGEST_RETRY_AFTER = 60.0
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 FAILURES_TO_OPEN = 5
+REFUSED_BY_A_HEALTHY_SERVER = frozenset({"writes_unavailable"})
+"""Codes of a 503 that says nothing against the next call: the disk is full, and reads are answered."""
 OPEN_FOR = 30.0
 
 BUDGET_RESERVE = 10.0
@@ -104,7 +106,8 @@ class Breaker:
     """Whether a server that only fails is left in peace.
 
     Closed until five attempts in a row failed; then open for 30 s; then one attempt goes through, whose
-    end decides. 429 and every other definite answer below 500 count as success, and so does 501.
+    end decides. 429 and every other definite answer below 500 count as success, and so do 501 and a 503
+    of a server that refuses writes alone.
     """
 
     failures: int = 0
@@ -123,9 +126,11 @@ class Breaker:
         """An attempt begins (`wait` has said 0)."""
         return self if self.open_until is None else replace(self, probing=True)
 
-    def after_attempt(self, status: int | None, now: float) -> "Breaker":
-        """The attempt ended with *status*, or None for no answer."""
+    def after_attempt(self, status: int | None, now: float, code: str | None = None) -> "Breaker":
+        """The attempt ended with *status* and the problem's *code*; None for no answer, and for no code."""
         if status is not None and (status < 500 or status == 501):
+            return CLOSED
+        if status == 503 and code in REFUSED_BY_A_HEALTHY_SERVER:
             return CLOSED
         failures = self.failures + 1
         if failures >= FAILURES_TO_OPEN:

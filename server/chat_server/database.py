@@ -124,6 +124,17 @@ async def check_database(url: str) -> str | None:
     return await schema_version(url, SCHEMA)
 
 
+def not_writable(reason: str) -> Unavailable:
+    """The caller's answer for a write that the database refuses while it answers reads; the reason goes to the log.
+
+    Its own code, because a client must not take it for a server that is down: a full disk would end reading, too.
+    """
+    log.warning("database.not_writable", reason=reason)
+    return Unavailable(
+        "writes_unavailable", "Nothing can be stored right now; reading goes on. Try again."
+    )
+
+
 async def open_database(url: str, *, pool: int = 10) -> Database:
     """Open the database at *url* and bring its schema up to date.
 

@@ -13,6 +13,7 @@ RECONNECT: Final = frozenset(
         "token_expired",
         "too_many_sockets",
         "unavailable",
+        "writes_unavailable",
     }
 )
 

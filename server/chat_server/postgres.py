@@ -27,8 +27,10 @@ from chat_server.database import (
     Transaction,
     Undo,
     UniqueViolation,
+    not_writable,
     unavailable,
 )
+from chat_server.errors import Unavailable
 from chat_server.migrate import HEAD, VERSION_QUERY, known
 
 T = TypeVar("T")
@@ -54,7 +56,15 @@ AWAY = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.PostgresSystemError,  # what the server's own operating system refuses
 )
+NOT_WRITABLE = (
+    asyncpg.DiskFullError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
+)
+"""Of a write: reads go on meanwhile."""
 AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 log = structlog.get_logger("chat_server.postgres")
@@ -142,7 +152,7 @@ class PostgresDatabase:
                 answer = await self._by_shortcut(shortcut)
             except AWAY as error:
                 # It may have been committed: nobody but the caller knows whether to say it again.
-                raise unavailable(_reason(error)) from error
+                raise _refused(error) from error
             if answer is None:
                 return await self._write(transaction, committed)
             if committed is not None:
@@ -222,9 +232,9 @@ class PostgresDatabase:
                 await asyncio.sleep(random.uniform(0.01, 0.1))  # noqa: S311 – no secret
                 answer, keep = await self._once(transaction)
         except AGAIN as error:
-            raise unavailable(_reason(error)) from error
+            raise not_writable(_reason(error)) from error
         except AWAY as error:
-            raise unavailable(_reason(error)) from error
+            raise _refused(error) from error
         if keep and committed is not None:
             committed(answer)
         return answer
@@ -302,6 +312,13 @@ async def _drive(connection: Any, steps: Steps[T], within: float) -> T:
     except StopIteration as end:
         answer: T = end.value
         return answer
+
+
+def _refused(error: BaseException) -> Unavailable:
+    """What the caller of a write hears of *error*, one of AWAY."""
+    if isinstance(error, NOT_WRITABLE):
+        return not_writable(_reason(error))
+    return unavailable(_reason(error))
 
 
 def _reason(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from chat_server.database import (
     Transaction,
     Undo,
     UniqueViolation,
+    not_writable,
     unavailable,
 )
 from chat_server.logs import bug
@@ -133,7 +134,7 @@ class SqliteDatabase:
         if self._closed:
             raise unavailable("closed")
         if self._waiting >= BACKLOG:
-            raise unavailable("too many writes are waiting")
+            raise not_writable("too many writes are waiting")
         future: asyncio.Future[T] = self._loop.create_future()
         if not self._gathered:
             self._loop.call_soon(self._gather, 0, self._loop.time() + GATHERED_FOR)
@@ -169,7 +170,7 @@ class SqliteDatabase:
         try:
             await asyncio.wait_for(self.write(nothing), 2)
         except TimeoutError:
-            raise unavailable("the writer is stuck") from None
+            raise not_writable("the writer is stuck") from None
 
     async def close(self) -> None:
         """Let the writer finish what is queued, then close the file."""
@@ -253,7 +254,7 @@ class SqliteDatabase:
                     connection = connect(self._path, busy_timeout=BUSY_TIMEOUT)
                 _write_group(connection, group)
             except BaseException as error:  # noqa: BLE001 – every waiting caller must hear of it
-                failure = _translated(error) if isinstance(error, sqlite3.Error) else error
+                failure = _refused(error) if isinstance(error, sqlite3.Error) else error
                 for each in group:
                     each.error, each.kept = failure, False
                 _abandon(connection)
@@ -381,6 +382,13 @@ def _translated(error: sqlite3.Error) -> Exception:
     """What a caller hears of an SQLite error: try again for what passes, else a bug."""
     if _is_passing(error):
         return unavailable(f"{_name(error)}: {error}")
+    return error
+
+
+def _refused(error: sqlite3.Error) -> Exception:
+    """What the caller of a write hears of an SQLite error."""
+    if _is_passing(error):
+        return not_writable(f"{_name(error)}: {error}")
     return error
 
 

@@ -153,3 +153,16 @@ def test_reconnects_spread_out_and_obey_the_server() -> None:
     assert pause_before_reconnect(50, spread=0.5, retry_after=None) == 10
     assert pause_before_reconnect(1, spread=0.0, retry_after=3) == 3
     assert pause_before_reconnect(1, spread=0.0, retry_after=10**9) == 60
+
+
+def test_a_server_that_refuses_writes_alone_is_not_down() -> None:
+    """A full disk: the 503 of a write says nothing against the next read, and ends what failures there were."""
+    breaker = Breaker()
+    for _ in range(20):
+        breaker = breaker.after_attempt(503, NOW, "writes_unavailable")
+        assert breaker.wait(NOW) == 0
+    for code in ("database_unavailable", None):
+        breaker = Breaker()
+        for _ in range(5):
+            breaker = breaker.after_attempt(503, NOW, code)
+        assert breaker.wait(NOW) > 0

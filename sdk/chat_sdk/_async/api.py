@@ -360,7 +360,8 @@ class AsyncApi:
         """Tell the breaker, and whoever wants to see it, of *response*."""
         server = self.server
         if server.breaker is not _retry.CLOSED or response.status >= 500:
-            server.breaker = server.breaker.after_attempt(response.status, time.monotonic())
+            code = _code(response) if response.status == 503 else None
+            server.breaker = server.breaker.after_attempt(response.status, time.monotonic(), code)
         if (kept := last_response.get()) is not None:
             kept.append(response)
 
@@ -432,13 +433,23 @@ def _is_json(content_type: str) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _error(response: Response, dialect: Dialect, credential: ApiKey | UserToken) -> ChatError:
-    problem: object = None
+def _problem(response: Response) -> object:
+    """The body of an error, or None if it is no JSON."""
     with suppress(ValueError, RecursionError):
-        problem = msgspec.json.decode(response.body) if response.body else None
+        return msgspec.json.decode(response.body) if response.body else None
+    return None
+
+
+def _code(response: Response) -> str | None:
+    problem = _problem(response)
+    code = problem.get("code") if isinstance(problem, dict) else None
+    return code if isinstance(code, str) else None
+
+
+def _error(response: Response, dialect: Dialect, credential: ApiKey | UserToken) -> ChatError:
     error = from_problem(
         response.status,
-        problem,
+        _problem(response),
         request_id=response.header(dialect.request_id_header),
         retry_after=_retry.retry_after(response.header("retry-after"), now=time.time()),
     )

@@ -19,6 +19,7 @@ from app.auth.header import ProxyHeaderGuard
 from app.auth.origins import Cors
 from app.auth.proxies import Proxies
 from app.broker import Broker
+from app.dependencies import dependencies_of
 from app.errors import (
     BadInput,
     BrokerError,
@@ -34,6 +35,7 @@ from app.metrics import Metrics
 from app.middleware import Edge, error_answer
 from app.operators import Operators, open_operators
 from app.pages.home import home_router
+from app.readiness import Readiness
 from app.routes import (
     admin_audit,
     admin_keys,
@@ -48,7 +50,6 @@ from app.routes import (
 )
 from app.routes.answers import as_json
 from app.routes.describe import CREDENTIALS
-from app.routes.health import Check, Readiness
 from app.settings import Settings
 from app.sockets import Sockets
 from app.state.open import State, open_state
@@ -128,6 +129,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
                 open_operators(settings, state, upstream.chat, limiter)
             )
             _assemble(app, settings, proxies, metrics, state, chain, upstream, limiter, side)
+            stack.push_async_callback(app.state.readiness.close)
             yield
 
     shown = settings.docs_shown
@@ -205,7 +207,10 @@ def _assemble(
     )
     app.edge.user_id_of = app.broker.cached_user_id
     kept.sockets = Sockets(proxies, upstream.socket_path, _socket_address(settings))
-    kept.readiness = Readiness(_checks(state, chain, upstream), vital=frozenset({"database"}))
+    kept.readiness = Readiness(
+        dependencies_of(settings, state, chain, upstream), vital=frozenset({"database"})
+    )
+    metrics.key_ages = chain.key_ages
     metrics.other_processes.set_function(lambda: state.pulse.others)
     if upstream.server is not None:
         metrics.watch_sockets(upstream.server.facts)
@@ -252,40 +257,6 @@ def _open_to_the_public(app: FastAPI, upstream: Upstream) -> None:
 
     app.add_route("/.well-known/jwks.json", keys, methods=["GET"], include_in_schema=False)
     app.mount("/socket.io", server.socket)
-
-
-def _checks(state: State, chain: Chain, upstream: Upstream) -> dict[str, Check]:
-    async def database() -> str:
-        await state.database.one("SELECT 1 AS one")
-        return "ok"
-
-    async def redis() -> str:
-        if state.redis is None:
-            return "off"
-        from redis.exceptions import RedisError  # loaded where there is a Redis, and only there
-
-        try:
-            await state.redis.ping()
-        except (RedisError, OSError) as error:
-            return f"degraded: {type(error).__name__}"
-        return "ok"
-
-    async def identity_provider() -> str:
-        bad = [name for name, keys in chain.keys_state().items() if keys != "ok"]
-        return "degraded: keys are missing or stale" if bad else "ok"
-
-    async def processes() -> str:
-        if state.pulse.conflict:
-            return "degraded: another broker uses this database, and there is no REDIS_URL"
-        return "ok"
-
-    return {
-        "database": database,
-        "redis": redis,
-        "upstream": upstream.ready,
-        "identity_provider": identity_provider,
-        "processes": processes,
-    }
 
 
 Handler = Callable[[Request, Any], Awaitable[Response]]

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import (
@@ -12,6 +13,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from app.readiness import GOOD
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"})
@@ -29,6 +32,38 @@ class _Live(Collector):
             if isinstance(value, int):
                 text = f"The embedded Chat API's live side: {name.replace('_', ' ')}"
                 yield GaugeMetricFamily(f"chat_broker_live_{name}", text, value)
+
+
+class _Dependencies(Collector):
+    """What /readyz said last, and how old the keys of identity providers are."""
+
+    def __init__(self, metrics: "Metrics") -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's Collector."""
+        found = self._metrics.readiness
+        good = GaugeMetricFamily(
+            "chat_broker_dependency_ok",
+            "1 if what the broker needs is as it should be, or is not used",
+            labels=("dependency",),
+        )
+        for name, answer in found.get("checks", {}).items():
+            good.add_metric((name,), float(answer in GOOD))
+        yield good
+        yield GaugeMetricFamily(
+            "chat_broker_ready",
+            "1 while /readyz answers 200",
+            float(found.get("status") in {"ok", "degraded"}),
+        )
+        ages = GaugeMetricFamily(
+            "chat_broker_identity_keys_age_seconds",
+            "Seconds since the keys of an issuer were read; they are used for an hour",
+            labels=("issuer",),
+        )
+        for issuer, age in self._metrics.key_ages().items():
+            ages.add_metric((issuer,), age)
+        yield ages
 
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -110,6 +145,10 @@ class Metrics:
         self.registry.register(self._requests)
         self.answered = self._requests.add
         """One request was answered: method, route (a template of ours or `unmatched`), status, seconds."""
+        self.readiness: Mapping[str, Any] = {}
+        """What was found just now; set before each `page`."""
+        self.key_ages: Callable[[], Mapping[str, float]] = dict
+        self.registry.register(_Dependencies(self))
         self.under_way = 0
         self._elsewhere: Callable[[], int] = lambda: 0
         Gauge(

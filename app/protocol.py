@@ -10,6 +10,7 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.draining import draining
 from app.heads import Peer
 from app.lane import Call, Lane
 from chat_broker_kit.http_headers import lines
@@ -68,12 +69,12 @@ class FastPathProtocol(BoundedHttpProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: hold on to the request if it may go the short way."""
         if self._lane is None or self._is_busy() or self.parser.get_http_version() != "1.1":
-            super().on_headers_complete()
+            self._go_the_ordinary_way()
             return
         scope: Scope = self.scope  # type: ignore[assignment]  # a TypedDict of uvicorn's
         self._held = self._lane.recognise(self._line(), scope, self._peer)
         if self._held is None:
-            super().on_headers_complete()
+            self._go_the_ordinary_way()
         else:
             self.end_of_head()
 
@@ -99,6 +100,11 @@ class FastPathProtocol(BoundedHttpProtocol):
             self._whole = call
         self._take(call)
 
+    def _go_the_ordinary_way(self) -> None:
+        super().on_headers_complete()
+        if draining.on and self.cycle is not None:
+            self.cycle.keep_alive = False
+
     def _line(self) -> bytes:
         """The request line as it must have come, the version being 1.1."""
         return b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)
@@ -111,6 +117,8 @@ class FastPathProtocol(BoundedHttpProtocol):
         """
         assert self._lane is not None  # noqa: S101 - it has made the call
         self._quiet = False
+        if draining.on:
+            call.keep_alive = False
         self.cycle = self._running = call  # type: ignore[assignment]  # it has what uvicorn looks at
         task = call.task = self.loop.create_task(self._answer(call, self._lane))
         self.tasks.add(task)  # for a server that stops to wait for; it leaves by itself
@@ -163,7 +171,7 @@ class FastPathProtocol(BoundedHttpProtocol):
         call, self._held = self._held, None
         if call is None or self.transport.is_closing() or self._last_answer is not None:
             return
-        super().on_headers_complete()
+        self._go_the_ordinary_way()
         if call.body:
             super().on_body(call.body)
 

@@ -1,6 +1,7 @@
 """Runs the broker under uvicorn."""
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -10,15 +11,13 @@ import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any
-
-import structlog
 
 from app.logs import configure, write_access_log
 from app.pages.commands import commands
 from app.preflight import database_problems
 from app.settings import Settings, remove_secrets, secret_names, setting_warnings
+from app.signals import hear_signals
 from app.start import refuse_to_start
 from chat_broker_kit.listening import CannotListen, bind_port
 from chat_broker_kit.process import (
@@ -30,11 +29,7 @@ from chat_broker_kit.process import (
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from uvicorn import Config
 
-    from app.upstream import Upstream
-
-log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 30
 LARGEST_SOCKET_MESSAGE = 1024 * 1024
@@ -42,8 +37,6 @@ LARGEST_SOCKET_MESSAGE = 1024 * 1024
 KEEP_ALIVE_SECONDS = 75
 WORKER_SILENCE_SECONDS = 30
 """A worker that says nothing for so long is replaced; less would replace one on a machine that is merely overloaded."""
-FAREWELL_SECONDS = 2.0
-"""So long a stop waits for sockets to take in why they are closed. Most need no time at all."""
 SETTLED_AFTER = 3.0
 """Seconds. By then everything is loaded, and nobody has waited for the collector before the first answer."""
 
@@ -70,7 +63,8 @@ class AppFactory:
         async def lifespan(one: "FastAPI") -> AsyncIterator[Any]:
             try:
                 async with opened(one) as state:
-                    hear_signals(one.state.upstream)
+                    readiness = one.state.readiness
+                    hear_signals(one.state.upstream, readiness, self.settings.drain_seconds)
                     # Off since the start; nothing collects what the start has left before `_settle` does.
                     gc.set_threshold(50_000, 20, 20)
                     gc.enable()
@@ -90,34 +84,6 @@ def _settle() -> None:
     """What is there by now stays: the collector need not look at it again and again."""
     gc.collect()
     gc.freeze()
-
-
-def hear_signals(upstream: "Upstream") -> None:
-    """SIGHUP: read the project's key again. SIGTERM: send the sockets away, and then do what it did before."""
-    loop = asyncio.get_running_loop()
-    tasks: set[asyncio.Task[None]] = set()
-    before = signal.getsignal(signal.SIGTERM)
-
-    async def leave(number: int, frame: FrameType | None) -> None:
-        # uvicorn closes what is open as soon as it is told to end: nobody would hear when to come back.
-        try:
-            if upstream.server is not None:
-                async with asyncio.timeout(FAREWELL_SECONDS):
-                    await upstream.server.drain()
-        except Exception as error:  # noqa: BLE001 - whatever it was, the operator wants it to stop
-            log.warning("serve.sockets_not_told", error=type(error).__name__)
-        finally:
-            if callable(before):
-                before(number, frame)
-
-    def reread(_number: int, _frame: object) -> None:
-        loop.call_soon_threadsafe(upstream.keys.reread)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(lambda: tasks.add(loop.create_task(leave(number, frame))))
-
-    signal.signal(signal.SIGHUP, reread)
-    signal.signal(signal.SIGTERM, stop)
 
 
 def how_to_try(settings: Settings) -> str:
@@ -177,7 +143,9 @@ def serve(settings: Settings) -> int:
         return refuse_to_start(problems)
     if settings.workers > 1:
         gc.enable()  # the workers are processes of their own
-        run_workers(config, sockets)
+        from app.workers import Workers
+
+        Workers(config, sockets, drain_seconds=settings.drain_seconds).run()
         return 0
     server = uvicorn.Server(config)
     # uvicorn raises the signal that stopped it once more at the end; being told to stop is no failure.
@@ -185,26 +153,6 @@ def serve(settings: Settings) -> int:
         signal.signal(number, lambda *_: None)
     server.run(sockets=sockets)
     return 0 if server.started else 3
-
-
-def run_workers(config: "Config", sockets: list[socket.socket]) -> None:
-    """Several processes on the same sockets until told to stop; one that dies is replaced."""
-    from uvicorn.supervisors import Multiprocess
-
-    class Workers(Multiprocess):
-        def handle_hup(self) -> None:
-            """uvicorn would start all anew; ours know how to read a key again."""
-            for process in self.processes:
-                if process.pid is not None and process.exitcode is None:
-                    os.kill(process.pid, signal.SIGHUP)
-
-        def terminate_all(self) -> None:
-            """Ours are closed too: a port that still took connections would leave them to nobody."""
-            for listening in self.sockets:
-                listening.close()
-            super().terminate_all()
-
-    Workers(config, sockets).run()
 
 
 def _secret_variables() -> list[str]:

@@ -68,11 +68,15 @@ class Upstream:
             OwnerOfToken(user.id, user.external_user_id, user.username, user.display_name),
         )
 
+    @property
+    def bus_state(self) -> str:
+        """How the embedded Chat API hears of other nodes: `off`, `ok` or `degraded: …`."""
+        return "off" if self.server is None else self.server.bus_state
+
     async def ready(self) -> str:
         """`ok`, or what is wrong."""
         if self.server is not None:
-            state = await self.server.ready()
-            return next((text for text in state.values() if text not in {"ok", "off"}), "ok")
+            return (await self.server.ready())["database"]
         try:
             probe = self.chat.with_options(timeout=PROBE_SECONDS, retries=0)
             await probe.users.list(limit=1)
@@ -210,6 +214,7 @@ def _open_server(settings: Settings, keys: ProjectKeys, is_own_origin: IsOwnOrig
         data_dir=settings.data_dir,
         chat_database_url=settings.chat_database_url,
         redis_url=settings.redis_url,
+        redis_prefix=settings.redis_prefix,
         cors_origins=origins,
         token_ttl=settings.token_ttl,
         log_level=settings.log_level,

@@ -14,11 +14,15 @@ from app.auth.breaker import Breaker
 from app.auth.contract import ProviderUnavailable
 from app.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer, NotSent
 from app.auth.recent import Recent
+from chat_broker_kit.locations import location
 from chat_broker_kit.log_sampling import SampledEvents
 
-log = SampledEvents(structlog.get_logger(__name__))
+outages = structlog.get_logger(__name__)
+log = SampledEvents(outages)
 
 REMEMBERED = 10_000
+LOOKED_EVERY = 5.0
+"""Seconds after which what the last question found is too old to say how the provider is."""
 
 Claims = Mapping[str, Any]
 
@@ -55,12 +59,14 @@ class Asking:
     def __init__(
         self,
         name: str,
+        url: str,
         *,
         keep_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._name = name
+        self._where = location(url)
         self._keep_seconds = keep_seconds
         self._now = now
         self._breaker = Breaker(clock)
@@ -69,6 +75,25 @@ class Asking:
         self._good: Recent[Verdict] = Recent(REMEMBERED, clock)
         self._nobody: Recent[Verdict] = Recent(REMEMBERED, clock)
         self._under_way: dict[bytes, asyncio.Task[Verdict]] = {}
+        self._silent_since: float | None = None
+        self._last_at = float("-inf")
+
+    async def state(self, send: Callable[[], Awaitable[Answer]]) -> str:
+        """`ok` or `silent`: by the last question, or by *send* if that was too long ago."""
+        if self._clock() - self._last_at >= LOOKED_EVERY:
+            try:
+                answer = await send()
+            except NoAnswer as error:
+                if not isinstance(error, NotSent):
+                    self._found_silent(str(error))
+            except BadAnswer:
+                self._found_answering()
+            else:
+                if answer.status >= 500:
+                    self._found_silent(f"status {answer.status}")
+                else:
+                    self._found_answering()
+        return "ok" if self._silent_since is None else "silent"
 
     async def verdict(
         self,
@@ -108,13 +133,15 @@ class Asking:
             if answer.status in GATEWAY_ERRORS:
                 raise NoAnswer(f"status {answer.status}")  # noqa: TRY301 - treated like silence
         except NoAnswer as error:
-            if not isinstance(error, NotSent):
+            if isinstance(error, NotSent):
+                log.warning("auth.provider_not_asked", provider=self._name, reason=str(error))
+            else:
                 self._breaker.failed()
-            log.warning("auth.provider_unreachable", provider=self._name, reason=str(error))
+                self._found_silent(str(error))
             raise ProviderUnavailable from None
         except BadAnswer as error:
             raise self._nonsense(error) from None
-        self._breaker.answered()
+        self._found_answering()
         try:
             verdict = read(answer)
         except BadAnswer as error:
@@ -130,6 +157,24 @@ class Asking:
             kept.put(key, verdict, until=self._clock() + self._keep_seconds)
 
     def _nonsense(self, error: BadAnswer) -> ProviderUnavailable:
-        self._breaker.answered()
-        log.warning("auth.provider_bad_answer", provider=self._name, reason=str(error))
+        self._found_answering()
+        log.warning(
+            "auth.provider_bad_answer", provider=self._name, where=self._where, reason=str(error)
+        )
         return ProviderUnavailable()
+
+    def _found_silent(self, reason: str) -> None:
+        self._last_at = self._clock()
+        if self._silent_since is None:
+            self._silent_since = self._last_at
+        log.warning(
+            "auth.provider_unreachable", provider=self._name, where=self._where, reason=reason
+        )
+
+    def _found_answering(self) -> None:
+        self._breaker.answered()
+        self._last_at = self._clock()
+        if self._silent_since is not None:
+            seconds = round(self._last_at - self._silent_since, 1)
+            self._silent_since = None
+            log.info("auth.provider_back", provider=self._name, where=self._where, seconds=seconds)

@@ -21,6 +21,7 @@ from app.auth.mode import Mode
 from app.auth.userinfo import Userinfo
 from app.principal import Principal
 from app.settings import AuthMode, Settings
+from chat_broker_kit.locations import location
 
 if TYPE_CHECKING:
     import httpx
@@ -36,8 +37,14 @@ class Chain:
     """
 
     def __init__(
-        self, modes: Sequence[Mode], remote: Sequence[tuple[str, RemoteKeys]] = ()
+        self,
+        modes: Sequence[Mode],
+        remote: Sequence[tuple[str, RemoteKeys]] = (),
+        *,
+        locations: str = "",
     ) -> None:
+        """*remote*: the keys that issuers publish, by alias. *locations*: where providers are, for operators."""
+        self.locations = locations
         self._modes = tuple(modes)
         self._remote = tuple(remote)
         # Another mode may find a credential of its own elsewhere in the request; these two look at the
@@ -74,9 +81,20 @@ class Chain:
                 return principal
         return None
 
-    def keys_state(self) -> dict[str, str]:
-        """For each issuer that publishes its keys: `ok`, `stale` or `missing`. For readiness."""
-        return {name: keys.state for name, keys in self._remote}
+    async def providers(self) -> dict[str, str]:
+        """How each provider is that has to be asked: `ok`; keys `stale` or `missing`; an endpoint `silent`."""
+        found = {name: await keys.look() for name, keys in self._remote}
+        for mode in self._modes:
+            if isinstance(mode, IntrospectionMode):
+                found["introspection"] = await mode.provider()
+            elif isinstance(mode, ForwardMode):
+                found["forward"] = await mode.provider()
+        return found
+
+    def key_ages(self) -> dict[str, float]:
+        """Seconds since the keys of each issuer were read; those that never were are left out."""
+        ages = {name: keys.age for name, keys in self._remote}
+        return {name: age for name, age in ages.items() if age is not None}
 
 
 @asynccontextmanager
@@ -122,7 +140,13 @@ async def build_authenticator(
         ]
         if remote:
             await asyncio.gather(*(keys.refresh() for _, keys in remote))
-        yield Chain(modes, remote)
+        yield Chain(modes, remote, locations=_locations(config))
+
+
+def _locations(config: AuthConfig) -> str:
+    asked = [issuer.jwks_url or issuer.issuer for issuer in config.issuers if issuer.key is None]
+    asked += [one.url for one in (config.introspection, config.forward) if one is not None]
+    return ", ".join(map(location, asked))
 
 
 def _keys_of(issuer: Issuer, http: "Http | None", clock: Callable[[], float]) -> Keys:

@@ -62,8 +62,16 @@ class ForwardMode:
         self._names = names or ClaimNames()
         self._now = now
         self._asking = Asking(
-            "the app's session endpoint", keep_seconds=endpoint.keep_seconds, clock=clock, now=now
+            "the app's session endpoint",
+            endpoint.url,
+            keep_seconds=endpoint.keep_seconds,
+            clock=clock,
+            now=now,
         )
+
+    async def provider(self) -> str:
+        """`ok` or `silent`: does the endpoint answer? It is asked about a visitor who is not signed in."""
+        return await self._asking.state(lambda: self._http.get(self._endpoint.url))
 
     def find(self, request: HTTPConnection) -> Offer | None:
         """All that is to be passed on, in one text; None if the request has nothing of it."""

@@ -1,5 +1,6 @@
 """Mode `introspection`: an opaque bearer token, judged by whoever issued it (RFC 7662)."""
 
+import secrets
 import time
 from base64 import b64encode
 from collections.abc import Callable
@@ -66,7 +67,22 @@ class IntrospectionMode:
         self._leave_dev_tokens = leave_dev_tokens
         self._now = now
         self._asking = Asking(
-            "the introspection endpoint", keep_seconds=endpoint.keep_seconds, clock=clock, now=now
+            "the introspection endpoint",
+            endpoint.url,
+            keep_seconds=endpoint.keep_seconds,
+            clock=clock,
+            now=now,
+        )
+
+    async def provider(self) -> str:
+        """`ok` or `silent`: does the endpoint answer?"""
+        made_up = secrets.token_urlsafe(16)  # nobody's
+        return await self._asking.state(
+            lambda: self._http.post_form(
+                self._endpoint.url,
+                {"token": made_up},
+                [("authorization", self._endpoint.authorization())],
+            )
         )
 
     def find(self, request: HTTPConnection) -> Offer | None:

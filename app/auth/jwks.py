@@ -25,6 +25,8 @@ FRESH_SECONDS = 300.0
 MIN_FRESH_SECONDS = 60.0
 REFRESH_AHEAD_SECONDS = 30.0
 COOL_DOWN_SECONDS = 30.0
+LOOKED_EVERY = 5.0
+"""Seconds between two questions of `look` to a provider that does not answer."""
 STALE_SECONDS = 3600.0
 MAX_KEYS = 100
 
@@ -141,6 +143,7 @@ class RemoteKeys:
         self._fetched_at = 0.0
         self._fresh_for = FRESH_SECONDS
         self._failing = False
+        self._asked_at = float("-inf")
         self._quiet_until = clock()  # no question before then, after a failure
         self._unknown_until = clock()  # no question for an unknown kid before then
         self._asking: asyncio.Task[None] | None = None
@@ -151,6 +154,17 @@ class RemoteKeys:
         if self._usable() is None:
             return "missing"
         return "stale" if self._failing else "ok"
+
+    async def look(self) -> str:
+        """`state`, after one more question if the last one failed, or was too long ago, and is not a moment old."""
+        if self.state != "ok" and self._clock() - self._asked_at >= LOOKED_EVERY:
+            await self._ask()
+        return self.state
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the set was read; None if it never was."""
+        return None if self._set is None else self._age()
 
     def _age(self) -> float:
         return self._clock() - self._fetched_at
@@ -212,6 +226,7 @@ class RemoteKeys:
         await asyncio.shield(self._start())
 
     async def _ask_once(self) -> None:
+        self._asked_at = self._clock()
         try:
             keys, max_age = await self._fetch()
         except NotSent as error:
@@ -224,6 +239,7 @@ class RemoteKeys:
             if self._failing or self._set is None:
                 log.info("auth.keys_loaded", issuer=self._name, keys=len(keys))
             self._set, self._failing, self._fetched_at = keys, False, self._clock()
+            self._quiet_until = self._fetched_at
             wanted = FRESH_SECONDS if max_age is None else float(max_age)
             self._fresh_for = min(max(wanted, MIN_FRESH_SECONDS), FRESH_SECONDS)
         finally:

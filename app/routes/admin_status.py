@@ -9,9 +9,9 @@ from fastapi import Request, Response
 from app.admin_keys import Scope
 from app.audit import instant
 from app.input import read_query
+from app.readiness import Readiness
 from app.routes.admin import admin_router, described, needs, operators
 from app.routes.answers import as_json
-from app.routes.health import Readiness
 from app.settings import Settings
 from app.state.migrate import head
 from app.state.open import State

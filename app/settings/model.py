@@ -145,6 +145,7 @@ Url = Annotated[str, AfterValidator(_address)]
 ProviderUrl = Annotated[str, AfterValidator(provider_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+RedisPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9:._-]{1,64}$")]
 CookieName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
 
 
@@ -172,6 +173,12 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
         description="Processes; over 1 needs REDIS_URL and Postgres for both databases",
+    )
+    drain_seconds: float = Field(
+        0,
+        ge=0,
+        le=600,
+        description="Seconds after SIGTERM in which all goes on and /readyz says 503, so that balancers look elsewhere",
     )
     admin_port: Port | None = Field(
         None,
@@ -228,6 +235,11 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None, description="Redis, for more than one process: counters, hints, fan-out"
+    )
+    redis_prefix: RedisPrefix | None = Field(
+        None,
+        description="What keys and channels in Redis begin with; unset: an id that the database holds,"
+        " so that deployments on one Redis stay apart",
     )
 
     # Who the app user is

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from app.limits import Counters
 from app.settings import Settings
 from app.state.contract import Heartbeat, Hints, Links, RoomChanges, StateUnavailable
 from app.state.database import Database, open_database
+from app.state.deployment import deployment_id
 from app.state.memory import LocalRoomChanges, NoHints
 from app.state.migrate import migrate
 from app.state.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
+from chat_broker_kit.locations import location
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from app.state.redis import RedisProbe
 
 log = structlog.get_logger(__name__)
 
@@ -34,16 +37,19 @@ class State:
     room_changes: RoomChanges
     pulse: "Pulse"
     hints: Hints
-    redis: "Redis | None" = None
+    redis: "RedisProbe | None" = None
     counters: Counters | None = None
 
 
 class Pulse:
     """Beats while the process lives, and knows how many others do."""
 
-    def __init__(self, heartbeat: Heartbeat, *, alone: bool) -> None:
+    def __init__(self, heartbeat: Heartbeat, *, alone: bool, where: str = "") -> None:
+        """*alone*: there is no Redis. *where* the database is, for operators."""
         self._heartbeat = heartbeat
         self._alone = alone
+        self._where = where
+        self._refused_since: float | None = None
         self.others = 0
 
     @property
@@ -51,12 +57,25 @@ class Pulse:
         """Are there other processes, without a Redis through which they would hear of each other?"""
         return self._alone and self.others > 0
 
+    @property
+    def writes(self) -> bool:
+        """Did the database take the last beat, which is a write?"""
+        return self._refused_since is None
+
     async def beat(self) -> None:
-        """One beat. A database that does not answer is somebody else's to report."""
+        """One beat. Where an outage of the database begins and ends is in the log."""
+        about = {"store": "broker", "where": self._where}
         try:
             others = await self._heartbeat.beat()
-        except StateUnavailable:
+        except StateUnavailable as error:
+            if self._refused_since is None:
+                self._refused_since = time.monotonic()
+                log.warning("database.lost", **about, reason=str(error))
             return
+        if self._refused_since is not None:
+            seconds = round(time.monotonic() - self._refused_since, 1)
+            self._refused_since = None
+            log.info("database.back", **about, seconds=seconds)
         if self._alone and others and not self.others:
             log.error(
                 "processes.not_connected",
@@ -84,7 +103,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         database = await stack.enter_async_context(open_database(settings.broker_database))
         await migrate(database)
         process = secrets.token_hex(8)
-        redis: Redis | None = None
+        probe: RedisProbe | None = None
         counters: Counters | None = None
         hints: Hints = NoHints()
         room_changes: RoomChanges = LocalRoomChanges()
@@ -97,15 +116,22 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
                 connect,
                 listening,
             )
+            from app.state.redis import RedisProbe as Probe
             from app.state.room_changes import RedisRoomChanges
 
-            redis = connect(settings.redis_url.get_secret_value())
+            url = settings.redis_url.get_secret_value()
+            prefix = settings.redis_prefix or f"chat-broker:{await deployment_id(database)}"
+            redis = connect(url)
             stack.push_async_callback(redis.aclose)
             commands = RedisCommands(redis)
-            counters = RedisCounters(commands)
-            hints = await stack.enter_async_context(listening(RedisHints(redis, name=process)))
-            room_changes = RedisRoomChanges(commands)
-        pulse = Pulse(SqlHeartbeat(database, process), alone=redis is None)
+            counters = RedisCounters(commands, prefix=prefix)
+            hearing = RedisHints(redis, name=process, prefix=prefix, where=location(url))
+            hints = await stack.enter_async_context(listening(hearing))
+            room_changes = RedisRoomChanges(commands, prefix=prefix)
+            probe = Probe(url, prefix=prefix)
+            stack.push_async_callback(probe.aclose)
+        where = location(settings.broker_database)
+        pulse = Pulse(SqlHeartbeat(database, process), alone=probe is None, where=where)
         await pulse.beat()
         stack.push_async_callback(pulse.stop)
         beating = asyncio.create_task(pulse.run(), name="heartbeat")
@@ -116,6 +142,6 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             room_changes=room_changes,
             pulse=pulse,
             hints=hints,
-            redis=redis,
+            redis=probe,
             counters=counters,
         )

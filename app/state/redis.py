@@ -22,8 +22,6 @@ from app.state.gathered import Gathered
 
 log = structlog.get_logger(__name__)
 
-PREFIX: Final = "chat-broker"
-CHANNEL: Final = f"{PREFIX}:hints"
 PATIENCE: Final = 0.25
 """Seconds one call may take. A chat must not wait for the counting."""
 COMMANDS_AT_ONCE: Final = 128
@@ -104,11 +102,39 @@ class RedisCommands:
             return answers
 
 
+class RedisProbe:
+    """Finds out whether Redis takes writes: one that answers PING may refuse them (read only, out of memory).
+
+    On a connection of its own, since those of a pool that were there before an outage fail after it, one by one.
+    """
+
+    def __init__(self, url: str, *, prefix: str) -> None:
+        self._redis = connect(url)
+        self._key = f"{prefix}:probe"
+
+    async def takes_writes(self) -> bool:
+        """One write; a second one if the connection was stale."""
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._redis.set(self._key, 1, ex=60)
+            except (RedisError, OSError):
+                continue
+            return True
+        return False
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._redis.aclose()
+
+
 class RedisCounters:
     """Counts uses for all replicas. Raises RedisUnreachable; then rests a second before asking again."""
 
-    def __init__(self, redis: RedisCommands) -> None:
+    def __init__(self, redis: RedisCommands, *, prefix: str) -> None:
+        """*prefix*: what every key of this deployment begins with."""
         self._redis = redis
+        self._prefix = prefix
         self._rest_until = 0.0
         self._sha: str | None = None
 
@@ -116,7 +142,7 @@ class RedisCounters:
         """Count one use of each, unless one is refused. One round trip."""
         if time.monotonic() < self._rest_until:
             raise RedisUnreachable("Redis did not answer a moment ago")
-        keys = [f"{PREFIX}:uses:{limit.name}:{key}" for limit, key in uses]
+        keys = [f"{self._prefix}:uses:{limit.name}:{key}" for limit, key in uses]
         numbers = [number for limit, _ in uses for number in (limit.amount, limit.period)]
         try:
             found = await self._run(keys, numbers)
@@ -148,11 +174,15 @@ class RedisCounters:
 
 
 class RedisHints:
-    """Hints through one channel. *name* is this process's own, whose hints it does not hear itself."""
+    """Hints through one channel of the deployment's own: pub/sub knows no database numbers."""
 
-    def __init__(self, redis: "Redis", *, name: str) -> None:
+    def __init__(self, redis: "Redis", *, name: str, prefix: str, where: str = "") -> None:
+        """*name* is this process's own, whose hints it does not hear itself. *where* Redis is, for operators."""
         self._redis = redis
         self._name = name
+        self._channel = f"{prefix}:hints"
+        self._where = where
+        self._lost_since: float | None = None
         self._listeners: dict[str, list[Listener]] = {}
         self.live = False
         """See Hints."""
@@ -165,7 +195,7 @@ class RedisHints:
         """See Hints."""
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._redis.publish(CHANNEL, json.dumps([self._name, topic, key]))
+                await self._redis.publish(self._channel, json.dumps([self._name, topic, key]))
         except (RedisError, OSError) as error:
             log.warning("hints.not_told", topic=topic, error=type(error).__name__)
 
@@ -188,19 +218,30 @@ class RedisHints:
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
-                    await heard.subscribe(CHANNEL)
+                    await heard.subscribe(self._channel)
                     await heard.ping()
                     self._forget_all()
                     self.live, pause = True, 0.1
+                    self._found()
                     await self._until_silent(heard)
             except (RedisError, OSError) as error:
-                if self.live:
-                    log.warning("hints.lost", error=type(error).__name__)
+                self._lost(type(error).__name__)
             finally:
                 self.live = False
             self._forget_all()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _lost(self, error: str) -> None:
+        if self._lost_since is None:
+            self._lost_since = time.monotonic()
+            log.warning("hints.lost", store="redis", where=self._where, error=error)
+
+    def _found(self) -> None:
+        if self._lost_since is not None:
+            seconds = round(time.monotonic() - self._lost_since, 1)
+            self._lost_since = None
+            log.info("hints.back", store="redis", where=self._where, seconds=seconds)
 
     async def _until_silent(self, heard: Any) -> None:
         """Hear until the connection shows no sign of life for some seconds: a frozen Redis says nothing."""

@@ -6,7 +6,7 @@ import time
 import structlog
 from redis.exceptions import RedisError
 
-from app.state.redis import PREFIX, REST_AFTER_FAILURE, RedisCommands
+from app.state.redis import REST_AFTER_FAILURE, RedisCommands
 
 log = structlog.get_logger(__name__)
 
@@ -17,8 +17,10 @@ KEPT_SECONDS = 60
 class RedisRoomChanges:
     """Each change of a room sets a new random mark. While Redis does not answer, nothing is remembered."""
 
-    def __init__(self, redis: RedisCommands) -> None:
+    def __init__(self, redis: RedisCommands, *, prefix: str) -> None:
+        """*prefix*: what every key of this deployment begins with."""
         self._redis = redis
+        self._prefix = prefix
         self._rest_until = 0.0
 
     async def mark(self, room_id: str) -> str | None:
@@ -26,7 +28,7 @@ class RedisRoomChanges:
         if time.monotonic() < self._rest_until:
             return None
         try:
-            found = await self._redis.ask("GET", _key(room_id))
+            found = await self._redis.ask("GET", self._key(room_id))
         except (RedisError, OSError) as error:
             self._failed("room_changes.unreadable", error)
             return None
@@ -39,14 +41,15 @@ class RedisRoomChanges:
     async def changed(self, room_id: str) -> None:
         """Set another mark. Without Redis the others find out within the 5 s they remember."""
         try:
-            await self._redis.ask("SET", _key(room_id), secrets.token_hex(8), "EX", KEPT_SECONDS)
+            await self._redis.ask(
+                "SET", self._key(room_id), secrets.token_hex(8), "EX", KEPT_SECONDS
+            )
         except (RedisError, OSError) as error:
             self._failed("room_changes.not_told", error)
+
+    def _key(self, room_id: str) -> str:
+        return f"{self._prefix}:room:{room_id}"
 
     def _failed(self, event: str, error: Exception) -> None:
         self._rest_until = time.monotonic() + REST_AFTER_FAILURE
         log.warning(event, error=type(error).__name__)
-
-
-def _key(room_id: str) -> str:
-    return f"{PREFIX}:room:{room_id}"

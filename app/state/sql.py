@@ -66,17 +66,27 @@ class SqlLinks:
 
 
 class SqlHeartbeat:
-    """A row per process."""
+    """A row per process. Another one lives if its row was seen to change: one that was killed leaves its row behind."""
 
     def __init__(
-        self, database: Database, process_id: str, now: Callable[[], float] = time.time
+        self,
+        database: Database,
+        process_id: str,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._id = process_id
         self._now = now
+        self._clock = clock
+        self._seen: dict[str, int] | None = None
+        self._moved: dict[str, float] = {}
 
     async def beat(self) -> int:
-        """Say that this process lives; answers how many others do. Forgets those long gone."""
+        """Say that this process lives; answers how many others do. Forgets those long gone.
+
+        Another is counted from its second beat that this one sees, whatever the clocks of the two say.
+        """
         now = int(self._now())
         async with self._database.write() as transaction:
             await transaction.run(
@@ -85,16 +95,27 @@ class SqlHeartbeat:
                 id=self._id,
                 now=now,
             )
+            rows = await transaction.run(
+                "SELECT id, seen_at FROM processes WHERE id != :id", id=self._id
+            )
             await transaction.run(
                 "DELETE FROM processes WHERE seen_at < :long_ago",
                 long_ago=now - 100 * ALIVE_SECONDS,
             )
-            (row,) = await transaction.run(
-                "SELECT count(*) AS others FROM processes WHERE id != :id AND seen_at > :lately",
-                id=self._id,
-                lately=now - ALIVE_SECONDS,
-            )
-            return int(row["others"])
+        return self._living({row["id"]: int(row["seen_at"]) for row in rows})
+
+    def _living(self, seen: dict[str, int]) -> int:
+        now, before = self._clock(), self._seen
+        if before is not None:
+            moved = [name for name, beat in seen.items() if before.get(name) != beat]
+            self._moved |= dict.fromkeys(moved, now)
+        self._seen = seen
+        self._moved = {
+            name: at
+            for name, at in self._moved.items()
+            if name in seen and now - at < ALIVE_SECONDS
+        }
+        return len(self._moved)
 
     async def stop(self) -> None:
         """Take the row away."""

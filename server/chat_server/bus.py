@@ -5,19 +5,21 @@ make one wait: when Redis is away, everything local goes on, `state` says so, an
 """
 
 import asyncio
-import logging
 import random
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import structlog
+
+from chat_broker_kit.locations import location
 from chat_server.ending import end
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-log = logging.getLogger("chat_server.bus")
+log = structlog.get_logger("chat_server.bus")
 
 MAX_BYTES = 256 * 1024
 _MAX_QUEUED = 20_000
@@ -66,12 +68,14 @@ class RedisBus:
     def __init__(self, url: str, *, prefix: str = "chat") -> None:
         """*url* may carry a password and `rediss://`; *prefix* keeps deployments on one Redis apart."""
         self._url = url
+        self._where = location(url)
         self._channel = f"{prefix}:nodes:1"
         self._queue: deque[bytes] = deque()
         self._something = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[Redis] = []
         self._deaf: str | None = "not connected yet"
+        self._lost_at: float | None = None
         self._mute: str | None = None
         self._closing = False
         self.dropped = 0
@@ -134,13 +138,13 @@ class RedisBus:
             except Exception as error:  # noqa: BLE001  # any failure means the same: not now
                 self.dropped += len(batch) + len(self._queue)
                 self._queue.clear()
-                if self._mute is None:
-                    log.warning("bus.publish_failed: %s", type(error).__name__)
+                self._lost("cannot publish", error)
                 self._mute = f"cannot publish ({type(error).__name__})"
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
                 pause = min(pause * 2, 5.0)
                 continue
             self._mute, pause = None, 0.2
+            self._found()
             if not self._queue:
                 self._something.clear()
 
@@ -155,11 +159,11 @@ class RedisBus:
                     while await pubsub.get_message(timeout=_TIMEOUT) is None:
                         pass  # the answer to SUBSCRIBE
                 self._deaf, pause = None, 0.2
+                self._found()
                 recovered()
                 await self._hear(pubsub, heard)
             except Exception as error:  # noqa: BLE001  # any failure means the same: connect again
-                if self._deaf is None:
-                    log.warning("bus.connection_lost: %s", type(error).__name__)
+                self._lost("cannot listen", error)
                 self._deaf = f"cannot listen ({type(error).__name__})"
             try:
                 async with asyncio.timeout(1):
@@ -168,6 +172,18 @@ class RedisBus:
                 pass
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
             pause = min(pause * 2, 5.0)
+
+    def _lost(self, what: str, error: Exception) -> None:
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+            reason = f"{what} ({type(error).__name__})"
+            log.warning("bus.lost", store="redis", where=self._where, reason=reason)
+
+    def _found(self) -> None:
+        if self._lost_at is not None and not (self._deaf or self._mute):
+            seconds = round(time.monotonic() - self._lost_at, 1)
+            self._lost_at = None
+            log.info("bus.back", store="redis", where=self._where, seconds=seconds)
 
     async def _hear(self, pubsub: Any, heard: Heard) -> None:
         last = asked = time.monotonic()

@@ -8,6 +8,7 @@ asyncpg. It may be run again from the start, so it must do nothing but query and
 SQL is one text for both databases, with numbered parameters `$1…`. `FOR SHARE` holds rows on Postgres.
 """
 
+import time
 from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -99,8 +100,8 @@ class Database(Protocol):
         A *shortcut* may be taken instead, where one is worth it."""
         ...
 
-    async def ping(self) -> None:
-        """Returns if the database answers, and raises Unavailable if it does not."""
+    async def ping(self) -> bool:
+        """True if the database takes writes, False if it only answers reads; raises Unavailable if it does not answer."""
         ...
 
     async def close(self) -> None:
@@ -109,6 +110,50 @@ class Database(Protocol):
 
 
 log = structlog.get_logger("chat_server.database")
+
+PROBED_AFTER = 5.0
+STEADY_AFTER = 5.0
+
+
+class WriteState:
+    """Whether a database takes writes: by the last ones, and by a probe where the last was too long ago.
+
+    One that was refused counts for some seconds, whatever is taken meanwhile: a small write may still find room. Where
+    an outage begins and where it ends is in the log.
+    """
+
+    def __init__(self, store: str, where: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """*store* and *where* are for the log: what is kept, and the place, without credentials."""
+        self._about = {"store": store, "where": where}
+        self._clock = clock
+        self._taken_at = self._refused_at = float("-inf")
+        self._lost_at: float | None = None
+
+    def taken(self) -> None:
+        """A write was committed."""
+        self._taken_at = self._clock()
+        if self._lost_at is not None and self.good:
+            seconds = round(self._taken_at - self._lost_at, 1)
+            self._lost_at = None
+            log.info("database.back", **self._about, seconds=seconds)
+
+    def refused(self, reason: str) -> None:
+        """A write was refused for what is no fault of its own."""
+        self._refused_at = self._clock()
+        if self._lost_at is None:
+            self._lost_at = self._refused_at
+            log.warning("database.lost", **self._about, reason=reason)
+
+    @property
+    def unknown(self) -> bool:
+        """Was the last write too long ago to tell?"""
+        return self._clock() - max(self._taken_at, self._refused_at) >= PROBED_AFTER
+
+    @property
+    def good(self) -> bool:
+        """Are writes taken?"""
+        quiet = self._clock() - self._refused_at >= STEADY_AFTER
+        return quiet and self._taken_at > self._refused_at
 
 
 def unavailable(reason: str) -> Unavailable:

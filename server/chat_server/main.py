@@ -149,13 +149,14 @@ class Standalone:
 
     async def _ready(self) -> tuple[int, bytes, bytes]:
         facts = await self._opened().ready()
-        good = facts["database"] == "ok"
+        good = not facts["database"].startswith("failed")
         status = "ok" if set(facts.values()) <= {"ok", "off"} else "degraded"
         body = msgspec.json.encode({"status": status if good else "failed", **facts})
         return 200 if good else 503, body, b"application/json"
 
     async def _measured(self) -> tuple[int, bytes, bytes]:
-        body, kind = self._metrics.page(self._opened().facts())
+        server = self._opened()
+        body, kind = self._metrics.page(server.facts(), await server.ready())
         return 200, body, kind
 
 

@@ -24,6 +24,12 @@ class Metrics:
             registry=self._registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
         )
+        self._dependencies = Gauge(
+            "chat_server_dependency_ok",
+            "1 if what the server needs is as it should be, or is not used.",
+            ["dependency"],
+            registry=self._registry,
+        )
         self._gauges: dict[str, Gauge] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -32,8 +38,12 @@ class Metrics:
         self._requests.labels(route, known, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def page(self, facts: dict[str, int | str]) -> tuple[bytes, bytes]:
-        """The text of /metrics and its content type; *facts* that are numbers are in it."""
+    def page(
+        self, facts: dict[str, int | str], dependencies: dict[str, str]
+    ) -> tuple[bytes, bytes]:
+        """The text of /metrics and its content type; *facts* that are numbers are in it, and what /readyz says."""
+        for name, answer in dependencies.items():
+            self._dependencies.labels(name).set(answer in {"ok", "off"})
         for name, value in facts.items():
             if isinstance(value, str):
                 continue

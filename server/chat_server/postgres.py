@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
+from chat_broker_kit.locations import location
 from chat_broker_kit.postgres import SessionLimits, connect, open_pool
 from chat_server.database import (
     Query,
@@ -27,6 +28,7 @@ from chat_server.database import (
     Transaction,
     Undo,
     UniqueViolation,
+    WriteState,
     not_writable,
     unavailable,
 )
@@ -75,8 +77,10 @@ class PostgresDatabase:
 
     name = "postgres"
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, where: str = "") -> None:
+        """*where* the server is, for the log."""
         self._pool = pool
+        self._state = WriteState("chat", where)
         self._writing: set[asyncio.Task[Any]] = set()
         self._turns: dict[Hashable, _Turn] = {}
         self._taught: set[tuple[int, str]] = set()
@@ -119,13 +123,22 @@ class PostgresDatabase:
         task.add_done_callback(self._written)
         return await asyncio.shield(task)
 
-    async def ping(self) -> None:
-        """Asks for one row."""
+    async def ping(self) -> bool:
+        """Asks for one row; and writes one as it was, if nobody has written for a while."""
 
         def nothing() -> Steps[None]:
             yield Query(VERSION_QUERY)
 
+        def probe() -> Steps[None]:
+            yield Query("UPDATE alembic_version SET version_num = version_num")
+
         await self.read(nothing)
+        if self._state.unknown:
+            try:
+                await self.write(probe)
+            except Unavailable as error:
+                self._state.refused(error.code)
+        return self._state.good
 
     async def close(self) -> None:
         """Let running writes finish, then close every connection, by force after five seconds."""
@@ -152,9 +165,10 @@ class PostgresDatabase:
                 answer = await self._by_shortcut(shortcut)
             except AWAY as error:
                 # It may have been committed: nobody but the caller knows whether to say it again.
-                raise _refused(error) from error
+                raise self._refused(error) from error
             if answer is None:
                 return await self._write(transaction, committed)
+            self._state.taken()
             if committed is not None:
                 committed(answer)
             return answer
@@ -234,7 +248,8 @@ class PostgresDatabase:
         except AGAIN as error:
             raise not_writable(_reason(error)) from error
         except AWAY as error:
-            raise _refused(error) from error
+            raise self._refused(error) from error
+        self._state.taken()
         if keep and committed is not None:
             committed(answer)
         return answer
@@ -263,6 +278,16 @@ class PostgresDatabase:
         finally:
             await self._pool.release(connection, timeout=ACQUIRE)
 
+    def _refused(self, error: BaseException) -> Unavailable:
+        """What the caller of a write hears of *error*, one of AWAY."""
+        if isinstance(error, NOT_WRITABLE):
+            if not isinstance(
+                error, asyncpg.LockNotAvailableError
+            ):  # that is about some rows alone
+                self._state.refused(_reason(error))
+            return not_writable(_reason(error))
+        return unavailable(_reason(error))
+
 
 class _Turn:
     """A lock, and how many hold it or wait for it."""
@@ -290,7 +315,7 @@ async def open_postgres(url: str, *, pool: int) -> PostgresDatabase:
         await asyncio.to_thread(migrate_postgres, url)
         log.info("database.migrated", schema=HEAD)
     opened = await open_pool(url, "chat-server", size=pool, limits=LIMITS, command_timeout=SLOW)
-    return PostgresDatabase(opened)
+    return PostgresDatabase(opened, location(url))
 
 
 def _drop(connection: Any) -> None:
@@ -312,13 +337,6 @@ async def _drive(connection: Any, steps: Steps[T], within: float) -> T:
     except StopIteration as end:
         answer: T = end.value
         return answer
-
-
-def _refused(error: BaseException) -> Unavailable:
-    """What the caller of a write hears of *error*, one of AWAY."""
-    if isinstance(error, NOT_WRITABLE):
-        return not_writable(_reason(error))
-    return unavailable(_reason(error))
 
 
 def _reason(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from chat_server.api.users import wished
 from chat_server.bus import Bus, LocalBus, RedisBus
 from chat_server.chat import Chat
 from chat_server.database import Database, open_database
+from chat_server.deployment import deployment_id
 from chat_server.ending import end
 from chat_server.errors import ChatError, NotAuthenticated
 from chat_server.housekeeping import keep_house
@@ -68,13 +69,17 @@ class Server:
         return self._tokens.jwks()
 
     async def ready(self) -> dict[str, str]:
-        """`database`: ok or failed; `redis`: off, ok, or degraded with the reason. Never raises."""
+        """`database` and `redis`: ok, off, degraded or failed, with the reason. Never raises."""
         try:
-            await self._database.ping()
-            database = "ok"
+            database = "ok" if await self._database.ping() else "degraded: writes are refused"
         except ChatError as error:
             database = f"failed: {error.code}"
-        return {"database": database, "redis": self._live.bus_state}
+        return {"database": database, "redis": self.bus_state}
+
+    @property
+    def bus_state(self) -> str:
+        """How this node hears of others: `off`, `ok` or `degraded: …`."""
+        return self._live.bus_state
 
     async def drain(self) -> None:
         """Send every socket away, to come back in a moment; new ones are refused from here on."""
@@ -111,7 +116,7 @@ async def open_server(
         live = Live(
             tokens,
             database,
-            bus=_bus(settings),
+            bus=await _bus(settings, database),
             origins=settings.cors_origins or None,
             is_own_origin=is_own_origin,
         )
@@ -124,7 +129,8 @@ async def open_server(
         yield Server(database, rest, tokens, live, project_id)
 
 
-def _bus(settings: Settings) -> Bus:
+async def _bus(settings: Settings, database: Database) -> Bus:
     if settings.redis_url is None:
         return LocalBus()
-    return RedisBus(settings.redis_url.get_secret_value())
+    prefix = settings.redis_prefix or f"chat-server:{await deployment_id(database)}"
+    return RedisBus(settings.redis_url.get_secret_value(), prefix=prefix)

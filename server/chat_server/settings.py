@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     """`postgresql://…` or `sqlite:///path`; without it `DATA_DIR/chat.db`."""
     redis_url: Annotated[SecretStr | None, Field(alias="REDIS_URL")] = None
     """Redis that carries live events between replicas; not needed by a single process."""
+    redis_prefix: Annotated[
+        str | None, Field(alias="REDIS_PREFIX", pattern=r"^[A-Za-z0-9:._-]{1,64}$")
+    ] = None
+    """What channels in Redis begin with; without it an id that the database holds."""
     cors_origins: Annotated[list[str], NoDecode, Field(alias="CORS_ORIGINS")] = []
     """Origins of browsers that may call the REST routes and the socket: an exact list."""
     token_algorithm: Annotated[Algorithm, Field(alias="TOKEN_ALGORITHM")] = "EdDSA"  # noqa: S105 – a name

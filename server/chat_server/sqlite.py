@@ -27,9 +27,11 @@ from chat_server.database import (
     Transaction,
     Undo,
     UniqueViolation,
+    WriteState,
     not_writable,
     unavailable,
 )
+from chat_server.errors import Unavailable
 from chat_server.logs import bug
 from chat_server.migrate import HEAD, VERSION_QUERY, known
 from chat_server.planner import tell_planner
@@ -95,6 +97,8 @@ class SqliteDatabase:
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._closed = False
+        self._state = WriteState("chat", f"sqlite {path}")
+        self._probes = 0
         self._writer = threading.Thread(target=self._write_forever, name="chat-writer", daemon=True)
         self._writer.start()
 
@@ -160,17 +164,26 @@ class SqliteDatabase:
             self._jobs.put(self._gathered)
             self._gathered = []
 
-    async def ping(self) -> None:
-        """Reads one row, and asks the writer to begin and end an empty transaction."""
+    async def ping(self) -> bool:
+        """Reads one row; and writes a number that nobody reads, if nobody has written for a while."""
 
         def nothing() -> Steps[None]:
             yield Query(VERSION_QUERY)
 
+        def probe() -> Steps[None]:
+            yield Query(f"PRAGMA user_version = {self._probes}")
+
         await self.read(nothing)
-        try:
-            await asyncio.wait_for(self.write(nothing), 2)
-        except TimeoutError:
-            raise not_writable("the writer is stuck") from None
+        if self._state.unknown:
+            self._probes = 3 - max(self._probes, 1)  # a page that is the same is not written
+            try:
+                await asyncio.wait_for(self.write(probe), 2)
+                self._state.taken()
+            except TimeoutError:
+                self._state.refused("the writer is stuck")
+            except Unavailable as error:
+                self._state.refused(error.code)
+        return self._state.good
 
     async def close(self) -> None:
         """Let the writer finish what is queued, then close the file."""
@@ -252,8 +265,13 @@ class SqliteDatabase:
             try:
                 if connection is None:
                     connection = connect(self._path, busy_timeout=BUSY_TIMEOUT)
+                before = connection.total_changes
                 _write_group(connection, group)
+                if connection.total_changes != before:
+                    self._state.taken()
             except BaseException as error:  # noqa: BLE001 – every waiting caller must hear of it
+                if isinstance(error, sqlite3.Error) and _is_passing(error):
+                    self._state.refused(_name(error))
                 failure = _refused(error) if isinstance(error, sqlite3.Error) else error
                 for each in group:
                     each.error, each.kept = failure, False

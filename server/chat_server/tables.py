@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Integer,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -33,6 +34,14 @@ metadata = MetaData(
 Name = Text().with_variant(Text(collation="C"), "postgresql")
 DELETED = text("deleted_at IS NOT NULL")
 PRESENT = text("deleted_at IS NULL")
+
+chat_deployment = Table(
+    "chat_deployment",
+    metadata,
+    Column("one", Integer, autoincrement=False, nullable=False),
+    Column("id", Text, nullable=False),
+    PrimaryKeyConstraint("one"),
+)
 
 projects = Table(
     "projects",

@@ -11,6 +11,7 @@ from app.auth.proxies import Proxies
 from app.errors import BrokerError, problem, seconds_to_wait
 from app.metrics import Metrics
 from app.middleware import Edge
+from app.readiness import Dependency
 from app.settings import Settings
 from tests.app.brokers import Running, as_sent, code_of, http, running
 
@@ -178,7 +179,7 @@ async def test_ready_tells_degraded_from_failed(tmp_path: Path) -> None:
             raise OSError("no disk")
 
         readiness = broker.app.state.readiness
-        readiness._checks["database"] = gone
+        readiness.dependencies["database"] = Dependency("sqlite x", gone)
         found = await broker.client.get("/readyz")
         assert (found.status_code, found.json()["status"]) == (503, "failed")
         assert "no disk" not in found.text

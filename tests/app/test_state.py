@@ -15,13 +15,14 @@ from app.state.audit import SqlAudit
 from app.state.bans import SqlBans
 from app.state.contract import Link, Links, StateUnavailable
 from app.state.database import Database, open_database
+from app.state.deployment import deployment_id
 from app.state.memory import LocalRoomChanges, MemoryLinks
 from app.state.migrate import VERSIONS, SchemaTooNew, head, migrate, run_migrations
 from app.state.open import Pulse
 from app.state.postgres import LOOKUPS_AT_ONCE
 from app.state.redis import RedisCommands, connect
 from app.state.room_changes import RedisRoomChanges
-from app.state.sql import ALIVE_SECONDS, SqlHeartbeat, SqlLinks
+from app.state.sql import ALIVE_SECONDS, BEAT_SECONDS, SqlHeartbeat, SqlLinks
 from tests.conftest import POSTGRES
 
 OLDEST = (
@@ -289,16 +290,48 @@ async def test_many_processes_migrate_once(postgres_url: str) -> None:
     await asyncio.gather(*(start() for _ in range(6)))
 
 
+def heart(database: Database, name: str, now: list[float], skew: float = 0) -> SqlHeartbeat:
+    return SqlHeartbeat(database, name, now=lambda: now[0] + skew, clock=lambda: now[0])
+
+
 async def test_processes_know_of_each_other(database: Database) -> None:
     """Beats count the others; one that is silent for a while, or has said goodbye, does not count."""
     now = [1000.0]
-    one, two = (SqlHeartbeat(database, name, now=lambda: now[0]) for name in ("one", "two"))
-    assert [await one.beat(), await two.beat(), await one.beat()] == [0, 1, 1]
+    one, two = (heart(database, name, now) for name in ("one", "two"))
+    await one.beat()
+    await two.beat()
+    now[0] += BEAT_SECONDS
+    assert [await one.beat(), await two.beat()] == [1, 1]
     await two.stop()
     assert await one.beat() == 0
     await two.beat()
+    assert await one.beat() == 1
     now[0] += ALIVE_SECONDS + 1
     assert await one.beat() == 0
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 0.0, 3600.0], ids="clock {} s off".format)
+async def test_a_predecessor_that_is_gone_is_nobody_and_a_living_one_is_counted(
+    database: Database, skew: float
+) -> None:
+    """A row that was left behind by `kill -9`, or came with a backup, does not change any more; whatever the clocks say."""
+    now = [10_000.0]
+    killed = heart(database, "killed", now, skew)
+    await killed.beat()
+    now[0] += 1
+    await killed.beat()
+    one = Pulse(heart(database, "one", now), alone=True)
+    for _ in range(5):
+        await one.beat()
+        assert (one.others, one.conflict) == (0, False)
+        now[0] += BEAT_SECONDS
+    living = heart(database, "living", now, skew)
+    await living.beat()
+    await one.beat()
+    assert one.conflict
+    now[0] += ALIVE_SECONDS + 1  # it was killed, too
+    await one.beat()
+    assert not one.conflict
 
 
 async def test_two_without_redis_are_a_conflict(database: Database) -> None:
@@ -310,6 +343,20 @@ async def test_two_without_redis_are_a_conflict(database: Database) -> None:
     await first.beat()
     assert first.conflict
     assert not second.conflict
+
+
+async def test_the_id_of_a_deployment_is_made_once_and_is_the_databases_own(tmp_path: Path) -> None:
+    """However many replicas start at once; another database has another."""
+    found = set()
+    for name in ("a", "b"):
+        async with AsyncExitStack() as stack:
+            url = f"sqlite:///{tmp_path}/{name}.db"
+            replicas = [await stack.enter_async_context(open_database(url)) for _ in range(4)]
+            await migrate(replicas[0])
+            ids = await asyncio.gather(*map(deployment_id, replicas))
+            assert set(ids) == {await deployment_id(replicas[0])}
+            found.add(ids[0])
+    assert len(found) == 2
 
 
 async def test_marks_of_this_process_change_with_every_change() -> None:
@@ -331,7 +378,7 @@ async def test_marks_of_this_process_change_with_every_change() -> None:
 async def test_marks_in_redis_are_seen_by_every_replica(redis_url: str) -> None:
     one, two = connect(redis_url), connect(redis_url)
     try:
-        first, second = RedisRoomChanges(RedisCommands(one)), RedisRoomChanges(RedisCommands(two))
+        first, second = (RedisRoomChanges(RedisCommands(redis), prefix="p") for redis in (one, two))
         before = await second.mark("r")
         assert before == await first.mark("r")
         for _ in range(50):
@@ -348,7 +395,7 @@ async def test_without_redis_nothing_can_be_told_of_a_room() -> None:
     """None, so that nothing is remembered; and a change does not fail."""
     away = connect("redis://127.0.0.1:1/0")
     try:
-        changes = RedisRoomChanges(RedisCommands(away))
+        changes = RedisRoomChanges(RedisCommands(away), prefix="p")
         assert await changes.mark("r") is None
         await changes.changed("r")
     finally:

@@ -2,16 +2,22 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import pytest
 
-from app import serve
-from app.serve import hear_signals
+from app import signals
+from app.readiness import Readiness
+from app.signals import hear_signals
 from app.upstream import Upstream
+from tests.programs import Program, running_broker
+from tests.server.realtime.socket_client import connected
 
 
 @dataclass
@@ -37,7 +43,7 @@ def stopping() -> Iterator[Callable[[Told], None]]:
     def listen(told: Told) -> None:
         signal.signal(signal.SIGTERM, told.stop)
         upstream: Any = SimpleNamespace(server=told, keys=None)
-        hear_signals(cast("Upstream", upstream))
+        hear_signals(cast("Upstream", upstream), readiness=cast("Readiness", None), drain_seconds=0)
 
     yield listen
     for number, handler in before.items():
@@ -72,6 +78,57 @@ async def test_sockets_that_cannot_be_told_delay_no_stop(
             await asyncio.Event().wait()
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(serve, "FAREWELL_SECONDS", 0.05)
+    monkeypatch.setattr(signals, "FAREWELL_SECONDS", 0.05)
     stopping(told := Told(fails))
     assert await stopped(told) == ["server"]
+
+
+@asynccontextmanager
+async def draining(seconds: str) -> AsyncIterator[tuple[Program, httpx.AsyncClient]]:
+    """A broker that was told to stop a moment ago, and somebody who is signed in."""
+    async with (
+        running_broker(DRAIN_SECONDS=seconds) as broker,
+        httpx.AsyncClient(base_url=broker.url, trust_env=False, timeout=20) as http,
+    ):
+        token = (await http.post("/dev/login", json={"username": "alice"})).json()["token"]
+        http.headers["authorization"] = f"Bearer {token}"
+        broker.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(2):
+            while (await http.get("/readyz")).status_code != 503:  # noqa: ASYNC110 - a signal sets no event
+                await asyncio.sleep(0.01)
+        yield broker, http
+
+
+async def test_while_it_drains_all_goes_on_and_readyz_alone_says_that_it_ends() -> None:
+    """Balancers look elsewhere meanwhile. Connections end one by one, each behind an answer."""
+    async with draining("4") as (broker, http):
+        began = time.monotonic()
+        ready = await http.get("/readyz")
+        assert ready.json()["status"] == "draining"
+        assert ready.json()["checks"]["database"] == "ok"
+        assert "chat_broker_ready 0.0" in (await http.get("/metrics")).text
+        room = (await http.post("/chat/rooms", json={"name": "General"})).json()["id"]
+        for path in (
+            "/healthz",
+            "/chat/me",
+            "/chat/rooms",
+            f"/chat/rooms/{room}/messages",
+            "/none",
+        ):
+            answer = await http.get(path)
+            assert answer.status_code in {200, 404}
+            assert answer.headers.get_list("connection") == ["close"], path
+        token = (await http.post("/chat/token")).json()["token"]
+        async with connected(broker.url, token) as socket:
+            assert socket.refused is None
+            assert time.monotonic() - began < 4
+            await socket.ends(within=10)
+            assert [error["code"] for error in socket.payloads("error")] == ["server_restarting"]
+        assert await broker.process.wait() == 0
+        assert time.monotonic() - began > 3
+
+
+async def test_a_second_signal_ends_the_draining() -> None:
+    async with draining("60") as (broker, _):
+        broker.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(broker.process.wait(), 10) == 0

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from chat_sdk import AsyncChatClient, Message, WebSocketError
+from tests.conftest import postgres_database
 from tests.programs import Program, free_port, running_broker, wait_for_port
 
 pytestmark = [pytest.mark.services("postgres", "redis"), pytest.mark.timeout(180)]
@@ -62,7 +63,7 @@ async def pair(postgres_url: str, redis: Redis) -> AsyncIterator[tuple[Program, 
 
 @asynccontextmanager
 async def two_brokers(
-    postgres_url: str, redis: Redis, count: int = 2
+    postgres_url: str, redis: Redis, count: int = 2, **more: str
 ) -> AsyncIterator[tuple[Program, ...]]:
     settings = {
         "DATABASE_URL": postgres_url,
@@ -73,6 +74,7 @@ async def two_brokers(
         "RATE_WRITE": "100000/minute",
         "RATE_READ": "100000/minute",
         "RATE_TOKEN": "100000/minute",
+        **more,
     }
     async with AsyncExitStack() as stack:
         # At the same moment: the migrations of both databases run once, whoever is first.
@@ -113,6 +115,48 @@ class User:
             if room_id is not None:
                 await chat.socket.join_room(room_id)
             yield chat
+
+
+@pytest.mark.parametrize("prefix", [None, "one-name-for-both"])
+async def test_two_deployments_on_one_redis_do_not_hear_each_other(
+    redis: Redis, prefix: str | None
+) -> None:
+    """Each has its own database, and with it its own keys and channels; unless one REDIS_PREFIX is given to both."""
+    import redis as library
+
+    more = {} if prefix is None else {"REDIS_PREFIX": prefix}
+    async with AsyncExitStack() as stack:
+        databases = [await stack.enter_async_context(postgres_database()) for _ in range(2)]
+        (a, b), (c,) = [
+            await stack.enter_async_context(two_brokers(url, redis, count, **more))
+            for url, count in zip(databases, (2, 1), strict=True)
+        ]
+        for broker in (a, c):
+            alice = await sign_in(broker, "alice")
+            await stack.enter_async_context(alice.socket(broker))
+            await alice.ok(broker, "GET", "/chat/rooms")
+
+        await until_nodes([2, 2, 1] if prefix is None else [3, 3, 3], (a, b, c))
+        with library.Redis(port=redis.port) as raw:
+            names = {*raw.keys("*"), *raw.pubsub_channels("*")}
+        begins = {name.decode().partition(":")[0] for name in names}
+        assert begins == ({"chat-broker", "chat-server"} if prefix is None else {prefix})
+        deployments = {name.decode().split(":")[1] for name in names if b":nodes:" in name}
+        assert len(deployments) == (2 if prefix is None else 1)
+
+
+async def until_nodes(expected: list[int], brokers: Sequence[Program]) -> None:
+    """Each broker soon knows so many nodes, itself among them, and goes on to know no others."""
+
+    async def nodes() -> list[int]:
+        found = [await admin(broker, "GET", "/admin/status") for broker in brokers]
+        return [answer.json()["counts"]["nodes"] for answer in found]
+
+    async with asyncio.timeout(20):
+        while await nodes() != expected:  # noqa: ASYNC110 - a test may poll
+            await asyncio.sleep(0.2)
+    await asyncio.sleep(2)
+    assert await nodes() == expected
 
 
 async def sign_in(broker: Program, name: str) -> User:

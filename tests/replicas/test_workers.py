@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -189,6 +190,45 @@ async def test_a_worker_that_dies_is_replaced(settings: dict[str, str]) -> None:
                 await asyncio.sleep(0.1)
         for _ in range(10):
             assert (await http.get("/chat/me")).status_code == 200
+
+
+async def test_a_worker_that_dies_before_it_has_said_anything_is_replaced_in_time(
+    settings: dict[str, str],
+) -> None:
+    """Killed as soon as it is there, while it is still loading; the other one serves on."""
+    async with running_broker(**settings) as broker, calling(broker) as http:
+        before = workers(broker)
+        os.kill(max(before), signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while not (fresh := workers(broker) - before):  # noqa: ASYNC110 - a test may poll
+                await asyncio.sleep(0.005)
+        os.kill(fresh.pop(), signal.SIGKILL)
+        began = time.monotonic()
+        async with asyncio.timeout(10):
+            while not workers(broker) - before or len(workers(broker)) != 2:  # noqa: ASYNC110 - a test may poll
+                await asyncio.sleep(0.05)
+        assert time.monotonic() - began < 5
+        assert (await http.get("/chat/me")).status_code == 200
+        broker.process.send_signal(
+            signal.SIGTERM
+        )  # heard at once, too, while the new one still loads
+        assert await asyncio.wait_for(broker.process.wait(), 20) == 0
+
+
+async def test_workers_drain_together_and_the_port_stays_open_meanwhile(
+    settings: dict[str, str],
+) -> None:
+    """SIGTERM to the program: each worker says `draining` and goes on; then all end, with 0."""
+    async with running_broker(**settings, DRAIN_SECONDS="4") as broker, calling(broker) as http:
+        began = time.monotonic()
+        broker.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(1)
+        for _ in range(12):
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+            assert (await http.get("/chat/me")).status_code == 200
+        assert await asyncio.wait_for(broker.process.wait(), 20) == 0
+        assert time.monotonic() - began > 4
 
 
 async def test_every_worker_reads_the_projects_key_again_and_none_is_restarted(

@@ -1,12 +1,11 @@
 """SQLite behind the seam: groups, failures, files, damage."""
 
 import asyncio
-import shutil
 import sqlite3
 import stat
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 

@@ -57,11 +57,16 @@ CREATE TABLE bans (
 	pending VARCHAR(16), 
 	PRIMARY KEY (id)
 );
+CREATE TABLE broker_deployment (
+	one INTEGER NOT NULL, 
+	id VARCHAR(32) NOT NULL, 
+	PRIMARY KEY (one)
+);
 CREATE TABLE broker_schema (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT broker_schema_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "broker_schema" VALUES('0002');
+INSERT INTO "broker_schema" VALUES('0003');
 CREATE TABLE links (
 	project_id VARCHAR(64) NOT NULL, 
 	issuer TEXT NOT NULL, 

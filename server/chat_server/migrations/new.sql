@@ -2,7 +2,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0002');
+INSERT INTO "alembic_version" VALUES('0003');
 CREATE TABLE api_keys (
 	id TEXT NOT NULL, 
 	project_id TEXT NOT NULL, 
@@ -12,6 +12,11 @@ CREATE TABLE api_keys (
 	revoked_at TEXT, 
 	CONSTRAINT pk_api_keys PRIMARY KEY (id), 
 	CONSTRAINT fk_api_keys_projects FOREIGN KEY(project_id) REFERENCES projects (id)
+);
+CREATE TABLE chat_deployment (
+	one INTEGER NOT NULL, 
+	id TEXT NOT NULL, 
+	CONSTRAINT pk_chat_deployment PRIMARY KEY (one)
 );
 CREATE TABLE deletions (
 	project_id TEXT NOT NULL, 

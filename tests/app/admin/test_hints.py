@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from app.state.memory import NoHints
-from app.state.redis import CHANNEL, RedisHints, connect, listening
+from app.state.redis import RedisHints, connect, listening
 from tests.programs import free_port, wait_for_port
 
 pytestmark = pytest.mark.services("redis")
@@ -26,7 +26,10 @@ async def pair(redis_url):
     redis = [connect(redis_url) for _ in range(2)]
     heard = []
     async with contextlib.AsyncExitStack() as stack:
-        one, two = RedisHints(redis[0], name="one"), RedisHints(redis[1], name="two")
+        one, two = (
+            RedisHints(client, name=name, prefix="p")
+            for client, name in zip(redis, ("one", "two"), strict=True)
+        )
         one.on("standing", lambda key: heard.append(("one", key)))
         two.on("standing", lambda key: heard.append(("two", key)))
         for hints in (one, two):
@@ -52,8 +55,8 @@ async def test_the_others_hear_and_oneself_does_not(pair):
 )
 async def test_junk_is_ignored(pair, junk):
     _, two, heard, redis = pair
-    await redis[0].publish(CHANNEL, junk)
-    await redis[0].publish(CHANNEL, json.dumps(["three", "standing", "bob"]))
+    await redis[0].publish("p:hints", junk)
+    await redis[0].publish("p:hints", json.dumps(["three", "standing", "bob"]))
     await until(lambda: ("two", "bob") in heard)
     assert {key for _, key in heard} == {"bob"}
     assert two.live
@@ -91,7 +94,7 @@ async def test_after_a_gap_everything_is_forgotten(tmp_path):
 
     redis = connect(f"redis://127.0.0.1:{port}/0")
     heard = []
-    hints = RedisHints(redis, name="one")
+    hints = RedisHints(redis, name="one", prefix="p")
     hints.on("standing", heard.append)
     async with listening(hints):
         with running():

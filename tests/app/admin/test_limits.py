@@ -79,7 +79,7 @@ async def counters(request, monkeypatch):
     # What is counted is the question here, not how long a busy machine takes to connect.
     monkeypatch.setattr("app.state.redis.PATIENCE", 10.0)
     redis = connect(request.getfixturevalue("redis_url"))
-    yield RedisCounters(RedisCommands(redis))
+    yield RedisCounters(RedisCommands(redis), prefix="p")
     await redis.aclose()
 
 
@@ -115,7 +115,7 @@ async def test_uses_that_come_together_travel_together(redis_url, monkeypatch):
     monkeypatch.setattr("app.state.redis.PATIENCE", 10.0)
     redis, watch = connect(redis_url), connect(redis_url)
     try:
-        counters = RedisCounters(RedisCommands(redis))
+        counters = RedisCounters(RedisCommands(redis), prefix="p")
         limits = [Limit("x", number, 3600) for number in range(1, 51)]
         await counters.hit([(limits[0], "connects")])
         before = await watch.info("stats")
@@ -321,7 +321,8 @@ async def test_without_redis_people_chat_on_and_guessing_stays_limited():
 async def test_replicas_share_their_counts(redis_url):
     one, two = connect(redis_url), connect(redis_url)
     replicas = [
-        Limiter(rates(token="6/hour"), RedisCounters(RedisCommands(redis))) for redis in (one, two)
+        Limiter(rates(token="6/hour"), RedisCounters(RedisCommands(redis), prefix="p"))
+        for redis in (one, two)
     ]
     let_through = 0
     for number in range(12):
@@ -342,7 +343,7 @@ async def test_replicas_share_their_counts(redis_url):
 @pytest.mark.services("redis")
 async def test_an_address_redis_refused_is_refused_without_asking_again(redis_url):
     redis = connect(redis_url)
-    limiter = Limiter(rates(ip="1/hour"), RedisCounters(RedisCommands(redis)))
+    limiter = Limiter(rates(ip="1/hour"), RedisCounters(RedisCommands(redis), prefix="p"))
     await limiter.spend("read", user="a", address="192.0.2.1")
     with pytest.raises(TooMany):
         await limiter.spend("read", user="b", address="192.0.2.1")

@@ -206,7 +206,7 @@ async def test_a_remembered_token_falls_with_its_key() -> None:
     async with opened("jwt", provider, **JWT, auth_jwt_jwks_url=f"{ISSUER}/keys") as auth:
         token = rsa_signer().token(claims(exp=NOW + 5000))
         assert await auth(bearer=token)
-        assert auth.chain.keys_state() == {"jwt": "ok"}
+        assert await auth.chain.providers() == {"jwt": "ok"}
         del keys[0]
         auth.pass_time(301)
         with pytest.raises(InvalidCredentials):
@@ -220,7 +220,7 @@ async def test_a_remembered_token_falls_with_its_key() -> None:
 async def test_a_provider_that_is_down_is_503_and_the_broker_starts() -> None:
     provider = Asked(httpx.ConnectError("down"))
     async with opened("jwt", provider, **JWT) as auth:
-        assert auth.chain.keys_state() == {"jwt": "missing"}
+        assert await auth.chain.providers() == {"jwt": "missing"}
         with pytest.raises(ProviderUnavailable) as error:
             await auth(bearer=rsa_signer().token())
         assert 1 <= error.value.retry_after <= 30

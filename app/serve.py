@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from app.logs import configure, write_access_log
 from app.pages.commands import commands
 from app.preflight import database_problems
@@ -30,6 +32,7 @@ from chat_broker_kit.process import (
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 30
 LARGEST_SOCKET_MESSAGE = 1024 * 1024

@@ -1,16 +1,18 @@
-"""Where something is, as operators may read it in a log: never with a user name, a password or a query."""
+"""Where something is, as operators may read it in a log: without user name, password and parameters."""
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
+
+from chat_broker_kit.database_url import POSTGRES, SQLITE, shown_url
 
 
 def location(url: str) -> str:
-    """Scheme, hosts, ports and path of *url*; the file, if it is one of SQLite's."""
-    if url.startswith("sqlite:"):
-        return f"sqlite {url.removeprefix('sqlite:///')}"
+    """Scheme, host, port and path of *url*; the file, if it is one of SQLite's."""
+    if url.startswith((SQLITE, *POSTGRES)):
+        return shown_url(url)
     try:
         parts = urlsplit(url)
-        elsewhere = parse_qs(parts.query).get("host", [""])[0]  # libpq's way to name a Unix socket
     except ValueError:
-        return "an address that cannot be read"
-    host = parts.netloc.rpartition("@")[2] or elsewhere
-    return f"{parts.scheme} {host}{parts.path}"
+        return "(hidden)"
+    if "@" in parts.path + parts.query + parts.fragment:
+        return f"{parts.scheme}://(hidden)"  # a password with a reserved character has spilled over
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -97,7 +97,7 @@ class SqliteDatabase:
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._closed = False
-        self._state = WriteState("chat", f"sqlite {path}")
+        self._state = WriteState("chat", str(Path(path).absolute()))
         self._probes = 0
         self._writer = threading.Thread(target=self._write_forever, name="chat-writer", daemon=True)
         self._writer.start()

@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
+from chat_broker_kit.locations import location
 from tests.app.auth.signing import rsa_signer
 from tests.app.test_full_disk import fill
 from tests.conftest import postgres_database
@@ -122,7 +123,7 @@ async def test_a_redis_that_was_away_is_back_and_stays_back(tmp_path: Path) -> N
             await seen.until("redis", "degraded")
         assert len(seen.logged("dependency.back", dependency="redis")) == 2
         assert len(seen.logged("hints.lost")) == 3
-        assert len(seen.logged("hints.back", where=f"redis 127.0.0.1:{port}/0")) == 2
+        assert len(seen.logged("hints.back", where=f"redis://127.0.0.1:{port}/0")) == 2
 
 
 class Endpoint:
@@ -183,7 +184,7 @@ async def test_a_provider_that_is_away_is_seen_to_go_and_to_come_back(mode: str)
         await seen.until("identity_provider", f"degraded: {mode} is ")
         await endpoint.start()
         await seen.until("identity_provider", "ok")
-        seen.told("identity_provider", endpoint.url.replace("://", " "))
+        seen.told("identity_provider", endpoint.url)
         assert "a-secret-of-ours" not in broker.log()
         if mode == "jwt":
             assert await seen.gauge('chat_broker_identity_keys_age_seconds{issuer="jwt"}') < 60
@@ -225,3 +226,19 @@ async def test_the_server_alone_says_the_same_of_itself(tiny_disk: Path) -> None
         assert (await seen.ready())[0] == 200
         filler.unlink()
         await seen.until("database", "ok")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:pass@cache.example:6380/2?password=pass", "redis://cache.example:6380/2"),
+        ("rediss://:pa/ss@cache.example/2", "rediss://(hidden)"),
+        ("unix:///run/redis.sock?password=pass", "unix:///run/redis.sock"),
+        ("postgresql://user:pass@db.example/chat?sslmode=require", "postgresql://db.example/chat"),
+        ("https://id.example/session?key=pass#pass", "https://id.example/session"),
+        ("sqlite:////data/broker.db", "/data/broker.db"),
+        ("https://[pass", "(hidden)"),
+    ],
+)
+def test_a_place_in_the_log_holds_no_credential(url: str, shown: str) -> None:
+    assert location(url) == shown

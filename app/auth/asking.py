@@ -177,4 +177,6 @@ class Asking:
         if self._silent_since is not None:
             seconds = round(self._last_at - self._silent_since, 1)
             self._silent_since = None
-            log.info("auth.provider_back", provider=self._name, where=self._where, seconds=seconds)
+            outages.info(
+                "auth.provider_back", provider=self._name, where=self._where, seconds=seconds
+            )

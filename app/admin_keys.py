@@ -117,6 +117,16 @@ def looks_like_admin_key(credential: str) -> bool:
     return _SHAPE.fullmatch(credential) is not None
 
 
+def operators_keys(known: Iterable[str | None]) -> Callable[[str], bool]:
+    """Tells whether a credential is the operator's: has the shape of an admin key, or is one of the *known* secrets."""
+    digests = frozenset(digest(secret.encode()) for secret in known if secret)
+
+    def is_operators(credential: str) -> bool:
+        return looks_like_admin_key(credential) or digest(credential.encode()) in digests
+
+    return is_operators
+
+
 class KeyRing:
     """Tells whose key it is. Keys are compared as digests, in bytes, in constant time."""
 

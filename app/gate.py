@@ -1,6 +1,6 @@
 """Who gets in: address, credential, browser rules, ban, limit, in that order. Shared by every way to a route."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -37,9 +37,17 @@ class Gate:
     """Lets requests in. Raises BrokerError; nobody gets in while it cannot be said whether they may."""
 
     def __init__(
-        self, authenticator: Authenticator, browser: Browser, bans: Bans, limiter: Limiter
+        self,
+        authenticator: Authenticator,
+        browser: Browser,
+        bans: Bans,
+        limiter: Limiter,
+        *,
+        is_operators_key: Callable[[str], bool] = looks_like_admin_key,
     ) -> None:
+        """*is_operators_key*: whether a credential is the operator's, sent here by mistake: it is shown to nobody."""
         self._authenticator = authenticator
+        self._is_operators_key = is_operators_key
         self._browser = browser
         self._bans = bans
         self._limiter = limiter
@@ -105,10 +113,10 @@ class Gate:
             raise _too_many(error) from None
 
     def may_be_chat_token(self, bearer: str) -> bool:
-        """Whether *bearer* may be shown to the Chat API: False for another `typ`, the app's credential, an admin key."""
+        """Whether *bearer* may be shown to the Chat API: False for another `typ`, the app's credential, a key."""
         if is_chat_token(bearer):
             return True
-        if looks_like_admin_key(bearer):
+        if self._is_operators_key(bearer):
             return False
         if looks_like_jws(bearer):
             try:
@@ -120,7 +128,7 @@ class Gate:
 
     async def _principal(self, request: HTTPConnection, address: str) -> Principal:
         try:
-            _refuse_admin_keys(request)
+            self._refuse_operators_keys(request)
             me = await self._authenticator(request)
         except InvalidCredentials as error:
             await self._limiter.failed_login(address)
@@ -153,12 +161,11 @@ class Gate:
             raise NotSignedIn
         return me
 
-
-def _refuse_admin_keys(request: HTTPConnection) -> None:
-    """An admin key sent here by mistake is shown to no identity provider."""
-    for value in request.headers.getlist("authorization"):
-        if "ak_" in value and looks_like_admin_key(value.rpartition(" ")[2]):
-            raise InvalidCredentials("an admin key")
+    def _refuse_operators_keys(self, request: HTTPConnection) -> None:
+        """A key sent here by mistake is shown to no identity provider."""
+        for value in request.headers.getlist("authorization"):
+            if self._is_operators_key(value.rpartition(" ")[2]):
+                raise InvalidCredentials("a key of the operator's")
 
 
 def address_of(scope: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.admin_keys import operators_keys
 from app.auth.choose import Chain, build_authenticator, dev_sessions
 from app.auth.config import read_auth
 from app.auth.csrf import BrowserRules
@@ -194,7 +195,13 @@ def _assemble(
     browser = BrowserRules(settings.own_origins, proxies.is_own_origin)
     kept = app.state
     kept.settings, kept.storage, kept.upstream, kept.operators = settings, state, upstream, side
-    app.gate = Gate(chain, browser, side.standings, limiter)
+    app.gate = Gate(
+        chain,
+        browser,
+        side.standings,
+        limiter,
+        is_operators_key=operators_keys(_own_keys(settings)),
+    )
     app.broker = Broker(
         upstream.chat,
         state.links,
@@ -224,6 +231,12 @@ def _own_address(settings: Settings, proxies: Proxies) -> Callable[[Any, str], b
         return proxies.is_own_origin
     parts = urlsplit(public)
     return lambda _, origin: is_same_address(origin, f"{parts.scheme}://{parts.netloc}")
+
+
+def _own_keys(settings: Settings) -> list[str]:
+    """The keys that were known at the start: whoever presents one is no app user."""
+    keys = (settings.admin_key, settings.chat_api_key, settings.chat_api_key_next)
+    return [key.get_secret_value() for key in keys if key is not None]
 
 
 def _limiter(settings: Settings, state: State, metrics: Metrics) -> Limiter:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.app.auth.signing import AUDIENCE, ISSUER, SECRET, claims, secret_signer
-from tests.app.brokers import Running, code_of, running
+from tests.app.brokers import API_KEY, Running, code_of, running
 
 JWT = {
     "auth": ("jwt",),
@@ -45,12 +45,16 @@ async def minted(broker: Running, token: str) -> Any:
 
 
 @asynccontextmanager
-async def session_endpoint(answer: dict[str, Any]) -> AsyncIterator[str]:
-    """An app that says of everybody that they are signed in, as *answer*."""
+async def session_endpoint(
+    answer: dict[str, Any], asked: list[str] | None = None
+) -> AsyncIterator[str]:
+    """An app that says of everybody that they are signed in, as *answer*; it keeps what it is *asked*."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = json.dumps(answer).encode()
-        await reader.readuntil(b"\r\n\r\n")
+        question = await reader.readuntil(b"\r\n\r\n")
+        if asked is not None:
+            asked.append(question.decode("latin-1"))
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
         writer.write(head.encode() + b"\r\nconnection: close\r\n\r\n" + body)
         await writer.drain()
@@ -247,6 +251,32 @@ async def test_a_chat_token_is_verified_where_the_app_has_all_other_bearers(
             answer = await broker.client.get("/chat/verify", headers=bearer(other))
             assert (answer.status_code, code_of(answer)) == (401, "token_invalid")
         assert broker.upstream.seen == []
+
+
+async def test_the_operators_keys_are_shown_to_nobody(tmp_path: Path, over_the_wire: bool) -> None:
+    """Neither to whoever introspects opaque tokens, nor to the app, nor to the Chat API."""
+    admin = "an-admin-key-for-tests-of-forty-characters"
+    asked: list[str] = []
+    async with (
+        session_endpoint({"sub": "alice"}, asked) as url,
+        running(
+            tmp_path,
+            over_the_wire=over_the_wire,
+            auth=("forward",),
+            auth_forward_url=url,
+            auth_forward_headers=("Authorization",),
+            admin_key=admin,
+        ) as broker,
+    ):
+        broker.upstream.seen.clear()
+        for key in (admin, API_KEY, "ak_0123456789ab_" + "x" * 43):
+            answer = await broker.client.post("/chat/token", headers=bearer(key))
+            assert (answer.status_code, code_of(answer)) == (401, "invalid_credentials")
+            answer = await broker.client.get("/chat/verify", headers=bearer(key))
+            assert (answer.status_code, code_of(answer)) == (401, "token_invalid")
+        assert (asked, broker.upstream.seen) == ([], [])
+        await minted(broker, "abc")
+        assert len(asked) == 1
 
 
 async def test_signing_out_works_for_whoever_has_used_up_their_writes(

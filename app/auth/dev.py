@@ -1,4 +1,7 @@
-"""Mode `dev`: whoever says they are alice is alice. For development on one's own machine, never elsewhere."""
+"""Mode `dev`: whoever says they are alice is alice. For development on one's own machine, never elsewhere.
+
+The username is the subject, byte for byte: Alice is somebody else, and her chat user is called so with a suffix.
+"""
 
 import hmac
 import time

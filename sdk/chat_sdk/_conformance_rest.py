@@ -61,6 +61,14 @@ async def _username_taken(world: World) -> None:
     await refused(call, 409, "username_taken")
 
 
+@check("Users", "a username taken in another case is 409 username_taken")
+async def _username_taken_in_another_case(world: World) -> None:
+    ann, _ = await world.people()
+    for spelling in {ann.username.upper(), ann.username.lower()} - {ann.username}:
+        call = world.client.users.create(username=spelling, external_user_id=f"{world.run}|new")
+        await refused(call, 409, "username_taken")
+
+
 @check("Users", "a taken external id is 409 external_user_id_taken")
 async def _external_taken(world: World) -> None:
     ann, _ = await world.people()

@@ -85,9 +85,11 @@ class FakeStore:
             raise Problem(400, "bad_request", field="username")
         if not body.get("external_user_id"):
             raise Problem(400, "bad_request", field="external_user_id")
-        for name in ("username", "external_user_id"):
-            if any(user[name] == body[name] for user in self.users.values()):
-                raise Problem(409, f"{name}_taken")
+        if any(
+            user["external_user_id"] == body["external_user_id"] for user in self.users.values()
+        ):
+            raise Problem(409, "external_user_id_taken")
+        self.refuse_taken_name(body["username"])
         user = {
             "id": _id(),
             "project_id": self.project_id,
@@ -103,6 +105,15 @@ class FakeStore:
         }
         self.users[user["id"]] = user
         return user
+
+    def refuse_taken_name(self, username: str, but: str | None = None) -> None:
+        """409 if somebody, *but* one, has the username in any case."""
+        if any(
+            each["username"].lower() == username.lower()
+            for each in self.users.values()
+            if each["id"] != but
+        ):
+            raise Problem(409, "username_taken")
 
     def user(self, user_id: str) -> Json:
         """The user, or 404."""

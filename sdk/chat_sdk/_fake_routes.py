@@ -9,7 +9,7 @@ from ._fake import Problem, encoded
 if TYPE_CHECKING:
     from ._fake import FakeStore, Json, Seen
 
-_USER_FILTERS = ("external_user_id", "username", "status")
+_USER_FILTERS = ("external_user_id", "status")
 _USER_FIELDS = {"username", "display_name", "email", "avatar_url", "status", "metadata"}
 _ROOM_FIELDS = {"name", "description", "private", "metadata"}
 
@@ -60,17 +60,14 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
         case "POST", []:
             return 201, store.create_user(body)
         case "GET", []:
-            wanted = {name: request.query[name] for name in _USER_FILTERS if name in request.query}
-            found = [
-                user
-                for user in store.users.values()
-                if all(user[name] == value for name, value in wanted.items())
-                and _contains(user, ("username", "display_name", "external_user_id"), request)
-            ]
-            return 200, _page(found, request)
+            return 200, _page(
+                [u for u in store.users.values() if _is_asked_for(u, request)], request
+            )
         case "GET", [user_id]:
             return 200, store.user(user_id)
         case "PATCH", [user_id]:
+            if "username" in body and store.user(user_id):
+                store.refuse_taken_name(body["username"], but=user_id)
             return 200, _changed(store, store.user(user_id), body, _USER_FIELDS)
         case "DELETE", [user_id]:
             store.user(user_id)
@@ -203,6 +200,16 @@ def _own(store: "FakeStore", room_id: str, message_id: str, caller: str | None) 
     if caller not in {None, message["user_id"]} and inside[caller or ""]["role"] != "owner":
         raise Problem(403, "forbidden")
     return message
+
+
+def _is_asked_for(user: "Json", request: "Seen") -> bool:
+    wanted = {name: request.query[name] for name in _USER_FILTERS if name in request.query}
+    username = request.query.get("username")
+    return (
+        all(user[name] == value for name, value in wanted.items())
+        and (username is None or user["username"].lower() == username.lower())
+        and _contains(user, ("username", "display_name", "external_user_id"), request)
+    )
 
 
 def _contains(thing: "Json", names: tuple[str, ...], request: "Seen") -> bool:

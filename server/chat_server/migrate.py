@@ -18,7 +18,7 @@ from chat_server.database import SchemaTooNew
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0003"
+HEAD = "0004"
 VERSION_QUERY = "SELECT version_num FROM alembic_version"
 SCHEMA = Schema("chat-server", "alembic_version", HEAD)
 # Any number will do, if nobody else on the same Postgres database uses it.

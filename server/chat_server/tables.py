@@ -100,6 +100,9 @@ users = Table(
     Column("updated_at", Text, nullable=False),
     # A deleted user stays as a tombstone, so that messages keep a name.
     Column("deleted_at", Text),
+    # Of before usernames were unique without regard to case: the name in lower case, a space and the id, in whoever
+    # is not the eldest of that name. Gone with the next change of the name.
+    Column("username_twin", Name),
     # What `q` looks at, as `fold` leaves it; NULL where that is the text itself. A username is ASCII.
     Column("external_user_id_folded", Name),
     Column("display_name_folded", Text),
@@ -108,7 +111,7 @@ users = Table(
     Index(
         "uq_users_username",
         "project_id",
-        "username",
+        text("coalesce(username_twin, lower(username))"),
         unique=True,
         sqlite_where=PRESENT,
         postgresql_where=PRESENT,

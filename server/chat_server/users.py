@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
 from chat_server import idempotency, members
 from chat_server.database import Query, Rows, Steps, UniqueViolation
 from chat_server.errors import Conflict, NotFound
@@ -31,6 +33,10 @@ COLUMNS = (
     "id, project_id, external_user_id, username, display_name, email, avatar_url, status,"
     " metadata, created_at, updated_at"
 )
+
+# A username is unique without regard to case. Of users from before that was so, all but the eldest of a name have a
+# twin's key: the name, a space, the id. It sorts directly behind the name, since no name has a space or a "!".
+_KEY = "coalesce(username_twin, lower(username))"
 
 
 class Filter(NamedTuple):
@@ -74,8 +80,8 @@ def create(pid: str, draft: UserDraft, once: Idempotency | None) -> Steps[User]:
         if rows:
             break
         # Of one who has both names the external id is said, whichever index the database looked at first.
-        yield from _refuse_taken(pid, "external_user_id", draft.external_user_id)
-        yield from _refuse_taken(pid, "username", draft.username)
+        yield from _refuse_taken_id(pid, draft.external_user_id)
+        yield from _refuse_taken_name(pid, draft.username)
         # Whoever was in the way is gone.
     yield Query("UPDATE projects SET user_count = user_count + 1 WHERE id = $1", pid)
     user = from_row(rows[0])
@@ -88,7 +94,9 @@ def _insert(pid: str, draft: UserDraft) -> Steps[Rows]:
         yield Query(
             "INSERT INTO users (project_id, id, external_user_id, username, display_name, email,"
             " avatar_url, metadata, created_at, updated_at, external_user_id_folded,"
-            " display_name_folded) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11)"
+            " display_name_folded) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11"
+            # Two at once are kept apart by the index; twins are not made any more.
+            f" WHERE NOT EXISTS (SELECT 1 FROM users WHERE {_named(12)})"
             f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
             pid,
             new_id(),
@@ -101,27 +109,64 @@ def _insert(pid: str, draft: UserDraft) -> Steps[Rows]:
             instant(),
             folded(draft.external_user_id),
             folded(draft.display_name),
+            *_keys(draft.username),
         )
     )
 
 
-def _taken(column: str) -> Conflict:
-    return Conflict(f"{column}_taken", f"Another user has this {column}.")
+def _named(n: int) -> str:
+    """The condition that a user has the name, in any case, whose `_keys` are parameter *n* and the one behind."""
+    return f"project_id = $1 AND deleted_at IS NULL AND {_KEY} >= ${n} AND {_KEY} < ${n + 1}"
 
 
-def _refuse_taken(pid: str, column: str, name: str) -> Steps[None]:
+def _keys(username: str) -> tuple[str, str]:
+    """From where to where the keys of those reach who have this name."""
+    key = username.lower() if username.isascii() else username
+    return key, f"{key}!"
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"{name}_taken", f"Another user has this {name}.")
+
+
+def _refuse_taken_id(pid: str, external_user_id: str) -> Steps[None]:
     rows = yield Query(
-        f"SELECT 1 FROM users WHERE project_id = $1 AND {column} = $2 AND deleted_at IS NULL",
+        "SELECT 1 FROM users WHERE project_id = $1 AND external_user_id = $2"
+        " AND deleted_at IS NULL",
         pid,
-        name,
+        external_user_id,
     )
     if rows:
-        raise _taken(column)
+        raise _taken("external_user_id")
+
+
+def _refuse_taken_name(pid: str, username: str) -> Steps[None]:
+    rows = yield Query(f"SELECT 1 FROM users WHERE {_named(2)}", pid, *_keys(username))
+    if rows:
+        raise _taken("username")
+
+
+def _refuse_new_name(pid: str, user_id: str, username: str) -> Steps[None]:
+    """Raise Conflict if somebody else has the name; nobody minds that a user keeps theirs."""
+    rows = yield Query(
+        f"SELECT 1 FROM users WHERE {_named(2)} AND id <> $4 AND EXISTS (SELECT 1 FROM users"
+        " WHERE project_id = $1 AND id = $4 AND deleted_at IS NULL AND username <> $5)",
+        pid,
+        *_keys(username),
+        user_id,
+        username,
+    )
+    if rows:
+        raise _taken("username")
 
 
 def update(pid: str, user_id: str, changes: UserChanges) -> Steps[User]:
     asked = asked_columns(changes, ("display_name",))
     settings = [TOUCHED, *([assignments(asked, 4)] if asked else [])]
+    if changes.username is not UNSET:
+        yield from _refuse_new_name(pid, user_id, changes.username)
+        n = 4 + list(asked).index("username")
+        settings.append(f"username_twin = CASE WHEN username = ${n} THEN username_twin END")
     if changes.status == "suspended":
         settings.append(
             "generation = generation + CASE WHEN status = 'suspended' THEN 0 ELSE 1 END"
@@ -177,11 +222,14 @@ def delete(pid: str, user_id: str) -> Steps[list[Event]]:
 def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
     condition = "project_id = $1 AND deleted_at IS NULL"
     parameters: list[Any] = [pid]
-    for column in ("external_user_id", "username", "status"):
+    for column in ("external_user_id", "status"):
         value = getattr(where, column)
         if value is not None:
             parameters.append(value)
             condition += f" AND {column} = ${len(parameters)}"
+    if where.username is not None:
+        condition += f" AND {_named(len(parameters) + 1)}"
+        parameters += _keys(where.username)
     if where.q is not None:
         parameters.append(like(where.q))
         n = len(parameters)

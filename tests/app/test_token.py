@@ -163,6 +163,20 @@ async def test_a_taken_username_gets_a_suffix_and_joins_nobody(broker: Running) 
     assert me["external_user_id"] == "alice"
 
 
+async def test_usernames_that_differ_in_case_alone_are_one(broker: Running) -> None:
+    """Three subjects are three people, each with a name of their own; the first keeps it as they spell it."""
+    people = [await broker.sign_in(name) for name in ("Alice", "alice", "ALICE")]
+    users = [(await one.get("/me")).json() for one in people]
+    names = [user["username"] for user in users]
+    assert names[0] == "Alice"
+    assert names[1].startswith("alice-")
+    assert names[2].startswith("ALICE-")
+    assert [user["external_user_id"] for user in users] == ["Alice", "alice", "ALICE"]
+    assert len({user["id"] for user in users}) == len({name.lower() for name in names}) == 3
+    again = await broker.sign_in("alice")
+    assert await again.id() == users[1]["id"]
+
+
 async def test_the_same_subject_of_two_issuers_is_two_people(broker: Running) -> None:
     """Even where an operator forgot to tell the issuers apart."""
     from app.principal import Principal

@@ -62,8 +62,41 @@ async def test_username_and_external_id_belong_to_one_user(api: ChatApi) -> None
         assert (await api.send("GET", f"{USERS}?{query}")).json()["total"] == 0
 
 
+async def test_a_username_is_one_in_any_case_and_keeps_its_spelling(api: ChatApi) -> None:
+    """`Alice` and `ALICE` would be taken for each other, so only one of them can be had."""
+    name = f"Alice-{uuid.uuid4().hex[:8]}"
+    first = {"username": name, "external_user_id": f"{name}|1"}
+    alice = made(await api.send("POST", USERS, json=first))
+    assert alice["username"] == name
+    for spelling in (name.upper(), name.lower()):
+        second = {"username": spelling, "external_user_id": f"{name}|2"}
+        refused(await api.send("POST", USERS, json=second), 409, "username_taken")
+        found = (await api.send("GET", USERS, params={"username": spelling})).json()
+        assert ([user["id"] for user in found["items"]], found["total"]) == ([alice["id"]], 1)
+    bob = await api.user("bob")
+    taken = await api.send("PATCH", of_user(bob), json={"username": name.upper()})
+    refused(taken, 409, "username_taken")
+    own = await api.send("PATCH", of_user(alice), json={"username": name.upper()})
+    assert (own.status_code, own.json()["username"]) == (200, name.upper())
+    await api.send("DELETE", of_user(alice))
+    now = await api.send("PATCH", of_user(bob), json={"username": name.lower()})
+    assert now.status_code == 200, "free again"
+
+
+@pytest.mark.parametrize(
+    "spelling", ["", "al", "alice ", "alice!", "al%", "al_ce", "ALİCE", "al\u212a"]
+)
+async def test_a_username_is_found_whole(api: ChatApi, spelling: str) -> None:
+    """Neither a part of it, nor what only looks like it, nor a wildcard."""
+    unique = uuid.uuid4().hex[:8]
+    await api.user("x", username=f"alik{unique}")
+    await api.user("x", username=f"alice{unique}")
+    found = await api.send("GET", USERS, params={"username": f"{spelling}{unique}"})
+    assert found.json()["items"] == []
+
+
 async def test_a_user_can_be_found_by_either_name(api: ChatApi) -> None:
-    """Filters are exact; q looks inside names, whatever their case."""
+    """Filters find the whole name, and of usernames any case; q looks inside names, whatever their case."""
     user = await api.user("findme", display_name="Zaphod 100%_!")
     for query in (
         {"external_user_id": user["external_user_id"]},

@@ -461,6 +461,17 @@ async def test_ensure_says_when_somebody_else_has_the_name(client: AsyncChatClie
     assert caught.value.code == "username_taken"
 
 
+async def test_ensure_takes_a_digest_where_the_external_id_is_somebodys_name(
+    client: AsyncChatClient,
+) -> None:
+    """External ids are exact and usernames are not: `Ann` and `ann` are two people, with two names."""
+    users = [await client.users.ensure(name) for name in ("Ann", "ann", "Ann")]
+    assert users[0] == users[2]
+    assert [user.external_user_id for user in users[:2]] == ["Ann", "ann"]
+    assert users[0].username == "Ann"
+    assert users[1].username.startswith("u-")
+
+
 async def test_ensure_makes_a_username_of_any_external_id(client: AsyncChatClient) -> None:
     for external in ("plain", "auth0|5f7c8ec7c33c6c004bbafe82", "j@x.org", "名前", "a" * 255):
         user = await client.users.ensure(external)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from chat_broker_kit import folding
 from chat_server import migrate
 from tests.conftest import postgres_database
-from tests.contract.servers import ChatApi
+from tests.contract.servers import ChatApi, of_user
 from tests.server.opening import opened
 
 USERS = "/api/v1/projects/{pid}/users"
@@ -119,6 +119,51 @@ async def test_names_of_before_are_found_in_any_case(old: Old, tmp_path: Path) -
         assert len(await found(USERS, "ırma", limit=200, page=6)) == 200
         assert await found(ROOMS, "übersicht") == ["r1"]
         assert await found(ROOMS, "FÜR alle") == ["r1"]
+
+
+async def test_usernames_of_before_stay_and_new_ones_are_unique_in_any_case(
+    old: Old, tmp_path: Path
+) -> None:
+    """Who had a name keeps it, can be changed, and is found; nobody else comes to have it, whoever leaves."""
+    await old.make("0001")
+    await old.insert("projects", id="default", name="default", created_at="2026", user_count=5)
+    for user_id, name in (
+        ("1", "Alice"),
+        ("2", "alice"),
+        ("3", "ALICE"),
+        ("4", "alice-x"),
+        ("5", "Bob"),
+    ):
+        await old.user(user_id, name, created_at=f"202{user_id}")
+    async with old.opened(tmp_path / "now") as api:
+
+        async def patched(user_id: str, **changes: str) -> tuple[int, str]:
+            answer = await api.send("PATCH", of_user({"id": user_id}), json=changes)
+            return answer.status_code, answer.json().get("username") or answer.json()["code"]
+
+        async def named(name: str) -> list[str]:
+            page = (await api.send("GET", USERS, params={"username": name})).json()
+            assert page["total"] == len(page["items"])
+            return [item["username"] for item in page["items"]]
+
+        async def create(name: str) -> int:
+            body = {"username": name, "external_user_id": "new"}
+            return (await api.send("POST", USERS, json=body)).status_code
+
+        assert await named("aLiCe") == ["Alice", "alice", "ALICE"]
+        for user_id, name in (("1", "Alice"), ("2", "alice"), ("3", "ALICE")):
+            assert await patched(user_id, username=name, display_name="A") == (200, name)
+        assert await patched("2", username="Alicia") == (200, "Alicia")
+        assert await patched("2", username="alice") == (409, "username_taken")
+        assert await patched("3", username="Alice") == (409, "username_taken")
+        assert await patched("5", username="ALICE") == (409, "username_taken")
+        assert await create("alice") == 409
+        await api.send("DELETE", of_user({"id": "1"}))
+        assert await create("alice") == 409, "the third is still there"
+        await api.send("DELETE", of_user({"id": "3"}))
+        assert await create("alice") == 201
+        assert await create("bOB") == 409
+        assert await named("ALICE") == ["alice"]
 
 
 async def test_a_name_that_is_no_utf8_stops_no_migration(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ WRITES: dict[str, tuple[set[str], Write]] = {
     "delete alice": ({"alice", "member"}, sends("DELETE", lambda world: of_user(world.alice))),
     "create dora": ({"dora", "d-1"}, sends("POST", lambda _: USERS, username="dora", external_user_id="d-1")),
     "create dorothy": ({"d-1"}, sends("POST", lambda _: USERS, username="dorothy", external_user_id="d-1")),
-    "create second dora": ({"dora"}, sends("POST", lambda _: USERS, username="dora", external_user_id="d-2")),
+    "create Dora": ({"dora"}, sends("POST", lambda _: USERS, username="Dora", external_user_id="d-2")),
     "room name": ({"room"}, sends("PATCH", lambda world: in_room(world.room), name="Hall")),
     "description": ({"room"}, sends("PATCH", lambda world: in_room(world.room), description="Big")),
     "private": ({"room"}, sends("PATCH", lambda world: in_room(world.room), private=True)),

@@ -165,27 +165,28 @@ class Users:
     ) -> ChatUser:
         """The user with this external id: created now, or found. Any number of callers get the same one.
 
-        Without *username*, the external id serves where it can, else a digest of it. An existing user is
-        not changed. Raises ConflictError where somebody else has the username.
+        Without *username*, the external id serves where it can and nobody has that name in any case, else a
+        digest of it. An existing user is not changed. Raises ConflictError where somebody else has the username.
         """
         conflict: ConflictError | None = None
-        for _ in range(2):  # the second round: the user in the way was deleted in between
-            try:
-                return self.create(
-                    username=_username(external_user_id) if username is None else username,
-                    external_user_id=external_user_id,
-                    display_name=display_name,
-                    email=email,
-                    avatar_url=avatar_url,
-                    metadata=metadata,
-                )
-            except ConflictError as error:
-                conflict = error
-            found = self.find(external_user_id)
-            if found is not None:
-                return found
-            if conflict.code == "username_taken":
-                break
+        for name in _usernames(external_user_id) if username is None else [username]:
+            for _ in range(2):  # the second round: the user in the way was deleted in between
+                try:
+                    return self.create(
+                        username=name,
+                        external_user_id=external_user_id,
+                        display_name=display_name,
+                        email=email,
+                        avatar_url=avatar_url,
+                        metadata=metadata,
+                    )
+                except ConflictError as error:
+                    conflict = error
+                found = self.find(external_user_id)
+                if found is not None:
+                    return found
+                if conflict.code == "username_taken":
+                    break
         assert conflict is not None  # noqa: S101 - or the call has returned
         raise conflict
 
@@ -199,8 +200,8 @@ class Users:
         return None
 
 
-def _username(external_user_id: str) -> str:
-    if _USERNAME.fullmatch(external_user_id):
-        return external_user_id
+def _usernames(external_user_id: str) -> list[str]:
+    """What to call somebody of whom only the external id is known, best first."""
     digest = hashlib.sha256(external_user_id.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"u-{digest[:32]}"
+    own = [external_user_id] if _USERNAME.fullmatch(external_user_id) else []
+    return [*own, f"u-{digest[:32]}"]

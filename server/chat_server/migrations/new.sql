@@ -2,7 +2,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0003');
+INSERT INTO "alembic_version" VALUES('0004');
 CREATE TABLE api_keys (
 	id TEXT NOT NULL, 
 	project_id TEXT NOT NULL, 
@@ -132,7 +132,7 @@ CREATE TABLE users (
 	generation BIGINT DEFAULT '0' NOT NULL, 
 	created_at TEXT NOT NULL, 
 	updated_at TEXT NOT NULL, 
-	deleted_at TEXT, external_user_id_folded TEXT, display_name_folded TEXT, 
+	deleted_at TEXT, external_user_id_folded TEXT, display_name_folded TEXT, username_twin TEXT, 
 	CONSTRAINT pk_users PRIMARY KEY (project_id, id), 
 	CONSTRAINT ck_users_status CHECK (status IN ('active', 'suspended')), 
 	CONSTRAINT fk_users_projects FOREIGN KEY(project_id) REFERENCES projects (id)
@@ -144,8 +144,8 @@ CREATE INDEX ix_rooms_deleted ON rooms (project_id, id) WHERE deleted_at IS NOT 
 CREATE INDEX ix_rooms_project_id_private_id ON rooms (project_id, private, id);
 CREATE INDEX ix_users_suspended ON users (project_id, id) WHERE status = 'suspended';
 CREATE UNIQUE INDEX uq_users_external ON users (project_id, external_user_id) WHERE deleted_at IS NULL;
-CREATE UNIQUE INDEX uq_users_username ON users (project_id, username) WHERE deleted_at IS NULL;
 CREATE INDEX ix_members_project_id_user_id_room_id ON members (project_id, user_id, room_id);
 CREATE UNIQUE INDEX uq_messages_author ON messages (project_id, room_id, user_id, seq);
 CREATE UNIQUE INDEX uq_messages_client ON messages (project_id, room_id, user_id, client_msg_id) WHERE client_msg_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_messages_id ON messages (project_id, id);
+CREATE UNIQUE INDEX uq_users_username ON users (project_id, coalesce(username_twin, lower(username))) WHERE deleted_at IS NULL;

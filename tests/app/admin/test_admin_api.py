@@ -313,7 +313,7 @@ class TestUsers:
         again = await office.admin.put("/admin/users/external:crm-7", json={"display_name": "C."})
         assert again.status_code == 200
         assert (again.json()["id"], again.json()["display_name"]) == (made.json()["id"], "C.")
-        taken = await office.admin.put("/admin/users/external:crm-8", json={"username": "carol"})
+        taken = await office.admin.put("/admin/users/external:crm-8", json={"username": "CAROL"})
         assert (taken.status_code, taken.json()["code"]) == (409, "username_taken")
         assert (await office.admin.get("/admin/users/external:crm-8")).status_code == 404
         assert (await office.admin.put("/admin/users/crm-9")).status_code == 400

@@ -21,6 +21,8 @@ NAMES = {
     "AsyncIterator": "Iterator",
     "AsyncHTTPTransport": "HTTPTransport",
     "AsyncBaseTransport": "BaseTransport",
+    "AsyncNetworkBackend": "NetworkBackend",
+    "AsyncNetworkStream": "NetworkStream",
     "HttpxTransport": "SyncHttpxTransport",
     "Transport": "SyncTransport",
     "handle_async_request": "handle_request",

@@ -4,10 +4,11 @@ import asyncio
 import importlib.util
 import ssl
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ._errors import ChatError, ConfigurationError
-from ._transport import Body, Request, Response, not_reached, timed_out
+from ._transport import LARGEST_HEAD, Body, Request, Response, no_http, not_reached, timed_out
 from ._turns import Turns
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class AiohttpTransport:
             failure = not_reached("no connection")
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError):
             failure = not_reached("the answer was cut off")
-        except aiohttp.ClientResponseError:
-            failure = not_reached("the answer is no HTTP")
+        except (aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError):
+            failure = no_http()
         except (aiohttp.ClientError, OSError):
             failure = not_reached("the connection broke")
         except ChatError as error:
@@ -73,6 +74,8 @@ class AiohttpTransport:
         import aiohttp
         from multidict import CIMultiDict
         from yarl import URL
+
+        from ._aiohttp_handler import BoundedHandler
 
         session = self._session or self._open()
         address = self._addresses.get(request.url)
@@ -91,24 +94,41 @@ class AiohttpTransport:
             ),
         ) as reply:
             headers = reply.headers
-            body = Body(
-                reply.status, headers.get("Content-Encoding"), headers.get("Content-Length")
-            )
-            async for chunk in reply.content.iter_any():
-                body.add(chunk)
+            transfer = ", ".join(headers.getall("Transfer-Encoding", ()))
+            if reply.status == 101 or transfer.strip().lower() not in {"", "chunked"}:
+                raise no_http()
+            encoding = ", ".join(headers.getall("Content-Encoding", ()))
+            body = Body(reply.status, encoding, headers.get("Content-Length"))
+            # Not iter_chunks, which never ends where there is no body.
+            while not reply.content.at_eof():
+                data, end_of_chunk = await reply.content.readchunk()
+                body.add(data)
+                # None once all has come: then there is nothing to count any more.
+                if reply.connection is not None and isinstance(
+                    handler := reply.connection.protocol, BoundedHandler
+                ):
+                    handler.body_received(len(data), chunk=end_of_chunk)
             return Response(reply.status, list(headers.items()), body.whole())
 
     def _open(self) -> "aiohttp.ClientSession":
         import aiohttp
 
+        from ._aiohttp_handler import BoundedHandler
+
+        connector = aiohttp.TCPConnector(
+            # `_turns` is the limit: aiohttp's own loses a wake-up if who is woken has just been cancelled.
+            limit=0,
+            # Below the 5 s after which uvicorn and Node hang up.
+            keepalive_timeout=4.0,
+            ssl=self._verify or True,
+        )
+        if hasattr(connector, "_factory"):  # without it, only the deadline bounds interim responses
+            factory: Any = partial(BoundedHandler, asyncio.get_running_loop())
+            connector._factory = factory
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                # `_turns` is the limit: aiohttp's own loses a wake-up if who is woken has just been cancelled.
-                limit=0,
-                # Below the 5 s after which uvicorn and Node hang up.
-                keepalive_timeout=4.0,
-                ssl=self._verify or True,
-            ),
+            connector=connector,
+            max_line_size=LARGEST_HEAD,
+            max_field_size=LARGEST_HEAD,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,

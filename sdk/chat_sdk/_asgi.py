@@ -35,22 +35,20 @@ class AsgiTransport:
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
         exchange = _Exchange(request)
-        failure: ChatError
+        failure: ChatError | None = None
         try:
             with anyio.fail_after(timeout):
                 await _Apart(self._app(self._scope(request), exchange.receive, exchange.send))
         except TimeoutError:
             failure = timed_out(timeout)
-        except ChatError as error:
-            failure = error.with_traceback(None)
+        except ChatError:
+            pass  # the exchange's own, unless the application is a client itself
         except Exception:  # noqa: BLE001 - whatever fails in a server, a network shows as no answer
             _log.exception("chat_sdk: the application behind AsgiTransport failed")
-            if exchange.body is None:
+            if not exchange.began:
                 return Response(500)
-            if exchange.done:
-                return exchange.response()
-            failure = not_reached("the application failed during its answer")
-        else:
+        failure = exchange.failure or failure
+        if failure is None:
             if exchange.done:
                 return exchange.response()
             failure = not_reached("the application ended without a whole answer")
@@ -89,16 +87,34 @@ class AsgiTransport:
 class _Exchange:
     """One request handed to the application, and the answer taken from it."""
 
-    __slots__ = ("_finished", "_sent", "body", "done", "headers", "request", "status")
+    __slots__ = (
+        "_body",
+        "_finished",
+        "_sent",
+        "_whole",
+        "done",
+        "failure",
+        "headers",
+        "request",
+        "status",
+    )
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.status = 0
         self.headers: list[tuple[str, str]] = []
-        self.body: Body | None = None
+        self.failure: ChatError | None = None
+        """What is wrong with the answer, whatever the application makes of hearing so."""
         self.done = False
+        self._body: Body | None = None
+        self._whole = b""
         self._sent = False
         self._finished: anyio.Event | None = None
+
+    @property
+    def began(self) -> bool:
+        """Is there a status?"""
+        return self.status != 0
 
     async def receive(self) -> _Message:
         if not self._sent:
@@ -112,27 +128,40 @@ class _Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: _Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = [
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in message.get("headers", ())
-            ]
-            known = {name.lower(): value for name, value in self.headers}
-            self.body = Body(
-                self.status, known.get("content-encoding"), known.get("content-length")
-            )
-        elif message["type"] == "http.response.body" and self.body is not None and not self.done:
-            if chunk := message.get("body", b""):
-                self.body.add(chunk)
-            if not message.get("more_body", False):
-                self.done = True
-                if self._finished is not None:
-                    self._finished.set()
+        if self.failure is not None:
+            raise self.failure
+        try:
+            if message["type"] == "http.response.start":
+                self._start(message)
+            elif message["type"] == "http.response.body" and not self.done:
+                self._continue(message)
+        except ChatError as error:
+            self.failure = error.with_traceback(None)
+            raise
+
+    def _start(self, message: _Message) -> None:
+        self.status = message["status"]
+        self.headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in message.get("headers", ())
+        ]
+        encoding = [value for name, value in self.headers if name.lower() == "content-encoding"]
+        length = [value for name, value in self.headers if name.lower() == "content-length"]
+        self._body = Body(self.status, ", ".join(encoding), length[0] if length else None)
+
+    def _continue(self, message: _Message) -> None:
+        if self._body is None:
+            return
+        if chunk := message.get("body", b""):
+            self._body.add(chunk)
+        if not message.get("more_body", False):
+            self._whole = self._body.whole()
+            self.done = True
+            if self._finished is not None:
+                self._finished.set()
 
     def response(self) -> Response:
-        assert self.body is not None  # noqa: S101 - done is set only after start
-        return Response(self.status, self.headers, self.body.whole())
+        return Response(self.status, self.headers, self._whole)
 
 
 class _Apart:

@@ -4,15 +4,15 @@ import asyncio
 import importlib.util
 import ssl
 from time import monotonic
-from typing import Any, cast
 
-from ._errors import ChatError, ConfigurationError, bad_response
-from ._transport import Body, Header, Request, Response, not_reached, timed_out
+from ._errors import ChatError, ConfigurationError
+from ._httptools_connection import Connection
+from ._transport import Header, Request, Response, not_reached, timed_out
 from ._turns import Turns
 
-LARGEST_HEAD = 64 * 1024
 KEPT_IDLE = 4.0
-"""Seconds; below the 5 s after which uvicorn and Node hang up: a connection about to die is not reused."""
+"""Seconds since the last call began; below the 5 s after which uvicorn and Node hang up: a connection about to die is not
+reused."""
 
 TICK = 0.02
 """Seconds within which a request whose time is up is ended."""
@@ -23,7 +23,6 @@ MOST_LINES = 4096
 Origin = tuple[str, str, int]
 
 _BODILESS = frozenset({"GET", "HEAD", "DELETE"})
-_ABOUT_THE_BODY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 class HttptoolsTransport:
@@ -47,8 +46,8 @@ class HttptoolsTransport:
             )
         self._connect_timeout = connect_timeout
         self._verify = verify
-        self._idle: dict[Origin, list[_Connection]] = {}
-        self._open: set[_Connection] = set()
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._open: set[Connection] = set()
         self._turns = Turns(max_connections)
         self._sweep: asyncio.TimerHandle | None = None
         self._clock: asyncio.TimerHandle | None = None
@@ -62,9 +61,12 @@ class HttptoolsTransport:
         known = self._lines.get((request.method, request.url))
         place, line = self._begun(request) if known is None else known
         failure: ChatError
+        turns = self._turns
         try:
-            if not self._turns.take():
-                await self._turns.wait(timeout)
+            if turns.taken < turns.most:
+                turns.taken += 1
+            else:
+                await turns.wait(timeout)
                 now = monotonic()
             # One turn is this call's from here to the `finally`, whatever happens.
             try:
@@ -81,11 +83,16 @@ class HttptoolsTransport:
                     connection.abort()
                     raise
                 if connection.usable:
-                    self._keep(place, connection)
+                    connection.last_used = now
+                    place.idle.append(connection)
+                    if self._sweep is None:
+                        self._sweep = connection.loop.call_later(
+                            KEPT_IDLE, self._close_stale, connection.loop
+                        )
                 else:
                     connection.abort()
             finally:
-                self._turns.give_back()
+                turns.give_back()
             return response
         except ChatError as error:
             failure = error.with_traceback(None)
@@ -130,16 +137,16 @@ class HttptoolsTransport:
 
     # -- connections ----------------------------------------------------------------------------
 
-    def _from_idle(self, place: "_Place", now: float) -> "_Connection | None":
+    def _from_idle(self, place: "_Place", now: float) -> Connection | None:
         idle = place.idle
         while idle:
             connection = idle.pop()
-            if connection.usable and now - connection.idle_since < KEPT_IDLE:
+            if connection.usable and now - connection.last_used < KEPT_IDLE:
                 return connection
             connection.abort()
         return None
 
-    async def _connected(self, place: "_Place", deadline: float) -> "_Connection":
+    async def _connected(self, place: "_Place", deadline: float) -> Connection:
         """A new connection to *place*."""
         loop = asyncio.get_running_loop()
         scheme, host, port = place.origin
@@ -148,7 +155,7 @@ class HttptoolsTransport:
         try:
             async with asyncio.timeout(patience):
                 _, made = await loop.create_connection(
-                    lambda: _Connection(self._open, loop),
+                    lambda: Connection(self._open, loop),
                     host,
                     port,
                     ssl=self._context() if scheme == "https" else None,
@@ -160,19 +167,11 @@ class HttptoolsTransport:
             failure = not_reached("no connection")
         raise failure
 
-    def _keep(self, place: "_Place", connection: "_Connection") -> None:
-        """Hold *connection* ready for the next call."""
-        connection.idle_since = monotonic()
-        place.idle.append(connection)
-        if self._sweep is None:
-            loop = connection.loop
-            self._sweep = loop.call_later(KEPT_IDLE, self._close_stale, loop)
-
     def _close_stale(self, loop: asyncio.AbstractEventLoop) -> None:
         stale = monotonic() - KEPT_IDLE
         for idle in self._idle.values():
             for one in idle:
-                if not one.usable or one.idle_since <= stale:
+                if not one.usable or one.last_used <= stale:
                     one.abort()
             idle[:] = [one for one in idle if one.usable]
         busy = any(self._idle.values())
@@ -206,7 +205,7 @@ class _Place:
 
     __slots__ = ("_heads", "_host", "idle", "origin")
 
-    def __init__(self, host: str, idle: "list[_Connection]", origin: Origin) -> None:
+    def __init__(self, host: str, idle: list[Connection], origin: Origin) -> None:
         self._host = host
         self.idle = idle
         self.origin = origin
@@ -252,213 +251,6 @@ def _bad_head() -> ConfigurationError:
     return ConfigurationError(
         "A header or address holds characters it cannot hold", code="bad_header"
     )
-
-
-class _Answer(Response):
-    """A response whose headers stay as they came until somebody asks for them."""
-
-    __slots__ = ("_given",)
-
-    def __init__(self, status: int, given: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.status = status
-        self.body = body
-        self._given = given
-
-    @property
-    def headers(self) -> list[Header]:  # type: ignore[override]  # reads like the attribute it stands for
-        """Names and values, as text."""
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._given]
-
-    def header(self, name: str) -> str | None:
-        """The first header of that name, in any case."""
-        wanted = name.lower().encode("latin-1")
-        for key, value in self._given:
-            if key == wanted or key.lower() == wanted:
-                return value.decode("latin-1")
-        return None
-
-
-class _Connection(asyncio.Protocol):
-    """One connection: asked once at a time, and thrown away after anything unusual."""
-
-    __slots__ = (
-        "_body",
-        "_head",
-        "_headers",
-        "_method",
-        "_no_http",
-        "_open",
-        "_parser",
-        "_reply",
-        "_status",
-        "_transport",
-        "_until_end",
-        "closed",
-        "ends",
-        "idle_since",
-        "loop",
-        "patience",
-        "usable",
-    )
-
-    def __init__(self, among: "set[_Connection]", loop: asyncio.AbstractEventLoop) -> None:
-        self._open = among
-        self.loop = loop
-        """Known here, since to ask for it takes a system call."""
-        self._reply: asyncio.Future[Response] | None = None
-        self._parser: Any = None
-        self._transport: asyncio.Transport | None = None
-        self.usable = True
-        self.idle_since = 0.0
-        self.ends = self.patience = 0.0
-
-    @property
-    def busy(self) -> bool:
-        """Is an answer awaited?"""
-        return self._reply is not None
-
-    # -- what the transport does ----------------------------------------------------------------
-
-    def ask(self, message: bytes, method: str) -> "asyncio.Future[Response]":
-        """Send *message*; the answer, or a ChatError, comes as the future's result."""
-        reply: asyncio.Future[Response] = self.loop.create_future()
-        self._reply = reply
-        self._method = method
-        self._begin()
-        if self._transport is None or not self.usable:
-            self.fail(not_reached("the connection broke"))
-        else:
-            self._transport.write(message)
-        return reply
-
-    def expire(self, seconds: float) -> None:
-        """Time is up."""
-        self.fail(timed_out(seconds))
-
-    def fail(self, error: ChatError) -> None:
-        """No answer comes any more, and nothing else will be asked here."""
-        self.usable = False
-        reply, self._reply = self._reply, None
-        if reply is not None and not reply.done():
-            reply.set_exception(error)
-        self.abort()
-
-    def abort(self) -> None:
-        """Hang up."""
-        self.usable = False
-        if self._transport is not None:
-            self._transport.abort()
-
-    # -- what asyncio calls ---------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        import httptools
-
-        self._transport = cast("asyncio.Transport", transport)
-        self._parser = httptools.HttpResponseParser(self)
-        self._no_http = (httptools.HttpParserError, httptools.HttpParserUpgrade)
-        self.closed = self.loop.create_future()
-        self._open.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._reply is None:  # nobody has asked: whatever this is, it is no answer to the next
-            self.abort()
-            return
-        try:
-            self._parser.feed_data(data)
-        except self._no_http:
-            self.fail(not_reached("the answer is no HTTP"))
-            return
-        if self._head >= 0:
-            self._head += len(data)
-            if self._head > LARGEST_HEAD:
-                self.fail(bad_response("its headers are too long", status=0))
-
-    def eof_received(self) -> None:
-        if self._until_end and self._reply is not None and self._body is not None:
-            self.usable = False
-            self._finish()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._open.discard(self)
-        self.usable = False
-        if self._reply is not None and exc is None and self._until_end and self._body is not None:
-            self._finish()
-        self.fail(not_reached("the answer was cut off" if exc is None else "the connection broke"))
-        self._transport = None
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    # -- what the parser calls ------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        self._head = 0
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._status = 0
-        self._body: Body | None = None
-        self._until_end = False
-
-    def on_message_begin(self) -> None:
-        if self._reply is None:  # a second answer to one question
-            self.usable = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        if self._reply is None:
-            return
-        self._head = -1
-        status = self._status = self._parser.get_status_code()
-        if status < 200:
-            return
-        encoding = length = None
-        chunked = False
-        for name, value in self._headers:
-            name = name.lower()  # noqa: PLW2901 - compared, not kept
-            if name not in _ABOUT_THE_BODY:
-                continue
-            if name == b"content-encoding":
-                encoding = value.decode("latin-1")
-            elif name == b"content-length":
-                length = value.decode("latin-1")
-            else:
-                chunked = True
-        try:
-            self._body = Body(status, encoding, length)
-        except ChatError as error:
-            self.fail(error.with_traceback(None))
-            return
-        self._until_end = length is None and not chunked
-        if self._method == "HEAD":
-            self.usable = False
-            self._finish()
-
-    def on_body(self, data: bytes) -> None:
-        if self._body is None or self._reply is None:
-            return
-        try:
-            self._body.add(data)
-        except ChatError as error:
-            self.fail(error.with_traceback(None))
-
-    def on_message_complete(self) -> None:
-        if self._reply is None:
-            return
-        if self._body is None:  # 100, 103: the answer proper is still to come
-            if self._status == 101:
-                self.fail(not_reached("the answer is no HTTP"))
-                return
-            self._begin()
-            return
-        if not self._parser.should_keep_alive():
-            self.usable = False
-        self._finish()
-
-    def _finish(self) -> None:
-        reply, self._reply = self._reply, None
-        if reply is not None and not reply.done() and self._body is not None:
-            reply.set_result(_Answer(self._status, self._headers, self._body.whole()))
 
 
 def _split(prefix: str) -> tuple[Origin, str]:

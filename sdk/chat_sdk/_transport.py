@@ -1,7 +1,7 @@
 """The seam: method, URL, headers, body in; status, headers, body out. Everything above it knows no HTTP library."""
 
 import zlib
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 from . import _errors
@@ -9,6 +9,10 @@ from ._errors import NetworkError, ServerError, bad_response
 
 LARGEST_BODY = 8 * 1024 * 1024
 """Above the largest answer that the contract allows: a page by number of 200 messages, each as long as it may be."""
+LARGEST_HEAD = 64 * 1024
+"""Bytes of an answer that are not its body: all heads, interim ones too, chunk extensions and trailers together."""
+CHUNK_FRAMING = 16
+"""Bytes around a chunk that count as framing: its size, with leading zeros as some servers write it, and line ends."""
 
 Header = tuple[str, str]
 
@@ -104,57 +108,98 @@ def too_large(status: int) -> ServerError:
     return bad_response(f"the body is larger than {LARGEST_BODY} bytes", status=status)
 
 
-def inflater(encoding: str | None, status: int) -> Callable[[bytes, int], bytes] | None:
-    """A function (chunk, room) → plain bytes, never more than *room* + 1 of them; None if nothing is to be done.
+class Inflater:
+    """Unpacks gzip or deflate as it arrives, and knows whether it has come to its end."""
 
-    The limit is inside the decompressor: a bomb is not unpacked first and measured afterwards.
-    """
-    name = (encoding or "identity").strip().lower()
-    if name == "identity":
-        return None
-    if name not in {"gzip", "x-gzip", "deflate"}:
-        raise bad_response("the body has an encoding that was not asked for", status=status)
-    unpack = zlib.decompressobj(wbits=47)
+    __slots__ = ("_packed", "_status", "_unpack")
 
-    def inflate(chunk: bytes, room: int) -> bytes:
-        broken = False
-        plain = b""
-        try:
-            plain = unpack.decompress(chunk, room + 1)
-        except zlib.error:
-            broken = True
-        if broken:
-            raise bad_response("the body's compression is broken", status=status)
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self._unpack = zlib.decompressobj(wbits=47)
+        self._packed = 0
+
+    def unpack(self, chunk: bytes, room: int) -> bytes:
+        """Plain bytes, never more than *room* + 1 of them: a bomb is not unpacked first and measured afterwards.
+
+        Raises ServerError for what is broken, goes on after its end, or is too large even while it is packed.
+        """
+        self._packed += len(chunk)
+        if self._packed > LARGEST_BODY:
+            raise too_large(self._status)
+        if self._unpack.eof and chunk:
+            raise bad_response("the body goes on after its compression's end", status=self._status)
+        plain = None
+        with suppress(zlib.error):
+            plain = self._unpack.decompress(chunk, room + 1)
+        if plain is None:
+            raise bad_response("the body's compression is broken", status=self._status)
+        if self._unpack.unused_data:
+            raise bad_response("the body goes on after its compression's end", status=self._status)
         return plain
 
-    return inflate
+    def check_end(self) -> None:
+        """Raises ServerError if something came, and not all of it."""
+        if self._packed and not self._unpack.eof:
+            raise bad_response("the body's compression ends too early", status=self._status)
+
+
+def inflater(encoding: str | None, status: int) -> Inflater | None:
+    """What unpacks a body of that Content-Encoding; None if nothing is to be done."""
+    names = [name.strip().lower() for name in (encoding or "").split(",")]
+    packed = [name for name in names if name not in {"", "identity"}]
+    if not packed:
+        return None
+    if packed not in (["gzip"], ["x-gzip"], ["deflate"]):
+        raise bad_response("the body has an encoding that was not asked for", status=status)
+    return Inflater(status)
 
 
 class Body:
     """Collects a body as it arrives and stops at the limit."""
 
-    __slots__ = ("_inflate", "_parts", "_size", "_status")
+    __slots__ = ("_first", "_inflater", "_more", "_size", "_status")
 
     def __init__(self, status: int, encoding: str | None, declared: str | None) -> None:
         self._status = status
-        self._inflate = None if encoding is None else inflater(encoding, status)
-        self._parts: list[bytes] = []
+        self._inflater = None if encoding is None else inflater(encoding, status)
+        self._first = b""
+        self._more: bytearray | None = None
         self._size = 0
         if declared is not None and declared.isdigit() and int(declared[:20]) > LARGEST_BODY:
             raise too_large(status)
 
     def add(self, chunk: bytes) -> None:
         """One more piece; ServerError once it is too much."""
-        if self._inflate is not None:
-            chunk = self._inflate(chunk, LARGEST_BODY - self._size)
+        if self._inflater is not None:
+            chunk = self._inflater.unpack(chunk, LARGEST_BODY - self._size)
         self._size += len(chunk)
         if self._size > LARGEST_BODY:
             raise too_large(self._status)
-        self._parts.append(chunk)
+        # Nearly every body comes in one piece, which need not be copied. A million pieces of one byte take no more room.
+        if not self._first:
+            self._first = chunk
+        elif self._more is None:
+            self._more = bytearray(self._first + chunk)
+        else:
+            self._more += chunk
 
     def whole(self) -> bytes:
-        """Everything that came."""
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        """Everything that came. Raises ServerError if its compression says that this is not all."""
+        if self._inflater is not None:
+            self._inflater.check_end()
+        return self._first if self._more is None else bytes(self._more)
+
+
+def no_http() -> ServerError:
+    """The error for an answer that is no HTTP, or none that makes sense."""
+    return bad_response("it is no HTTP", status=None)
+
+
+def too_much_beside_the_body() -> ServerError:
+    """The error for a head, interim responses, chunk extensions or trailers over the limit."""
+    return bad_response(
+        f"more than {LARGEST_HEAD} bytes of it are neither body nor framing", status=None
+    )
 
 
 def timed_out(timeout: float) -> _errors.TimeoutError:

@@ -9,8 +9,8 @@ from ._transport import connections_in_use
 class Turns:
     """At most *most* calls at once; first come, first served. For asyncio only.
 
-    `taken` is the number of calls under way: a call adds itself with `take` or `wait`, and ends with `give_back`, in a
-    `finally`. How a call's waiting ended is decided once, by the first to set the result of its future: True, the turn
+    `taken` is the number of calls under way. A call adds itself with `take` or `wait` (or, where each microsecond counts,
+    as `take` does it), and ends with `give_back` in a `finally`. How a call's waiting ended is decided once, by the first to set the result of its future: True, the turn
     is its own; False, its time is up. A second decision beside it, such as `asyncio.timeout` around the future, could
     end a call that has been given a turn, and the turn would be lost.
     """

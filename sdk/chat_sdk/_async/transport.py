@@ -11,13 +11,18 @@ from chat_sdk._transport import (
     Request,
     Response,
     connections_in_use,
+    no_http,
     not_reached,
     timed_out,
 )
 from chat_sdk._waiting import async_deadline
 
+from .stream import MYSELF, bound
+
 if TYPE_CHECKING:
     import httpx
+
+_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2")  # the last: of a transport of your own
 
 
 class HttpxTransport:
@@ -66,8 +71,8 @@ class HttpxTransport:
             failure = connections_in_use(timeout / 2)
         except httpx.ConnectError:
             failure = not_reached("no connection")
-        except httpx.RemoteProtocolError:
-            failure = not_reached("the answer was cut off or is no HTTP")
+        except httpx.RemoteProtocolError as error:
+            failure = not_reached("the answer was cut off") if _cut_off(error) else no_http()
         except (httpx.HTTPError, OSError):
             failure = not_reached("the connection broke")
         except ChatError as error:
@@ -107,8 +112,14 @@ class HttpxTransport:
             body = Body(
                 reply.status_code, headers.get("content-encoding"), headers.get("content-length")
             )
+            if reply.extensions.get("http_version", b"HTTP/1.1") not in _VERSIONS:
+                raise no_http()
+            network = reply.extensions.get("network_stream")
+            stream = None if network is None else network.get_extra_info(MYSELF)
             async for chunk in reply.aiter_raw():
                 body.add(chunk)
+                if stream is not None:
+                    stream.body_received(len(chunk))
                 if time.monotonic() > ends:
                     raise timed_out(seconds)
             return Response(reply.status_code, headers.multi_items(), body.whole())
@@ -126,8 +137,8 @@ class HttpxTransport:
             verify: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             if encrypted:
                 verify = self._verify or httpx.create_ssl_context(trust_env=False)
-            self._pools[encrypted] = httpx.AsyncHTTPTransport(
-                verify=verify, trust_env=False, limits=self._limits
+            self._pools[encrypted] = bound(
+                httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=self._limits)
             )
         return self._pools[encrypted]
 
@@ -137,3 +148,10 @@ class HttpxTransport:
         self._pools.clear()
         for pool in pools:
             await pool.aclose()
+
+
+def _cut_off(error: Exception) -> bool:
+    """Did the server hang up, rather than answer something that is no HTTP? httpx has one error for both."""
+    return str(error).startswith(
+        ("Server disconnected", "peer closed connection", "peer unexpectedly closed")
+    )

@@ -6,6 +6,8 @@ from typing import Any, Final
 RECONNECT: Final = frozenset(
     {
         "database_unavailable",
+        "handshake_timeout",
+        "internal_error",
         "message_too_large",
         "ping_timeout",
         "server_restarting",
@@ -18,6 +20,7 @@ RECONNECT: Final = frozenset(
 )
 
 WORDS: Final = {
+    "handshake_timeout": "No token was sent in time: connect again.",
     "ping_timeout": "No answer to a ping: connect again.",
     "server_restarting": "The server is restarting: connect again in a moment.",
     "slow_down": "Too much at once: connect again, and slow down.",

@@ -101,11 +101,7 @@ class Sessions:
         """From now on there is a deadline to show a token."""
         connection.after(
             asyncio.get_running_loop().call_later(
-                self._limits.auth_deadline,
-                self.cut,
-                connection,
-                "token_invalid",
-                "No token was sent in time.",
+                self._limits.auth_deadline, self.cut, connection, "handshake_timeout"
             )
         )
 

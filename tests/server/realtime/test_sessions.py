@@ -208,6 +208,23 @@ async def test_the_database_away_is_not_a_bad_token(
     assert refused["retry_after"] == 1
 
 
+async def test_a_bug_of_the_server_is_not_a_bad_token(
+    node: LiveNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody gets in by it, and nobody stays away for good because of it."""
+    token = await node.token(await node.user("alice"))
+
+    async def broken(_: str) -> Claims:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(node.tokens, "check", broken)
+    refused = await _refusal(node, token)
+    assert (refused["code"], refused["reconnect"]) == ("internal_error", True)
+    monkeypatch.undo()
+    async with connected(node.url, token) as socket:
+        assert socket.refused is None
+
+
 async def test_nothing_is_left_of_connections_that_ended(node: LiveNode) -> None:
     """However they end: by the client, by the server, refused, or before they said anything."""
     alice, bob = await node.user("alice"), await node.user("bob")

@@ -90,7 +90,8 @@ export function createChat({ url = "/chat", headers = () => ({}), credentials, o
       if (socket === mine) { drop(); nudge(); }
       throw failure({ code: "connection_lost" });
     });
-    if (!answer.ok) throw failure({ reconnect: TRANSIENT.has(answer.error.code), ...answer.error });
+    const { ok, error } = answer;
+    if (!ok) throw failure({ ...error, reconnect: TRANSIENT.has(error.code) || error.retry_after > 0 });
     return answer;
   }
 
@@ -117,6 +118,7 @@ export function createChat({ url = "/chat", headers = () => ({}), credentials, o
         if (error.final && running) stop(error.code);
         if (!running) return;
         if (error.code === "token_expired") pass = undefined;
+        if (error.code === "message_too_large") outbox.shift()?.reject(error); // it would end the next socket, too
         call(onStatus, { state: "waiting", code: error.code });
         const until = Date.now() + error.wait;
         await pause(jitter(tries++));

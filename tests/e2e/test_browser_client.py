@@ -279,6 +279,7 @@ async def test_a_revocation_stops_it_and_signing_in_again_brings_it_back() -> No
         await play.heard()
         await play.operate("POST", "/users/external:alice/revoke", reason="a lost phone")
         assert await play.stopped() == "token_revoked"
+        assert play.count("GET /socket.io/ 101") == 1  # the server's last word is enough
         asked = len(play.proxy.seen)
         await play.say(2)
         await asyncio.sleep(2)
@@ -360,6 +361,18 @@ async def test_more_is_missed_than_one_answer_holds() -> None:
         await play.run("() => chat.stop()")
         await play.say(450)
         await play.run("() => chat.start()")  # and nothing after them that would show a gap
+        await play.heard()
+
+
+async def test_a_message_that_ends_the_connection_is_not_sent_again() -> None:
+    """Over 64 KiB: it is refused, and those behind it are sent."""
+    async with whole_stage() as play:
+        await play.open()
+        send = """(room) => Promise.all(["x".repeat(70_000), "x".repeat(9_000), "1"].map((content) =>
+            chat.send(room, content).then(({ seq }) => seq, ({ code }) => code)))"""
+        assert await play.run(send, play.room) == ["message_too_large", "invalid_input", 1]
+        play.said = 1
+        await play.say()
         await play.heard()
 
 

@@ -20,11 +20,11 @@ const own = await page.evaluate(async () => (await fetch('/chat/token', { method
 
 const attacks = []
 for (const [method, path] of [['POST', '/chat/token'], ['GET', '/chat/token'], ['POST', '/chat/rooms'], ['GET', '/chat/rooms']]) {
-  const answered = page.waitForResponse((response) => response.url().startsWith(`${site}/chat/`))
-  await page.goto(`http://127.0.0.1:${otherPort}/?method=${method}&path=${path}`)
-  await page.evaluate(() => { setTimeout(() => document.forms[0].submit(), 0) })
+  const elsewhere = await context.newPage() // one each: no navigation gets into another's way
+  await elsewhere.goto(`http://127.0.0.1:${otherPort}/?method=${method}&path=${path}`)
+  const answered = elsewhere.waitForResponse((response) => response.url().startsWith(`${site}/chat/`))
+  await elsewhere.evaluate(() => { setTimeout(() => document.forms[0].submit(), 0) })
   const response = await answered
-  await page.waitForLoadState()
   const headers = await response.request().allHeaders()
   attacks.push({ method, path, status: response.status(), authorization: headers.authorization ?? null, origin: headers.origin ?? null, site: headers['sec-fetch-site'] ?? null })
 }

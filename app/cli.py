@@ -1,6 +1,7 @@
 """The `chat-broker` command."""
 
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -102,6 +103,8 @@ def shown(value: Any) -> str:
             return _without_password(value.get_secret_value())
         case tuple():
             return ", ".join(str(part) for part in value) or "(none)"
+        case Path():
+            return str(value.absolute())
         case bool():
             return "true" if value else "false"
     return str(value)

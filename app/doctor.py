@@ -14,6 +14,7 @@ from app.preflight import check_database, database_urls, setting_to_mend
 from app.settings import Settings, setting_warnings
 from app.state.redis import connect
 from app.upstream import open_chat
+from chat_broker_kit.database_check import existing_folder
 from chat_broker_kit.database_failures import CannotOpenDatabase
 from chat_broker_kit.database_url import is_sqlite, shown_url
 from chat_broker_kit.listening import CannotListen, bind_port
@@ -29,7 +30,8 @@ async def diagnose(settings: Settings) -> list[Finding]:
     findings = list(_warnings(settings))
     findings += _ports(settings)
     findings += [finding async for finding in _upstream(settings)]
-    findings += [finding async for finding in _databases(settings)]
+    # One folder that cannot be written to is one finding, for two databases.
+    findings += dict.fromkeys([finding async for finding in _databases(settings)])
     findings += [finding async for finding in _redis(settings)]
     return findings + await diagnose_sign_in(settings)
 
@@ -128,9 +130,7 @@ async def _databases(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _disk(settings: Settings) -> Finding:
-    folder = settings.data_dir
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
+    folder = existing_folder(settings.data_dir)
     free = shutil.disk_usage(folder).free
     if free < SMALL_DISK:
         text = f"only {free // 2**20} MB are free for the SQLite databases"

@@ -21,7 +21,7 @@ from app.preflight import database_problems
 from app.settings import Settings, remove_secrets, secret_names, setting_warnings
 from app.signals import hear_signals
 from app.start import refuse_to_start
-from chat_broker_kit.listening import CannotListen, bind_port
+from chat_broker_kit.listening import CannotListen, addresses, bind_port
 from chat_broker_kit.process import (
     end_with_parent,
     protect_process,
@@ -31,6 +31,7 @@ from chat_broker_kit.process import (
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from uvicorn import Config
 
 log = structlog.get_logger(__name__)
 
@@ -150,7 +151,20 @@ def serve(settings: Settings) -> int:
 
         Workers(config, sockets, drain_seconds=settings.drain_seconds).run()
         return 0
-    server = uvicorn.Server(config)
+    return run_process(config, sockets)
+
+
+def run_process(config: "Config", sockets: list[socket.socket]) -> int:
+    """This process on the sockets until told to stop; answers the exit code."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """uvicorn says that it runs where it has bound the sockets itself, and only there."""
+            await super().startup(sockets=sockets)
+            log.info("serve.running", at=addresses(sockets or ()))
+
+    server = Server(config)
     # uvicorn raises the signal that stopped it once more at the end; being told to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from app.settings.addresses import provider_address
 from chat_broker_kit.database_url import DatabaseUrlError, check_database_url
+from chat_broker_kit.listening import CannotListen, check_host
 
 if TYPE_CHECKING:
     from app.settings.model import Settings
@@ -57,6 +58,10 @@ def conflicts(settings: "Settings") -> Iterable[str]:
             yield "CHAT_DATABASE_URL: belongs to the embedded Chat API, but CHAT_BASE_URL names a remote one"
     elif settings.chat_socket_url is not None:
         yield "CHAT_SOCKET_URL: belongs to a remote Chat API; with the embedded one set PUBLIC_URL"
+    try:
+        check_host(settings.host)
+    except CannotListen as error:
+        yield str(error)
     if settings.admin_port == settings.port:
         yield "ADMIN_PORT: is the same as PORT; leave it unset for one port"
     for name in ("database_url", "chat_database_url"):

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from app.settings.sources import secrets_folder
 from chat_broker_kit.database_url import url_warnings
 from chat_broker_kit.left_behind import left_behind
@@ -39,23 +41,15 @@ def setting_warnings(settings: "Settings") -> list[str]:
 
 
 def _databases(settings: "Settings") -> Iterator[str]:
-    urls = {
-        "DATABASE_URL": settings.database_url,
-        "CHAT_DATABASE_URL": settings.chat_database_url if settings.embedded else None,
-    }
-    for setting, secret in urls.items():
+    for setting, name in (("database_url", "broker.db"), ("chat_database_url", "chat.db")):
+        if setting == "chat_database_url" and settings.chat_base_url is not None:
+            yield from left_behind("CHAT_BASE_URL", settings.chat_base_url, settings.data_dir, name)
+            continue
+        secret: SecretStr | None = getattr(settings, setting)
         url = None if secret is None else secret.get_secret_value()
         if url is not None:
-            yield from (f"{setting}: {text}" for text in url_warnings(url))
-        if setting == "DATABASE_URL":
-            yield from left_behind(setting, url, settings.data_dir, "broker.db")
-        elif settings.embedded:
-            yield from left_behind(setting, url, settings.data_dir, "chat.db")
-    if not settings.embedded and (file := (settings.data_dir / "chat.db").absolute()).is_file():
-        yield (
-            f"CHAT_BASE_URL: a remote Chat API is used, and {file} is left behind;"
-            " move that file away, or unset CHAT_BASE_URL to use it"
-        )
+            yield from (f"{setting.upper()}: {text}" for text in url_warnings(url))
+        yield from left_behind(setting.upper(), url, settings.data_dir, name)
 
 
 def _proxies(settings: "Settings") -> Iterator[str]:

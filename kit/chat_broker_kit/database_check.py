@@ -72,11 +72,24 @@ def _sqlite_version(url: str, schema: Schema) -> str | None:
     return None if row is None else str(row[0])
 
 
+def existing_folder(folder: Path) -> Path:
+    """*folder*, or the nearest above it that is there. One that may not be looked into counts as not there."""
+    there = folder.absolute()
+    while not _exists(there):
+        there = there.parent
+    return there
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
 def _check_folder(folder: Path) -> None:
     """Raises CannotOpenDatabase if no file can be made in *folder*, which may have to be made first."""
-    there = folder
-    while not there.exists():
-        there = there.parent
+    there = existing_folder(folder)
     if not there.is_dir():
         raise CannotOpenDatabase(f"{there} is a file, and a folder is needed", "name another one")
     if not os.access(there, os.W_OK | os.X_OK):

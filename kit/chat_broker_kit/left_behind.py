@@ -9,16 +9,23 @@ from chat_broker_kit.database_url import is_sqlite, shown_url, sqlite_path
 def left_behind(setting: str, url: str | None, data_dir: Path, name: str) -> Iterator[str]:
     """For each file *name* that is not used although it lies where the data might be, `NAME: why`.
 
-    *url* is the value of *setting*; None if it is unset, so that DATA_DIR says where the file is.
+    *url* is the value of *setting*, of a database or of a server that has its own; None if it is unset, so that DATA_DIR says where the file is.
     """
     expected = (data_dir / name).absolute()
     if url is None:
         yield from _elsewhere(data_dir, name)
-    elif expected.is_file() and not _is_file(url, expected):
+    elif _is_there(expected) and not _is_file(url, expected):
         yield (
-            f"{setting}: {shown_url(url)} is used, and {expected} is left behind;"
+            f"{setting}: {url if url.startswith('http') else shown_url(url)} is used, and {expected} is left behind;"
             f" move that file away, or unset {setting} to use it"
         )
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except PermissionError:  # in a folder of another user
+        return False
 
 
 def _is_file(url: str, file: Path) -> bool:
@@ -32,7 +39,7 @@ def _elsewhere(data_dir: Path, name: str) -> Iterator[str]:
     used = (data_dir / name).absolute()
     for folder in Path.cwd().parents:
         other = folder / data_dir / name
-        if other.is_file():
+        if _is_there(other):
             yield (
                 f"DATA_DIR: {used} is used, and {other} is left behind;"
                 f" set DATA_DIR={other.parent} to use that one, or DATA_DIR={used.parent}"

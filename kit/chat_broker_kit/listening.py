@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -32,6 +33,21 @@ def bind_port(host: str, port: int, setting: str = "PORT") -> socket.socket:
         raise _refusal(error, host, port, setting) from None
     bound.set_inheritable(True)
     return bound
+
+
+def check_host(host: str) -> None:
+    """Raises CannotListen for what conda puts into the environment; a host that may be one is not asked for."""
+    if "-conda-" in host:
+        raise _not_ours(host)
+
+
+def addresses(bound: Iterable[socket.socket]) -> list[str]:
+    """Where the sockets answer, for the log: `http://127.0.0.1:8000`."""
+    names = [one.getsockname()[:2] for one in bound]
+    return [
+        f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        for host, port in names
+    ]
 
 
 def _resolve(host: str, port: int) -> tuple[int, Any]:

@@ -15,6 +15,7 @@ from pydantic_settings.sources import SecretsSettingsSource
 ENCODING = "utf-8-sig"
 """UTF-8 with or without a byte order mark, which editors on Windows write."""
 
+MOST_LETTERS_MORE = 3
 _LINK = re.compile(r"(?:tcp|udp|sctp)://[^/\s]+:\d+", re.IGNORECASE)
 _LINK_NAME = re.compile(
     r".+_SERVICE_(?:HOST|PORT(?:_.+)?)|.*PORT|.+_PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?"
@@ -87,11 +88,21 @@ def unknown_names(
     for name in sorted(names - set(known)):
         if _LINK_NAME.fullmatch(name) and not _is_misspelt_port(name, known):
             continue
-        nearest = difflib.get_close_matches(name, set(known) - names, 1, alike)
+        nearest = difflib.get_close_matches(name, _comparable(name, set(known) - names), 1, alike)
         if nearest:
             yield f"{name}: there is no such setting; did you mean {nearest[0]}?"
         elif name.startswith(prefixes) and prefixes:
             yield f"{name}: there is no such setting; remove it, or see .env.example for its name"
+
+
+def _comparable(name: str, known: Iterable[str]) -> list[str]:
+    """Those that *name* could be a slip of: comparing with all of them would be a tenth of a start."""
+    return [
+        each
+        for each in known
+        if abs(len(each) - len(name)) <= MOST_LETTERS_MORE
+        and (each[:1] == name[:1] or each[1:3] == name[1:3] or each[-3:] == name[-3:])
+    ]
 
 
 def _is_misspelt_port(name: str, known: Collection[str]) -> bool:

@@ -7,11 +7,15 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+import structlog
 import uvicorn
 
+from chat_broker_kit.listening import addresses
 from chat_broker_kit.process import protect_process, raise_file_limit, scrub_environment
 from chat_server.main import Standalone, create_app
 from chat_server.settings import Settings, secret_names
+
+log = structlog.get_logger("chat_server")
 
 GRACE_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
@@ -25,6 +29,11 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Standalone) -> None:
         super().__init__(config)
         self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say where. uvicorn says so only of sockets that it has bound itself."""
+        await super().startup(sockets=sockets)
+        log.info("serve.running", at=addresses(sockets or ()))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then stop."""

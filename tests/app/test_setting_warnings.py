@@ -13,7 +13,15 @@ from app.settings.warnings import ALIKE, OTHERS, PREFIXES
 from chat_broker_kit.setting_sources import unknown_names
 from chat_server import Settings as ServerSettings
 from chat_server.settings import ALIKE as SERVER_ALIKE
-from tests.programs import BIN, ROOT, clean_environment, free_port, running, running_server
+from tests.programs import (
+    BIN,
+    ROOT,
+    clean_environment,
+    free_port,
+    run_command,
+    running,
+    running_server,
+)
 
 DEVELOPMENT = {"ENVIRONMENT": "development", "AUTH": "dev"}
 PRODUCTION = {"AUTH": "jwt", "AUTH_JWT_ISSUER": "https://id.example", "AUTH_JWT_AUDIENCE": "chat"}
@@ -98,6 +106,10 @@ async def test_check_config_and_the_first_lines_of_the_log_say_it(tmp_path: Path
         for name, nearest in expected
     ]
     assert "canary" not in out + errors
+    doctor = await run_command(
+        "chat-broker", "doctor", environment={**environment, "DATA_DIR": str(tmp_path)}
+    )
+    assert "did you mean LOG_LEVEL?" in doctor[1]
     command = [str(BIN / "chat-broker"), "serve"]
     async with running(command, environment, port=port, data_dir=tmp_path) as broker:
         first = broker.log().splitlines()[:3]
@@ -236,7 +248,9 @@ async def test_a_database_that_is_left_behind_is_named(tmp_path: Path) -> None:
     assert "canary" not in errors
     remote = {"CHAT_BASE_URL": "https://chat.example", "CHAT_API_KEY": "ck_0123456789abcdef"}
     _, _, errors = await check_config(tmp_path, DEVELOPMENT | remote)
-    assert f"a remote Chat API is used, and {data}/chat.db is left behind" in errors
+    assert (
+        f"CHAT_BASE_URL: https://chat.example is used, and {data}/chat.db is left behind" in errors
+    )
     _, _, errors = await check_config(below, DEVELOPMENT)
     assert (
         f"DATA_DIR: {below}/data/broker.db is used, and {data}/broker.db is left behind; set DATA_DIR={data}"

@@ -133,6 +133,16 @@ async def test_what_was_changed_is_said(tmp_path: Path) -> None:
     assert f"Database: {tmp_path}/chat.db\n" in out
 
 
+async def test_the_log_begins_with_what_is_probably_not_meant(tmp_path: Path) -> None:
+    """A misspelt setting, and a database that is left behind for another one."""
+    await created(tmp_path)
+    more = {"TOKEN_TLL": "60", "CHAT_DATABASE_URL": f"sqlite:///{tmp_path}/other.db"}
+    async with running_server(tmp_path, **more) as program:
+        first, second = [json.loads(line) for line in program.log().splitlines()[:2]]
+    assert first["hint"] == "TOKEN_TLL: there is no such setting; did you mean TOKEN_TTL?"
+    assert f"{tmp_path}/other.db is used, and {tmp_path}/chat.db is left behind" in second["hint"]
+
+
 async def test_a_rotated_signing_key_reaches_a_running_server(tmp_path: Path) -> None:
     """It signs with the new key within ten seconds; tokens of the old one stay good throughout."""
     async with standalone(tmp_path) as api:

@@ -10,12 +10,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeVar
 
 from app.audit import instant
 from app.errors import Conflict, user_suspended
 from app.state.contract import Ban
+from chat_broker_kit.instants import parse_instant
 
 T = TypeVar("T")
 
@@ -216,7 +216,7 @@ class Standings:
         if not self.holds(standing) or standing.ban is None:
             return None
         until = standing.ban.until
-        ends = None if until is None else datetime.fromisoformat(until).astimezone(UTC)
+        ends = None if until is None else parse_instant(until)
         return Ban(external_id, standing.ban.reason, ends)
 
 

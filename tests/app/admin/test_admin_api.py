@@ -408,6 +408,52 @@ class TestUsers:
             await office.admin.post("/admin/users/external:past/ban", json=body)
         ).status_code == 400
 
+    @pytest.mark.parametrize(
+        ("written", "ends"),
+        [
+            ("2098-12-01T10:00:00z", "2098-12-01T10:00:00.000Z"),
+            ("2098-12-01t10:00:00Z", "2098-12-01T10:00:00.000Z"),
+            ("2098-12-01T10:00:00.25+02:00", "2098-12-01T08:00:00.250Z"),
+            ("2098-12-01T23:59:60Z", "2098-12-02T00:00:00.000Z"),
+            ("2098-12-01T10:00:00", None),
+            ("2098-01-01", None),
+            ("2098-W01-1", None),
+            ("2098-12-01 10:00:00Z", None),
+            ("2098-12-01T10:00:00+0200", None),
+            ("4068345600", None),
+        ],
+    )
+    async def test_instants_are_those_of_rfc_3339(self, office, written, ends):
+        """Its offset is needed, either case and a leap second are good: wherever an instant is sent."""
+        await office.admin.put("/admin/users/external:timed")
+        banned = await office.admin.post(
+            "/admin/users/external:timed/ban", json=WHY | {"until": written}
+        )
+        key = await office.admin.post(
+            "/admin/keys", json={"name": "k", "scopes": ["users:read"], "expires_at": written}
+        )
+        searches = [
+            await office.admin.get("/admin/audit", params={name: written})
+            for name in ("since", "until")
+        ]
+        if ends is None:
+            for answer, field in zip(
+                (banned, key, *searches), ("until", "expires_at", "since", "until"), strict=True
+            ):
+                assert answer.status_code == 400
+                (error,) = answer.json()["errors"]
+                assert error["field"] == field
+                assert "2026-01-31T12:00:00Z" in error["message"], "says what is expected"
+        else:
+            assert banned.json()["until"] == ends
+            assert key.json()["expires_at"] == ends
+            assert [answer.status_code for answer in searches] == [200, 200]
+
+    async def test_a_plus_that_nobody_escaped_is_one_in_a_query(self, office):
+        """No instant has the space that it comes as."""
+        query = "since=2026-01-01T00:00:00+02:00"
+        assert (await office.admin.get(f"/admin/audit?{query}")).status_code == 200
+
     async def test_minting_on_behalf(self, office):
         await office.admin.put("/admin/users/external:helped")
         made = await office.admin.post(

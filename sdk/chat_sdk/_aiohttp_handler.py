@@ -6,7 +6,9 @@ Loads aiohttp, so it is imported where a session is opened.
 
 from typing import Any
 
+from aiohttp import StreamReader
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
 
 from ._errors import ServerError
 from ._transport import CHUNK_FRAMING, LARGEST_HEAD, no_http, too_much_beside_the_body
@@ -16,17 +18,36 @@ READ_AHEAD = 1024 * 1024
 
 
 class BoundedHandler(ResponseHandler):
-    """Ends an answer that is broken, or of which too much is neither body nor framing."""
+    """Ends an answer that is broken, or of which too much is neither body nor framing.
+
+    And a connection on which something comes that was not asked for: aiohttp would keep it as the next call's answer.
+    """
 
     _beside = 0
+    _answer: StreamReader | None = None
 
     def set_response_params(self, **params: Any) -> None:
         """A request begins."""
         self._beside = LARGEST_HEAD + READ_AHEAD
+        self._answer = None
+        unasked = bool(self._tail)
         super().set_response_params(**params)
+        if unasked:
+            self._fail(no_http())
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """A head has come, and its body begins."""
+        message, body = data
+        if message.code >= 200:
+            self._answer = body
+        super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if data and self._answer is not None and self._answer.is_eof():
+            if self.transport is not None:
+                self.transport.abort()
+            return
         self._beside -= len(data)
         super().data_received(data)
         if self._beside < 0:

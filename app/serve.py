@@ -92,7 +92,8 @@ def _settle() -> None:
 
 def how_to_try(settings: Settings) -> str:
     """A minute of chat in the shell, for development."""
-    base = settings.public_url or f"http://{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = settings.public_url or f"http://{host}:{settings.port}"
     chat = base + settings.route_prefix
     if "dev" not in settings.auth:
         return f"\nThe broker is at {base}. Tokens: POST {chat}/token with your app's credential.\n"

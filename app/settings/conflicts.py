@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from app.settings.addresses import provider_address
 from chat_broker_kit.database_url import DatabaseUrlError, check_database_url
 from chat_broker_kit.listening import CannotListen, check_host
+from chat_broker_kit.redis_url import RedisUrlError, check_redis_url
 
 if TYPE_CHECKING:
     from app.settings.model import Settings
@@ -72,10 +73,11 @@ def conflicts(settings: "Settings") -> Iterable[str]:
             check_database_url(value.get_secret_value())
         except DatabaseUrlError as error:
             yield f"{name.upper()}: {error}"
-    if settings.redis_url is not None and not re.match(
-        r"(?:rediss?|unix)://", settings.redis_url.get_secret_value()
-    ):
-        yield "REDIS_URL: must begin with redis://, rediss:// or unix://"
+    if settings.redis_url is not None:
+        try:
+            check_redis_url(settings.redis_url.get_secret_value())
+        except RedisUrlError as error:
+            yield f"REDIS_URL: {error}"
 
 
 def _auth_conflicts(settings: "Settings") -> Iterable[str]:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from chat_broker_kit.database_url import check_database_url, url_warnings
 from chat_broker_kit.left_behind import left_behind
 from chat_broker_kit.origins import listed_origin
+from chat_broker_kit.redis_url import check_redis_url
 from chat_broker_kit.setting_sources import (
     ENCODING,
     given_names,
@@ -102,10 +103,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(
-            ("redis://", "rediss://", "unix://")
-        ):
-            raise ValueError("must begin with redis://, rediss:// or unix://")
+        if value is not None:
+            check_redis_url(value.get_secret_value())
         return value
 
     @classmethod

@@ -1,6 +1,7 @@
 """`admin audit`: who did what; export it, and check that it is whole."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ What = Annotated[str | None, typer.Option("--action", help="users.ban, or users,
 Subject = Annotated[str | None, typer.Option("--subject", help="Whom it was about.")]
 Since = Annotated[str | None, typer.Option("--since", help="An instant; included.")]
 Until = Annotated[str | None, typer.Option("--until", help="An instant; not included.")]
+_HEAD = re.compile(r"[0-9a-f]{64}")
 _AUDIT_COLUMNS = ["at", "actor", "action", "subject", "outcome", "reason", "ip", "request_id"]
 
 
@@ -122,16 +124,73 @@ def verify_audit(
         str | None,
         typer.Option("--expect", help="A head noted earlier: it must still be in the chain."),
     ] = None,
+    head_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--head-file",
+            help="Where the head is noted from run to run: as --expect, but for the first run; noted anew if all is sound.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that no record was changed and none is missing; exit code 1 if one was."""
-    seen: set[str] = set()
+    expected = _expected_head(expect_head, head_file)
+    told = _verified(file, expected, quiet=wants_json(as_json))
+    if told["ok"] and head_file is not None:
+        _note_head(head_file, told["head"])
+    problem = told["problem"]
+
+    def display() -> None:
+        if problem is None:
+            say(f"[green]sound[/]: {told['checked']} records, none changed, none missing")
+        else:
+            say(
+                f"[bold red]not sound[/]: {safe(problem)} ({told['checked']} records before it are)"
+            )
+        say(f"head {told['head']}")
+
+    show(told, as_json, display)
+    if problem is not None:
+        raise typer.Exit(REFUSED)
+
+
+def _expected_head(given: str | None, file: Path | None) -> str | None:
+    """The head that has to be in the chain; None on the first run."""
+    if given is not None and file is not None:
+        stop("--expect and --head-file name the same thing: give one.", USAGE)
+    if given is not None and not _HEAD.fullmatch(given):
+        stop("--expect: a head is the 64 hexadecimal digits that verify prints.", USAGE)
+    if file is None or given is not None:
+        return given
+    try:
+        noted = file.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        noted = stop(f"{file}: {getattr(error, 'strerror', None) or 'holds no text'}", USAGE)
+    if not _HEAD.fullmatch(noted):
+        stop(f"{file}: holds no head (64 hexadecimal digits). Remove it to begin anew.", USAGE)
+    return noted
+
+
+def _note_head(file: Path, head: str) -> None:
+    beside = file.with_name(f"{file.name}.new")
+    try:
+        beside.write_text(f"{head}\n")
+        beside.replace(file)
+    except OSError as error:
+        stop(f"{file}: {error.strerror}", USAGE)
+
+
+def _verified(file: Path | None, expected: str | None, *, quiet: bool) -> dict[str, Any]:
+    """What was found in the export *file*, or else at the broker."""
+    seen = {GENESIS}
     length = 0
 
     def noted(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for line in lines:
-            if line.get("hash") == expect_head:
-                seen.add(str(expect_head))
+            if line.get("hash") == expected:
+                seen.add(str(expected))
             yield line
 
     if file is not None:
@@ -143,33 +202,20 @@ def verify_audit(
     else:
         with the_broker() as broker:
             length = broker.audit_length()
-            verdict = verify_now(noted(_walk(broker, {}, quiet=wants_json(as_json))))
+            verdict = verify_now(noted(_walk(broker, {}, quiet=quiet)))
     problem, seq = verdict.problem, verdict.seq
     if problem is None and verdict.checked < length:
         seq = verdict.checked + 1
         problem = f"record {seq} is missing: the chain should have {length} or more"
-    if problem is None and expect_head not in {None, GENESIS} and not seen:
+    if problem is None and expected is not None and expected not in seen:
         problem = "the head noted earlier is not in the chain: it was written anew"
-    told = {
+    return {
         "ok": problem is None,
         "checked": verdict.checked,
         "head": verdict.head,
         "problem": problem,
         "seq": seq,
     }
-
-    def display() -> None:
-        if problem is None:
-            say(f"[green]sound[/]: {verdict.checked} records, none changed, none missing")
-        else:
-            say(
-                f"[bold red]not sound[/]: {safe(problem)} ({verdict.checked} records before it are)"
-            )
-        say(f"head {verdict.head}")
-
-    show(told, as_json, display)
-    if problem is not None:
-        raise typer.Exit(REFUSED)
 
 
 def _parsed(lines: Any) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,13 @@
 """The operators' commands: what they print, and with which code they end."""
 
+import asyncio
 import json
 
 import pytest
 
 from app.audit import verify_now
 from tests.app.admin.conftest import BOOTSTRAP, WHY, minted, open_office
-from tests.programs import run_command
+from tests.programs import BIN, ROOT, clean_environment, run_command
 
 
 async def run(office, *command, code=0, **more):
@@ -134,6 +135,56 @@ async def test_the_audit_is_checked_from_the_shell(tmp_path, spoil, problem):
         found = json.loads(await run(office, "admin", "audit", "verify", "--json", code=1))
         assert problem in found["problem"]
         assert found["ok"] is False
+
+
+def weekly_lines():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    block = page.partition("## The audit, once a week")[2].split("```")[1]
+    return [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+
+
+async def shell(office, line, folder):
+    where = {"CHAT_BROKER_URL": office.program.url, "CHAT_BROKER_ADMIN_KEY": BOOTSTRAP}
+    environment = clean_environment(where)
+    environment["PATH"] = f"{BIN}:{environment['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-euo", "pipefail", "-c", line, cwd=folder, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    return process.returncode, out.decode()
+
+
+async def test_the_weekly_lines_work_from_their_first_run_as_the_page_has_them(tmp_path):
+    """And a chain that was written anew is found, run after run."""
+    async with open_office() as office:
+        heads = set()
+        for number in range(3):
+            for line in weekly_lines():
+                code, out = await shell(office, line, tmp_path)
+                assert code == 0, (line, out)
+            heads.add((tmp_path / "last-head").read_text())
+            await office.admin.put(f"/admin/users/external:u{number}")
+        assert len(heads) == 3
+        (tmp_path / "last-head").write_text("f" * 64 + "\n")
+        for _ in range(2):
+            code, out = await shell(office, weekly_lines()[0], tmp_path)
+            assert (code, "written anew" in out) == (1, True), out
+
+
+@pytest.mark.parametrize("wrong", ["", " ", "f" * 63, "F" * 64, "f" * 64 + "\n", "\x00"])
+async def test_what_is_no_head_is_wrong_usage_and_no_alarm(office, tmp_path, wrong):
+    if "\x00" not in wrong:
+        out = await run(office, "admin", "audit", "verify", "--expect", wrong, code=2)
+        assert "64 hexadecimal digits" in out
+    file = tmp_path / "head"
+    file.write_text(wrong.strip())
+    if wrong != "f" * 64 + "\n":
+        out = await run(office, "admin", "audit", "verify", "--head-file", str(file), code=2)
+        assert "holds no head" in out
+    both = ["--head-file", str(file), "--expect", "f" * 64]
+    await run(office, "admin", "audit", "verify", *both, code=2)
+    assert file.read_text() == wrong.strip()
 
 
 async def test_listing_and_exporting_the_audit(office, tmp_path):

@@ -9,9 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from typing import Literal, Protocol
 
@@ -19,6 +17,7 @@ from msgspec import Struct
 
 from app.errors import TooManyRequests
 from app.settings import read_rates
+from chat_broker_kit.client_address import address_key
 
 Kind = Literal["token", "sign_out", "write", "read"]
 """What a request does. Signing out is counted apart: it has to work for whoever has used up everything else."""
@@ -268,23 +267,6 @@ class Rates:
             auth_failures=read_limits("auth-failures", auth_failures),
             admin_failures=read_limits("admin-failures", admin_failures),
         )
-
-
-@lru_cache(maxsize=8192)
-def address_key(address: str) -> str:
-    """Who counts as one address: an IPv4 address, or a /64 of IPv6, of which one host has plenty.
-
-    Anything else (a test client's "testclient", a socket path) counts as it is.
-    """
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return IPv6Address(int(parsed) >> 64 << 64).compressed + "/64"
 
 
 def headers_for(usages: Sequence[Usage]) -> dict[str, str]:

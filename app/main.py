@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -56,6 +57,7 @@ from app.sockets import Sockets
 from app.state.open import State, open_state
 from app.upstream import Upstream, open_chat
 from chat_broker_kit.origins import is_same_address
+from chat_broker_kit.refused_origins import RefusedOrigins
 from chat_sdk import Transport
 
 TITLE = "Chat broker"
@@ -167,7 +169,8 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
         admin_port=settings.admin_port,
     )
     # Outermost, so that a listed page can read refusals too.
-    cors = app.wrap(Cors, origins=settings.cors_origins)
+    refused = RefusedOrigins(structlog.get_logger("app.cors"), metrics.preflights_refused.inc)
+    cors = app.wrap(Cors, origins=settings.cors_origins, refused=refused)
     if switched_on() and identity_headers is None:  # else the guard would be gone around
         app.lane = Lane(
             app,
@@ -212,6 +215,7 @@ def _assemble(
         expose=settings.expose_user_fields,
         guard=side.guard,
     )
+    app.edge.admit_handshake = app.gate.admit_address
     app.edge.user_id_of = app.broker.cached_user_id
     kept.sockets = Sockets(proxies, upstream.socket_path, _socket_address(settings))
     kept.readiness = Readiness(

@@ -159,6 +159,16 @@ class Metrics:
             "Times the shared limiter did not answer and this process counted alone",
             registry=self.registry,
         )
+        self.preflights_refused = Counter(
+            "chat_broker_preflights_refused_total",
+            "Preflights of origins that CORS_ORIGINS does not list",
+            registry=self.registry,
+        )
+        self.handshakes_limited = Counter(
+            "chat_broker_handshakes_limited_total",
+            "Socket handshakes of addresses that had used up RATE_IP",
+            registry=self.registry,
+        )
         self.other_processes = Gauge(
             "chat_broker_other_processes",
             "Other processes on the same database",

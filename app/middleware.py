@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Set
+from collections.abc import Awaitable, Callable, Set
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from app.errors import (
     NotFound,
     SlowBody,
     TooLarge,
+    TooManyRequests,
     TooSlow,
     UnsupportedMediaType,
     as_broker_error,
@@ -33,7 +34,9 @@ from chat_broker_kit.http_headers import (
     SECURITY_HEADERS,
     head_is_too_large,
 )
+from chat_broker_kit.log_sampling import SampledEvents
 from chat_broker_kit.request_ids import request_id_of
+from chat_broker_kit.websocket_denial import deny_websocket, is_handshake
 
 DEADLINE = 30.0
 BAD_REQUEST = 400
@@ -46,6 +49,7 @@ USUAL = (*SECURITY_HEADERS, NO_STORE)
 """In every answer, unless its route has set one of them itself."""
 
 log = structlog.get_logger("app.access")
+sampled = SampledEvents(log)
 
 
 class Edge:
@@ -74,6 +78,8 @@ class Edge:
         self.deadline = deadline
         self.user_id_of: Callable[[Principal], str | None] = lambda _: None
         """The chat user of a principal, for the log."""
+        self.admit_handshake: Callable[[Scope], Awaitable[None]] = _admit
+        """Counts the handshake of a socket against its address. Raises TooManyRequests."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -90,10 +96,37 @@ class Edge:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
             return
-        scope.setdefault("state", {})["address"] = self.proxies.client(scope)
+        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        state = scope.setdefault("state", {})
+        state |= {"address": self.proxies.client(scope), "request_id": request_id_of(given)}
+        if is_handshake(scope):
+            try:
+                await self.limit_handshake(scope)
+            except BrokerError as error:
+                status, headers, body = error_answer(error, scope)
+                headers += [*USUAL, (b"x-request-id", state["request_id"].encode())]
+                await deny_websocket(
+                    scope, receive, send, status=status, headers=headers, body=body
+                )
+                return
         # FastAPI wraps it further in; the sockets of the embedded server write to its transport.
         scope["chat_server.send"] = send
         await self._app(scope, receive, send)
+
+    async def limit_handshake(self, scope: Scope) -> None:
+        """Count a handshake against its address. Raises TooManyRequests."""
+        try:
+            await self.admit_handshake(scope)
+        except TooManyRequests as error:
+            self.metrics.handshakes_limited.inc()
+            state = scope["state"]
+            sampled.warning(
+                "socket.handshakes_limited",
+                address=state["address"],
+                request_id=state["request_id"],
+            )
+            text = "Too many requests from this address. Connect again after Retry-After."
+            raise TooManyRequests("slow_down", text, headers=error.headers) from None
 
     def hides(self, scope: Scope) -> bool:
         """Is there nothing at this path on this port?"""
@@ -149,6 +182,10 @@ class Edge:
         return str(path)
 
 
+async def _admit(_scope: Scope) -> None:
+    """Let everybody in."""
+
+
 class _Request:
     """One request on its way through."""
 
@@ -196,6 +233,8 @@ class _Request:
             elif edge.hides(scope):
                 await self.refuse(NotFound())
             elif is_socket(scope["path"]):
+                if is_handshake(scope):
+                    await edge.limit_handshake(scope)
                 # engine.io bounds its own bodies, and a poll waits for as long as nothing happens.
                 await edge._app(scope, self._receive, self.send)
             else:
@@ -206,6 +245,8 @@ class _Request:
         except ClientDisconnect:
             if not self.started:
                 await self.refuse(ClientGone())
+        except BrokerError as error:
+            await self.refuse(error)
         except Exception as error:
             log.exception("request.failed", request_id=self.request_id)
             await self.refuse(as_broker_error(error))

@@ -12,5 +12,6 @@ class Counts:
     protocol_errors: int = 0
     refused_over_rate: int = 0
     handshakes_refused: int = 0
+    origins_refused: int = 0
     slow_consumers_cut: int = 0
     gaps_filled: int = 0

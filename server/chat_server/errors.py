@@ -154,6 +154,14 @@ class IdempotencyKeyReused(ChatError):  # noqa: N818
     message = "This Idempotency-Key was used before with a different body."
 
 
+class TooManyRequests(ChatError):  # noqa: N818
+    """429: wait `retry_after` seconds."""
+
+    status = 429
+    code = "slow_down"
+    message = "Too many connections from this address. Connect again after Retry-After."
+
+
 class HeadersTooLarge(ChatError):  # noqa: N818
     """431: more header bytes or lines than the limit."""
 

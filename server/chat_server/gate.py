@@ -11,7 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from chat_broker_kit.log_sampling import SampledLog
+from chat_broker_kit.refused_origins import RefusedOrigins
+from chat_broker_kit.websocket_denial import deny_websocket
 from chat_server.frames import OVERSIZED, REFUSED, acceptable
 from chat_server.limits import Allowance, Limits
 from chat_server.origins import IsOwnOrigin
@@ -70,6 +74,7 @@ class Gate:
         limits: Limits,
         origins: Iterable[str] | None,
         is_own_origin: IsOwnOrigin,
+        refused_origins: RefusedOrigins,
         log: SampledLog,
     ) -> None:
         """*own* takes the websockets it can, *app* the others. *origins*: exactly these may connect from a browser, and
@@ -80,6 +85,7 @@ class Gate:
         self._limits = limits
         self._origins = None if origins is None else frozenset(origins)
         self._is_own_origin = is_own_origin
+        self._refused_origins = refused_origins
         self._log = log
         self._polling: set[str] = set()
         self._upgrading: set[str] = set()
@@ -124,7 +130,9 @@ class Gate:
             return None
         origin: str = given[0].decode("latin-1")
         if len(given) > 1 or not self._is_allowed(scope, origin):
-            raise Refused(403, "This origin is not allowed", code=4)
+            request_id = (scope.get("state") or {}).get("request_id", "")
+            text = self._refused_origins.refuse(given, of="handshake", request_id=request_id)
+            raise Refused(403, text, code=4)
         return origin
 
     def _is_allowed(self, scope: Scope, origin: str) -> bool:
@@ -247,11 +255,13 @@ class Gate:
         try:
             self._origin(scope)
             sid = self._query(scope, "websocket")
-        except Refused:
-            await _refuse_websocket(receive, send)
-            return
-        if sid is not None and (sid in self._upgrading or self._own.upgrading(sid)):
-            await _refuse_websocket(receive, send)
+            if sid is not None and (sid in self._upgrading or self._own.upgrading(sid)):
+                raise Refused(400, "There is a websocket for this session already")  # noqa: TRY301
+        except Refused as refused:
+            headers, body = _answer(refused)
+            await deny_websocket(
+                scope, receive, send, status=refused.status, headers=headers, body=body
+            )
             return
         if sid is not None:
             self._upgrading.add(sid)
@@ -295,20 +305,21 @@ class Gate:
         return next_frame
 
 
-async def _refuse_websocket(receive: Receive, send: Send) -> None:
-    await receive()
-    await send({"type": "websocket.close", "code": 1008})
-
-
-async def _plain(send: Send, refused: Refused) -> None:
-    body = b'{"code":%d,"message":"%b"}' % (refused.code, str(refused).encode())
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+def _answer(refused: Refused) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body."""
+    body = msgspec.json.encode({"code": refused.code, "message": str(refused)})
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if refused.retry_after:
-        headers.append((b"retry-after", str(refused.retry_after).encode()))
+        headers.append((b"retry-after", b"%d" % refused.retry_after))
     if refused.status == 405:
         headers.append((b"allow", b"GET, POST, OPTIONS"))
     if refused.status in {408, 413}:  # the rest of the body is not going to be read
         headers.append((b"connection", b"close"))
+    return headers, body
+
+
+async def _plain(send: Send, refused: Refused) -> None:
+    headers, body = _answer(refused)
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

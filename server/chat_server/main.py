@@ -9,9 +9,20 @@ import msgspec
 import structlog
 
 from chat_broker_kit.http_headers import NO_STORE, head_is_too_large
+from chat_broker_kit.log_sampling import SampledEvents
+from chat_broker_kit.refused_origins import RefusedOrigins
 from chat_broker_kit.request_ids import request_id_of
+from chat_broker_kit.websocket_denial import deny_websocket, is_handshake
 from chat_server.api.problems import problem
-from chat_server.errors import ChatError, HeadersTooLarge, MethodNotAllowed, Unavailable
+from chat_server.errors import (
+    ChatError,
+    Forbidden,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    TooManyRequests,
+    Unavailable,
+)
+from chat_server.handshake_limit import HandshakeLimit
 from chat_server.logs import bug
 from chat_server.metrics import Metrics
 from chat_server.server import Server, open_server
@@ -22,6 +33,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 log = structlog.get_logger("chat_server.access")
+sampled = SampledEvents(log)
 
 _CORS_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 _CORS_HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-ID"
@@ -40,16 +52,16 @@ class Standalone:
         self._settings = settings
         self._origins = frozenset(origin.encode() for origin in settings.cors_origins)
         self._metrics = Metrics()
+        self._handshakes = HandshakeLimit(settings.rate_handshakes)
+        self._refused_origins = RefusedOrigins(log, self._metrics.preflights_refused.inc)
         self._server: Server | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(receive, send)
-        elif kind != "http" and head_is_too_large(scope):
-            await send({"type": "websocket.close", "code": 1000})
         elif scope["path"] == "/socket.io" or scope["path"].startswith("/socket.io/"):
-            await self._opened().socket(_mounted(scope), receive, send)
+            await self._socket(scope, receive, send)
         elif kind == "http":
             await self._http(scope, receive, send)
         else:
@@ -74,20 +86,64 @@ class Standalone:
         self._server = None
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = scope["chat.request_id"] = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        error = self._refuse_socket(scope)
+        if error is None:
+            await self._opened().socket(_mounted(scope), receive, send)
+        elif scope["type"] == "http":
+            await _refuse(scope, self._with_cors(scope, send), error)
+        else:
+            reply = problem(error, path=_printable(scope), request_id=request_id)
+            headers = [(name.encode(), value.encode()) for name, value in reply.headers]
+            headers += [NO_STORE, (b"content-length", b"%d" % len(reply.body))]
+            await deny_websocket(
+                scope, receive, send, status=reply.status, headers=headers, body=reply.body
+            )
+
+    def _refuse_socket(self, scope: Scope) -> ChatError | None:
+        """Why a request of Socket.IO's is not passed on; None if it is."""
+        if head_is_too_large(scope):
+            return HeadersTooLarge()
+        if self._server is None:
+            return _starting()
+        if not is_handshake(scope):
+            return None
+        address = (scope.get("client") or ("",))[0]
+        wait = self._handshakes.take(address)
+        if not wait:
+            return None
+        self._metrics.handshakes_limited.inc()
+        sampled.warning(
+            "socket.handshakes_limited", address=address, request_id=scope["chat.request_id"]
+        )
+        return TooManyRequests(retry_after=wait)
+
+    def _with_cors(self, scope: Scope, send: Send) -> Send:
+        if not self._origins:
+            return send
+        origin = self._origin(scope)
+
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *_cors(origin)]}
+            await send(message)
+
+        return sending
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         status = 0
-        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        request_id = scope["chat.request_id"] = request_id_of(given)
+        request_id = scope["chat.request_id"] = _request_id(scope)
         origin = self._origin(scope)
+        named = self._with_cors(scope, send)
 
         async def sending(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self._origins:
-                    message = {**message, "headers": [*message["headers"], *_cors(origin)]}
-            await send(message)
+            await named(message)
 
         try:
             await self._answer(scope, receive, sending, origin)
@@ -123,6 +179,11 @@ class Standalone:
             await _refuse(scope, send, HeadersTooLarge())
         elif origin is not None and scope["method"] == "OPTIONS" and not path.startswith("/."):
             await _respond(scope, send, 204, b"", b"")
+        elif origin is None and _is_preflight(scope):
+            origins = [value for name, value in scope["headers"] if name == b"origin"]
+            request_id = scope["chat.request_id"]
+            text = self._refused_origins.refuse(origins, of="preflight", request_id=request_id)
+            await _refuse(scope, send, Forbidden("origin_not_allowed", text))
         elif path in own:
             scope["chat.route"] = path
             if scope["method"] not in {"GET", "HEAD"}:
@@ -135,7 +196,7 @@ class Standalone:
 
     def _opened(self) -> Server:
         if self._server is None:
-            raise Unavailable("starting", "The server is starting or stopping.")
+            raise _starting()
         return self._server
 
     def _origin(self, scope: Scope) -> bytes | None:
@@ -171,6 +232,20 @@ def _cors(origin: bytes | None) -> list[tuple[bytes, bytes]]:
         (b"access-control-expose-headers", _CORS_EXPOSED),
         (b"access-control-max-age", b"600"),
     ]
+
+
+def _starting() -> Unavailable:
+    return Unavailable("starting", "The server is starting or stopping.")
+
+
+def _request_id(scope: Scope) -> str:
+    return request_id_of([value for name, value in scope["headers"] if name == b"x-request-id"])
+
+
+def _is_preflight(scope: Scope) -> bool:
+    names = {name for name, _ in scope["headers"]}
+    wanted = {b"origin", b"access-control-request-method"}
+    return scope["method"] == "OPTIONS" and wanted <= names
 
 
 def _refusal(scope: Scope) -> dict[str, str]:

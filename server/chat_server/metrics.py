@@ -30,6 +30,16 @@ class Metrics:
             ["dependency"],
             registry=self._registry,
         )
+        self.preflights_refused = Counter(
+            "chat_server_preflights_refused",
+            "Preflights of origins that CORS_ORIGINS does not list.",
+            registry=self._registry,
+        )
+        self.handshakes_limited = Counter(
+            "chat_server_handshakes_limited",
+            "Socket handshakes of addresses that had used up RATE_HANDSHAKES.",
+            registry=self._registry,
+        )
         self._gauges: dict[str, Gauge] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:

@@ -22,8 +22,10 @@ from typing import Any
 import engineio
 import msgspec
 import socketio
+import structlog
 
 from chat_broker_kit.log_sampling import SampledFilter, SampledLog
+from chat_broker_kit.refused_origins import RefusedOrigins
 from chat_server import standing
 from chat_server.answers import Answers
 from chat_server.bus import Bus, LocalBus
@@ -171,8 +173,14 @@ class Realtime:
             limits=self._limits,
             origins=origins,
             is_own_origin=is_own_origin,
+            refused_origins=RefusedOrigins(
+                structlog.get_logger("chat_server.origins"), self._count_refused_origin
+            ),
             log=log,
         )
+
+    def _count_refused_origin(self) -> None:
+        self._counts.origins_refused += 1
 
     # -- life -------------------------------------------------------------------------------------
 

@@ -1,10 +1,13 @@
 """What would keep the broker from running, looked at before it starts."""
 
+from dataclasses import dataclass
+
 from app.settings import Settings
 from app.state.migrate import SCHEMA
 from app.upstream import check_chat_database
 from chat_broker_kit.database_check import make_folder, schema_version
 from chat_broker_kit.database_failures import CannotOpenDatabase
+from chat_broker_kit.database_url import shown_url
 
 
 def database_urls(settings: Settings) -> dict[str, str]:
@@ -30,14 +33,23 @@ def setting_to_mend(settings: Settings, name: str) -> str:
     return name if getattr(settings, name.lower()) is not None else "DATA_DIR"
 
 
-async def database_problems(settings: Settings) -> list[str]:
-    """For each database that cannot be opened: `NAME: what is wrong; what to do`. Makes DATA_DIR."""
-    problems = []
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """What was found: *problems* as `NAME: what is wrong; what to do`, and where *new* ones will be made."""
+
+    problems: list[str]
+    new: list[str]
+
+
+async def look_at_databases(settings: Settings) -> Databases:
+    """Every database that is opened here. Makes DATA_DIR."""
+    problems, new = [], []
     for name, url in database_urls(settings).items():
         try:
-            await check_database(settings, name)
+            if await check_database(settings, name) is None:
+                new.append(shown_url(url))
             make_folder(url)
         except CannotOpenDatabase as error:
             problems.append(f"{setting_to_mend(settings, name)}: {error}")
     # One folder that cannot be written to is one problem, for two databases.
-    return list(dict.fromkeys(problems))
+    return Databases(list(dict.fromkeys(problems)), new)

@@ -17,7 +17,7 @@ import structlog
 
 from app.logs import configure, write_access_log
 from app.pages.commands import commands
-from app.preflight import database_problems
+from app.preflight import look_at_databases
 from app.settings import Settings, remove_secrets, secret_names, setting_warnings
 from app.signals import hear_signals
 from app.start import refuse_to_start
@@ -144,8 +144,11 @@ def serve(settings: Settings) -> int:
         sockets = bind_ports(settings)
     except CannotListen as error:
         return refuse_to_start([str(error)])
-    if problems := asyncio.run(database_problems(settings)):
-        return refuse_to_start(problems)
+    databases = asyncio.run(look_at_databases(settings))
+    if databases.problems:
+        return refuse_to_start(databases.problems)
+    for place in databases.new:
+        log.info("database.new", at=place)
     if settings.workers > 1:
         gc.enable()  # the workers are processes of their own
         from app.workers import Workers

@@ -36,6 +36,7 @@ def setting_warnings(settings: "Settings") -> list[str]:
         *service_links(known, os.environ),
         *unknown_names(given, known, PREFIXES, alike=ALIKE),
         *_databases(settings),
+        *_folder(settings),
         *_proxies(settings),
     ]
 
@@ -50,6 +51,18 @@ def _databases(settings: "Settings") -> Iterator[str]:
         if url is not None:
             yield from (f"{setting.upper()}: {text}" for text in url_warnings(url))
         yield from left_behind(setting.upper(), url, settings.data_dir, name)
+
+
+def _folder(settings: "Settings") -> Iterator[str]:
+    """Where a relative DATA_DIR is depends on where one starts: next time it may be empty."""
+    folder = settings.data_dir.absolute()
+    if settings.development or settings.data_dir.is_absolute() or folder.is_dir():
+        return
+    if settings.database_url is None or (settings.embedded and settings.chat_database_url is None):
+        yield (
+            f"DATA_DIR: {settings.data_dir} is relative to where the broker is started, and {folder} will be new and empty;"
+            f" set DATA_DIR={folder} to have it found from everywhere"
+        )
 
 
 def _proxies(settings: "Settings") -> Iterator[str]:

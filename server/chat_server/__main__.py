@@ -68,7 +68,10 @@ def serve() -> None:
     for warning in settings.warnings:
         structlog.get_logger("chat_server").warning("settings.warning", hint=warning)
     port = _bound_port(settings)
-    _run(_check_database(settings, must_exist=False))
+    if _run(_check_database(settings, must_exist=False)) is None:
+        structlog.get_logger("chat_server").info(
+            "database.new", at=shown_url(settings.database_url)
+        )
     sys.exit(run(settings, port))
 
 
@@ -217,8 +220,8 @@ def _problem(detail: Any) -> str:
     return f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}"
 
 
-async def _check_database(settings: Settings, *, must_exist: bool) -> None:
-    """Raises CannotOpenDatabase, before anything is made or listens."""
+async def _check_database(settings: Settings, *, must_exist: bool) -> str | None:
+    """The schema's version; None if there is none yet. Raises CannotOpenDatabase, before anything is made."""
     url = settings.database_url
     try:
         version = await check_database(url)
@@ -232,6 +235,7 @@ async def _check_database(settings: Settings, *, must_exist: bool) -> None:
             f"there is no database at {shown_url(url)}",
             "set DATA_DIR or CHAT_DATABASE_URL as the server has it",
         )
+    return version
 
 
 def _bound_port(settings: Settings) -> socket.socket:

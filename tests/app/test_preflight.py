@@ -211,14 +211,17 @@ async def test_a_host_that_is_not_ours(tmp_path: Path, host: str) -> None:
 
 
 async def test_where_it_runs_is_said_once_it_does(tmp_path: Path) -> None:
-    """By both programs, and not before their databases are open."""
-    for program in (running_broker, running_server):
+    """By both programs, and not before their databases are open; which were made is said, too."""
+    programs = ((running_broker, ["broker.db", "chat.db"]), (running_server, []))
+    for program, made in programs:
         async with program(tmp_path) as running:
             at = f"http://127.0.0.1:{running.port}"
             while "serve.running" not in running.log():  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.02)
             lines = [json.loads(line) for line in running.log().splitlines() if line[:1] == "{"]
         events = [line["event"] for line in lines]
+        new = [line["at"] for line in lines if line["event"] == "database.new"]
+        assert new == [f"{tmp_path}/{name}" for name in made]
         assert events.index("Application startup complete.") < events.index("serve.running")
         assert lines[events.index("serve.running")]["at"] == [at]
 

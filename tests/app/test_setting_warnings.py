@@ -264,8 +264,25 @@ async def test_a_database_that_is_left_behind_is_named(tmp_path: Path) -> None:
         assert errors == ""
 
 
+async def test_a_folder_that_will_be_new_is_named(tmp_path: Path) -> None:
+    """Started in the wrong folder, a broker in production has a new and empty chat."""
+    settings = PRODUCTION | {"PUBLIC_URL": "http://intranet"}
+    _, _, errors = await check_config(tmp_path, settings)
+    assert (
+        f"warning: DATA_DIR: data is relative to where the broker is started, and {tmp_path}/data will be new"
+        in errors
+    )
+    assert f"set DATA_DIR={tmp_path}/data" in errors
+    _, _, errors = await check_config(tmp_path, settings | {"DATA_DIR": f"{tmp_path}/data"})
+    assert errors == ""
+    (tmp_path / "data").mkdir()
+    _, _, errors = await check_config(tmp_path, settings)
+    assert errors == ""
+
+
 async def test_production_behind_tls_has_to_know_its_address(tmp_path: Path) -> None:
     """The broker speaks no TLS itself: what stands in front has to be named."""
+    (tmp_path / "data").mkdir()
     code, _, errors = await check_config(tmp_path, PRODUCTION)
     assert (code, errors.count("\n")) == (0, 1)
     assert "set PUBLIC_URL=https://… as browsers see it, and TRUSTED_PROXIES" in errors

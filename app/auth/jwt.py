@@ -49,7 +49,7 @@ class _Verified:
 class JwtMode:
     """Judges every credential that has the form of a JWT.
 
-    A verified token is remembered by its SHA-256, until its end and only while its key is published.
+    A verified token is remembered by its SHA-256, until `exp` and only while its key is published.
     """
 
     def __init__(
@@ -137,12 +137,12 @@ class JwtMode:
             expires_at=end,
             carrier=offer.carrier,
         )
-        until: float = end
+        until: float = end - issuer.expected.leeway  # within the leeway it is judged each time
         if trusted.userinfo is not None and lacks_names(principal):
             profile = await trusted.userinfo.profile(offer.value, claims["sub"])
             principal = completed(principal, profile.claims, self._names)
             if not profile.final:  # they are known all the same, and their name may be had soon
-                until = min(end, self._now() + ASK_AGAIN_SECONDS)
+                until = min(until, self._now() + ASK_AGAIN_SECONDS)
         verified = _Verified(principal, keys, key, token.kid, token.algorithm)
         self._verified.put(digest, verified, until=until)
         return principal

@@ -109,16 +109,16 @@ async def known_to(broker: Running, line: Line, *lines: str) -> None:
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What went through the parser."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from chat_broker_kit.http_protocol import BoundedHttpProtocol
 
     seen: list[bytes] = []
-    ordinary = HttpToolsProtocol.data_received
+    ordinary = BoundedHttpProtocol.data_received
 
     def watching(self: Any, data: bytes) -> None:
         seen.append(data)
         ordinary(self, data)
 
-    monkeypatch.setattr(HttpToolsProtocol, "data_received", watching)
+    monkeypatch.setattr(BoundedHttpProtocol, "data_received", watching)
     return seen
 
 

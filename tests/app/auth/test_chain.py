@@ -185,7 +185,7 @@ async def test_a_remembered_token_still_ends() -> None:
         for _ in range(3):
             assert await auth(bearer=token)
         auth.pass_time(329)
-        assert await auth(bearer=token)  # within the leeway
+        assert await auth(bearer=token)  # within the leeway, verified anew
         auth.pass_time(1)
         with pytest.raises(InvalidCredentials, match="expired"):
             await auth(bearer=token)

@@ -151,20 +151,25 @@ class HttptoolsTransport:
         loop = asyncio.get_running_loop()
         scheme, host, port = place.origin
         patience = min(deadline - monotonic(), self._connect_timeout)
+        connection = Connection(self._open, loop)
         failure: ChatError
         try:
             async with asyncio.timeout(patience):
-                _, made = await loop.create_connection(
-                    lambda: Connection(self._open, loop),
+                await loop.create_connection(
+                    lambda: connection,
                     host,
                     port,
                     ssl=self._context() if scheme == "https" else None,
                 )
-            return made
+            return connection
         except TimeoutError:
             failure = timed_out(patience)
         except OSError:
             failure = not_reached("no connection")
+        except BaseException:
+            connection.abort()
+            raise
+        connection.abort()  # uvloop may open it all the same
         raise failure
 
     def _close_stale(self, loop: asyncio.AbstractEventLoop) -> None:

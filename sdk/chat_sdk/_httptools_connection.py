@@ -133,6 +133,8 @@ class Connection(asyncio.Protocol):
         self._no_http = (httptools.HttpParserError, httptools.HttpParserUpgrade)
         self.closed = self.loop.create_future()
         self._open.add(self)
+        if not self.usable:  # the call that wanted it has ended meanwhile
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._reply is None:  # nothing was asked: whatever this is, it is no answer to the next
@@ -149,13 +151,13 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self.usable = False
-        if self._until_end and self._reply is not None:
+        if self._reply is not None and self._until_end:
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open.discard(self)
         self.usable = False
-        if self._until_end and self._reply is not None and exc is None:
+        if self._reply is not None and self._until_end and exc is None:
             self._finish()
         self.fail(not_reached("the answer was cut off" if exc is None else "the connection broke"))
         self._transport = None

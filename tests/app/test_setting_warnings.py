@@ -162,7 +162,7 @@ def test_words_are_taken_in_either_case(
 
 async def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
     """Of `.env`, whose first name would be another one, and of secret files, whose key would be refused."""
-    (tmp_path / ".env").write_bytes(codecs.BOM_UTF8 + b"ENVIRONMENT=development\nAUTH=dev\n")
+    (tmp_path / ".env").write_bytes(codecs.BOM_UTF8 + b"AUTH=dev\nENVIRONMENT=development\n")
     (tmp_path / "admin_key").write_bytes(codecs.BOM_UTF8 + b"k" * 40 + b"\r\n")
     code, _, errors = await check_config(tmp_path, {"SECRETS_DIR": str(tmp_path)})
     assert (code, errors) == (0, "")
@@ -215,6 +215,8 @@ async def test_make_run_fills_in_only_what_nobody_set(tmp_path: Path) -> None:
         httpx.AsyncClient(base_url=broker.url, trust_env=False) as http,
     ):
         assert (await http.post("/dev/login", json={"username": "alice"})).status_code == 404
+        assert (await http.get("/openapi.json")).status_code == 404
+        assert "The broker is at" not in broker.log()
     (tmp_path / ".env").write_text("ENVIRONMENT=production\n")
     process = await asyncio.create_subprocess_exec(
         *command, cwd=tmp_path, env=clean_environment({}), stderr=asyncio.subprocess.PIPE

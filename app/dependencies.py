@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 from app.auth.choose import Chain
-from app.readiness import GOOD, Dependency
+from app.readiness import Dependency
 from app.settings import Settings
 from app.state.open import State
 from app.upstream import Upstream
 from chat_broker_kit.locations import location
+from chat_broker_kit.outages import GOOD
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -10,9 +10,9 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.draining import draining
 from app.heads import Peer
 from app.lane import Call, Lane
+from chat_broker_kit.draining import draining
 from chat_broker_kit.http_headers import lines
 from chat_broker_kit.http_protocol import BoundedHttpProtocol
 
@@ -69,12 +69,12 @@ class FastPathProtocol(BoundedHttpProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: hold on to the request if it may go the short way."""
         if self._lane is None or self._is_busy() or self.parser.get_http_version() != "1.1":
-            self._go_the_ordinary_way()
+            super().on_headers_complete()
             return
         scope: Scope = self.scope  # type: ignore[assignment]  # a TypedDict of uvicorn's
         self._held = self._lane.recognise(self._line(), scope, self._peer)
         if self._held is None:
-            self._go_the_ordinary_way()
+            super().on_headers_complete()
         else:
             self.end_of_head()
 
@@ -99,11 +99,6 @@ class FastPathProtocol(BoundedHttpProtocol):
         if keep_alive:
             self._whole = call
         self._take(call)
-
-    def _go_the_ordinary_way(self) -> None:
-        super().on_headers_complete()
-        if draining.on and self.cycle is not None:
-            self.cycle.keep_alive = False
 
     def _line(self) -> bytes:
         """The request line as it must have come, the version being 1.1."""
@@ -171,7 +166,7 @@ class FastPathProtocol(BoundedHttpProtocol):
         call, self._held = self._held, None
         if call is None or self.transport.is_closing() or self._last_answer is not None:
             return
-        self._go_the_ordinary_way()
+        super().on_headers_complete()
         if call.body:
             super().on_body(call.body)
 

@@ -6,17 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from app.ending import end
-
-log = structlog.get_logger(__name__)
+from chat_broker_kit.outages import GOOD, Outages
 
 REMEMBERED_FOR = 2.0
 PROBE_SECONDS = 3.0
 FOLLOWED_EVERY = 5.0
 """Seconds between two looks that nobody asked for: an outage that was found is followed to its end, for the log."""
-GOOD = frozenset({"ok", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ class Readiness:
         self._asked_at = float("-inf")
         self._known: dict[str, Any] = {}
         self._turn = asyncio.Lock()
-        self._bad_since: dict[str, float] = {}
+        self._outages = Outages()
         self._following: asyncio.Task[None] | None = None
         self._draining = False
 
@@ -54,8 +50,9 @@ class Readiness:
                 checks = dict(zip(self.dependencies, answers, strict=True))
                 self._known = {"status": self._judge(checks), "checks": checks}
                 self._asked_at = time.monotonic()
-                self._tell_log(checks)
-                if self._bad_since and self._following is None:
+                for name, answer in checks.items():
+                    self._outages.note(name, answer, where=self.dependencies[name].where)
+                if self._outages and self._following is None:
                     self._following = asyncio.create_task(self._follow(), name="readiness")
         return {**self._known, "status": "draining"} if self._draining else self._known
 
@@ -69,7 +66,7 @@ class Readiness:
             await end(self._following)
 
     async def _follow(self) -> None:
-        while self._bad_since:
+        while self._outages:
             await asyncio.sleep(FOLLOWED_EVERY)
             await self.look()
         self._following = None
@@ -79,16 +76,6 @@ class Readiness:
         if any(checks[name].startswith("failed") for name in bad & self._vital):
             return "failed"
         return "degraded" if bad else "ok"
-
-    def _tell_log(self, checks: Mapping[str, str]) -> None:
-        now = time.monotonic()
-        for name, answer in checks.items():
-            about = {"dependency": name, "where": self.dependencies[name].where}
-            if answer not in GOOD and name not in self._bad_since:
-                self._bad_since[name] = now
-                log.warning("dependency.lost", **about, reason=answer)
-            elif answer in GOOD and (since := self._bad_since.pop(name, None)) is not None:
-                log.info("dependency.back", **about, seconds=round(now - since, 1))
 
 
 async def _answer(dependency: Dependency) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from app.draining import draining
+from chat_broker_kit.draining import draining
 
 if TYPE_CHECKING:
     from app.readiness import Readiness

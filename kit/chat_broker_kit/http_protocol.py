@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from chat_broker_kit.draining import draining
 from chat_broker_kit.http_headers import NO_STORE, SECURITY_HEADERS, lines
 from chat_broker_kit.log_sampling import SampledEvents
 from chat_broker_kit.request_ids import new_request_id
@@ -143,6 +144,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.end_of_head()
         super().on_headers_complete()
         self._message = self.cycle
+        if draining.on and self.cycle is not None:  # None: it asks for a websocket
+            self.cycle.keep_alive = False
         if not self.parser.should_upgrade():
             self.headers = _DROPPED
 

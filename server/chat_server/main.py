@@ -8,8 +8,11 @@ from typing import Any
 import msgspec
 import structlog
 
+from chat_broker_kit.draining import draining
 from chat_broker_kit.http_headers import NO_STORE, head_is_too_large
+from chat_broker_kit.locations import location
 from chat_broker_kit.log_sampling import SampledEvents
+from chat_broker_kit.outages import GOOD, Outages
 from chat_broker_kit.refused_origins import RefusedOrigins
 from chat_broker_kit.request_ids import request_id_of
 from chat_broker_kit.websocket_denial import deny_websocket, is_handshake
@@ -55,6 +58,8 @@ class Standalone:
         self._handshakes = HandshakeLimit(settings.rate_handshakes)
         self._refused_origins = RefusedOrigins(log, self._metrics.preflights_refused.inc)
         self._server: Server | None = None
+        self._outages = Outages()
+        self._draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -66,6 +71,10 @@ class Standalone:
             await self._http(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
+
+    def begin_draining(self) -> None:
+        """Have /readyz say that the process is about to end; everything else goes on."""
+        self._draining = draining.on = True
 
     async def drain(self) -> None:
         """Send every socket away, to come back in a moment; new ones are refused from here on."""
@@ -209,15 +218,29 @@ class Standalone:
         return 200, b'{"status":"ok"}', b"application/json"
 
     async def _ready(self) -> tuple[int, bytes, bytes]:
+        facts = await self._dependencies()
+        status = "ok" if set(facts.values()) <= GOOD else "degraded"
+        if facts["database"].startswith("failed"):
+            status = "failed"
+        if self._draining:
+            status = "draining"
+        body = msgspec.json.encode({"status": status, **facts})
+        return 503 if status in {"failed", "draining"} else 200, body, b"application/json"
+
+    async def _dependencies(self) -> dict[str, str]:
         facts = await self._opened().ready()
-        good = not facts["database"].startswith("failed")
-        status = "ok" if set(facts.values()) <= {"ok", "off"} else "degraded"
-        body = msgspec.json.encode({"status": status if good else "failed", **facts})
-        return 200 if good else 503, body, b"application/json"
+        redis = self._settings.redis_url
+        places = {
+            "database": location(self._settings.database_url),
+            "redis": "" if redis is None else location(redis.get_secret_value()),
+        }
+        for name, answer in facts.items():
+            self._outages.note(name, answer, where=places[name])
+        return facts
 
     async def _measured(self) -> tuple[int, bytes, bytes]:
-        server = self._opened()
-        body, kind = self._metrics.page(server.facts(), await server.ready())
+        facts = self._opened().facts()
+        body, kind = self._metrics.page(facts, await self._dependencies())
         return 200, body, kind
 
 

@@ -3,6 +3,8 @@
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
+from chat_broker_kit.outages import GOOD
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -53,7 +55,7 @@ class Metrics:
     ) -> tuple[bytes, bytes]:
         """The text of /metrics and its content type; *facts* that are numbers are in it, and what /readyz says."""
         for name, answer in dependencies.items():
-            self._dependencies.labels(name).set(answer in {"ok", "off"})
+            self._dependencies.labels(name).set(answer in GOOD)
         for name, value in facts.items():
             if isinstance(value, str):
                 continue

@@ -1,10 +1,13 @@
 """Runs the server under uvicorn."""
 
+import asyncio
 import os
 import signal
 import socket
 import sys
+import time
 from importlib.util import find_spec
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -26,9 +29,16 @@ LARGEST_SOCKET_MESSAGE = 1024 * 1024
 class DrainingServer(uvicorn.Server):
     """Sends the sockets away before it closes them: they hear when to come back."""
 
-    def __init__(self, config: uvicorn.Config, app: Standalone) -> None:
+    def __init__(self, config: uvicorn.Config, app: Standalone, drain_seconds: float) -> None:
         super().__init__(config)
         self._app = app
+        self._drain_seconds = drain_seconds
+        self._told_again = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second signal ends the draining."""
+        self._told_again = self.should_exit
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say where. uvicorn says so only of sockets that it has bound itself."""
@@ -36,7 +46,13 @@ class DrainingServer(uvicorn.Server):
         log.info("serve.running", at=addresses(sockets or ()))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then stop."""
+        """Go on for a while, so that balancers look elsewhere; then send the sockets away, then stop."""
+        if self._drain_seconds:
+            self._app.begin_draining()
+            log.info("serve.draining", seconds=self._drain_seconds)
+            ends = time.monotonic() + self._drain_seconds
+            while time.monotonic() < ends and not self._told_again:  # noqa: ASYNC110 - a signal sets no event
+                await asyncio.sleep(0.1)
         await self._app.drain()
         await super().shutdown(sockets)
 
@@ -66,7 +82,7 @@ def run(settings: Settings, port: socket.socket) -> int:
     )
     # After a graceful end uvicorn raises the signal again: that is a success, and not a crash.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = DrainingServer(config, app)
+    server = DrainingServer(config, app, settings.drain_seconds)
     server.run(sockets=[port])
     return 0 if server.started else 3
 

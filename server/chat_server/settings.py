@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(alias="PORT", ge=0, le=65535)] = 8001
     """Port to listen on."""
+    drain_seconds: Annotated[float, Field(alias="DRAIN_SECONDS", ge=0, le=600)] = 0
+    """Seconds after SIGTERM in which all goes on and /readyz says 503, so that balancers look elsewhere."""
     data_dir: Annotated[Path, Field(alias="DATA_DIR")] = Path("./data")
     """Folder of the SQLite database; made if missing, readable by its owner alone."""
     chat_database_url: Annotated[SecretStr | None, Field(alias="CHAT_DATABASE_URL")] = None

@@ -226,6 +226,7 @@ async def test_the_server_alone_says_the_same_of_itself(tiny_disk: Path) -> None
         assert (await seen.ready())[0] == 200
         filler.unlink()
         await seen.until("database", "ok")
+        seen.told("database", "chat.db")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import signal
 import sqlite3
 import time
 from pathlib import Path
@@ -431,3 +432,25 @@ async def test_every_command_works_on_postgres(tmp_path: Path, postgres_url: str
     ):
         assert (await ChatApi(http, key, pid).user())["project_id"] == pid
     assert not await asyncio.to_thread(lambda: list(tmp_path.glob("*.db*")))
+
+
+async def test_while_it_drains_all_goes_on_and_readyz_alone_says_that_it_ends(
+    tmp_path: Path,
+) -> None:
+    """A second signal ends it, and the exit code is 0 all the same."""
+    async with (
+        running_server(tmp_path, DRAIN_SECONDS="60") as program,
+        httpx.AsyncClient(base_url=program.url, trust_env=False) as http,
+    ):
+        program.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            while (await http.get("/readyz")).status_code != 503:  # noqa: ASYNC110 - a signal sets no event
+                await asyncio.sleep(0.01)
+        ready = await http.get("/readyz")
+        assert ready.json() == {"status": "draining", "database": "ok", "redis": "off"}
+        assert (await http.get("/healthz")).status_code == 200
+        refused_answer = await http.get("/api/v1/project")
+        assert refused_answer.status_code == 401
+        assert refused_answer.headers.get_list("connection") == ["close"]
+        program.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(program.process.wait(), 10) == 0

@@ -8,8 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._errors import ChatError, ConfigurationError
+from ._loops import check_move
 from ._transport import LARGEST_HEAD, Body, Request, Response, no_http, not_reached, timed_out
 from ._turns import Turns
+from ._unreachable import no_connection
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,12 +40,15 @@ class AiohttpTransport:
         self._turns = Turns(max_connections)
         self._verify = verify
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._addresses: dict[str, URL] = {}
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
         import aiohttp
 
+        if asyncio.get_running_loop() is not self._loop:
+            await self._move()
         failure: ChatError
         ends = time.monotonic() + timeout
         try:
@@ -56,8 +61,8 @@ class AiohttpTransport:
                 self._turns.give_back()
         except TimeoutError:
             failure = timed_out(timeout)
-        except aiohttp.ClientConnectorError:
-            failure = not_reached("no connection")
+        except aiohttp.ClientConnectorError as error:
+            failure = no_connection(error)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError):
             failure = not_reached("the answer was cut off")
         except (aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError):
@@ -69,6 +74,13 @@ class AiohttpTransport:
         except asyncio.CancelledError as error:
             raise error.with_traceback(None)  # noqa: B904 - aiohttp's frames hold the headers
         raise failure
+
+    async def _move(self) -> None:
+        """Begin on the loop that runs now. What an earlier one, which is closed, has left is of no use."""
+        check_move(self._loop)
+        await self.aclose()
+        self._loop = asyncio.get_running_loop()
+        self._turns = Turns(self._turns.most)
 
     async def _send(self, request: Request, seconds: float) -> Response:
         import aiohttp
@@ -138,7 +150,8 @@ class AiohttpTransport:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        self._turns.send_away()
+        if self._loop is not None and not self._loop.is_closed():
+            self._turns.send_away()
         session, self._session = self._session, None
         if session is not None:
             await session.close()

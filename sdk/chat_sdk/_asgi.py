@@ -1,7 +1,6 @@
 """A transport without a network: the Chat API is an ASGI application in this process."""
 
 import contextvars
-import logging
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from functools import partial
 from typing import Any
@@ -10,9 +9,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import anyio
 
 from ._errors import ChatError
+from ._log import log
 from ._transport import Body, Request, Response, not_reached, timed_out
-
-_log = logging.getLogger("chat_sdk")
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -44,7 +42,7 @@ class AsgiTransport:
         except ChatError:
             pass  # the exchange's own, unless the application is a client itself
         except Exception:  # noqa: BLE001 - whatever fails in a server, a network shows as no answer
-            _log.exception("chat_sdk: the application behind AsgiTransport failed")
+            log.exception("chat_sdk: the application behind AsgiTransport failed")
             if not exchange.began:
                 return Response(500)
         failure = exchange.failure or failure

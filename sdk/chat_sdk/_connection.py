@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 import inspect
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from ._errors import (
     WebSocketError,
 )
 from ._feed import NEEDS_NEW_TOKEN, may_reconnect, pause_before_reconnect
+from ._log import log
+from ._loops import Loop, check_move, running_loop
 from ._models import SocketErrorEvent, Token
 from ._urls import BaseUrl
 
 if TYPE_CHECKING:
     from ._wire import Wire
-
-_log = logging.getLogger("chat_sdk")
 
 ACKNOWLEDGED_WITHIN = 10.0
 TOO_LARGE = "message_too_large"
@@ -79,6 +78,7 @@ class Connection:
         self._token: UserToken | None = None
         self._expired: str | None = None
         self._wire: Wire | None = None
+        self._loop: Loop | None = None
         self._is_up = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._last_words: SocketErrorEvent | None = None
@@ -88,6 +88,22 @@ class Connection:
     def connected(self) -> bool:
         """Whether events flow right now."""
         return self._is_up.is_set()
+
+    def moved(self) -> bool:
+        """Whether this is another event loop than before, which is closed: what it has left is forgotten then.
+
+        Raises ConfigurationError while the other one is not closed.
+        """
+        loop = running_loop()
+        if loop is self._loop:
+            return False
+        check_move(self._loop)
+        self._loop = loop
+        self._is_up = asyncio.Event()
+        if self._wire is not None:
+            self._wire.abandon()
+        self._wire = self._keeper = self._ended = None
+        return True
 
     async def start(self, ask: _Ask | None, seconds: float) -> None:
         """Connect within *seconds*, and stay connected. Raises WebSocketError."""
@@ -114,6 +130,7 @@ class Connection:
 
     async def stop(self) -> None:
         """Disconnect and stay so."""
+        self.moved()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             await end(keeper)
@@ -124,6 +141,7 @@ class Connection:
 
     async def wait(self) -> None:
         """Return when `stop` was called; raise WebSocketError when the connection ended for good."""
+        self.moved()
         if self._keeper is not None:
             await asyncio.wait([self._keeper])
         if self._ended is not None:
@@ -137,6 +155,7 @@ class Connection:
         """
         from ._wire import acknowledged
 
+        self.moved()
         answer: object = None
         try:
             async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
@@ -278,7 +297,7 @@ class Connection:
             )
             return Refusal(failure, isinstance(error, AuthenticationError | NotFoundError))
         except Exception:  # noqa: BLE001 - the caller's function; logged
-            _log.exception("chat_sdk: the token function failed")
+            log.exception("chat_sdk: the token function failed")
             failure = WebSocketError("No token: the token function failed", code="no_token")
             return Refusal(failure, for_good=False)
         if self._token is None or self._token.reveal() == self._expired:

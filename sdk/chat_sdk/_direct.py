@@ -1,14 +1,13 @@
 """A transport without a network or a web server: the Chat API is a function in this process."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ._errors import ChatError
+from ._log import log
+from ._loops import check_move
 from ._transport import LARGEST_BODY, Header, Request, Response, timed_out, too_large
-
-_log = logging.getLogger("chat_sdk")
 
 TICK = 0.02
 """Seconds within which a call whose time is up is ended."""
@@ -29,12 +28,16 @@ class DirectTransport:
         # What is under way: when its time is up, and in which task it runs. Taken out once it is too late.
         self._ends: dict[Awaitable[Answer], tuple[float, asyncio.Task[Any]]] = {}
         self._clock: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
         url = request.url
         target = url[url.index("/", url.index("://") + 3) :]
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if loop is not self._loop:
+            check_move(self._loop)
+            self._loop, self._clock, self._ends = loop, None, {}
         assert task is not None  # noqa: S101 - a coroutine that may wait runs in a task
         cancelled_before = task.cancelling()
         call = self._serve(request.method, target, request.headers, request.body)
@@ -57,7 +60,7 @@ class DirectTransport:
         except TimeoutError:
             failure = timed_out(timeout)
         except Exception:  # noqa: BLE001 - whatever fails in a server, a client sees as its 500
-            _log.exception("chat_sdk: the server behind DirectTransport failed")
+            log.exception("chat_sdk: the server behind DirectTransport failed")
             return Response(500)
         else:
             if len(body) <= LARGEST_BODY:

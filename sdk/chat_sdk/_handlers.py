@@ -2,11 +2,10 @@
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-_log = logging.getLogger("chat_sdk")
+from ._log import log
 
 MOST_WAITING = 1000
 """So many events may wait for slow handlers before messages are left with the server."""
@@ -69,7 +68,7 @@ class Handlers:
     def start(self) -> None:
         """Begin telling."""
         if self._task is None or self._task.done():
-            self._queue = asyncio.Queue()
+            self._queue, self._has_room = asyncio.Queue(), asyncio.Event()
             self._task = asyncio.create_task(self._tell_all(self._queue), name="chat_sdk handlers")
 
     async def stop(self) -> None:
@@ -77,8 +76,9 @@ class Handlers:
         if self._queue is not None:
             self._queue.put_nowait(None)
             self._queue = None
-        if self._task is not None and self._task is not asyncio.current_task():
-            await asyncio.wait([self._task])
+        task = self._task
+        if task is not None and not task.done() and task is not asyncio.current_task():
+            await asyncio.wait([task])
 
     async def _tell_all(self, queue: asyncio.Queue[tuple[str, tuple[Any, ...]] | None]) -> None:
         while (queued := await queue.get()) is not None:
@@ -89,4 +89,4 @@ class Handlers:
                 try:
                     await self._run(handler, args)
                 except Exception:  # noqa: BLE001 - the caller's function; logged
-                    _log.exception("chat_sdk: a handler of %s failed", event)
+                    log.exception("chat_sdk: a handler of %s failed", event)

@@ -3,12 +3,15 @@
 import asyncio
 import importlib.util
 import ssl
+from threading import get_ident
 from time import monotonic
 
 from ._errors import ChatError, ConfigurationError
 from ._httptools_connection import Connection
-from ._transport import Header, Request, Response, not_reached, timed_out
+from ._loops import check_move, wrong_loop
+from ._transport import Header, Request, Response, timed_out
 from ._turns import Turns
+from ._unreachable import no_connection
 
 KEPT_IDLE = 4.0
 """Seconds since the last call began; below the 5 s after which uvicorn and Node hang up: a connection about to die is not
@@ -46,6 +49,8 @@ class HttptoolsTransport:
             )
         self._connect_timeout = connect_timeout
         self._verify = verify
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._turns = Turns(max_connections)
@@ -56,6 +61,10 @@ class HttptoolsTransport:
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
+        # To ask for the running loop takes a system call. Another one is on another thread, or comes after this one;
+        # only two that take turns on one thread are found by what asyncio says to that.
+        if get_ident() != self._thread or self._loop is None or self._loop.is_closed():
+            self._move()
         now = monotonic()
         ends = now + timeout
         known = self._lines.get((request.method, request.url))
@@ -96,8 +105,26 @@ class HttptoolsTransport:
             return response
         except ChatError as error:
             failure = error.with_traceback(None)
+        except RuntimeError:
+            if asyncio.get_running_loop() is self._loop:
+                raise
+            failure = wrong_loop()
         # Raised out here, so that no frame below, which may know the headers, is part of it.
         raise failure
+
+    def _move(self) -> None:
+        """Begin on the loop that runs now. What an earlier one, which is closed, has left is of no use."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:  # on another thread
+            self._thread = get_ident()
+            return
+        check_move(self._loop)
+        self._loop, self._thread = loop, get_ident()
+        for idle in self._idle.values():
+            idle.clear()
+        self._open = set()
+        self._turns = Turns(self._turns.most)
+        self._sweep = self._clock = None
 
     def _begun(self, request: Request) -> "tuple[_Place, bytes]":
         """Where *request* goes, and its first line: worked out once, since calls go to the same addresses again and again.
@@ -164,8 +191,8 @@ class HttptoolsTransport:
             return connection
         except TimeoutError:
             failure = timed_out(patience)
-        except OSError:
-            failure = not_reached("no connection")
+        except OSError as error:
+            failure = no_connection(error)
         except BaseException:
             connection.abort()
             raise
@@ -189,6 +216,8 @@ class HttptoolsTransport:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._loop is not None and self._loop.is_closed():
+            self._move()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None

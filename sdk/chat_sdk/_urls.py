@@ -32,6 +32,13 @@ class BaseUrl:
     def __str__(self) -> str:
         return self.origin + self.path
 
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        scheme, _, authority = self.origin.partition("://")
+        has_port = re.search(r":[0-9]+$", authority) is not None
+        return authority if has_port else f"{authority}:{443 if scheme == 'https' else 80}"
+
 
 def base_url(text: str, *, allow_http: bool = False) -> BaseUrl:
     """Check a server's address; raises ConfigurationError.

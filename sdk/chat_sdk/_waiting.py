@@ -4,8 +4,11 @@ import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from weakref import WeakKeyDictionary
 
 import anyio
+
+from ._loops import Loop, check_move, running_loop
 
 sleep = time.sleep
 Lock = threading.Lock
@@ -26,11 +29,42 @@ async def async_sleep(seconds: float) -> None:
     await anyio.sleep(seconds)
 
 
-class AsyncLock:
-    """A lock that belongs to whichever loop waits for it."""
+class HomeLoop:
+    """Nothing: what synchronous code opens belongs to no event loop."""
+
+    def moved(self) -> bool:
+        """Never."""
+        return False
+
+
+class AsyncHomeLoop:
+    """The event loop that a transport's connections belong to: the first that used it, and after its end the next."""
 
     def __init__(self) -> None:
-        self._lock = anyio.Lock()
+        self._loop: Loop | None = None
+
+    def moved(self) -> bool:
+        """Whether this is another loop than before, so that what is open is of no use.
+
+        Raises ConfigurationError while the other one is not closed.
+        """
+        loop = running_loop()
+        if loop is self._loop:
+            return False
+        check_move(self._loop)
+        self._loop = loop
+        return True
+
+
+class AsyncLock:
+    """A lock for each event loop: two loops do not keep each other waiting."""
+
+    def __init__(self) -> None:
+        self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()
+
+    @property
+    def _lock(self) -> anyio.Lock:
+        return self._locks.setdefault(running_loop() or AsyncLock, anyio.Lock())
 
     async def __aenter__(self) -> None:
         await self._lock.acquire()

@@ -14,8 +14,10 @@ from ._credentials import UserToken
 from ._ending import end
 from ._errors import WebSocketError
 from ._feed import may_reconnect
+from ._log import log
 from ._models import SocketErrorEvent, build
 from ._transport import LARGEST_BODY
+from ._unreachable import os_error_of, reason_of
 
 NAMESPACE = "/"
 
@@ -39,27 +41,35 @@ class Wire:
 
     async def open(self, where: Where, token: UserToken, seconds: float) -> Refusal | None:
         """Shake hands within *seconds*; None, or why not."""
-        why = "connect_failed", "The live connection could not be opened"
+        why = ""
+        cause: OSError | None = None
         try:
             async with asyncio.timeout(seconds):
                 await self._open(where, token, seconds)
             return None
         except TimeoutError:
-            why = "connect_failed", f"The live connection was not open within {seconds:.3g} s"
+            why = f"it was not open within {seconds:.3g} s"
         except (
             socketio.exceptions.SocketIOError,
             aiohttp.ClientError,
             OSError,
             ValueError,
             KeyError,
-        ):
-            pass
+        ) as failed:
+            cause = os_error_of(failed)
+            why = reason_of(cause) if cause else _answered(failed)
         except BaseException as interruption:  # noqa: BLE001 - a cancellation: tidied up after, and passed on
             await self.close()
             raise interruption.with_traceback(None)  # noqa: B904 - the library's frames hold the token
         await self.close()
         if self._refused is None:
-            return Refusal(WebSocketError(why[1], code=why[0]), for_good=False)
+            at = where.base.address
+            failure = WebSocketError(
+                f"The live connection to {at} could not be opened: {why}", code="connect_failed"
+            )
+            failure.__cause__ = cause
+            log.debug("chat_sdk: %s", failure.message)
+            return Refusal(failure, for_good=False)
         said = error_event(self._refused, token)
         error = WebSocketError(
             f"The live connection was refused ({said.code})"
@@ -148,11 +158,28 @@ class Wire:
             await self._end_loops()
             self._ended()
 
+    def abandon(self) -> None:
+        """Let go of everything without a word: the event loop that could say one is closed."""
+        if self._session is not None:
+            self._session.detach()
+
     async def _end_loops(self) -> None:
         """End the library's reader and writer, if either still waits."""
         if self._sio is not None:
             loops = self._sio.eio.read_loop_task, self._sio.eio.write_loop_task
             await end(*(loop for loop in loops if loop is not None))
+
+
+def _answered(error: BaseException) -> str:
+    """What a server answered to the handshake that was no websocket, in *error* or in what led to it."""
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, aiohttp.WSServerHandshakeError):
+            return f"the server answers {each.status}, and opens no websocket there"
+        if isinstance(each, aiohttp.ClientResponseError):
+            return "what answers there is no HTTP"
+        each = each.__cause__ or each.__context__
+    return "the server hung up"
 
 
 async def _refuse_redirect(

@@ -16,11 +16,13 @@ from chat_sdk._errors import (
     AuthenticationError,
     ChatError,
     CircuitOpenError,
+    ConfigurationError,
     FieldError,
     NetworkError,
     bad_response,
     from_problem,
 )
+from chat_sdk._log import log
 from chat_sdk._models import AuthInfo, Project, RevokeReceipt, parse
 from chat_sdk._options import Timeouts
 from chat_sdk._retry import Outcome
@@ -348,7 +350,11 @@ class AsyncApi:
     def _failed(self, error: ChatError) -> ChatError:
         """Tell the breaker of *error*, and answer it without its frames."""
         server = self.server
-        if error.code == CONNECTIONS_IN_USE:
+        if isinstance(error, NetworkError) and server.base.address not in error.message:
+            error.args = (f"{error.message} ({server.base.address})",)
+            log.debug("chat_sdk: no answer: %s", error.message)
+        # Neither says anything of the server: nothing has left this process.
+        if error.code == CONNECTIONS_IN_USE or isinstance(error, ConfigurationError):
             server.breaker = server.breaker.after_cancel()
             return error.with_traceback(None)
         # An answer that was too large or broken is still an answer.

@@ -69,11 +69,13 @@ class AsyncChatSocket(Listening):
         """
         ask = asking(token)
         del token
+        if self._connection.moved():
+            self._turns = asyncio.Semaphore(JOINS_AT_ONCE)
         self._handlers.start()
         try:
             await self._connection.start(ask, within)
-        except WebSocketError as error:
-            if error.code != "already_connected":
+        except BaseException as error:
+            if not isinstance(error, WebSocketError) or error.code != "already_connected":
                 await self._handlers.stop()
             raise
 

@@ -15,7 +15,8 @@ from chat_sdk._transport import (
     not_reached,
     timed_out,
 )
-from chat_sdk._waiting import deadline
+from chat_sdk._unreachable import no_connection
+from chat_sdk._waiting import HomeLoop, deadline
 
 from .stream import MYSELF, bound
 
@@ -53,11 +54,14 @@ class SyncHttpxTransport:
         )
         self._verify = verify
         self._pools: dict[bool, httpx.BaseTransport] = {}
+        self._home = HomeLoop()
 
     def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
         import httpx
 
+        if self._home.moved():
+            self._pools.clear()
         ends = time.monotonic() + timeout
         failure: ChatError
         try:
@@ -69,8 +73,8 @@ class SyncHttpxTransport:
             failure = timed_out(min(timeout, self._connect_timeout))
         except httpx.PoolTimeout:
             failure = connections_in_use(timeout / 2)
-        except httpx.ConnectError:
-            failure = not_reached("no connection")
+        except httpx.ConnectError as error:
+            failure = no_connection(error)
         except httpx.RemoteProtocolError as error:
             failure = not_reached("the answer was cut off") if _cut_off(error) else no_http()
         except (httpx.HTTPError, OSError):
@@ -144,6 +148,8 @@ class SyncHttpxTransport:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._home.moved():
+            self._pools.clear()
         pools = [self._inner] if self._inner is not None else list(self._pools.values())
         self._pools.clear()
         for pool in pools:

@@ -136,7 +136,7 @@ class AdminClient:
         message = str(told.get("message") or told.get("detail") or answer.reason_phrase)
         code = str(told.get("code") or "http_error")
         if code == "user_not_found" and self._user and ":" not in self._user:
-            message += f" By your app's own id a user is external:{self._user}"
+            message += f" Did you mean external:{self._user}, the id in your app?"
         return Problem(answer.status_code, code, message)
 
     def _parsed(self, answer: httpx.Response) -> dict[str, Any]:

@@ -22,7 +22,7 @@ OTHERS = frozenset(
     (
         # Of chat-server, of the commands, and of the fast path: they may stand in the same `.env`.
         *("CHAT_BROKER_URL", "CHAT_BROKER_ADMIN_KEY", "FAST_PATH"),
-        *("CHAT_DATABASE_POOL", "TOKEN_ALGORITHM", "TOKEN_ISSUER"),
+        *("CHAT_DATABASE_POOL", "RATE_HANDSHAKES", "TOKEN_ALGORITHM", "TOKEN_ISSUER"),
     )
 )
 ALIKE = 0.84

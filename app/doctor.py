@@ -14,9 +14,9 @@ from app.preflight import check_database, database_urls, setting_to_mend
 from app.settings import Settings, setting_warnings
 from app.state.redis import connect
 from app.upstream import open_chat
-from chat_broker_kit.database_check import existing_folder
-from chat_broker_kit.database_failures import CannotOpenDatabase
-from chat_broker_kit.database_url import is_sqlite, shown_url
+from chat_broker_kit.database.check import existing_folder
+from chat_broker_kit.database.failures import CannotOpenDatabase
+from chat_broker_kit.database.url import is_sqlite, shown_url
 from chat_broker_kit.listening import CannotListen, bind_port
 from chat_sdk import AuthenticationError, ChatError
 

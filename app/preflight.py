@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from app.settings import Settings
 from app.state.migrate import SCHEMA
 from app.upstream import check_chat_database
-from chat_broker_kit.database_check import make_folder, schema_version
-from chat_broker_kit.database_failures import CannotOpenDatabase
-from chat_broker_kit.database_url import shown_url
+from chat_broker_kit.database.check import make_folder, schema_version
+from chat_broker_kit.database.failures import CannotOpenDatabase
+from chat_broker_kit.database.url import shown_url
 
 
 def database_urls(settings: Settings) -> dict[str, str]:

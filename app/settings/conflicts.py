@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from app.settings.addresses import provider_address
-from chat_broker_kit.database_url import DatabaseUrlError, check_database_url
+from chat_broker_kit.database.url import DatabaseUrlError, check_database_url
 from chat_broker_kit.listening import CannotListen, check_host
 from chat_broker_kit.redis_url import RedisUrlError, check_redis_url
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from app.settings.sources import secrets_folder
-from chat_broker_kit.database_url import url_warnings
-from chat_broker_kit.left_behind import left_behind
+from chat_broker_kit.database.left_behind import left_behind
+from chat_broker_kit.database.url import url_warnings
 from chat_broker_kit.setting_sources import given_names, service_links, unknown_names
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.state.database import Database, Failures
 from app.state.sqlite import SqliteDatabase
-from chat_broker_kit.database_check import Schema
+from chat_broker_kit.database.check import Schema
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -96,7 +96,7 @@ async def _migrate_postgres(database: "PostgresDatabase") -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    from chat_broker_kit.postgres import connect
+    from chat_broker_kit.database.postgres_connections import connect
 
     engine = create_async_engine(
         "postgresql+asyncpg://",

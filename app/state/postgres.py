@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from app.state.database import POOL_SECONDS, AlreadyThere, Failures, Row
-from chat_broker_kit.postgres import SessionLimits, open_pool
+from chat_broker_kit.database.postgres_connections import SessionLimits, open_pool
 
 COMMAND_SECONDS = 5.0
 CONNECTIONS = 15

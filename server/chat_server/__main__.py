@@ -15,9 +15,9 @@ import structlog
 import typer
 from pydantic import ValidationError
 
-from chat_broker_kit.database_check import make_folder
-from chat_broker_kit.database_failures import CannotOpenDatabase
-from chat_broker_kit.database_url import shown_url
+from chat_broker_kit.database.check import make_folder
+from chat_broker_kit.database.failures import CannotOpenDatabase
+from chat_broker_kit.database.url import shown_url
 from chat_broker_kit.listening import CannotListen, bind_port
 from chat_broker_kit.setting_sources import unreadable_files
 from chat_server import logs

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
-from chat_broker_kit.database_check import schema_version
+from chat_broker_kit.database.check import schema_version
 from chat_server.errors import Unavailable
 
 T = TypeVar("T")

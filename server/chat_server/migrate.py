@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chat_broker_kit.database_check import Schema
+from chat_broker_kit.database.check import Schema
 from chat_server.database import SchemaTooNew
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def _migrate_postgres(url: str) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import NullPool
 
-    from chat_broker_kit.postgres import connect
+    from chat_broker_kit.database.postgres_connections import connect
 
     async def waiting() -> Any:
         connection = await connect(url, "chat-server", command_timeout=None)

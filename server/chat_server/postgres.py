@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
+from chat_broker_kit.database.postgres_connections import SessionLimits, connect, open_pool
 from chat_broker_kit.locations import location
-from chat_broker_kit.postgres import SessionLimits, connect, open_pool
 from chat_server.database import (
     Query,
     Rows,

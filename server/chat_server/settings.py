@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from chat_broker_kit.database_url import check_database_url, url_warnings
-from chat_broker_kit.left_behind import left_behind
+from chat_broker_kit.database.left_behind import left_behind
+from chat_broker_kit.database.url import check_database_url, url_warnings
 from chat_broker_kit.origins import listed_origin
 from chat_broker_kit.redis_url import check_redis_url
 from chat_broker_kit.setting_sources import (

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from chat_broker_kit.database_url import read_postgres_url
+from chat_broker_kit.database.url import read_postgres_url
 
 CONNECT_SECONDS = 2.0
 _ROUNDS = 3

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chat_broker_kit.database_failures import CannotOpenDatabase, explain_failure
-from chat_broker_kit.database_url import is_sqlite, shown_url, sqlite_path
+from chat_broker_kit.database.failures import CannotOpenDatabase, explain_failure
+from chat_broker_kit.database.url import is_sqlite, shown_url, sqlite_path
 
 _SECONDS = 5.0
 
@@ -104,7 +104,11 @@ def _user() -> str:
 async def _postgres_version(url: str, schema: Schema) -> str | None:
     import asyncpg  # takes long to load
 
-    from chat_broker_kit.postgres import TransactionPooling, connect, refuse_transaction_pooling
+    from chat_broker_kit.database.postgres_connections import (
+        TransactionPooling,
+        connect,
+        refuse_transaction_pooling,
+    )
 
     async def opened() -> Any:
         return await connect(url, schema.program, command_timeout=_SECONDS)

@@ -1,0 +1,1 @@
+"""Databases: where they are, whether they can be opened, and the connections to them."""

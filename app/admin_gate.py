@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
+from starlette.requests import ClientDisconnect
 
 from app.admin_keys import KeyRing, Operator, Scope
 from app.audit import (
@@ -22,6 +23,7 @@ from app.audit_trail import AuditTrail, ended
 from app.errors import (
     BadInput,
     BrokerError,
+    ClientGone,
     NotSignedIn,
     Refused,
     Unavailable,
@@ -185,4 +187,6 @@ def _outcome_of(error: Exception) -> tuple[Outcome, str]:
     told: BrokerError = as_broker_error(error)
     if type(error).__name__ == "RequestValidationError":
         told = BadInput()
+    if isinstance(error, ClientDisconnect):
+        told = ClientGone()
     return ("refused" if told.status < 500 else "failed"), told.code

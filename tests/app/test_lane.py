@@ -182,6 +182,50 @@ async def test_a_connection_is_used_as_http_allows(tmp_path: Path) -> None:
         assert b" 200 OK" in answer.split(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("hot", ["on", "off"])
+async def test_answers_come_in_the_order_of_the_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hot: str
+) -> None:
+    """Short way, ordinary way and what is no request at all, in one piece or several: each in its turn."""
+    monkeypatch.setenv("FAST_PATH", hot)
+    async with running(tmp_path, over_the_wire=True) as broker:
+        alice = await broker.sign_in("alice")
+        room = await alice.room()
+        head = f"Host: broker\r\nAuthorization: {alice.client.headers['authorization']}\r\n"
+        body = b'{"content": "said before the rubbish"}'
+        post = (
+            f"POST /chat/rooms/{room}/messages HTTP/1.1\r\n{head}Content-Type: application/json\r\n"
+        )
+        said = f"{post}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        short = f"GET /chat/me HTTP/1.1\r\n{head}\r\n".encode()
+        ordinary = f"GET /chat/rooms/{room}/members HTTP/1.1\r\n{head}\r\n".encode()
+        cut_short = f"{post}Content-Length: 100\r\n\r\n{{".encode()
+        bad_chunk = f"{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n".encode()
+        rubbish, flood = b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 60_000
+        for _ in range(2):  # the second time the heads are known
+            for last, status in ((rubbish, 400), (flood, 431), (bad_chunk, 400)):
+                for asked, expected in (
+                    ((said,), [201]),
+                    ((short, said, ordinary, short), [200, 201, 200, 200]),
+                    ((ordinary, said, short), [200, 201, 200]),
+                ):
+                    for pieces in ((b"".join((*asked, last)),), (*asked, last)):
+                        answer = await raw(broker.app, *pieces)
+                        statuses = [int(one) for one in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+                        assert statuses == [*expected, status], (asked, last[:10])
+                        assert answer.count(b"connection: close") == 1
+        assert (await alice.get(f"/rooms/{room}/messages")).json()["items"]
+        # A body that ends with its connection is nobody's failure, and the requests before it are answered.
+        _, writer = await asyncio.open_connection("127.0.0.1", served_at(broker.app))
+        writer.write(short + cut_short)
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+        page = (await broker.client.get("/metrics")).text
+        assert 'status="499"' in page
+        assert 'status="500"' not in page
+
+
 async def test_what_a_request_line_says_is_read_for_each_of_many_that_come_first(
     tmp_path: Path,
 ) -> None:

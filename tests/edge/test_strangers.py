@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.edge.programs import Edge, Start, both, exchange
+from tests.edge.programs import Edge, Start, both, broker, exchange
 
 ALARMS = re.compile(r'status="5\d\d"')
 
@@ -50,6 +50,30 @@ async def test_a_client_that_hangs_up_in_its_body_is_no_failure_of_ours(
         gone = [one for one in events(edge) if one.get("status") == 499]
         assert {str(one["code"]) for one in gone} == {"client_gone"}
         assert "Traceback" not in edge.program.log()
+
+
+async def test_an_operator_who_hangs_up_is_no_failure_of_ours(tmp_path: Path) -> None:
+    """The audit record says so as well."""
+    key = "ak_" + "k" * 40
+    async with (
+        broker(tmp_path, ADMIN_KEY=key) as edge,
+        httpx.AsyncClient(base_url=edge.program.url, trust_env=False) as http,
+    ):
+        head = f"POST /admin/users/external:alice/ban HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        await hang_up(edge, head.encode(), after=0.5)
+        headers = {"authorization": f"Bearer {key}"}
+        found: list[tuple[str, str]] = []
+        async with asyncio.timeout(10):
+            while not found:
+                records = (await http.get("/admin/audit", headers=headers)).json()["items"]
+                found = [
+                    (one["outcome"], one["detail"].get("code"))
+                    for one in records
+                    if one["action"] == "users.ban" and one["outcome"] != "open"
+                ]
+        assert found == [("refused", "client_gone")]
+        assert not ALARMS.search(await numbers(edge))
 
 
 @both

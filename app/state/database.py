@@ -74,7 +74,9 @@ class Database(Protocol):
 class Failures:
     """Turns a driver's errors into what callers hear. The log hears too, though not of a thousand alike."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: str = "") -> None:
+        """*where* the database is, for the log; without credentials."""
+        self._where = where
         self._complained_at = -1.0
 
     def unavailable(self, error: BaseException) -> StateUnavailable:
@@ -83,7 +85,7 @@ class Failures:
         now = time.monotonic()
         if now >= self._complained_at + 1:
             self._complained_at = now
-            log.warning("database.unavailable", error=kind)
+            log.warning("database.unavailable", store="broker", where=self._where, error=kind)
         return StateUnavailable(f"the database does not answer: {kind}")
 
 

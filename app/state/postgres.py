@@ -11,6 +11,7 @@ import asyncpg
 
 from app.state.database import POOL_SECONDS, AlreadyThere, Failures, Row
 from chat_broker_kit.database.postgres_connections import SessionLimits, open_pool
+from chat_broker_kit.database.url import shown_url
 
 COMMAND_SECONDS = 5.0
 CONNECTIONS = 15
@@ -37,7 +38,7 @@ class PostgresDatabase:
         self.url = url
         self._pool = pool
         self._looking = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-        self._failures = Failures()
+        self._failures = Failures(shown_url(url))
 
     async def one(self, sql: str, **values: Any) -> Row | None:
         """See Database."""

@@ -27,7 +27,7 @@ class SqliteDatabase:
         self._writer: sqlite3.Connection | None = None  # belongs to the one thread of _writing
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="state-writer")
         self._turn = asyncio.Lock()
-        self._failures = Failures()
+        self._failures = Failures(str(path.absolute()))
 
     async def one(self, sql: str, **values: Any) -> Row | None:
         """See Database."""

@@ -158,7 +158,7 @@ class WriteState:
 
 def unavailable(reason: str) -> Unavailable:
     """The caller's answer for a database that cannot serve now; the reason goes to the log."""
-    log.warning("database.unavailable", reason=reason)
+    log.warning("database.unavailable", store="chat", reason=reason)
     return Unavailable("database_unavailable", "The database cannot answer right now. Try again.")
 
 
@@ -174,7 +174,7 @@ def not_writable(reason: str) -> Unavailable:
 
     Its own code, because a client must not take it for a server that is down: a full disk would end reading, too.
     """
-    log.warning("database.not_writable", reason=reason)
+    log.warning("database.not_writable", store="chat", reason=reason)
     return Unavailable(
         "writes_unavailable", "Nothing can be stored right now; reading goes on. Try again."
     )

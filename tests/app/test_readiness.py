@@ -229,6 +229,24 @@ async def test_the_server_alone_says_the_same_of_itself(tiny_disk: Path) -> None
         seen.told("database", "chat.db")
 
 
+async def test_a_killed_predecessor_raises_no_alarm_and_a_living_broker_does(
+    tmp_path: Path,
+) -> None:
+    """Started again at once over the same database; then another one beside it."""
+    async with running_broker(tmp_path) as killed:
+        await killed.kill()
+    async with running_broker(tmp_path) as broker, watched(broker) as seen:
+        began = time.monotonic()
+        while time.monotonic() - began < 12:  # two beats and more
+            assert await seen.says("processes") == "ok"
+            await asyncio.sleep(0.5)
+        assert seen.logged("processes.not_connected") == []
+        async with running_broker(tmp_path) as other:
+            await seen.until("processes", "degraded: another broker uses this database")
+            await other.kill()
+        assert len(seen.logged("processes.not_connected")) == 1
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

@@ -65,8 +65,10 @@ class SqliteDatabase:
                 yield _Transaction(self)
                 await self._in_writer(self._commit)
             except BaseException:
-                # In the writer's thread, after whatever it is still at, even if this task was cancelled.
-                await self._in_writer(self._rollback)
+                # In the writer's thread, after whatever it is still at, even if this task was cancelled; and put there
+                # now, since a second cancellation would take it out of the queue again.
+                loop = asyncio.get_running_loop()
+                await asyncio.shield(loop.run_in_executor(self._writing, self._rollback))
                 raise
         finally:
             self._turn.release()

@@ -107,7 +107,8 @@ class Wire:
             wait_timeout=seconds,
         )
         reading = sio.eio.read_loop_task
-        if reading is None:
+        # An end that came with the acceptance has told nobody: the library was not connected yet.
+        if reading is None or sio.eio.state != "connected":
             raise aiohttp.ClientError("it ended at once")
         # Not awaited: cancelling who waits would cancel the reading itself.
         reading.add_done_callback(lambda _: self._ended())

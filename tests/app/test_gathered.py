@@ -1,6 +1,7 @@
 """Questions that come together are asked together, and nobody gets an answer older than the question."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -122,3 +123,51 @@ async def test_for_whom_nobody_waits_any_more_nothing_is_asked() -> None:
     oracle.answer(1)
     assert await stays == "STAYS"
     assert oracle.asked == [["a"], ["stays"]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_after_random_cancels_and_late_answers_everything_adds_up(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer goes to its question, no more is under way than there are lines, and it still serves in the end."""
+    monkeypatch.setattr(gathered, "IMPATIENT", 0.002)
+    chance = random.Random(seed)
+    lines, under_way = chance.choice([1, 2, 4]), 0
+
+    async def ask(questions: Sequence[int]) -> list[int | Exception]:
+        nonlocal under_way
+        under_way += 1
+        try:
+            assert under_way <= lines
+            assert len(questions) <= 5
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.005]))
+            if chance.random() < 0.1:
+                raise OSError("away")
+            return [KeyError(one) if one % 7 == 0 else -one for one in questions]
+        finally:
+            under_way -= 1
+
+    together = Gathered(ask, most=5, lines=lines)
+
+    async def one(question: int, patience: float) -> None:
+        try:
+            async with asyncio.timeout(patience):
+                assert await together.ask(question) == -question
+        except KeyError:
+            assert question % 7 == 0
+        except OSError:  # TimeoutError is one
+            pass
+
+    asking = []
+    for question in range(1, 200):
+        asking.append(asyncio.create_task(one(question, chance.choice([0.001, 0.003, 60]))))
+        for each in chance.sample(asking, min(len(asking), chance.randrange(3))):
+            each.cancel()
+        await asyncio.sleep(chance.choice([0, 0, 0.0005]))
+    for each in await asyncio.gather(*asking, return_exceptions=True):
+        assert not isinstance(each, Exception)
+    async with asyncio.timeout(5):
+        while together._waiting or together._under_way:  # noqa: ASYNC110 - of those who left
+            await asyncio.sleep(0.001)
+    assert (under_way, len(together._late)) == (0, 0)
+    await one(1, 5)

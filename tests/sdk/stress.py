@@ -53,6 +53,7 @@ class Server:
         with contextlib.suppress(
             asyncio.IncompleteReadError,
             asyncio.CancelledError,
+            asyncio.BrokenBarrierError,
             ConnectionError,
             RuntimeError,  # uvloop's word for a connection that is closed
         ):
@@ -193,6 +194,7 @@ class Stress:
             before = self.counts["answered"]
             server.meeting = asyncio.Barrier(self.turns.most)
             await asyncio.gather(*(self._call("plain", 1) for _ in range(self.turns.most)))
+            await server.meeting.abort()
         server.meeting = None
 
 
@@ -227,9 +229,9 @@ async def _for_long(kind: type[Transport], first: int, seconds: float) -> None:
     counts: collections.Counter[str] = collections.Counter()
     while time.monotonic() < ends:
         counts += await stress(kind, seed, 2000)
+        seeds = f"seeds {first} to {seed}"
+        print(kind.__name__, seeds, dict(counts), "calls", counts.total(), flush=True)  # noqa: T201 - a command's output
         seed += 1
-    seeds = f"seeds {first} to {seed - 1}"
-    print(kind.__name__, seeds, dict(counts), "calls", counts.total())  # noqa: T201 - a command's output
 
 
 if __name__ == "__main__":

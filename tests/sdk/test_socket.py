@@ -1,6 +1,7 @@
 """The live connection, against a Socket.IO server that refuses, drops, repeats and reorders."""
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from chat_sdk import (
     AsyncChatClient,
@@ -740,3 +742,32 @@ async def test_synchronous_code_has_the_same_socket(fake: FakeSockets) -> None:
     assert got == [(2, "ping"), (3, "pong")]
     assert "MainThread" not in names
     assert not [each for each in threading.enumerate() if each.name == "chat_sdk"]
+
+
+async def test_an_end_that_comes_with_the_acceptance_is_noticed_at_once() -> None:
+    """Acceptance, Engine.IO's end and the websocket's end in one piece: the next attempt follows, not half a minute later."""
+    connections = 0
+
+    def frame(text: str) -> bytes:
+        return bytes([0x81, len(text)]) + text.encode()
+
+    async def accept(connection: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
+        hello = {"sid": "a", "upgrades": [], "pingInterval": 25000, "pingTimeout": 20000}
+        await connection.send("0" + json.dumps(hello))
+        await connection.recv()
+        accepted = frame('40{"sid":"b"}')
+        if connections == 1:
+            connection.transport.write(accepted + frame("1") + bytes([0x88, 2, 3, 232]))
+        else:
+            connection.transport.write(accepted)
+        await connection.wait_closed()
+
+    async with serve(accept, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with AsyncChatClient(f"http://127.0.0.1:{port}", jwt_token=TOKEN) as client:
+            began = time.monotonic()
+            await client.socket.connect()
+            await until(lambda: connections == 2 and client.socket.connected)
+            assert time.monotonic() - began < 5

@@ -1,6 +1,7 @@
 """SQLite behind the seam: groups, failures, files, damage."""
 
 import asyncio
+import random
 import sqlite3
 import stat
 import subprocess
@@ -405,3 +406,30 @@ async def test_a_day_later_an_idempotency_key_is_new(tmp_path: Path) -> None:
             second = (await api.send("POST", path, json=body, headers=key)).json()
             assert second["id"] != first["id"]
             assert (await api.send("POST", path, json=body, headers=key)).json() == second
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_after_random_cancels_the_queue_is_empty_and_serves(
+    database: SqliteDatabase, seed: int
+) -> None:
+    """Callers leave at any moment: what was acknowledged is stored, what failed is not, and nothing waits any more."""
+    chance = random.Random(seed)
+    kinds = {add: "kept", failing: "failed", undone: "undone"}
+    calls: dict[str, tuple[str, asyncio.Task[str]]] = {}
+    for number in range(300):
+        kind = chance.choice(list(kinds))
+        name = f"p{number}"
+        calls[name] = kinds[kind], asyncio.create_task(database.write(partial(kind, name)))
+        if chance.random() < 0.4:
+            chance.choice(list(calls.values()))[1].cancel()
+        await asyncio.sleep(chance.choice([0, 0, 0.0005, 0.002]))
+    await asyncio.gather(*(task for _, task in calls.values()), return_exceptions=True)
+    await database.ping()
+    stored = set(await database.read(names))
+    for name, (kind, task) in calls.items():
+        if kind == "kept" and not task.cancelled():
+            assert (name, task.result()) == (name, name)
+            assert name in stored
+        elif kind != "kept":
+            assert name not in stored
+    assert (database._waiting, database._gathered) == (0, [])

@@ -72,6 +72,11 @@ class BackgroundTransport:
         self._transport = transport
         self._background = BackgroundLoop()
 
+    @property
+    def open_wire(self) -> Any:
+        """How the transport opens live connections, where it has a way of its own; None where not."""
+        return getattr(self._transport, "open_wire", None)
+
     def send(self, request: Request, *, timeout: float) -> Response:
         """One attempt; see Transport."""
         return self._background.run(self._transport.send(request, timeout=timeout))

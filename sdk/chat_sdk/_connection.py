@@ -6,7 +6,7 @@ import inspect
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ._credentials import UserToken, seal, user_token
 from ._dialect import Dialect
@@ -22,10 +22,8 @@ from ._feed import NEEDS_NEW_TOKEN, may_reconnect, pause_before_reconnect
 from ._log import log
 from ._loops import Loop, check_move, running_loop
 from ._models import SocketErrorEvent, Token
+from ._socket_answers import acknowledged, error_event
 from ._urls import BaseUrl
-
-if TYPE_CHECKING:
-    from ._wire import Wire
 
 ACKNOWLEDGED_WITHIN = 10.0
 TOO_LARGE = "message_too_large"
@@ -51,6 +49,22 @@ class Where:
     base: BaseUrl
     dialect: Dialect
     token: UserToken | None
+    open_wire: "OpenWire | None" = None
+    """None: over the network."""
+
+
+class LiveWire(Protocol):
+    """One connection: opened once, ends once."""
+
+    async def open(self, where: Where, token: UserToken, seconds: float, /) -> Refusal | None: ...
+    async def wait(self) -> None: ...
+    async def call(self, event: str, args: tuple[Any, ...]) -> object: ...
+    async def close(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+OpenWire = Callable[[Callable[[str, Any], None], Callable[[], None]], LiveWire]
+"""(received, ended) → a connection that is not opened yet."""
 
 
 class Connection:
@@ -77,7 +91,7 @@ class Connection:
         self._ask: _Ask | None = None
         self._token: UserToken | None = None
         self._expired: str | None = None
-        self._wire: Wire | None = None
+        self._wire: LiveWire | None = None
         self._loop: Loop | None = None
         self._is_up = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -114,7 +128,8 @@ class Connection:
                 "The live connection needs a chat token: jwt_token=… or connect(token)",
                 code="jwt_required",
             )
-        _need_library()
+        if self._where().open_wire is None:
+            _need_library()
         self._ask = ask
         self._ended = self._expired = None
         clock = asyncio.get_running_loop().time
@@ -153,8 +168,6 @@ class Connection:
         If the connection breaks first, it is sent over the next one where *again*: for what does no harm
         twice. Raises WebSocketError.
         """
-        from ._wire import acknowledged
-
         self.moved()
         answer: object = None
         try:
@@ -195,7 +208,7 @@ class Connection:
 
     # -- the loop ---------------------------------------------------------------------------------
 
-    async def _open_wire(self) -> "Wire":
+    async def _open_wire(self) -> LiveWire:
         while True:
             if self._wire is not None and self._is_up.is_set():
                 return self._wire
@@ -243,15 +256,15 @@ class Connection:
                 await asyncio.sleep(pause_for(attempt, refusal.error.retry_after))
 
     async def _open(self, seconds: float) -> Refusal | None:
-        from ._wire import Wire
-
         if (refusal := await self._ask_token()) is not None:
             return refusal
         token = self._token
         assert token is not None  # noqa: S101 - just asked for
         self._last_words = None
-        wire = Wire(self._hear, self._is_up.clear)
-        if (refusal := await wire.open(self._where(), token, seconds)) is not None:
+        where = self._where()
+        make = where.open_wire or _network_wire()
+        wire = make(self._hear, self._is_up.clear)
+        if (refusal := await wire.open(where, token, seconds)) is not None:
             if refusal.error.code == NEEDS_NEW_TOKEN:
                 self._expired = token.reveal()
             return refusal
@@ -262,8 +275,6 @@ class Connection:
 
     def _hear(self, event: str, payload: Any = None, *_: Any) -> None:
         if event == self._where().dialect.events.error:
-            from ._wire import error_event
-
             said = error_event(payload, self._token)
             if said.closing:
                 self._last_words = said
@@ -312,6 +323,12 @@ def pause_for(attempt: int, retry_after: float | None) -> float:
     """Seconds to wait before attempt *attempt*, by chance."""
     spread = random.random()  # noqa: S311 - spreads load, guards nothing
     return pause_before_reconnect(attempt, spread=spread, retry_after=retry_after)
+
+
+def _network_wire() -> OpenWire:
+    from ._wire import Wire  # with it comes aiohttp, which is optional
+
+    return Wire
 
 
 def _need_library() -> None:

@@ -67,6 +67,10 @@ class FakeStore:
         self.tokens: dict[str, tuple[str, float, int]] = {}
         self.generations: dict[str, int] = {}
         self.skew = 0.0
+        # Called with what the sockets in a room hear: event, room, payload.
+        self.publish: Callable[[str, str, Json], None] = lambda *_: None
+        # Called when a user's tokens are good no more, with the code; answers how many connections that ended.
+        self.close_user: Callable[[str, str], int] = lambda *_: 0
 
     def now(self) -> float:
         """Epoch seconds by the fake's clock."""
@@ -199,6 +203,7 @@ class FakeStore:
                 "joined_at": self.instant(),
                 "last_read_seq": 0,
             }
+            self.publish("user_joined", room_id, _person(inside[user_id]))
         elif role:
             inside[user_id]["role"] = role
         room["member_count"] = len(inside)
@@ -207,8 +212,10 @@ class FakeStore:
     def leave(self, room_id: str, user_id: str) -> None:
         """No membership any more."""
         room = _one(self.rooms, room_id)
-        self.members[room_id].pop(user_id, None)
+        member = self.members[room_id].pop(user_id, None)
         room["member_count"] = len(self.members[room_id])
+        if member is not None:
+            self.publish("user_left", room_id, _person(member))
 
     def mark_read(self, room_id: str, user_id: str, seq: int) -> Json:
         """Move the mark forwards."""
@@ -250,12 +257,17 @@ class FakeStore:
             "deleted_at": None,
         }
         self.messages[room_id].append(message)
+        self.publish("message", room_id, message)
         return message
 
     def message(self, room_id: str, message_id: str) -> Json:
         """The message, or 404."""
         _one(self.rooms, room_id)
         return _one({each["id"]: each for each in self.messages[room_id]}, message_id)
+
+
+def _person(member: Json) -> Json:
+    return {name: member[name] for name in ("room_id", "user_id", "username", "display_name")}
 
 
 def _id() -> str:
@@ -276,7 +288,11 @@ class FakeChatApi:
 
     def __init__(self, *, api_key: str = "fake-key", project_id: str = "fake-project") -> None:
         self.api_key = api_key
+        from ._fake_live import FakeLive
+
         self.store = FakeStore(project_id)
+        self.live = FakeLive(self.store)
+        self.store.publish, self.store.close_user = self.live.tell, self.live.close_user
         self.seen: list[Seen] = []
         self._faults: list[Fault] = []
         self._answers: dict[tuple[str, str], tuple[Any, int, Any]] = {}
@@ -308,6 +324,11 @@ class FakeChatApi:
     def delay(self, seconds: float, *, times: int = 1, on: str = "") -> None:
         """Take *seconds* before answering."""
         self._faults.append(Fault(on, times, delay=seconds))
+
+    def disconnect(self, code: str = "server_restarting") -> None:
+        """End every live connection with *code*; clients come back if it is one to come back after."""
+        for wire in tuple(self.live.wires):
+            wire.end(code)
 
     def expire_tokens(self) -> None:
         """Every token out there has run out."""
@@ -416,21 +437,21 @@ class FakeChatApi:
 
     def client(self, **options: Any) -> "AsyncChatClient":
         """An AsyncChatClient with this fake behind it; *options* as for AsyncChatClient."""
-        from ._asgi import AsgiTransport
         from ._async.client import AsyncChatClient
+        from ._fake_live import FakeTransport
 
         if "jwt_token" not in options:
             options.setdefault("api_key", self.api_key)
-        return AsyncChatClient("http://fake", transport=AsgiTransport(self), **options)
+        return AsyncChatClient("http://fake", transport=FakeTransport(self), **options)
 
     def sync_client(self, **options: Any) -> "ChatClient":
         """The same, for ChatClient."""
-        from ._asgi import AsgiTransport
+        from ._fake_live import FakeTransport
         from ._sync.client import ChatClient
 
         if "jwt_token" not in options:
             options.setdefault("api_key", self.api_key)
-        return ChatClient("http://fake", transport=AsgiTransport(self), **options)
+        return ChatClient("http://fake", transport=FakeTransport(self), **options)
 
 
 def _problem(status: int, code: str) -> Json:

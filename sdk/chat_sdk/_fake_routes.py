@@ -68,12 +68,16 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
         case "PATCH", [user_id]:
             if "username" in body and store.user(user_id):
                 store.refuse_taken_name(body["username"], but=user_id)
-            return 200, _changed(store, store.user(user_id), body, _USER_FIELDS)
+            user = _changed(store, store.user(user_id), body, _USER_FIELDS)
+            if user["status"] != "active":
+                store.close_user(user_id, "user_suspended")
+            return 200, user
         case "DELETE", [user_id]:
             store.user(user_id)
             del store.users[user_id]
             for room_id in store.rooms:
                 store.leave(room_id, user_id)
+            store.close_user(user_id, "user_deleted")
             return 204, None
         case "POST", [user_id, "token"]:
             return 200, store.mint(user_id, int(body.get("expires_in", 900)))
@@ -83,7 +87,7 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
             generation = store.generations[user_id]
             return 200, {
                 "generation": generation,
-                "sockets_closed": 0,
+                "sockets_closed": store.close_user(user_id, "token_revoked"),
                 "nodes_acked": 1,
                 "took_ms": 0,
             }
@@ -109,10 +113,13 @@ def _rooms(
         case "GET", [room_id]:
             return 200, store.room(room_id, caller)
         case "PATCH", [room_id]:
-            return 200, _changed(store, store.room(room_id), body, _ROOM_FIELDS)
+            room = _changed(store, store.room(room_id), body, _ROOM_FIELDS)
+            store.publish("room_updated", room_id, room)
+            return 200, room
         case "DELETE", [room_id]:
             store.room(room_id)
             del store.rooms[room_id]
+            store.publish("room_deleted", room_id, {"room_id": room_id})
             return 204, None
         case "POST", [room_id, "join"]:
             joining = caller or body.get("user_id", "")
@@ -172,10 +179,12 @@ def _messages(
         case "PATCH", [message_id]:
             message = _own(store, room_id, message_id, caller)
             message.update(content=body["content"], edited_at=store.instant())
+            store.publish("message_updated", room_id, message)
             return 200, message
         case "DELETE", [message_id]:
             message = _own(store, room_id, message_id, caller)
             message.update(content="", deleted_at=store.instant())
+            store.publish("message_deleted", room_id, message)
             return 204, None
     raise Problem(404, "not_found")
 

@@ -15,7 +15,7 @@ from ._ending import end
 from ._errors import WebSocketError
 from ._feed import may_reconnect
 from ._log import log
-from ._models import SocketErrorEvent, build
+from ._socket_answers import error_event
 from ._transport import LARGEST_BODY
 from ._unreachable import os_error_of, reason_of
 
@@ -189,33 +189,3 @@ async def _refuse_redirect(
     params: aiohttp.TraceRequestRedirectParams,  # noqa: ARG001
 ) -> None:
     raise aiohttp.ClientError("redirects are not followed: the token is for one host")
-
-
-def error_event(payload: object, token: UserToken | None) -> SocketErrorEvent:
-    """What the server said was wrong, without *token*, or a nameless error if it said nothing readable."""
-    if token is not None and isinstance(payload, dict):
-        said = {name: payload[name] for name in ("code", "message") if name in payload}
-        told = {name: token.scrub(text) for name, text in said.items() if isinstance(text, str)}
-        payload = {**payload, **told}
-    try:
-        return build(payload, SocketErrorEvent)
-    except ValueError:
-        return SocketErrorEvent()
-
-
-def acknowledged(event: str, answer: object, token: UserToken | None) -> dict[str, Any]:
-    """The acknowledgement of *event*, if it says ok; raises WebSocketError with the server's code if not."""
-    if isinstance(answer, dict) and answer.get("ok") is True:
-        return answer
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if not isinstance(error, dict):
-        raise WebSocketError(
-            f"{event} was acknowledged with something the contract does not know",
-            code="bad_response",
-        )
-    said = error_event(error, token)
-    raise WebSocketError(
-        f"{event} was refused ({said.code})" + (f": {said.message}" if said.message else ""),
-        code=said.code,
-        retry_after=said.retry_after,
-    )

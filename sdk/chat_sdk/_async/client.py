@@ -134,7 +134,8 @@ class AsyncChatClient:
 
     def _where(self) -> Where:
         api = self._api
-        return Where(api.server.base, api.dialect, api.token)
+        open_wire = getattr(api.server.transport, "open_wire", None)
+        return Where(api.server.base, api.dialect, api.token, open_wire)
 
     def as_user(self, token: str) -> Self:
         """A copy that acts as one user, with the token only; shares the connections, changes nothing here."""

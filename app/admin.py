@@ -180,7 +180,7 @@ class Operations:
         """Change a user. Suspending cuts them off first."""
         status = fields.get("status")
         if status == "active" and await self.ban_of(user) is not None:
-            raise _user_banned()
+            raise Conflict("user_banned", "The user is banned. Lift the ban instead.")
         if status == "suspended":
             await self._guard.cut(identity_of(user))
         try:
@@ -192,9 +192,9 @@ class Operations:
         except chat_sdk.NotFoundError:
             raise user_not_found() from None
         if status == "active" and (ban := await self.ban_of(user)) is not None:
-            # Banned in between, and perhaps let go by us: the ban comes last.
+            # Banned in between, and let go by us: the ban comes last, and the suspension is its own now.
             await self.settle(replace(ban, suspended=True))
-            raise _user_banned()
+            return await self._or_no_user(user.id)
         return changed
 
     async def delete_user(self, user: ChatUser) -> None:
@@ -301,25 +301,31 @@ class Operations:
         return lifted
 
     async def settle(self, record: BanRecord) -> Receipt:
-        """Tell the Chat API what a ban asks of it, and go on until what was told is what holds."""
+        """Tell the Chat API what a ban asks of it, and go on until what was told is what holds.
+
+        Only what the broker has suspended does it let go: an operator's suspension is not the ban's to end.
+        """
         receipt = Receipt()
         for _ in range(5):
+            ours = record.suspended
             if record.holds(self._now()):
                 suspended, receipt = await self._suspend(record)
+                ours = ours or suspended
             else:
                 suspended = False
-                if record.suspended:
+                if ours:
                     await self._let_go(record)
             if await self._book.settle(record, suspended=suspended):
                 break
             # It was changed meanwhile, and perhaps told before us; ours came last and must be right.
             present = (await self._book.standing(record.external_user_id)).ban
             if present is None:
-                await self._let_go(record)
+                if ours:
+                    await self._let_go(record)
                 present = (await self._book.standing(record.external_user_id)).ban
                 if present is None:
                     break
-            record = replace(present, suspended=True)
+            record = replace(present, suspended=present.suspended or suspended)
         self._standings.forget(record.external_user_id)
         return receipt
 
@@ -472,10 +478,6 @@ class Operations:
             if error.code == "project_not_found":
                 raise
             raise user_not_found() from None
-
-
-def _user_banned() -> Conflict:
-    return Conflict("user_banned", "The user is banned. Lift the ban instead.")
 
 
 def identity_of(user: ChatUser) -> str:

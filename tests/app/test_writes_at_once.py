@@ -7,6 +7,7 @@ after the other, in either order.
 
 import asyncio
 import json
+import re
 import secrets
 import time
 from collections import Counter
@@ -27,8 +28,10 @@ from tests.app.auth.signing import AUDIENCE, ISSUER, SECRET, secret_signer
 from tests.app.brokers import http, settings
 
 ADMIN = "an-admin-key-of-forty-characters-0123456"
-ROUNDS = 3
+ROUNDS = 2
 AT_ONCE = 4
+
+TOO_SLOW = re.compile(r'(?:^|")50[234] ', re.MULTILINE)
 
 _numbers = count()
 
@@ -119,13 +122,17 @@ class Service:
     one: httpx.AsyncClient
     two: httpx.AsyncClient
 
-    async def alice(self, *, banned: bool) -> Alice:
+    async def alice(self, start: str = "good") -> Alice:
         alice = Alice(self.one, self.two, f"alice-{next(_numbers)}-{secrets.token_hex(4)}")
         signed_in = await signs_in(name="Alice")(alice, self.one)
         assert signed_in.status_code == 200, signed_in.text
-        if banned:
-            told = await operator("POST", "/ban", reason="before")(alice, self.one)
-            assert told.status_code == 200, told.text
+        acts = {
+            "good": signs_in(name="Alice"),
+            "banned": operator("POST", "/ban", reason="before"),
+            "suspended": operator("PATCH", status="suspended"),
+        }
+        begun = await acts[start](alice, self.one)
+        assert begun.status_code == 200, begun.text
         return alice
 
 
@@ -206,10 +213,19 @@ async def at_once(service: Service, acts: dict[str, Act], start: str, *names: st
     return (*map(told, answers), await state(alice))
 
 
+async def calm(run: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """The outcome of *run*, tried again where a database or Chat API on a busy machine was too slow for it."""
+    for _ in range(2):
+        ended = await run()
+        if not TOO_SLOW.search("\n".join(ended)):
+            return ended
+    return await run()
+
+
 async def begun(service: Service, start: str) -> Alice:
     if start == "unknown":
         return Alice(service.one, service.two, f"new-{next(_numbers)}-{secrets.token_hex(4)}")
-    return await service.alice(banned=start == "banned")
+    return await service.alice(start)
 
 
 def untold(first: str, second: str, ended: Outcome) -> Outcome:
@@ -231,13 +247,14 @@ async def check(service: Service, acts: dict[str, Act], start: str) -> list[str]
 
     async def pair(first: str, second: str) -> None:
         async with turn:
-            one = await in_turn(service, acts, start, first, second)
-            two, other, after = await in_turn(service, acts, start, second, first)
+            one = await calm(lambda: in_turn(service, acts, start, first, second))
+            two, other, after = await calm(lambda: in_turn(service, acts, start, second, first))
             allowed = {one, (other, two, after)}
             for _ in range(ROUNDS):
-                ended = await at_once(service, acts, start, first, second)
+                ended = await calm(lambda: at_once(service, acts, start, first, second))
                 if not {ended, untold(first, second, ended)} & allowed:
-                    wrong[f"{first} beside {second}, {start}: {' / '.join(ended)}"] += 1
+                    orders = " or ".join(" / ".join(each) for each in sorted(allowed))
+                    wrong[f"{first} beside {second}: {' / '.join(ended)}, not {orders}"] += 1
 
     await asyncio.gather(*(pair(*each) for each in combinations_with_replacement(acts, 2)))
     return [f"{times} of {ROUNDS}: {text}" for text, times in wrong.items()]
@@ -246,11 +263,11 @@ async def check(service: Service, acts: dict[str, Act], start: str) -> list[str]
 pytestmark = [pytest.mark.services("postgres"), pytest.mark.timeout(400)]
 
 
-@pytest.mark.parametrize("start", ["good", "banned"])
+@pytest.mark.parametrize("start", ["good", "banned", "suspended"])
 async def test_two_acts_at_once_end_like_one_after_the_other(
     tmp_path: Path, postgres_url: str, start: str
 ) -> None:
-    """Operators' acts and her own, on somebody in good standing and on somebody banned."""
+    """Operators' acts and her own, on somebody in good standing, banned, and suspended by an operator."""
     async with two_brokers(tmp_path, postgres_url) as service:
         wrong = await check(service, ACTS, start)
         assert not wrong, "\n".join(wrong)
@@ -271,7 +288,7 @@ async def test_a_suspension_holds_against_two_tokens_of_different_names(
     """Each sign-in has the Chat API told another name; whatever it overtakes, the user stays out."""
     async with two_brokers(tmp_path, postgres_url) as service:
         for _ in range(15):
-            alice = await service.alice(banned=False)
+            alice = await service.alice()
             suspended, *_ = await asyncio.gather(
                 operator("PATCH", status="suspended")(alice, service.one),
                 signs_in(name="Al")(alice, service.one),

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from chat_server.keys import Keys
+from chat_server.signing import SigningKeys
 from tests.contract.servers import ChatApi, in_room, made, of_user
 from tests.server.opening import opened
 
@@ -341,3 +342,42 @@ async def test_a_suspension_holds_whatever_else_is_changed(
             after = (await world.api.send("GET", user)).json()
             assert (after["status"], after["display_name"]) == ("suspended", "Al")
             assert (await world.api.send("POST", f"{user}/token")).status_code == 403
+
+
+@pytest.mark.services("postgres")
+async def test_keys_generations_and_first_answers_hold_on_postgres(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """What is no row of a person or a room: each twice at once, from two servers."""
+    async with two_replicas(tmp_path, postgres_url) as replicas:
+        world, other = await replicas.world()
+        alice, keys = of_user(world.alice), replicas.one[0]
+
+        generations = await asyncio.gather(
+            *(api.send("POST", f"{alice}/revoke") for api in (world.api, other) * 5)
+        )
+        assert sorted(each.json()["generation"] for each in generations) == list(range(1, 11))
+
+        body = {"username": "once", "external_user_id": "once"}
+        first = {"Idempotency-Key": "once"}
+        made_once = await asyncio.gather(
+            *(api.send("POST", USERS, json=body, headers=first) for api in (world.api, other) * 3)
+        )
+        assert {_told(answer) for answer in made_once} <= {"201", "409 idempotency_in_progress"}
+        made_once.append(await other.send("POST", USERS, json=body, headers=first))
+        assert made_once[-1].status_code == 201
+        assert len({answer.content for answer in made_once if answer.status_code == 201}) == 1
+
+        key, text = await keys.create(world.api.pid, "to be revoked")
+        revoked = await asyncio.gather(*(keys.revoke(key.id) for _ in range(6)))
+        assert len({each.revoked_at for each in revoked}) == 1
+        gone = await ChatApi(other.http, text, other.pid).send("GET", USERS)
+        assert gone.status_code == 401
+
+        database = keys._database
+        rings = [SigningKeys(database) for _ in range(4)]
+        await asyncio.gather(*(ring.rotate("EdDSA") for ring in rings))
+        signing = {(await ring.current()).kid for ring in rings if await ring.refresh() is None}
+        assert len(signing) == 1, "one key signs"
+        token = await other.token(world.bob)
+        assert (await world.api.as_user(token, "GET", "/api/v1/auth/verify")).status_code == 200

@@ -4,6 +4,7 @@ The short form, which is the default, takes under five minutes; `--long` measure
 idle sockets and the growth of the database. `--only read,store` picks tables by key:
 
 - `read`, `write`, `latency`, `verify`: proxied, against nginx and the least that Python can do, and against peers
+- `client`: our HTTP client to the Chat API beside aiohttp's
 - `token`, `store`, `store-read`: the embedded Chat API; for a token also the remote one, and what the one call costs
 - `workers`: two workers against one, on a Postgres and a Redis of its own
 - `fanout`, `start`, `idle`, `growth`: a message to a room, a start, idle sockets, a database that has grown

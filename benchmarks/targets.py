@@ -177,6 +177,17 @@ def broker_remote(ground: Ground) -> Running:
     return ground.start("broker", [_ours("chat-broker"), "serve"], environment, port=port)
 
 
+def broker_over_aiohttp(ground: Ground) -> Running:
+    """The same, with aiohttp's client in place of our own."""
+    port = free_port()
+    environment = {
+        **_broker_environment(ground, ground.folder / f"broker-{port}"),
+        **_remote(ground),
+    }
+    command = [sys.executable, str(PEERS / "over_aiohttp.py")]
+    return ground.start("broker over aiohttp", command, environment, port=port)
+
+
 def broker_embedded(ground: Ground) -> Running:
     """Our broker with the embedded Chat API on SQLite."""
     port = free_port()

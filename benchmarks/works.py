@@ -15,12 +15,14 @@ PEER = "Fastify"
 TUTORIAL = "FastAPI + httpx, tutorial"
 STORE_PEER = "Fastify + better-sqlite3"
 PYTHON_LIMIT = "Python's limit (no token check)"
+OVER_AIOHTTP = "broker, aiohttp's client"
 ONE_CALL = "nothing but one upstream call"
 NO_CALL = "nothing at all, in Python"
 
 _NODE_WARM = 8.0  # before that V8 is still compiling, and the numbers are unfair
 
 _broker = Contender(OURS, targets.broker_remote)
+_over_aiohttp = Contender(OVER_AIOHTTP, targets.broker_over_aiohttp)
 _nginx = Contender(LIMIT, targets.nginx, warm=1.0, checks=False)
 _fastify = Contender(PEER, targets.fastify, warm=_NODE_WARM)
 _fastify_no_cache = Contender(
@@ -147,6 +149,14 @@ WRITE = Work(
     201,
     is_message,
 )
+CLIENT = Work(
+    "client",
+    "Proxied GET of messages: our HTTP client beside aiohttp's, in the same broker",
+    [_over_aiohttp, _broker],
+    read,
+    200,
+    is_page,
+)
 LATENCY = Work(
     "latency",
     "Proxied GET, one connection",
@@ -197,4 +207,4 @@ STORE_READ = Work(
 )
 
 # Reading comes before writing: both stores are then asked for a room that is equally full.
-ALL = (READ, WRITE, LATENCY, VERIFY, TOKEN, STORE, STORE_READ)
+ALL = (READ, WRITE, CLIENT, LATENCY, VERIFY, TOKEN, STORE, STORE_READ)

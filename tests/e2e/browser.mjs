@@ -78,11 +78,11 @@ const commands = {
     return {};
   },
   async shows({ page, text }) {
-    await pages.get(page).page.getByText(text).first().waitFor({ timeout: 10_000 });
+    await pages.get(page).page.getByText(text).first().waitFor({ timeout: 20_000 });
     return {};
   },
   async hidden({ page, label }) {
-    await pages.get(page).page.getByLabel(label, { exact: true }).waitFor({ state: "hidden", timeout: 10_000 });
+    await pages.get(page).page.getByLabel(label, { exact: true }).waitFor({ state: "hidden", timeout: 20_000 });
     return {};
   },
   async shot({ page, path, fullPage = true }) {

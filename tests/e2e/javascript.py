@@ -18,7 +18,7 @@ class Frontend:
         self._process = process
         self._turn = asyncio.Lock()
 
-    async def call(self, command: str, *, within: float = 15, **arguments: Any) -> Any:
+    async def call(self, command: str, *, within: float = 30, **arguments: Any) -> Any:
         """Run one command and answer what it printed; AssertionError if it threw."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None

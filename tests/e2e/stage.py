@@ -69,7 +69,7 @@ class Stage:
         await self.run("(settings) => begin(settings).then(() => true)", settings, page=page)
 
     async def run(
-        self, script: str, argument: Any = None, *, page: str = "alice", within: float = 15
+        self, script: str, argument: Any = None, *, page: str = "alice", within: float = 30
     ) -> Any:
         answer = await self.chromium.call(
             "evaluate", page=page, script=script, argument=argument, within=within
@@ -79,7 +79,7 @@ class Stage:
     async def statuses(self, page: str = "alice") -> list[dict[str, Any]]:
         return list(await self.run("() => statuses", page=page))
 
-    async def heard(self, page: str = "alice", *, within: float = 10) -> None:
+    async def heard(self, page: str = "alice", *, within: float = 20) -> None:
         """All that bob said is here: once each, and in order."""
         expected = [[number, str(number)] for number in range(1, self.said + 1)]
         deadline = time.monotonic() + within
@@ -88,7 +88,7 @@ class Stage:
             assert time.monotonic() < deadline, (heard, await self.statuses(page))
             await asyncio.sleep(0.05)
 
-    async def stopped(self, page: str = "alice", *, within: float = 10) -> str:
+    async def stopped(self, page: str = "alice", *, within: float = 20) -> str:
         """The code with which the client has stopped."""
         deadline = time.monotonic() + within
         while (last := (await self.statuses(page))[-1])["state"] != "stopped":
@@ -96,7 +96,7 @@ class Stage:
             await asyncio.sleep(0.05)
         return str(last["code"])
 
-    async def until(self, line: str, times: int = 1, *, within: float = 15) -> None:
+    async def until(self, line: str, times: int = 1, *, within: float = 30) -> None:
         """Return once the proxy has seen *line* that often."""
         deadline = time.monotonic() + within
         while self.count(line) < times:

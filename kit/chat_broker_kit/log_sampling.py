@@ -120,4 +120,12 @@ def quieten_uvicorn() -> None:
 
 
 def _is_not_of_a_websocket(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(('%s - "WebSocket', "connection "))
+    return not str(record.msg).startswith(_OF_WEBSOCKETS)
+
+
+_OF_WEBSOCKETS = (
+    '%s - "WebSocket',
+    "connection ",
+    # Said as an error after every refusal with a status of HTTP, which is none.
+    "ASGI callable returned without completing handshake",
+)

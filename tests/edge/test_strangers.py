@@ -87,6 +87,7 @@ async def test_bad_requests_and_broken_pipelines_write_few_lines(
         b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     )
     sent = [
+        knock.replace(b"EIO=4", b"EIO=3") + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         b"rubbish\r\n\r\n",
         get.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"),
         knock + b"Sec-WebSocket-Key: short\r\n\r\n",
@@ -101,6 +102,7 @@ async def test_bad_requests_and_broken_pipelines_write_few_lines(
         await edge.program.stop()
         log = edge.program.log()
         assert "Traceback" not in log
+        assert not [one for one in events(edge) if one.get("level") in {"error", "critical"}]
         told = [one for one in events(edge) if one.get("event") != "request"]
         assert len([one for one in told if one.get("level") != "info"]) <= 40
         assert len(told) <= 60, told

@@ -314,7 +314,16 @@ async def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
 async def test_a_migration_that_fails_leaves_nothing_behind(database: Database) -> None:
     """All of it, or none: the next start finds what was there, and does it whole."""
     async with database.write() as transaction:
-        for name in ("bans", "revocation_marks", "audit", "audit_head", "audit_open", "admin_keys"):
+        later = (
+            "bans",
+            "revocation_marks",
+            "audit",
+            "audit_head",
+            "audit_open",
+            "admin_keys",
+            "broker_deployment",
+        )
+        for name in later:
             await transaction.run(f"DROP TABLE {name}")
         await transaction.run("UPDATE broker_schema SET version_num = '0001'")
         await transaction.run("CREATE TABLE admin_keys (in_the_way TEXT)")

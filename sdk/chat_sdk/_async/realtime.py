@@ -104,6 +104,7 @@ class AsyncChatSocket(Listening):
     async def join_room(self, room_id: str, *, since_seq: int | None = None) -> JoinedRoom:
         """Hear of what happens in the room; with *since_seq*, first of every message after that one.
 
+        It makes the user a member of a room that is not private; `leave_room` does not undo that, `rooms.leave` does.
         Where the server gives what was missed in several answers, this returns with the first, and the rest is
         fetched meanwhile. After a reconnect the room is joined again by itself, from the last message on. Raises
         WebSocketError with the server's code.
@@ -121,7 +122,7 @@ class AsyncChatSocket(Listening):
         return joined
 
     async def leave_room(self, room_id: str) -> None:
-        """Hear no more of the room."""
+        """Hear no more of the room. The user stays a member."""
         self._feeds.pop(checked_id(room_id, "room_id"), None)
         await self._connection.call(self._events.leave_room, room_id)
 

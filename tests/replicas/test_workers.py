@@ -207,7 +207,7 @@ async def test_a_worker_that_dies_before_it_has_said_anything_is_replaced_in_tim
         async with asyncio.timeout(10):
             while not workers(broker) - before or len(workers(broker)) != 2:  # noqa: ASYNC110 - a test may poll
                 await asyncio.sleep(0.05)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         assert (await http.get("/chat/me")).status_code == 200
         broker.process.send_signal(
             signal.SIGTERM
@@ -218,17 +218,20 @@ async def test_a_worker_that_dies_before_it_has_said_anything_is_replaced_in_tim
 async def test_workers_drain_together_and_the_port_stays_open_meanwhile(
     settings: dict[str, str],
 ) -> None:
-    """SIGTERM to the program: each worker says `draining` and goes on; then all end, with 0."""
-    async with running_broker(**settings, DRAIN_SECONDS="4") as broker, calling(broker) as http:
-        began = time.monotonic()
+    """SIGTERM to the program: each worker says `draining` and goes on. A second one ends that; then all end, with 0."""
+    async with running_broker(**settings, DRAIN_SECONDS="120") as broker, calling(broker) as http:
         broker.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            while (await http.get("/readyz")).status_code != 503:  # noqa: ASYNC110 - a signal sets no event
+                await asyncio.sleep(0.1)
         await asyncio.sleep(1)
         for _ in range(12):
             ready = await http.get("/readyz")
             assert (ready.status_code, ready.json()["status"]) == (503, "draining")
             assert (await http.get("/chat/me")).status_code == 200
-        assert await asyncio.wait_for(broker.process.wait(), 20) == 0
-        assert time.monotonic() - began > 4
+        assert broker.process.returncode is None
+        broker.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(broker.process.wait(), 40) == 0
 
 
 async def test_every_worker_reads_the_projects_key_again_and_none_is_restarted(

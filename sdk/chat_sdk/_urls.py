@@ -34,10 +34,10 @@ class BaseUrl:
 
     @property
     def address(self) -> str:
-        """Host and port."""
-        scheme, _, authority = self.origin.partition("://")
-        has_port = re.search(r":[0-9]+$", authority) is not None
-        return authority if has_port else f"{authority}:{443 if scheme == 'https' else 80}"
+        """Scheme, host and port, for messages: each of them may be the wrong one."""
+        if re.search(r":[0-9]+$", self.origin):
+            return self.origin
+        return f"{self.origin}:{443 if self.origin.startswith('https:') else 80}"
 
 
 def base_url(text: str, *, allow_http: bool = False) -> BaseUrl:

@@ -129,6 +129,18 @@ async def test_a_certificate_of_nobody(kind: Callable[[], Transport], tmp_path: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_http_where_https_is_spoken(kind: Callable[[], Transport], tmp_path: Path) -> None:
+    """Servers hang up, or answer what is no HTTP: the address shows which scheme was spoken."""
+    async with over_tls(tmp_path) as address:
+        error = await failure_of(f"http://{address}", kind())
+    assert f"(http://{address})" in error.message
+    async with listening(Upstream(b"\x15\x03\x01\x00\x02\x02\x46")) as url:  # an alert of TLS
+        error = await failure_of(url, kind())
+    assert f"({url})" in error.message
+    assert "no HTTP" in error.message
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_time_runs_out(kind: Callable[[], Transport]) -> None:
     async with listening(Upstream(b"", hold=30)) as url:
         client = AsyncChatClient(url, api_key=KEY, transport=kind(), retries=0, timeout=0.2)

@@ -350,7 +350,10 @@ class AsyncApi:
     def _failed(self, error: ChatError) -> ChatError:
         """Tell the breaker of *error*, and answer it without its frames."""
         server = self.server
-        if isinstance(error, NetworkError) and server.base.address not in error.message:
+        no_answer = isinstance(error, NetworkError) or (
+            error.code == "bad_response" and error.status is None
+        )
+        if no_answer and server.base.address not in error.message:
             error.args = (f"{error.message} ({server.base.address})",)
             log.debug("chat_sdk: no answer: %s", error.message)
         # Neither says anything of the server: nothing has left this process.

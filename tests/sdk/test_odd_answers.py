@@ -31,7 +31,7 @@ KINDS: list[Callable[[], Transport]] = [
 FAST: list[Callable[[], Transport]] = [AiohttpTransport, HttptoolsTransport]
 AT_ONCE = 50
 Serve = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
-SMALL = 256 * 1024
+SMALL = 64 * 1024
 """For the largest body, so that endless ones end soon."""
 
 

@@ -1,6 +1,7 @@
 """Postgres behind the seam: away, hanging, locked, shared by replicas that start together."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -248,3 +249,53 @@ async def test_no_password_is_in_what_is_said_about_a_missing_database() -> None
         await open_database("postgresql://u:sesame@127.0.0.1:1/none", pool=2)
     assert "sesame" not in repr(caught.value)
     assert not isinstance(caught.value, Unavailable)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_after_random_cancels_no_turn_and_no_connection_is_held(
+    tmp_path: Path, postgres_url: str, seed: int
+) -> None:
+    """Callers leave at any moment: each write ends all the same, in turns of its room, and messages have no gap."""
+    chance = random.Random(seed)
+    async with opened(tmp_path, chat_database_url=postgres_url + "?sslmode=disable") as (
+        server,
+        api,
+    ):
+        alice = await api.user("alice")
+        room = await api.room(alice)
+
+        async def post(number: int) -> int:
+            body = {"content": f"{number}", "user_id": alice["id"]}
+            answer = await api.send("POST", f"{in_room(room)}/messages", json=body)
+            if answer.status_code == 503:  # too many wait for their turn
+                return 0
+            return int(answer.json()["seq"])
+
+        async def read() -> int:
+            answer = await api.send("GET", f"{in_room(room)}/messages")
+            assert answer.status_code == 200
+            return len(answer.json()["items"])
+
+        calls = []
+        for number in range(100):
+            calls += [asyncio.create_task(post(number)), asyncio.create_task(read())]
+            for each in chance.sample(calls[-20:], min(len(calls), chance.randrange(4))):
+                each.cancel()
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.003]))
+        for each in await asyncio.gather(*calls, return_exceptions=True):
+            assert not isinstance(each, Exception), repr(each)
+        last = await post(100)
+        database = server._database
+        assert isinstance(database, PostgresDatabase)
+        async with asyncio.timeout(5):
+            while database._writing:  # noqa: ASYNC110 - of those who left
+                await asyncio.sleep(0.01)
+        stored = sorted(int(row[0]) for row in await database.read(seqs))
+        assert stored == list(range(1, last + 1))
+        assert database._turns == {}
+        assert database._pool.get_idle_size() == database._pool.get_size()
+
+
+def seqs() -> Steps[list[Any]]:
+    rows = yield Query("SELECT seq FROM messages ORDER BY seq")
+    return list(rows)

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,6 +32,7 @@ from tests.app.auth.signing import (
     number,
     rsa_signer,
 )
+from tests.sdk.http_corpus import ENDLESS
 
 
 class Provider:
@@ -601,6 +605,36 @@ async def test_a_question_that_finds_no_free_connection_ends_after_half_of_its_t
     assert all(isinstance(each, NoAnswer) for each in ended)
     assert sum(isinstance(each, NotSent) for each in ended) == 5
     server.close()
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_an_answer_without_an_end_is_given_up(name: str) -> None:
+    """In two seconds at the latest, whatever part of it has no end, and without keeping what comes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(ENDLESS[name].begin)
+            while True:
+                writer.write(ENDLESS[name].again)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    began = asyncio.get_running_loop().time()
+    before = memory_mb()
+    async with open_http() as http:
+        with pytest.raises((NoAnswer, BadAnswer)):
+            await http.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys")
+    assert asyncio.get_running_loop().time() - began < 4
+    assert memory_mb() - before < 32
+    server.close()
+
+
+def memory_mb() -> float:
+    """What this process has in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
 
 
 async def test_keys_that_could_not_be_asked_for_may_be_asked_for_at_once_again() -> None:

@@ -65,6 +65,7 @@ def test_what_is_obeyed_here() -> None:
     ("parameters", "named"),
     [
         ("foo=1&bar=2", "foo is not supported: leave it out; bar is not supported"),
+        ("sslmod=verify-full", "sslmod is not supported: did you mean sslmode?"),
         ("hostaddr=10.0.0.1", "hostaddr"), ("requirepeer=postgres", "requirepeer"), ("require_auth=scram-sha-256", "require_auth"),
         ("gssencmode=require", "gssencmode can be disable, prefer"), ("client_encoding=latin1", "client_encoding"),
         ("sslmode=on", "sslmode can be disable, allow"), ("ssl=maybe", "ssl can be"), ("connect_timeout=soon", "connect_timeout"),

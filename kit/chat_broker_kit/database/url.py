@@ -4,6 +4,7 @@ asyncpg sends every parameter that it does not know to the server as a setting, 
 of libpq. So each of them is obeyed here, or left out where that changes nothing, or refused by name.
 """
 
+import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,7 +202,14 @@ def _problem(name: str, value: str) -> str | None:
     if name in _OBEYED_BY_THE_DRIVER | _OBEYED_HERE | _WITHOUT_EFFECT:
         return None
     shown = name if re.fullmatch(r"\w{1,40}", name) else "a parameter"
-    return f"{shown} is not supported: {_INSTEAD.get(name, 'leave it out')}"
+    return f"{shown} is not supported: {_INSTEAD.get(name) or _nearest(name)}"
+
+
+def _nearest(name: str) -> str:
+    """A slip must not be left out: `sslmod=verify-full` is no wish for less."""
+    known = _OBEYED_BY_THE_DRIVER | _OBEYED_HERE | _WITHOUT_EFFECT | set(_ONLY_THESE_VALUES)
+    nearest = difflib.get_close_matches(name, known, 1, 0.85)
+    return f"did you mean {nearest[0]}?" if nearest else "leave it out"
 
 
 def _ssl_mode(value: str) -> str:

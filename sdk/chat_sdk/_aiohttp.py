@@ -51,14 +51,15 @@ class AiohttpTransport:
             await self._move()
         failure: ChatError
         ends = time.monotonic() + timeout
+        turns = self._turns
         try:
-            if not self._turns.take():
-                await self._turns.wait(timeout)
+            if not turns.take():
+                await turns.wait(timeout)
             # One turn is this call's from here to the `finally`, whatever happens.
             try:
                 return await self._send(request, ends - time.monotonic())
             finally:
-                self._turns.give_back()
+                turns.give_back()
         except TimeoutError:
             failure = timed_out(timeout)
         except aiohttp.ClientConnectorError as error:
@@ -78,9 +79,12 @@ class AiohttpTransport:
     async def _move(self) -> None:
         """Begin on the loop that runs now. What an earlier one, which is closed, has left is of no use."""
         check_move(self._loop)
-        await self.aclose()
+        # Before anything is waited for: calls that begin meanwhile are on this loop.
         self._loop = asyncio.get_running_loop()
         self._turns = Turns(self._turns.most)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def _send(self, request: Request, seconds: float) -> Response:
         import aiohttp

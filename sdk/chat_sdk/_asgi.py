@@ -39,12 +39,11 @@ class AsgiTransport:
                 await _Apart(self._app(self._scope(request), exchange.receive, exchange.send))
         except TimeoutError:
             failure = timed_out(timeout)
-        except ChatError:
-            pass  # the exchange's own, unless the application is a client itself
         except Exception:  # noqa: BLE001 - whatever fails in a server, a network shows as no answer
-            log.exception("chat_sdk: the application behind AsgiTransport failed")
-            if not exchange.began:
-                return Response(500)
+            if exchange.failure is None:
+                log.exception("chat_sdk: the application behind AsgiTransport failed")
+                if not exchange.began:
+                    return Response(500)
         failure = exchange.failure or failure
         if failure is None:
             if exchange.done:

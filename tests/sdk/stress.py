@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 
 from chat_sdk import AiohttpTransport, ChatError, HttptoolsTransport, Request
+from chat_sdk._turns import Turns
 from tests.sdk.http_corpus import chunked, raw, sized
 
 MANNERS = {
@@ -118,13 +119,16 @@ class Stress:
 
     def __init__(self, transport: Transport, url: str, seed: int) -> None:
         self.transport = transport
-        self.turns = transport._turns
         self.counts: collections.Counter[str] = collections.Counter()
         self.active = 0
         self._url = url
         self._chance = random.Random(seed)
         self._nonces = iter(range(10**9, 10**10))
         self._calls: set[asyncio.Task[None]] = set()
+
+    @property
+    def turns(self) -> Turns:
+        return self.transport._turns
 
     async def _call(self, manner: str, seconds: float) -> None:
         nonce = str(next(self._nonces))

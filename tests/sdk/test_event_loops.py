@@ -22,6 +22,7 @@ from chat_sdk import (
     DirectTransport,
     HttptoolsTransport,
     HttpxTransport,
+    Request,
     Transport,
 )
 from chat_sdk.testing import FakeChatApi
@@ -127,6 +128,23 @@ def test_one_event_loop_after_another(kind: str, url: str) -> None:
             await some_calls(client)
 
     asyncio.run(last())
+
+
+@pytest.mark.parametrize("kind", [AiohttpTransport, HttptoolsTransport])
+@leaving_connections
+def test_calls_that_begin_together_on_another_loop_add_up(
+    kind: Callable[..., AiohttpTransport | HttptoolsTransport], url: str
+) -> None:
+    """However many find that the transport has to move: no turn of theirs is given back to another loop's."""
+    transport = kind(max_connections=5)
+
+    async def calls() -> None:
+        request = Request("GET", f"{url}/api/v1/project")
+        await asyncio.gather(*(transport.send(request, timeout=5) for _ in range(20)))
+        assert (transport._turns.taken, transport._turns.waiting) == (0, 0)
+
+    for _ in range(3):
+        asyncio.run(calls())
 
 
 @every_kind

@@ -406,6 +406,9 @@ async def test_its_failures_look_like_a_servers() -> None:
     async def before(scope: object, receive: object, send: object) -> None:
         raise RuntimeError("bug")
 
+    async def client_itself(scope: object, receive: object, send: object) -> None:
+        raise NetworkError("the application's own upstream is away")
+
     async def during(scope: object, receive: object, send: Callable[..., object]) -> None:
         await reply(send, b"{", more=True)
         raise RuntimeError("bug")
@@ -422,7 +425,8 @@ async def test_its_failures_look_like_a_servers() -> None:
             await send(body)  # type: ignore[misc]
 
     request = Request("GET", "http://chat/a")
-    assert (await AsgiTransport(before).send(request, timeout=1)).status == 500
+    for broken in (before, client_itself):
+        assert (await AsgiTransport(broken).send(request, timeout=1)).status == 500
     for app, kind in (
         (during, NetworkError),
         (never, NetworkError),

@@ -24,12 +24,10 @@ LONGEST_PATH = 200
 
 # Names that log URLs, headers or statements when asked to be chatty.
 _QUIET = (
-    "alembic",
     "asyncio",
     "httpcore",
     "httpx",
     "aiohttp",
-    "sqlalchemy",
     "engineio",
     "socketio",
     "uvicorn.access",

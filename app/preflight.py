@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.settings import Settings
-from app.state.migrate import SCHEMA
+from app.state.migrations import MIGRATIONS
 from app.upstream import check_chat_database
 from chat_broker_kit.database.check import make_folder, schema_version
 from chat_broker_kit.database.failures import CannotOpenDatabase
@@ -25,7 +25,7 @@ async def check_database(settings: Settings, name: str) -> str | None:
     """
     if name == "CHAT_DATABASE_URL":
         return await check_chat_database(settings)
-    return await schema_version(settings.broker_database, SCHEMA)
+    return await schema_version(settings.broker_database, MIGRATIONS.schema)
 
 
 def setting_to_mend(settings: Settings, name: str) -> str:

@@ -1,7 +1,10 @@
-"""No dependency is older than the release that closed a hole which matters here."""
+"""No dependency is older than the release that closed a hole which matters here, and none is there for nothing."""
 
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
 
 import pytest
 from packaging.version import Version
@@ -14,6 +17,28 @@ FLOORS = {
     "redis": "4.5.5",  # replies crossing between cancelled commands
     "joserfc": "1.8.0",
 }
+
+LOADED_BY_OTHERS = {
+    "sniffio": "httpcore looks for it at every call",
+    "uvloop": "uvicorn loads it by name",
+    "websockets": "uvicorn loads it by name",
+}
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_dependency_of_the_wheel_is_imported_by_it() -> None:
+    """One that no module imports is none; what another library loads is named above."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = {re.split(r"[\[><=; ]", one)[0] for one in project["project"]["dependencies"]}
+    folders = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    pattern = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
+    modules = {name for path in files for name in pattern.findall(path.read_text())}
+    owners = packages_distributions()
+    imported = {
+        re.sub(r"[._]", "-", owner.lower()) for name in modules for owner in owners.get(name, ())
+    }
+    assert declared - imported - LOADED_BY_OTHERS.keys() == set()
 
 
 @pytest.mark.parametrize(("package", "floor"), FLOORS.items())

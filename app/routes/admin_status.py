@@ -13,7 +13,7 @@ from app.readiness import Readiness
 from app.routes.admin import admin_router, described, needs, operators
 from app.routes.answers import as_json
 from app.settings import Settings
-from app.state.migrate import head
+from app.state.migrations import MIGRATIONS
 from app.state.open import State
 from app.upstream import Upstream
 from chat_sdk import ChatError
@@ -40,7 +40,7 @@ async def status(request: Request) -> Response:
             "versions": {
                 "broker": request.app.version,
                 "sdk": sdk_version,
-                "schema": head(),
+                "schema": MIGRATIONS.schema.version,
                 "python": platform.python_version(),
             },
             "modes": {

@@ -1,43 +1,17 @@
-"""The seam to the database: rules are generators of queries, an adapter drives them.
-
-A *transaction* is a generator function without arguments (use `functools.partial`): it yields
-`Query` values, is sent their rows, and returns its answer. It holds no connection, no thread and
-no dialect, so each rule is written once; SQLite drives it in its writer thread, Postgres over
-asyncpg. It may be run again from the start, so it must do nothing but query and compute.
-
-SQL is one text for both databases, with numbered parameters `$1…`. `FOR SHARE` holds rows on Postgres.
-"""
+"""The database of the Chat API: what drives its transactions, and what callers hear while it cannot."""
 
 import time
-from collections.abc import Callable, Generator, Hashable, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
 from chat_broker_kit.database.check import schema_version
+from chat_broker_kit.database.transactions import Query, Rows, Transaction
 from chat_server.errors import Unavailable
+from chat_server.migrations import MIGRATIONS
 
 T = TypeVar("T")
-
-Rows = Sequence[Sequence[Any]]
-
-
-class Query:
-    """One statement and its parameters."""
-
-    __slots__ = ("parameters", "sql")
-
-    def __init__(self, sql: str, *parameters: Any) -> None:
-        self.sql = sql
-        self.parameters = parameters
-
-    def __repr__(self) -> str:
-        # Parameters are people's messages and secrets' digests: not for a log.
-        return f"Query({self.sql!r}, <{len(self.parameters)} parameters>)"
-
-
-Steps = Generator[Query, Rows, T]
-Transaction = Callable[[], Steps[T]]
 
 
 class Shortcut(NamedTuple, Generic[T]):
@@ -53,26 +27,6 @@ class Shortcut(NamedTuple, Generic[T]):
     query: Query
     answer: Callable[[Rows], T | None]
     """What the transaction would have answered, from the rows; None if it was not done: the transaction decides."""
-
-
-class Undo(Exception):  # noqa: N818 – a decision, not an error
-    """Raised by a transaction that wants nothing of it kept, and still has an answer."""
-
-    def __init__(self, answer: Any) -> None:
-        super().__init__("undo")
-        self.answer = answer
-
-
-class SchemaTooNew(RuntimeError):  # noqa: N818
-    """The database was made by a newer version of this program, which alone may open it."""
-
-
-class UniqueViolation(Exception):  # noqa: N818
-    """A row with that key exists; `index` says in which index."""
-
-    def __init__(self, index: str) -> None:
-        super().__init__(index)
-        self.index = index
 
 
 class Database(Protocol):
@@ -164,9 +118,7 @@ def unavailable(reason: str) -> Unavailable:
 
 async def check_database(url: str) -> str | None:
     """The schema's version at *url*, None if there is none yet; changes nothing. Raises CannotOpenDatabase."""
-    from chat_server.migrate import SCHEMA
-
-    return await schema_version(url, SCHEMA)
+    return await schema_version(url, MIGRATIONS.schema)
 
 
 def not_writable(reason: str) -> Unavailable:

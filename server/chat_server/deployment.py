@@ -3,7 +3,8 @@
 import secrets
 from functools import partial
 
-from chat_server.database import Database, Query, Steps
+from chat_broker_kit.database.transactions import Query, Steps
+from chat_server.database import Database
 
 _FIND = "SELECT id FROM chat_deployment WHERE one = 1"
 _MAKE = "INSERT INTO chat_deployment (one, id) VALUES (1, $1) ON CONFLICT (one) DO NOTHING"

@@ -10,7 +10,8 @@ from functools import partial
 
 import structlog
 
-from chat_server.database import Database, Query, Steps
+from chat_broker_kit.database.transactions import Query, Steps
+from chat_server.database import Database
 from chat_server.errors import ChatError
 from chat_server.logs import bug
 

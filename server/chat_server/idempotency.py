@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
-from chat_server.database import Query, Steps
+from chat_broker_kit.database.transactions import Query, Steps
 from chat_server.errors import IdempotencyKeyReused
 from chat_server.schemas import Idempotency
 

@@ -14,7 +14,8 @@ from functools import partial
 
 import msgspec
 
-from chat_server.database import Database, Query, Steps
+from chat_broker_kit.database.transactions import Query, Steps
+from chat_server.database import Database
 from chat_server.errors import BadInput, NotAuthenticated, NotFound
 from chat_server.identity import instant, new_id
 

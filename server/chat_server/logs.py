@@ -43,7 +43,7 @@ def configure(settings: Settings, *, level: str | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level or settings.log_level)
     # They would show every query's parameters, and say twice what our own line says.
-    for name in ("sqlalchemy", "alembic", "asyncio", "websockets", "uvicorn.access"):
+    for name in ("asyncio", "websockets", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
     quieten_uvicorn()
 

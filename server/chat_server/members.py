@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chat_server.database import Query, Steps
+from chat_broker_kit.database.transactions import Query, Steps
 from chat_server.errors import Forbidden, NotFound
 from chat_server.events import Event
 from chat_server.identity import instant

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from chat_broker_kit.database.transactions import Query, Rows, Steps, Undo
 from chat_server import idempotency, members
-from chat_server.database import Query, Rows, Shortcut, Steps, Undo
+from chat_server.database import Shortcut
 from chat_server.errors import Conflict, Forbidden, NotFound
 from chat_server.events import Event
 from chat_server.identity import instant, new_id

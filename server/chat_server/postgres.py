@@ -18,22 +18,14 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
+from chat_broker_kit.database.migrations import migrate_postgres
+from chat_broker_kit.database.postgres import drive
 from chat_broker_kit.database.postgres_connections import SessionLimits, connect, open_pool
+from chat_broker_kit.database.transactions import Query, Steps, Transaction, Undo
 from chat_broker_kit.locations import location
-from chat_server.database import (
-    Query,
-    Rows,
-    Shortcut,
-    Steps,
-    Transaction,
-    Undo,
-    UniqueViolation,
-    WriteState,
-    not_writable,
-    unavailable,
-)
+from chat_server.database import Shortcut, WriteState, not_writable, unavailable
 from chat_server.errors import Unavailable
-from chat_server.migrate import HEAD, VERSION_QUERY, known
+from chat_server.migrations import MIGRATIONS
 
 T = TypeVar("T")
 
@@ -92,7 +84,7 @@ class PostgresDatabase:
         try:
             connection = await self._pool.acquire(timeout=ACQUIRE)
             try:
-                return await _drive(connection, transaction(), SLOW if slow else COMMAND)
+                return await drive(connection, transaction(), SLOW if slow else COMMAND)
             except AWAY:
                 # It may hang in the middle of an answer: the next caller gets a fresh one.
                 _drop(connection)
@@ -127,10 +119,10 @@ class PostgresDatabase:
         """Asks for one row; and writes one as it was, if nobody has written for a while."""
 
         def nothing() -> Steps[None]:
-            yield Query(VERSION_QUERY)
+            yield Query(MIGRATIONS.schema.version_query)
 
         def probe() -> Steps[None]:
-            yield Query("UPDATE alembic_version SET version_num = version_num")
+            yield Query(f"UPDATE {MIGRATIONS.table} SET version_num = version_num")  # noqa: S608 - a name of ours
 
         await self.read(nothing)
         if self._state.unknown:
@@ -259,7 +251,7 @@ class PostgresDatabase:
         try:
             try:
                 await connection.execute("BEGIN", timeout=COMMAND)
-                answer = await _drive(connection, transaction(), COMMAND)
+                answer = await drive(connection, transaction(), COMMAND)
                 await connection.execute("COMMIT", timeout=SLOW)
                 return answer, True
             except Undo as undo:
@@ -304,16 +296,13 @@ async def open_postgres(url: str, *, pool: int) -> PostgresDatabase:
     connection = await connect(url, "chat-server", command_timeout=COMMAND)
     try:
         try:
-            version = await connection.fetchval(VERSION_QUERY)
+            version = await connection.fetchval(MIGRATIONS.schema.version_query)
         except asyncpg.UndefinedTableError:
             version = None
     finally:
         await connection.close(timeout=COMMAND)
-    if not known(version):
-        from chat_server.migrate import migrate_postgres
-
-        await asyncio.to_thread(migrate_postgres, url)
-        log.info("database.migrated", schema=HEAD)
+    if not MIGRATIONS.is_current(version) and await migrate_postgres(url, MIGRATIONS):
+        log.info("database.migrated", schema=MIGRATIONS.schema.version)
     opened = await open_pool(url, "chat-server", size=pool, limits=LIMITS, command_timeout=SLOW)
     return PostgresDatabase(opened, location(url))
 
@@ -322,21 +311,6 @@ def _drop(connection: Any) -> None:
     """Close it at once; one that died by itself has gone back to the pool already."""
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
-
-
-async def _drive(connection: Any, steps: Steps[T], within: float) -> T:
-    try:
-        query = next(steps)
-        while True:
-            try:
-                rows: Rows = await connection.fetch(query.sql, *query.parameters, timeout=within)
-            except asyncpg.UniqueViolationError as error:
-                query = steps.throw(UniqueViolation(error.constraint_name or ""))
-            else:
-                query = steps.send(rows)
-    except StopIteration as end:
-        answer: T = end.value
-        return answer
 
 
 def _reason(error: BaseException) -> str:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from chat_broker_kit.database.transactions import Query, Steps
 from chat_server import idempotency, members
-from chat_server.database import Query, Steps
 from chat_server.errors import NotFound
 from chat_server.events import Event
 from chat_server.identity import instant, new_id

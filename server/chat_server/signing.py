@@ -13,8 +13,9 @@ from functools import partial
 
 import structlog
 
+from chat_broker_kit.database.transactions import Query, Steps
 from chat_server import jws
-from chat_server.database import Database, Query, Steps
+from chat_server.database import Database
 from chat_server.limits import Allowance
 from chat_server.settings import Algorithm
 

@@ -9,31 +9,21 @@ alone. Callers hear of it after that COMMIT, in its order.
 import asyncio
 import os
 import queue
-import re
 import sqlite3
 import threading
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from chat_server.database import (
-    Query,
-    Rows,
-    Shortcut,
-    Steps,
-    Transaction,
-    Undo,
-    UniqueViolation,
-    WriteState,
-    not_writable,
-    unavailable,
-)
+from chat_broker_kit.database.migrations import migrate_sqlite
+from chat_broker_kit.database.sqlite import drive
+from chat_broker_kit.database.transactions import Query, Steps, Transaction, Undo
+from chat_server.database import Shortcut, WriteState, not_writable, unavailable
 from chat_server.errors import Unavailable
 from chat_server.logs import bug
-from chat_server.migrate import HEAD, VERSION_QUERY, known
+from chat_server.migrations import MIGRATIONS
 from chat_server.planner import tell_planner
 
 T = TypeVar("T")
@@ -70,7 +60,7 @@ class _Job:
         self.answer, self.error, self.kept = None, None, True
         changes = connection.total_changes
         try:
-            self.answer = _drive(connection, self.transaction())
+            self.answer = drive(connection, self.transaction())
         except Undo as undo:
             self.answer, self.kept = undo.answer, False
         except sqlite3.Error as error:
@@ -121,7 +111,7 @@ class SqliteDatabase:
             if not self._reader.in_transaction:
                 self._reader.execute("BEGIN")
                 self._loop.call_soon(self._end_turn)
-            return _drive(self._reader, transaction())
+            return drive(self._reader, transaction())
         except sqlite3.Error as error:
             if "decode to UTF-8" in str(error):
                 return self._read_leniently(transaction)
@@ -168,7 +158,7 @@ class SqliteDatabase:
         """Reads one row; and writes a number that nobody reads, if nobody has written for a while."""
 
         def nothing() -> Steps[None]:
-            yield Query(VERSION_QUERY)
+            yield Query(MIGRATIONS.schema.version_query)
 
         def probe() -> Steps[None]:
             yield Query(f"PRAGMA user_version = {self._probes}")
@@ -229,7 +219,7 @@ class SqliteDatabase:
             self._lenient.text_factory = lambda raw: raw.decode("utf-8", "replace")
         log.warning("database.damaged_text")
         try:
-            return _drive(self._lenient, transaction())
+            return drive(self._lenient, transaction())
         except sqlite3.Error as error:
             raise _translated(error) from error
 
@@ -238,7 +228,7 @@ class SqliteDatabase:
             connection = connect(self._path, busy_timeout=1.0)
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             try:
-                return _drive(connection, transaction())
+                return drive(connection, transaction())
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -321,20 +311,24 @@ def _prepare(path: str) -> None:
     connection = connect(path, busy_timeout=BUSY_TIMEOUT)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        try:
-            row = connection.execute(VERSION_QUERY).fetchone()
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-            row = None
-        if not known(row[0] if row else None):
-            from chat_server.migrate import migrate_sqlite
-
-            migrate_sqlite(connection)
-            log.info("database.migrated", schema=HEAD)
+        if not MIGRATIONS.is_current(_version(connection)) and migrate_sqlite(
+            connection, MIGRATIONS
+        ):
+            log.info("database.migrated", schema=MIGRATIONS.schema.version)
         tell_planner(connection)
     finally:
         connection.close()
+
+
+def _version(connection: sqlite3.Connection) -> str | None:
+    """The version of the schema, None if there is none yet."""
+    try:
+        row = connection.execute(MIGRATIONS.schema.version_query).fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        return None
+    return None if row is None else str(row[0])
 
 
 def _write_group(connection: sqlite3.Connection, group: list[_Job]) -> None:
@@ -366,34 +360,6 @@ def _abandon(connection: sqlite3.Connection | None) -> None:
             connection.close()
         except sqlite3.Error as error:
             log.warning("database.close_failed", reason=str(error))
-
-
-def _drive(connection: sqlite3.Connection, steps: Steps[T]) -> T:
-    try:
-        query = next(steps)
-        while True:
-            try:
-                rows: Rows = connection.execute(dialect(query.sql), query.parameters).fetchall()
-            except sqlite3.IntegrityError as error:
-                if "UNIQUE" not in str(error):
-                    raise
-                query = steps.throw(UniqueViolation(_violated(str(error))))
-            else:
-                query = steps.send(rows)
-    except StopIteration as end:
-        answer: T = end.value
-        return answer
-
-
-@lru_cache(maxsize=1024)
-def dialect(sql: str) -> str:
-    """*sql* as SQLite spells it. Rows are not locked one by one: there is one writer."""
-    return re.sub(r"\$(\d+)", r"?\1", sql).replace(" FOR SHARE", "")
-
-
-def _violated(text: str) -> str:
-    """The columns of the unique index that refused, as SQLite names them."""
-    return text.partition("failed: ")[2]
 
 
 def _translated(error: sqlite3.Error) -> Exception:

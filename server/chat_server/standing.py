@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 
-from chat_server.database import Database, Query, Steps
+from chat_broker_kit.database.transactions import Query, Steps
+from chat_server.database import Database
 
 _CHUNK = 50
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
+from chat_broker_kit.database.transactions import Query, Steps
 from chat_server import jws, strict_json
-from chat_server.database import Database, Query, Steps
+from chat_server.database import Database
 from chat_server.errors import Forbidden, NotAuthenticated, NotFound
 from chat_server.identity import instant, mark
 from chat_server.jws import BadToken

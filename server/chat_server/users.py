@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
+from chat_broker_kit.database.transactions import Query, Rows, Steps, UniqueViolation
 from chat_server import idempotency, members
-from chat_server.database import Query, Rows, Steps, UniqueViolation
 from chat_server.errors import Conflict, NotFound
 from chat_server.events import Event
 from chat_server.identity import instant, new_id

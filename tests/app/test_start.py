@@ -45,14 +45,12 @@ REMOTE = {
 }
 UNUSED = {
     "aiohttp",
-    "alembic",
     "asyncpg",
     "httpx",
     "limits",
     "redis",
     "rich",
     "socketio",
-    "sqlalchemy",
     "typer",
 }
 
@@ -75,7 +73,7 @@ def loaded(folder: Path, **settings: str) -> set[str]:
 def test_a_start_in_front_of_a_remote_chat_api_loads_what_it_uses(
     tmp_path: Path, start: str
 ) -> None:
-    """No HTTP client but the SDK's own, no Redis, no Postgres, no query builder; the schema is made without Alembic."""
+    """No HTTP client but the SDK's own, no Redis, no Postgres, no shell."""
     if start == "a later one":
         loaded(tmp_path, **REMOTE)
     assert not (UNUSED | {"chat_server"}) & loaded(tmp_path, **REMOTE)
@@ -83,10 +81,10 @@ def test_a_start_in_front_of_a_remote_chat_api_loads_what_it_uses(
 
 @pytest.mark.parametrize("start", ["the first", "a later one"])
 def test_an_embedded_start_loads_what_it_uses(tmp_path: Path, start: str) -> None:
-    """SQLite, and nothing for Postgres or an older schema."""
+    """SQLite, and nothing for Postgres."""
     if start == "a later one":
         loaded(tmp_path)
-    unused = {"alembic", "asyncpg", "httpx", "limits", "rich", "sqlalchemy", "typer"}
+    unused = {"asyncpg", "httpx", "limits", "rich", "typer"}
     assert not unused & loaded(tmp_path)
 
 

@@ -18,13 +18,15 @@ from app.state.contract import Link, Links, StateUnavailable
 from app.state.database import Database, open_database
 from app.state.deployment import deployment_id
 from app.state.memory import LocalRoomChanges, MemoryLinks
-from app.state.migrate import VERSIONS, SchemaTooNew, head, migrate, run_migrations
+from app.state.migrate import migrate
+from app.state.migrations import MIGRATIONS
 from app.state.open import Pulse
 from app.state.postgres import LOOKUPS_AT_ONCE, PostgresDatabase
 from app.state.redis import RedisCommands, connect
 from app.state.room_changes import RedisRoomChanges
 from app.state.sql import ALIVE_SECONDS, BEAT_SECONDS, SqlHeartbeat, SqlLinks
 from app.state.sqlite import SqliteDatabase
+from chat_broker_kit.database.migrations import SchemaTooNew
 from tests.conftest import POSTGRES
 
 OLDEST = (
@@ -287,16 +289,6 @@ async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
         assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
-async def test_a_new_file_is_what_the_migrations_make(database: Database, tmp_path: Path) -> None:
-    """Table by table and row by row, although no migration has run."""
-    migrated = sqlite3.connect(":memory:", isolation_level=None)
-    run_migrations(migrated)
-    made = sqlite3.connect(tmp_path / "x.db")
-    assert list(made.iterdump()) == list(migrated.iterdump())
-    for connection in (made, migrated):
-        connection.close()
-
-
 async def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
     """From the first revision on, and what was in it stays."""
     async with open_database(f"sqlite:///{tmp_path}/x.db") as database:
@@ -306,8 +298,8 @@ async def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
             await transaction.run("INSERT INTO processes VALUES ('old', 1, 1)")
         await migrate(database)
         assert await database.rows("SELECT id FROM processes")
-        (row,) = await database.rows(f"SELECT version_num FROM {VERSIONS}")
-        assert row["version_num"] == head()
+        (row,) = await database.rows(f"SELECT version_num FROM {MIGRATIONS.table}")
+        assert row["version_num"] == MIGRATIONS.schema.version
         assert await SqlAudit(database).length() == 0
 
 
@@ -339,8 +331,8 @@ async def test_a_migration_that_fails_leaves_nothing_behind(database: Database) 
 
 async def test_a_newer_schema_is_left_alone(database: Database) -> None:
     async with database.write() as transaction:
-        await transaction.run(f"UPDATE {VERSIONS} SET version_num = '9999'")
-    with pytest.raises(SchemaTooNew, match=head()):
+        await transaction.run(f"UPDATE {MIGRATIONS.table} SET version_num = '9999'")
+    with pytest.raises(SchemaTooNew, match=MIGRATIONS.schema.version):
         await migrate(database)
 
 

@@ -1,6 +1,5 @@
 """Databases of earlier versions are brought up to date in place, with all that is in them."""
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -8,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from chat_broker_kit import folding
-from chat_server import migrate
+from chat_broker_kit.database.migrations import statements
+from chat_server.migrations import MIGRATIONS
 from tests.conftest import postgres_database
 from tests.contract.servers import ChatApi, of_user
 from tests.server.opening import opened
@@ -22,34 +19,32 @@ USERS = "/api/v1/projects/{pid}/users"
 ROOMS = "/api/v1/projects/{pid}/rooms"
 
 
-def upgrade(connection: Connection, revision: str) -> None:
-    with migrate._config() as config:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-
 class Old:
-    """A database that an earlier version has left behind."""
+    """A database that the first version has left behind."""
 
     def __init__(self, folder: Path, url: str | None) -> None:
         self.file = folder / "chat.db"
         self.url = url
 
-    async def make(self, revision: str) -> None:
+    async def make(self) -> None:
+        dialect = "sqlite" if self.url is None else "postgres"
+        first = MIGRATIONS.folder / f"0001_first_schema.{dialect}.sql"
+        sql = [
+            *statements(first.read_text()),
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)",
+            "INSERT INTO alembic_version VALUES ('0001')",
+        ]
         if self.url is None:
-
-            def make() -> None:
-                engine = create_engine(f"sqlite:///{self.file}")
-                with engine.begin() as connection:
-                    upgrade(connection, revision)
-                engine.dispose()
-
-            await asyncio.to_thread(make)
+            with closing(sqlite3.connect(self.file, isolation_level=None)) as raw:
+                for statement in sql:
+                    raw.execute(statement)
             return
-        engine = create_async_engine(self.url.replace("postgresql://", "postgresql+asyncpg://"))
-        async with engine.begin() as connection:
-            await connection.run_sync(upgrade, revision)
-        await engine.dispose()
+        import asyncpg
+
+        connection = await asyncpg.connect(self.url)
+        for statement in sql:
+            await connection.execute(statement)
+        await connection.close()
 
     async def insert(self, table: str, **values: Any) -> None:
         """One row, past the rules: this program no longer writes as that one did."""
@@ -91,7 +86,7 @@ async def old(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[O
 
 async def test_names_of_before_are_found_in_any_case(old: Old, tmp_path: Path) -> None:
     """Those that were written when nothing but A to Z had a case; more of them than are changed at once."""
-    await old.make("0001")
+    await old.make()
     await old.insert("projects", id="default", name="default", created_at="2026", user_count=1202)
     await old.user("u1", "one", display_name="Ärger")
     await old.user("u2", "two", external_user_id="Straße|2")
@@ -125,7 +120,7 @@ async def test_usernames_of_before_stay_and_new_ones_are_unique_in_any_case(
     old: Old, tmp_path: Path
 ) -> None:
     """Who had a name keeps it, can be changed, and is found; nobody else comes to have it, whoever leaves."""
-    await old.make("0001")
+    await old.make()
     await old.insert("projects", id="default", name="default", created_at="2026", user_count=5)
     for user_id, name in (
         ("1", "Alice"),
@@ -169,7 +164,7 @@ async def test_usernames_of_before_stay_and_new_ones_are_unique_in_any_case(
 async def test_a_name_that_is_no_utf8_stops_no_migration(tmp_path: Path) -> None:
     """SQLite keeps whatever bytes somebody has put there."""
     old = Old(tmp_path, None)
-    await old.make("0001")
+    await old.make()
     await old.insert("projects", id="default", name="default", created_at="2026", user_count=2)
     await old.user("u1", "one")
     await old.user("u2", "two", display_name="Ärger")
@@ -184,7 +179,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
     old: Old, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of it, or none: the next start finds what was there, and does it whole."""
-    await old.make("0001")
+    await old.make()
     await old.insert("projects", id="default", name="default", created_at="2026", user_count=1)
     await old.user("u1", "one", display_name="Ärger")
     with monkeypatch.context() as patched:

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from chat_server.database import Query, Steps, open_database
+from chat_broker_kit.database.transactions import Query, Steps
+from chat_server.database import open_database
 from chat_server.errors import Unavailable
-from chat_server.migrate import HEAD
+from chat_server.migrations import MIGRATIONS
 from chat_server.postgres import PostgresDatabase
 from tests.contract.servers import in_room, refused
 from tests.server.opening import opened, two_replicas
@@ -162,7 +163,9 @@ async def test_replicas_that_start_together_migrate_once(postgres_url: str) -> N
     for database in databases:
         await database.close()
     raw = await asyncpg.connect(postgres_url)
-    assert [row[0] for row in await raw.fetch("SELECT version_num FROM alembic_version")] == [HEAD]
+    assert [row[0] for row in await raw.fetch("SELECT version_num FROM alembic_version")] == [
+        MIGRATIONS.schema.version
+    ]
     await raw.close()
 
 

@@ -1,6 +1,5 @@
-"""The schema: migrations and tables agree, and every hot query has its index."""
+"""The schema: every hot query has its index, on both databases."""
 
-import asyncio
 import re
 import sqlite3
 import uuid
@@ -11,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
 
+from chat_broker_kit.database.sqlite import dialect
+from chat_broker_kit.database.transactions import Query, Steps
 from chat_server import idempotency, keys, members, messages, rooms, tokens, users
-from chat_server.database import Query, Steps, open_database
-from chat_server.migrate import migrate_sqlite, run_migrations
+from chat_server.database import open_database
 from chat_server.schemas import Idempotency
-from chat_server.sqlite import SqliteDatabase, dialect
-from chat_server.tables import metadata
+from chat_server.sqlite import SqliteDatabase
 from chat_server.tokens import Claims
 
 P, R, U = "project", "room", "user"
@@ -143,48 +139,6 @@ async def test_postgres_finds_everything_hot_by_an_index(postgres_url: str) -> N
                 assert "Seq Scan" not in plan, (query.sql, plan)
     finally:
         await raw.close()
-
-
-def test_a_new_file_is_what_the_migrations_make() -> None:
-    """Table by table and row by row, although no migration has run."""
-    made, migrated = (sqlite3.connect(":memory:", isolation_level=None) for _ in range(2))
-    migrate_sqlite(made)
-    run_migrations(migrated)
-    assert list(made.iterdump()) == list(migrated.iterdump())
-    for connection in (made, migrated):
-        connection.close()
-
-
-# Neither SQLAlchemy nor Alembic reads such an index of SQLite; Postgres, below, compares it.
-@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
-@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based")
-async def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
-    """A table changed without a migration is found here."""
-    await (await open_database(f"sqlite:///{tmp_path / 'chat.db'}")).close()
-    engine = create_engine(f"sqlite:///{tmp_path / 'chat.db'}")
-
-    def compare() -> list[Any]:
-        with engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
-            return compare_metadata(context, metadata)
-
-    assert await asyncio.to_thread(compare) == []
-    engine.dispose()
-
-
-@pytest.mark.services("postgres")
-async def test_migrations_lead_to_the_tables_on_postgres(postgres_url: str) -> None:
-    """The same on the other database."""
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    await (await open_database(postgres_url, pool=2)).close()
-    engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.connect() as connection:
-        differences = await connection.run_sync(
-            lambda sync: compare_metadata(MigrationContext.configure(sync), metadata)
-        )
-    await engine.dispose()
-    assert differences == []
 
 
 async def seeded(path: Path, size: int) -> SqliteDatabase:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from chat_broker_kit.database.migrations import SchemaTooNew
+from chat_broker_kit.database.transactions import Query, Steps, Undo
 from chat_server import sqlite
-from chat_server.database import Query, SchemaTooNew, Steps, Undo, open_database
+from chat_server.database import open_database
 from chat_server.errors import Unavailable
-from chat_server.migrate import HEAD
+from chat_server.migrations import MIGRATIONS
 from chat_server.sqlite import SqliteDatabase
 from tests.contract.servers import in_room, of_user, refused
 from tests.server.opening import opened
@@ -297,7 +299,9 @@ async def test_processes_that_start_together_migrate_once(tmp_path: Path) -> Non
     for each in databases:
         await each.close()
     raw = sqlite3.connect(tmp_path / "chat.db")
-    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
+    assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [
+        (MIGRATIONS.schema.version,)
+    ]
     raw.close()
 
 

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from chat_broker_kit.database.transactions import Query, Steps
 from chat_server import jws
 from chat_server.chat import Chat
-from chat_server.database import Database, Query, Steps, open_database
+from chat_server.database import Database, open_database
 from chat_server.errors import NotAuthenticated, NotFound
 from chat_server.housekeeping import tidy
 from chat_server.keys import Keys

@@ -104,10 +104,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
-                return
-            if rest := data[upgrade.args[0] :]:  # what it wanted to upgrade to is ignored
-                self._parse(rest)
-                return
+            else:
+                self._parse_without_upgrade(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError:
             log.warning("http.unreadable_request")
             text = "This is not HTTP/1.1 as RFC 9112 has it."
@@ -118,6 +117,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._bound_message()
         elif self._timer is None and not self._is_busy():
             self._await_head()  # an empty line, which is no request yet
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Take the head once more without the upgrade, which is ignored (RFC 9110 7.8): it may have a body.
+
+        The parser knows no body of a request that upgrades: it would take what a client, or a proxy that passes such
+        headers on, has sent as one for the next request. *rest* is what came behind the head.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(
+                self._problem(400, "invalid_http", "There is no proxy here to CONNECT to.")
+            )
+            return
+        version = self.parser.get_http_version().encode()
+        kept = [pair for pair in self.headers if pair[0] != b"upgrade"]
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, lines(kept))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self._parse(head + rest)
 
     def _bound_message(self) -> None:
         if self._in_head:
@@ -142,12 +160,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self.end_of_head()
+        upgrades = self.parser.should_upgrade()
+        if upgrades and not self._should_upgrade():
+            return  # the parser stops here: see `_parse_without_upgrade`
         super().on_headers_complete()
+        if upgrades:
+            return
         self._message = self.cycle
-        if draining.on and self.cycle is not None:  # None: it asks for a websocket
+        if draining.on:
             self.cycle.keep_alive = False
-        if not self.parser.should_upgrade():
-            self.headers = _DROPPED
+        self.headers = _DROPPED
 
     def end_of_head(self) -> None:
         """Stop waiting for the head."""
@@ -160,7 +182,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_message = False
         if self._timer is not None:
             self._stop_waiting()
-        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over, unless requests before it wait for their answers."""

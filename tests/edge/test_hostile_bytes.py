@@ -19,6 +19,11 @@ def get(*fields: bytes) -> bytes:
     return GET + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
 
 
+UPGRADE = (
+    "Connection: Upgrade, HTTP2-Settings",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+)
 Bytes = bytes | Callable[[Edge], bytes]
 # What is sent, and the statuses that come back, in order; a set is one of several, an empty list a bare end.
 CORPUS: dict[str, tuple[Bytes, list[int | set[int]]]] = {
@@ -95,6 +100,20 @@ CORPUS: dict[str, tuple[Bytes, list[int | set[int]]]] = {
     "OPTIONS *": (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", [{400, 404, 405}]),
     "a method that is none": (b"FROBNICATE /healthz HTTP/1.1\r\nHost: x\r\n\r\n", [{400, 405}]),
     "an upgrade to h2c": (get(b"Connection: Upgrade", b"Upgrade: h2c") + get(), [200, 200]),
+    "a body with an upgrade to h2c": (
+        lambda e: e.post(*UPGRADE, f"Content-Length: {len(get())}") + get() + get(), [{400, 415}, 200],
+    ),
+    "chunks with an upgrade to h2c": (
+        lambda e: e.post(*UPGRADE, "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n" + get(),
+        [{400, 415, 422}, 200],
+    ),
+    "a body with an upgrade to h2c, later": (
+        lambda e: e.post(*UPGRADE, f"Content-Length: {40_000 + len(get())}") + b" " * 40_000 + get() + get(),
+        [{400, 413, 415}, 200],
+    ),
+    "CONNECT with a body": (
+        b"CONNECT /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(get()) + get(), [400],
+    ),
     "a request and rubbish": (get() + JUNK, [200, 400]),
     "three requests and rubbish": (get() * 3 + TLS_HELLO, [200, 200, 200, 400]),
     "a request and half of one": (get() + b"GET /healthz HT", [200]),

@@ -262,3 +262,35 @@ async def test_the_longest_waiting_make_room(monkeypatch: pytest.MonkeyPatch) ->
         assert b"[/slow]" in await busy.read(1000)
         for _, writer in [*silent, (busy, busy_writer)]:
             writer.close()
+
+
+async def _say_what_came(scope: Any, receive: Any, send: Any) -> None:
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    said = scope["method"].encode() + b" " + scope["raw_path"] + b" [" + body + b"]"
+    headers = [(b"content-length", b"%d" % len(said))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": said})
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "in pieces"])
+@pytest.mark.parametrize(
+    ("framing", "sent"),
+    [(b"Content-Length: 8", b"{\"a\": 1}"), (b"Transfer-Encoding: chunked", b"8\r\n{\"a\": 1}\r\n0\r\nHost: y\r\n\r\n")],
+)  # fmt: skip
+async def test_a_body_beside_an_upgrade_is_that_request_s_and_no_request(
+    framing: bytes, sent: bytes, *, apart: bool
+) -> None:
+    """Java's client asks for h2c with its first request, a body included; and nobody may smuggle a request that way."""
+    head = (
+        b"POST /up HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    )
+    pieces = [head, framing + b"\r\n\r\n", sent[:3], sent[3:], GET % b"next"]
+    async with serving(_say_what_came) as (port, _):
+        received = await answers(port, *(pieces if apart else [b"".join(pieces)]), within=1)
+    assert STATUS.findall(received) == [b"200", b"200"]
+    assert b'POST /up [{"a": 1}]' in received
+    assert received.endswith(b"GET /next []")

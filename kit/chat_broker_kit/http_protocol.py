@@ -194,6 +194,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._unread = b""
         super().handle_websocket_upgrade()
+        # uvicorn leaves a handshake that its library cannot read (a body, a long line) without an answer, and open.
+        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+            log.warning("http.unreadable_request")
+            text = "A websocket is asked for without a body, with at most 100 header fields, none of them over 8 KiB."
+            self.transport.write(self._problem(400, "invalid_http", text))
+            self.transport.close()
 
     # -- answering --------------------------------------------------------------------------------
 

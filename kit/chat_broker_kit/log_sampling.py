@@ -126,6 +126,7 @@ def _is_not_of_a_websocket(record: logging.LogRecord) -> bool:
 _OF_WEBSOCKETS = (
     '%s - "WebSocket',
     "connection ",
+    "HTTP response sent ",
     # Said as an error after every refusal with a status of HTTP, which is none.
     "ASGI callable returned without completing handshake",
 )

@@ -24,6 +24,10 @@ UPGRADE = (
     "Upgrade: h2c",
     "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
 )
+WEBSOCKET = (
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 Bytes = bytes | Callable[[Edge], bytes]
 # What is sent, and the statuses that come back, in order; a set is one of several, an empty list a bare end.
 CORPUS: dict[str, tuple[Bytes, list[int | set[int]]]] = {
@@ -123,6 +127,12 @@ CORPUS: dict[str, tuple[Bytes, list[int | set[int]]]] = {
                               b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
         [200, {400, 403}],
     ),
+    "a websocket and a body": (WEBSOCKET + b"Content-Length: 5\r\n\r\nhello", [400]),
+    "a websocket and chunks": (WEBSOCKET + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [400]),
+    "a websocket with 200 headers": (
+        WEBSOCKET + b"".join(b"x%d: y\r\n" % n for n in range(200)) + b"\r\n", [400],
+    ),
+    "a websocket with a header of 20 KB": (WEBSOCKET + b"X: " + b"y" * 20_000 + b"\r\n\r\n", [400]),
     "a websocket to nowhere": (
         get(b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13",
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
@@ -152,6 +162,7 @@ async def test_every_hostile_request_is_refused_and_hurts_nobody_else(
         assert wrong == []
         log = edge.program.log()
         assert "Traceback" not in log
+        assert "HTTP response sent" not in log
         assert log.count("unreadable") <= 15, "what a stranger can write is sampled"
 
 

@@ -85,6 +85,7 @@ def test_what_cannot_be_obeyed_is_refused_by_name(parameters: str, named: str) -
     [
         ("postgresql://u:se#same@h/d", "%23"), ("postgresql://u:se@same@h/d", "%40"), ("postgresql://u:se/same@h/d", "%2F"),
         ("postgresql://u:se?same@h/d", "%3F"), ("postgresql://u:[same@h/d", "%5B"), ("postgresql://u:same@h:70000/d", "65535"),
+        ("postgresql://u:12?same=more@h/d", "%3F"), ("postgresql://u:12?same=more&sslmode=on@h/d", "%3F"),
         ("mysql://u:same@h/d", "sqlite:///"), ("sqlite:///", "names no file"), ("sqlite:///:memory:", "a file"),
         ("sqlite:///x.db?mode=ro", "without parameters"),
     ],

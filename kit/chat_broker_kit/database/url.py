@@ -127,6 +127,10 @@ def read_postgres_url(url: str) -> PostgresUrl:
     parts = _checked_place(url)
     given = {name: value for name, value in _parameters(parts.query) if value}
     if problems := [text for name, value in given.items() if (text := _problem(name, value))]:
+        if "@" in parts.query:  # then a name may be what comes behind the '?' in a password
+            raise DatabaseUrlError(
+                "has parameters that are not supported, or a '?' in the password: that is written %3F"
+            )
         raise DatabaseUrlError("; ".join(problems))
     kept = {name: value for name, value in given.items() if name in _OBEYED_BY_THE_DRIVER}
     if "ssl" in given:

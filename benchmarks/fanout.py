@@ -115,7 +115,7 @@ def fan_out(
     rooms: dict[str, tuple[Running, Crowd, str]] = {}
     costs: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
-        for name, start in ((PEER, targets.node_socketio), (OURS, targets.chat_server)):
+        for name, start in ((PEER, targets.node_socketio), (OURS, targets.chat_broker_server)):
             try:
                 running = lineup.get(start)
                 people = stack.enter_context(crowd())
@@ -157,7 +157,7 @@ def idle_sockets(lineup: Lineup, count: int, *, say: Callable[[str], None]) -> T
     table = Table("idle", f"{count} idle sockets", "KB per socket")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * count + 1000), hard))
-    for name, start in ((PEER, targets.node_socketio), (OURS, targets.chat_server)):
+    for name, start in ((PEER, targets.node_socketio), (OURS, targets.chat_broker_server)):
         try:
             running = lineup.get(start)
             if "api_key" in running.facts:

@@ -104,7 +104,7 @@ async def of_the_api_key(options: argparse.Namespace) -> int:
         async with running_server() as server:
             where = {"DATA_DIR": str(server.data_dir)}
 
-            async def chat_server(*arguments: str) -> dict[str, str]:
+            async def chat_broker_server(*arguments: str) -> dict[str, str]:
                 code, out, err = await run_command(
                     "chat-server", *arguments, "--json", environment=where
                 )
@@ -112,7 +112,7 @@ async def of_the_api_key(options: argparse.Namespace) -> int:
                 made: dict[str, str] = json.loads(out)
                 return made
 
-            made = await chat_server("create-project", "--name", "Rotation")
+            made = await chat_broker_server("create-project", "--name", "Rotation")
             old = json.loads(
                 (
                     await run_command(
@@ -136,12 +136,14 @@ async def of_the_api_key(options: argparse.Namespace) -> int:
 
                 async def offer() -> None:
                     nonlocal new
-                    new = (await chat_server("keys", "create", made["project_id"]))["api_key"]
+                    new = (await chat_broker_server("keys", "create", made["project_id"]))[
+                        "api_key"
+                    ]
                     (secrets_dir / "chat_api_key_next").write_text(new)
                     broker.process.send_signal(signal.SIGHUP)
 
                 async def revoke() -> None:
-                    await chat_server("keys", "revoke", old)
+                    await chat_broker_server("keys", "revoke", old)
 
                 async def settle() -> None:
                     (secrets_dir / "chat_api_key").write_text(new)

@@ -219,7 +219,7 @@ def broker_on(
     return start
 
 
-def chat_server(ground: Ground) -> Running:
+def chat_broker_server(ground: Ground) -> Running:
     """Our Chat API server alone, on SQLite; its API key is in `facts`."""
     port = free_port()
     folder = ground.folder / f"chat-server-{port}"

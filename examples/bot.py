@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from broker_session import BrokerSession
 
-from chat_sdk import MemberEvent, Message
+from chat_broker_sdk import MemberEvent, Message
 
 
 def reply_to(content: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import httpx
 
-from chat_sdk import AsyncChatClient, Dialect
+from chat_broker_sdk import AsyncChatClient, Dialect
 
 
 class BrokerSession:

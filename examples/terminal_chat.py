@@ -11,7 +11,7 @@ import sys
 import httpx
 from broker_session import BrokerSession
 
-from chat_sdk import ChatError, MemberEvent, Message, WebSocketError
+from chat_broker_sdk import ChatError, MemberEvent, Message, WebSocketError
 
 
 async def read_lines() -> asyncio.StreamReader:

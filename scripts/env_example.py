@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.settings import Settings  # noqa: E402 - the line above makes it importable
+from chat_broker.settings import Settings  # noqa: E402 - the line above makes it importable
 
 TARGET = ROOT / ".env.example"
 HEAD = """\

@@ -15,11 +15,11 @@ from typing import Any
 
 import asyncpg
 
-from app.state.migrations import MIGRATIONS as BROKER
+from chat_broker.storage.migrations import MIGRATIONS as BROKER
 from chat_broker_kit.database import postgres, sqlite
 from chat_broker_kit.database.migrations import Migrations
 from chat_broker_kit.database.transactions import Steps
-from chat_server.migrations import MIGRATIONS as SERVER
+from chat_broker_server.database.migrations import MIGRATIONS as SERVER
 
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 SCRATCH = "scratch_of_migrations"

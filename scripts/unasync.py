@@ -1,4 +1,4 @@
-"""Write the synchronous SDK, sdk/chat_sdk/_sync, from the asynchronous one; --check only compares."""
+"""Write the synchronous SDK, sdk/chat_broker_sdk/_sync, from the asynchronous one; --check only compares."""
 
 import io
 import re
@@ -8,11 +8,11 @@ import tempfile
 import tokenize
 from pathlib import Path
 
-SDK = Path(__file__).resolve().parent.parent / "sdk" / "chat_sdk"
+SDK = Path(__file__).resolve().parent.parent / "sdk" / "chat_broker_sdk"
 SOURCE, TARGET = SDK / "_async", SDK / "_sync"
 BY_HAND = {
     "realtime.py"
-}  # its synchronous twin is a thread around it, chat_sdk/_realtime_thread.py
+}  # its synchronous twin is a thread around it, chat_broker_sdk/_realtime_thread.py
 
 NAMES = {
     "AsyncChatClient": "ChatClient",
@@ -34,7 +34,7 @@ NAMES = {
     "__anext__": "__next__",
 }
 LINES = [
-    (r"from \.realtime import", "from chat_sdk._realtime_thread import"),
+    (r"from \.realtime import", "from chat_broker_sdk._realtime.thread import"),
     (r"Callable\[P, Awaitable\[T\]\]", "Callable[P, T]"),
     (r"from collections\.abc import Awaitable, Callable", "from collections.abc import Callable"),
     (r"await self\._socket\.disconnect\(\)", "self._socket.close()"),
@@ -122,7 +122,7 @@ def main() -> int:
         stale = differences()
         for name in stale:
             print(
-                f"sdk/chat_sdk/_sync/{name} is not what _async makes of it: run scripts/unasync.py"
+                f"sdk/chat_broker_sdk/_sync/{name} is not what _async makes of it: run scripts/unasync.py"
             )
         return 1 if stale else 0
     generate(TARGET)

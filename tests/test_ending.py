@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-import app.ending
-import chat_sdk._ending
-import chat_server.ending
+import chat_broker.storage.ending
+import chat_broker_sdk._ending
+import chat_broker_server.ending
 
 
 @pytest.mark.parametrize(
     "end",
-    [app.ending.end, chat_sdk._ending.end, chat_server.ending.end],
+    [chat_broker.storage.ending.end, chat_broker_sdk._ending.end, chat_broker_server.ending.end],
     ids=lambda end: end.__module__,
 )
 async def test_a_task_ends_even_if_it_swallows_a_cancellation(

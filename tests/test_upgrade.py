@@ -14,11 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.audit import verify_now
-from app.state.migrations import MIGRATIONS as BROKER
+from chat_broker.admin.audit_log import verify_now
+from chat_broker.storage.migrations import MIGRATIONS as BROKER
 from chat_broker_kit.database.migrations import Dialect, Migrations, statements
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_server.migrations import MIGRATIONS as SERVER
+from chat_broker_server.database.migrations import MIGRATIONS as SERVER
 from scripts.schema import postgres_schema, sqlite_schema
 from tests.conftest import postgres_database
 from tests.programs import running_broker

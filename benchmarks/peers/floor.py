@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httptools
 import uvloop
 
-from chat_sdk import HttptoolsTransport, Request
+from chat_broker_sdk import HttptoolsTransport, Request
 
 UPSTREAM = os.environ["UPSTREAM"]
 KEY = os.environ["API_KEY"]

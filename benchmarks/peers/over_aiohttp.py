@@ -5,10 +5,10 @@ No setting does this: the broker takes the cheapest client that is installed.
 
 import sys
 
-import app.upstream
-from app.start import serve
-from chat_sdk import AiohttpTransport
+import chat_broker.upstream.chat_api
+from chat_broker.cli.start import serve
+from chat_broker_sdk import AiohttpTransport
 
 if __name__ == "__main__":
-    vars(app.upstream)["_network"] = AiohttpTransport
+    vars(chat_broker.upstream.chat_api)["_network"] = AiohttpTransport
     sys.exit(serve())

@@ -14,11 +14,11 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.server import ServerState
 
-import chat_server
-from app.main import create_app
-from app.protocol import FastPathProtocol
-from app.settings import Settings
-from chat_sdk import DirectTransport, Request, Response, Transport
+import chat_broker_server
+from chat_broker.fast_path.protocol import FastPathProtocol
+from chat_broker.main import create_app
+from chat_broker.settings import Settings
+from chat_broker_sdk import DirectTransport, Request, Response, Transport
 
 API_KEY = "ck_0123456789abcdef_canary-SECRET-canary-SECRET-canary-SECRE"
 """Looks like a real one; no test may ever see it outside of the upstream's own header."""
@@ -101,7 +101,7 @@ class Running:
     app: FastAPI
     upstream: Upstream
     client: httpx.AsyncClient
-    server: chat_server.Server
+    server: chat_broker_server.Server
     stack: AsyncExitStack
     prefix: str
 
@@ -195,8 +195,10 @@ async def running(
     Called as an ASGI application; or *over_the_wire*, where hot routes have their short way.
     """
     async with AsyncExitStack() as stack:
-        own = chat_server.Settings(_env_file=None, data_dir=data_dir)
-        server = await stack.enter_async_context(chat_server.open_server(own, embedded_key=API_KEY))
+        own = chat_broker_server.Settings(_env_file=None, data_dir=data_dir)
+        server = await stack.enter_async_context(
+            chat_broker_server.open_server(own, embedded_key=API_KEY)
+        )
         upstream = Upstream(DirectTransport(server.call))
         config = settings(data_dir, **given)
         app = create_app(config, chat_transport=upstream)

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import structlog
 
-from app import logs
-from app.cli import shown
-from app.settings import Settings
-from chat_sdk import NetworkError, Request, Response
+from chat_broker.cli.main import shown
+from chat_broker.observability import logs
+from chat_broker.settings import Settings
+from chat_broker_sdk import NetworkError, Request, Response
 from tests.app.brokers import API_KEY, running, settings
 
 ADMIN_KEY = "admin-canary-4f1d9c0e7b6a5d3c2b1a0f9e8d7c"
@@ -161,7 +161,7 @@ async def test_no_representation_of_the_parts_holds_a_secret(tmp_path: Path) -> 
 
 
 def _somebody() -> Any:
-    from app.principal import Principal
+    from chat_broker.chat.principal import Principal
 
     return Principal("iss", "s", "s", username="s")
 

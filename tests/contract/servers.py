@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from chat_server import Server, Settings, open_server
+from chat_broker_server import Server, Settings, open_server
 from tests.programs import run_command, running_server
 
 

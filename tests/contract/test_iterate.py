@@ -1,6 +1,6 @@
 """The SDK walks whole lists of the Chat API while rows come and go."""
 
-from chat_sdk import AsyncChatClient, Request, Response
+from chat_broker_sdk import AsyncChatClient, Request, Response
 from tests.contract.servers import ChatApi
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
-from chat_sdk import (
+from chat_broker_sdk import (
     AiohttpTransport,
     AsgiTransport,
     AsyncChatClient,
@@ -23,7 +23,7 @@ from chat_sdk import (
     Page,
     Transport,
 )
-from chat_server import Server, Settings, open_server
+from chat_broker_server import Server, Settings, open_server
 from tests.programs import Program, running_broker
 
 KEY = "ck_0123456789abcdef_largest-answers-largest-answers-largest-a"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from chat_sdk import AsgiTransport, AsyncChatClient, DirectTransport, Request, Response
-from chat_sdk.conformance import Finding, run, table
-from chat_sdk.testing import FakeChatApi
+from chat_broker_sdk import AsgiTransport, AsyncChatClient, DirectTransport, Request, Response
+from chat_broker_sdk.conformance.__main__ import Finding, run, table
+from chat_broker_sdk.testing import FakeChatApi
 from tests.conftest import postgres_database
 from tests.programs import run_command, running_server
 
@@ -52,7 +52,7 @@ async def test_the_server_on_postgres_keeps_every_promise(tmp_path: Path) -> Non
 @pytest.mark.parametrize("way", ["call", "asgi"])
 async def test_the_embedded_server_keeps_every_promise_of_rest(tmp_path: Path, way: str) -> None:
     """As a function, which is how the broker uses it, and as an ASGI application."""
-    from chat_server import Settings, open_server
+    from chat_broker_server import Settings, open_server
 
     key = "embedded-key-" + "k" * 32
     async with open_server(Settings(data_dir=tmp_path), embedded_key=key) as embedded:
@@ -123,7 +123,13 @@ async def test_a_broken_promise_is_found(broken: dict[str, Any], name: str) -> N
 
 async def test_the_command_prints_a_table_and_says_by_its_exit_code(tmp_path: Path) -> None:
     async with server(tmp_path) as (url, key):
-        command = [sys.executable, "-m", "chat_sdk.conformance", "conformance", "--no-socket"]
+        command = [
+            sys.executable,
+            "-m",
+            "chat_broker_sdk.conformance.__main__",
+            "conformance",
+            "--no-socket",
+        ]
         good = await _run([*command, "--base-url", url], {"CHAT_API_KEY": key})
         bad = await _run([*command, "--base-url", url], {"CHAT_API_KEY": "wrong-key-canary"})
         none = await _run(command, {"CHAT_API_KEY": key})

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from chat_server.limits import Limits
-from chat_server.schemas import UserChanges
+from chat_broker_server.chat.models import UserChanges
+from chat_broker_server.limits import Limits
 from tests.conftest import postgres_database
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import connected
@@ -159,7 +159,7 @@ async def test_what_happens_over_rest_reaches_sockets_as_if_sent_by_one(node: Li
     assert await socket.hears("userJoined") == [joined]
     await node.chat.leave(PID, room.id, bob.id)
     assert await socket.hears("userLeft") == [joined]
-    from chat_server.schemas import RoomChanges
+    from chat_broker_server.chat.models import RoomChanges
 
     await node.chat.update_room(PID, room.id, RoomChanges(name="new name"))
     (changed,) = await socket.hears("roomUpdated")
@@ -341,7 +341,7 @@ async def test_an_unknown_event_is_an_unknown_event(node: LiveNode) -> None:
 async def test_a_refused_handshake_says_code_message_and_whether_to_come_back(
     node: LiveNode,
 ) -> None:
-    from chat_server.schemas import UserChanges
+    from chat_broker_server.chat.models import UserChanges
 
     suspended, deleted, revoked = [await node.user(name) for name in ("sam", "dan", "rob")]
     tokens = {

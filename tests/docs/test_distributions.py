@@ -55,9 +55,9 @@ def test_no_text_names_a_distribution_that_is_neither_ours_nor_known() -> None:
 @pytest.mark.parametrize(
     ("line", "names"),
     [
-        ("pip install 'chat-sdk[realtime]'", {"chat-sdk"}), ("`pip install aiohttp`. For asyncio", {"aiohttp"}),
-        ("python -m pip install --upgrade chat-server==1", {"chat-server"}), ("uv add chat-sdk", {"chat-sdk"}),
-        ("pip install ./sdk", set()), ("uvx chat-sdk conformance", {"chat-sdk"}),
+        ("pip install 'chat-broker-sdk[realtime]'", {"chat-broker-sdk"}), ("`pip install aiohttp`. For asyncio", {"aiohttp"}),
+        ("python -m pip install --upgrade chat-server==1", {"chat-server"}), ("uv add chat-broker-sdk", {"chat-broker-sdk"}),
+        ("pip install ./sdk", set()), ("uvx chat-broker-sdk conformance", {"chat-broker-sdk"}),
     ],
 )  # fmt: skip
 def test_an_install_command_is_seen(line: str, names: set[str]) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings
-from chat_server import checks, sizes
-from chat_server.api.call import BODY_LIMIT, PAGE_LIMIT
-from chat_server.limits import Limits
+from chat_broker.settings import Settings
+from chat_broker_server.chat import sizes, validation
+from chat_broker_server.limits import Limits
+from chat_broker_server.rest.request import BODY_LIMIT, PAGE_LIMIT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "frontend.md"
 LIMITS = Limits()
@@ -25,7 +25,7 @@ def rows() -> dict[str, str]:
     ("row", "numbers"),
     [
         ("a message's `content`", [1, 8000]),
-        ("`metadata` of a message, room or user", [checks.METADATA_BYTES // 1024]),
+        ("`metadata` of a message, room or user", [validation.METADATA_BYTES // 1024]),
         ("a request's body", [BODY_LIMIT // 1024]),
         ("one message over a socket", [LIMITS.message_bytes // 1024]),
         ("`limit` of a list", [PAGE_LIMIT, 50]),

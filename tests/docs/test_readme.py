@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from app.main import create_app
+from chat_broker.main import create_app
 from tests.app.brokers import settings
 from tests.programs import ROOT, clean_environment, free_port, running_broker
 
@@ -57,7 +57,7 @@ def test_every_value_of_the_dialect_is_in_the_table() -> None:
     """Whoever has another server finds all that can be set."""
     from dataclasses import fields
 
-    from chat_sdk import Dialect
+    from chat_broker_sdk import Dialect
 
     missing = [one.name for one in fields(Dialect) if f"`{one.name}`" not in README]
     assert missing == []

@@ -9,7 +9,9 @@ import pytest
 from tests.programs import ROOT
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-SYMBOL = re.compile(r"`((?:app|chat_broker_kit|chat_sdk|chat_server)(?:\.\w+)+)`")
+SYMBOL = re.compile(
+    r"`((?:chat_broker|chat_broker_kit|chat_broker_sdk|chat_broker_server)(?:\.\w+)+)`"
+)
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -48,6 +50,6 @@ def test_the_trace_of_a_request_names_symbols() -> None:
 
 
 def test_a_symbol_that_does_not_exist_is_found_out() -> None:
-    assert exists("app.gate.Gate.admit")
-    assert not exists("app.gate.Gate.admitt")
+    assert exists("chat_broker.admission.gate.Gate.admit")
+    assert not exists("chat_broker.admission.gate.Gate.admitt")
     assert not exists("app.gatehouse")

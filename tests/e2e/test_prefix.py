@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_sdk import AsyncChatClient, Dialect
+from chat_broker_sdk import AsyncChatClient, Dialect
 from tests.e2e.javascript import frontend
 from tests.e2e.nginx import nginx
 from tests.programs import free_port, run_command, running_broker, running_server

@@ -47,7 +47,7 @@ async def broker(folder: Path, under: Sequence[str] = (), **settings: str) -> As
 
 
 @asynccontextmanager
-async def chat_server(
+async def chat_broker_server(
     folder: Path, under: Sequence[str] = (), **settings: str
 ) -> AsyncIterator[Edge]:
     """`chat-server serve`, with a project."""
@@ -64,7 +64,7 @@ async def chat_server(
 
 
 Start = Callable[..., AbstractAsyncContextManager[Edge]]
-both = pytest.mark.parametrize("start", [broker, chat_server], ids=["broker", "chat-server"])
+both = pytest.mark.parametrize("start", [broker, chat_broker_server], ids=["broker", "chat-server"])
 
 
 async def exchange(port: int, *pieces: bytes, within: float = 3.0) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.edge.programs import chat_server
+from tests.edge.programs import chat_broker_server
 from tests.programs import Program, running_broker
 
 
@@ -50,7 +50,7 @@ async def test_the_broker_names_the_code_and_the_chat_user(tmp_path: Path, fast_
 async def test_the_chat_api_names_the_code_and_the_user(tmp_path: Path) -> None:
     """With the user's token; the key stands for nobody."""
     async with (
-        chat_server(tmp_path) as edge,
+        chat_broker_server(tmp_path) as edge,
         httpx.AsyncClient(base_url=edge.program.url, trust_env=False) as http,
     ):
         draft = {"username": "alice", "external_user_id": "alice"}

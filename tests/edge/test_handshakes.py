@@ -8,7 +8,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from chat_server.handshake_limit import HandshakeLimit
+from chat_broker_server.realtime.handshake_limit import HandshakeLimit
 from tests.edge.programs import Edge, Start, both
 
 POLL = "/socket.io/?EIO=4&transport=polling"
@@ -62,7 +62,7 @@ def test_a_limit_leaks_at_its_rate_and_forgets_the_quiet(monkeypatch: pytest.Mon
     now = 1.0
     assert (limit.take("192.0.2.1"), limit.take("192.0.2.1")) == (0, 1)
     assert [limit.take(f"2001:db8::{n:x}") for n in range(61)][-1] == 1
-    monkeypatch.setattr("chat_server.handshake_limit.MOST_ADDRESSES", 10)
+    monkeypatch.setattr("chat_broker_server.realtime.handshake_limit.MOST_ADDRESSES", 10)
     for n in range(50):
         limit.take(f"198.51.100.{n}")
     assert len(limit._used) <= 13

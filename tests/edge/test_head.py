@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.edge.programs import Start, both, chat_server
+from tests.edge.programs import Start, both, chat_broker_server
 from tests.programs import running_broker
 
 # What differs from one answer to the next by its nature.
@@ -43,7 +43,7 @@ async def test_every_public_page_answers_to_head(start: Start, tmp_path: Path) -
 
 async def test_head_shows_what_only_the_key_may_see(tmp_path: Path) -> None:
     async with (
-        chat_server(tmp_path) as edge,
+        chat_broker_server(tmp_path) as edge,
         httpx.AsyncClient(base_url=edge.program.url, trust_env=False) as http,
     ):
         for path in (edge.post_path, "/api/v1/project"):

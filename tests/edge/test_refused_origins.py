@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from chat_broker_kit.refused_origins import MOST_LOGGED, RefusedOrigins
+from chat_broker_kit.http.refused_origins import MOST_LOGGED, RefusedOrigins
 from tests.edge.programs import Start, both
 
 LISTED, OTHER = "https://app.example.com", "https://forgotten.example.com"

@@ -10,8 +10,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from chat_broker_kit import http_protocol
-from chat_broker_kit.http_protocol import BoundedHttpProtocol
+from chat_broker_kit.http import protocol
+from chat_broker_kit.http.protocol import BoundedHttpProtocol
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -149,7 +149,7 @@ async def test_many_requests_in_one_piece_are_answered_in_order_a_few_at_a_time(
         watching.cancel()
         bodies = [part.split(b"]")[0] for part in received.split(b"[/")[1:]]
         assert bodies == [*(str(number).encode() for number in range(5000)), b"end"]
-        assert 0 < most <= http_protocol.PIECE // len(GET)
+        assert 0 < most <= protocol.PIECE // len(GET)
 
 
 async def test_what_follows_an_upgrade_that_is_not_made_is_answered() -> None:
@@ -191,7 +191,7 @@ async def test_a_head_has_so_much_time(
     monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...], status: bytes
 ) -> None:
     """From the opening of the connection, or from its first byte; empty lines are no requests."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
     async with serving(Echo()) as (port, _):
         assert status in await answers(port, *pieces, within=3)
 
@@ -200,7 +200,7 @@ async def test_the_time_of_a_head_counts_from_the_answer_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While that one is made nothing may be read, so the peer is not to blame."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
     async with serving(Echo()) as (port, _):
         received = await answers(port, GET % b"slow" + b"GET /late HT", within=2)
         assert STATUS.findall(received) == [b"200", b"408"]
@@ -210,7 +210,7 @@ async def test_a_body_nobody_wants_any_more_has_a_few_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connection is good again when it has come, and ends when it has not."""
-    monkeypatch.setattr(http_protocol, "UNREAD_BODY_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "UNREAD_BODY_SECONDS", 0.3)
     head = b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
     async with serving(Echo()) as (port, state):
         received = await answers(port, head, b"12345", GET % b"2", within=1)
@@ -222,7 +222,7 @@ async def test_a_body_nobody_wants_any_more_has_a_few_seconds(
 
 
 async def test_a_peer_that_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "WRITE_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "WRITE_SECONDS", 0.3)
     async with serving(Echo()) as (port, state):
         _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(GET % b"large" * 20)
@@ -252,7 +252,7 @@ async def test_a_pipeline_that_hangs_up_is_no_error(caplog: pytest.LogCaptureFix
 
 async def test_the_longest_waiting_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of too many connections those go that wait for a request; whoever is answered stays."""
-    monkeypatch.setattr(http_protocol, "most_connections", lambda: 10)
+    monkeypatch.setattr(protocol, "most_connections", lambda: 10)
     async with serving(Echo()) as (port, state):
         busy, busy_writer = await asyncio.open_connection("127.0.0.1", port)
         busy_writer.write(GET % b"slow")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.state.migrations import MIGRATIONS as BROKER
+from chat_broker.storage.migrations import MIGRATIONS as BROKER
 from chat_broker_kit.database.migrations import (
     Dialect,
     Migrations,
@@ -21,7 +21,7 @@ from chat_broker_kit.database.migrations import (
     statements,
 )
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_server.migrations import MIGRATIONS as SERVER
+from chat_broker_server.database.migrations import MIGRATIONS as SERVER
 from scripts.schema import postgres_schema, sqlite_schema
 from tests.conftest import postgres_database
 

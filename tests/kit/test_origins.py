@@ -2,7 +2,7 @@
 
 import pytest
 
-from chat_broker_kit.origins import is_same_address, listed_origin
+from chat_broker_kit.http.origins import is_same_address, listed_origin
 
 
 @pytest.mark.parametrize(

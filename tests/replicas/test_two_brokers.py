@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chat_sdk import AsyncChatClient, Message, WebSocketError
+from chat_broker_sdk import AsyncChatClient, Message, WebSocketError
 from tests.conftest import postgres_database
 from tests.programs import Program, free_port, running_broker, wait_for_port
 

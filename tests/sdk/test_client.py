@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from chat_sdk import (
+from chat_broker_sdk import (
     HOSTED_URL,
     AsgiTransport,
     AsyncChatClient,
@@ -28,8 +28,8 @@ from chat_sdk import (
     UnsupportedOperationError,
     ValidationError,
 )
-from chat_sdk._transport import connections_in_use
-from chat_sdk.testing import FakeChatApi
+from chat_broker_sdk._transports.base import connections_in_use
+from chat_broker_sdk.testing import FakeChatApi
 from tests.sdk.conftest import KEY
 
 
@@ -333,7 +333,7 @@ async def test_retry_after_beyond_the_calls_time_ends_it_at_once(
 async def test_the_breaker_spares_a_dead_server_and_notices_its_return(
     client: AsyncChatClient, fake_chat: FakeChatApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_sdk._retry.OPEN_FOR", 0.05)
+    monkeypatch.setattr("chat_broker_sdk._retry.OPEN_FOR", 0.05)
     await client.project()
     fake_chat.fail(503, times=5, retry_after=0)
     for _ in range(2):
@@ -352,7 +352,7 @@ async def test_calls_that_found_no_free_connection_say_nothing_of_the_server(
     fake_chat: FakeChatApi, monkeypatch: pytest.MonkeyPatch, *, probing: bool
 ) -> None:
     """Ten in a row do not open the breaker, and one that was to probe lets the next call probe at once."""
-    monkeypatch.setattr("chat_sdk._retry.OPEN_FOR", 0.05)
+    monkeypatch.setattr("chat_broker_sdk._retry.OPEN_FOR", 0.05)
     busy = 0
 
     class Busy(AsgiTransport):
@@ -449,7 +449,7 @@ async def test_ensure_finds_where_the_filter_is_ignored(
 ) -> None:
     for number in range(450):
         fake_chat.store.create_user({"username": f"u{number}", "external_user_id": f"x{number}"})
-    monkeypatch.setattr("chat_sdk._fake_routes._USER_FILTERS", ())
+    monkeypatch.setattr("chat_broker_sdk.testing.fake_routes._USER_FILTERS", ())
     assert (await client.users.ensure("x444")).username == "u444"
     assert await client.users.find("x999") is None
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import chat_sdk
-from chat_sdk import ChatClient
+import chat_broker_sdk
+from chat_broker_sdk import ChatClient
 from tests.programs import run_command, running_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ async def perform(name: str, text: str) -> None:
         if inspect.isawaitable(result):
             await result
     client = namespace.get("client")
-    if isinstance(client, chat_sdk.AsyncChatClient):
+    if isinstance(client, chat_broker_sdk.AsyncChatClient):
         await client.aclose()
 
 
@@ -164,7 +164,7 @@ def test_a_line_of_the_table_is_a_call_that_exists(left: str, right: str) -> Non
     forms = re.findall(r"`([^`]+)`", right)
     assert forms or right == "keyword arguments"
     client = ChatClient("https://chat.example.com", api_key="k")
-    names = {**vars(chat_sdk), "client": client, "callback": print}
+    names = {**vars(chat_broker_sdk), "client": client, "callback": print}
     for form in forms:
         tree = ast.parse(form, mode="eval").body
         target = tree.func if isinstance(tree, ast.Call) else tree
@@ -188,8 +188,12 @@ def test_every_public_call_is_in_the_manual() -> None:
         for name in dir(getattr(client, resource)):
             if not name.startswith("_") and name != "close":
                 assert name in MANUAL, f"{resource}.{name}"
-    for name in chat_sdk.__all__:
-        kind = getattr(chat_sdk, name)
-        if inspect.isclass(kind) and issubclass(kind, chat_sdk.ChatError) and name != "ChatError":
+    for name in chat_broker_sdk.__all__:
+        kind = getattr(chat_broker_sdk, name)
+        if (
+            inspect.isclass(kind)
+            and issubclass(kind, chat_broker_sdk.ChatError)
+            and name != "ChatError"
+        ):
             assert f"`{name}`" in MANUAL
     client.close()

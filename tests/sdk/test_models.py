@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chat_sdk import ChatUser, Message, Page, Token
-from chat_sdk._models import build, parse
+from chat_broker_sdk import ChatUser, Message, Page, Token
+from chat_broker_sdk._models import build, parse
 
 USER = b'{"id":"u","username":"ann","created_at":"2026-01-02T03:04:05.678Z"'
 

@@ -15,13 +15,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 CALL = """
-import sys, chat_sdk
-from chat_sdk.testing import FakeChatApi
-assert "site-packages" not in chat_sdk.__file__ and "{root}" not in chat_sdk.__file__, chat_sdk.__file__
+import sys, chat_broker_sdk
+from chat_broker_sdk.testing import FakeChatApi
+assert "site-packages" not in chat_broker_sdk.__file__ and "{root}" not in chat_broker_sdk.__file__, chat_broker_sdk.__file__
 fake = FakeChatApi()
 with fake.sync_client() as client:
     print(client.users.create(username="ann", external_user_id="1").username)
-unwanted = {{"fastapi", "starlette", "asyncpg", "pydantic", "chat_server", "app"}} & set(sys.modules)
+unwanted = {{"fastapi", "starlette", "asyncpg", "pydantic", "chat_broker_server", "app"}} & set(sys.modules)
 assert not unwanted, unwanted
 """
 
@@ -45,11 +45,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
-    assert "chat_sdk/py.typed" in names
-    assert "chat_sdk/_sync/client.py" in names
+    assert "chat_broker_sdk/py.typed" in names
+    assert "chat_broker_sdk/_sync/client.py" in names
     assert {name.partition("/")[0] for name in names} == {
-        "chat_sdk",
-        f"chat_broker_sdk-{importlib.import_module('chat_sdk').__version__}.dist-info",
+        "chat_broker_sdk",
+        f"chat_broker_sdk-{importlib.import_module('chat_broker_sdk').__version__}.dist-info",
     }
     for heavy in ("fastapi", "starlette", "asyncpg", "pydantic", "uvicorn"):
         assert heavy not in metadata.lower().partition("\n\n")[0]
@@ -97,7 +97,7 @@ def test_an_installed_wheel_makes_a_call_and_brings_its_command(
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "ann"
     command = subprocess.run(
-        [str(tmp_path / "installed" / "bin" / "chat-sdk"), "conformance", "--help"],
+        [str(tmp_path / "installed" / "bin" / "chat-broker-sdk"), "conformance", "--help"],
         env=environment,
         capture_output=True,
         text=True,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from chat_sdk import AsyncChatClient, Message, Page, ValidationError
-from chat_sdk._pages import PageWalk
-from chat_sdk.testing import FakeChatApi
+from chat_broker_sdk import AsyncChatClient, Message, Page, ValidationError
+from chat_broker_sdk._pages import PageWalk
+from chat_broker_sdk.testing import FakeChatApi
 
 
 @pytest.fixture
@@ -88,12 +88,12 @@ async def test_a_server_that_ignores_cursors_does_not_go_round_for_ever(
     room: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from chat_sdk import _fake_routes
+    from chat_broker_sdk.testing import fake_routes
 
     def ignoring(things: object, request: object) -> dict[str, object]:
-        return _fake_routes._page(list(reversed(fake_chat.store.messages[room[0]])), request)  # type: ignore[arg-type]
+        return fake_routes._page(list(reversed(fake_chat.store.messages[room[0]])), request)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_fake_routes, "_cursor", ignoring)
+    monkeypatch.setattr(fake_routes, "_cursor", ignoring)
     got = [each async for each in client.messages.iterate(room[0], limit=4)]
     assert seqs(got) == sorted(set(seqs(got)), reverse=True)  # type: ignore[type-var]
     assert len(got) >= 4

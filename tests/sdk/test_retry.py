@@ -2,15 +2,15 @@
 
 import pytest
 
-from chat_sdk._feed import may_reconnect, pause_before_reconnect
-from chat_sdk._retry import Breaker, Budget, Outcome, pause_before_retry, retry_after
+from chat_broker_sdk._realtime.room_feed import may_reconnect, pause_before_reconnect
+from chat_broker_sdk._retry import Breaker, Budget, Outcome, pause_before_retry, retry_after
 
 NOW = 1_800_000_000.0
 
 
 @pytest.fixture(autouse=True)
 def _usual_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_sdk._retry.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("chat_broker_sdk._retry.FIRST_PAUSE", 0.5)
 
 
 def pause(outcome: Outcome, attempt: int = 1, **changes: object) -> float | None:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from chat_sdk import (
+from chat_broker_sdk import (
     AiohttpTransport,
     AsgiTransport,
     AsyncChatClient,
@@ -29,8 +29,8 @@ from chat_sdk import (
     SyncHttpxTransport,
     Transport,
 )
-from chat_sdk._credentials import ApiKey, seal
-from chat_sdk.testing import FakeChatApi
+from chat_broker_sdk._credentials import ApiKey, seal
+from chat_broker_sdk.testing import FakeChatApi
 from tests.sdk.conftest import KEY
 
 

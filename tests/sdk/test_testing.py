@@ -7,16 +7,16 @@ import time
 
 import pytest
 
-from chat_sdk import (
+from chat_broker_sdk import (
     AuthenticationError,
     NetworkError,
     RateLimitError,
     ServerError,
     WebSocketError,
 )
-from chat_sdk.conformance import run
-from chat_sdk.testing import FakeChatApi
-from tests.sdk.test_socket import until
+from chat_broker_sdk.conformance.__main__ import run
+from chat_broker_sdk.testing import FakeChatApi
+from tests.sdk.realtime.test_socket import until
 
 pytest_plugins = ["pytester"]
 
@@ -121,7 +121,7 @@ async def test_tokens_expire_on_command_and_by_a_skewed_clock(fake_chat: FakeCha
 
 
 def test_it_is_a_pytest_plugin(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest('pytest_plugins = ["chat_sdk.testing"]')
+    pytester.makeconftest('pytest_plugins = ["chat_broker_sdk.testing"]')
     pytester.makepyfile(
         """
         def test_mine(fake_chat):

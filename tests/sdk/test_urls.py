@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_sdk import (
+from chat_broker_sdk import (
     AsyncChatClient,
     ChatError,
     ConfigurationError,
@@ -12,7 +12,7 @@ from chat_sdk import (
     Response,
     ValidationError,
 )
-from chat_sdk._urls import BaseUrl, base_url, checked_id, url
+from chat_broker_sdk._urls import BaseUrl, base_url, checked_id, url
 
 BAD_IDS = [
     "", ".", "..", "...", "a/b", "/", "a\\b", "..;", "..;/", "a?x=1", "a#b", "%2e%2e", "%2e%2e%2f", "%252e",

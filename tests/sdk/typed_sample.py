@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import assert_type
 
-from chat_sdk import (
+from chat_broker_sdk import (
     AiohttpTransport,
     AsyncChatClient,
     AuthInfo,

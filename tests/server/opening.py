@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from chat_server import Server, Settings, open_server
+from chat_broker_server import Server, Settings, open_server
 from tests.contract.servers import ChatApi, Direct
 
 KEY = "test-key-that-is-long-enough-to-be-one"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.strict_json import NotStrictJSON, check, loads
+from chat_broker_server.strict_json import NotStrictJSON, check, loads
 
 GOOD_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\t\n\r"))
 VALUES = st.recursive(

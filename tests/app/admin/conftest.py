@@ -14,7 +14,7 @@ import pytest
 import socketio
 from typer.testing import CliRunner
 
-from app.cli import app as cli
+from chat_broker.cli.main import app as cli
 from tests.programs import Program, running_broker
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -6,8 +6,8 @@ import json
 import httpx
 import pytest
 
-from app.audit import verify_now
-from app.main import ADMIN
+from chat_broker.admin.audit_log import verify_now
+from chat_broker.main import ADMIN
 from tests.app.admin.conftest import BOOTSTRAP, WHY, minted, open_office
 from tests.programs import free_port
 

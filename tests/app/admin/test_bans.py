@@ -5,9 +5,9 @@ import dataclasses
 
 import pytest
 
-from app.bans import REMEMBERED, BanRecord, MintGuard, Standing, Standings, arrival
-from app.errors import Conflict, Refused
-from app.state.contract import StateUnavailable
+from chat_broker.chat.bans import REMEMBERED, BanRecord, MintGuard, Standing, Standings, arrival
+from chat_broker.chat.ports import StateUnavailable
+from chat_broker.errors import Conflict, Refused
 
 
 class Book:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from app.audit import verify_now
+from chat_broker.admin.audit_log import verify_now
 from tests.app.admin.conftest import BOOTSTRAP, WHY, minted, open_office
 from tests.programs import BIN, ROOT, clean_environment, run_command
 

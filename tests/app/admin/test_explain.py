@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.explain import Action, Facts, decide
+from chat_broker.chat.policy import Action, Facts, decide
 
 STRANGER = Facts()
 MEMBER = Facts(role="member")

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from app.state.memory import NoHints
-from app.state.redis import RedisHints, connect, listening
+from chat_broker.storage.memory import NoHints
+from chat_broker.storage.redis import RedisHints, connect, listening
 from tests.programs import free_port, wait_for_port
 
 pytestmark = pytest.mark.services("redis")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.admin_keys import (
+from chat_broker.admin.audit_log import scrub, scrub_prose, scrubbed
+from chat_broker.admin.keys import (
     EVERY_SCOPE,
     AdminKey,
     KeyRing,
@@ -15,7 +16,6 @@ from app.admin_keys import (
     new_key,
     scopes_lacking,
 )
-from app.audit import scrub, scrub_prose, scrubbed
 
 NOW = "2026-01-01T00:00:00.000Z"
 BOOTSTRAP = "bootstrap-key-for-tests-0123456789abcdef"

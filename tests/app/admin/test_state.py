@@ -5,14 +5,14 @@ import dataclasses
 
 import pytest
 
-from app import audit as rules
-from app.admin_keys import AdminKey, Scope, digest, new_key
-from app.audit import GENESIS, OUTCOME_UNKNOWN, Record, Search, verify_now
-from app.bans import BanRecord
-from app.state import admin_keys, audit, bans
-from app.state.contract import StateUnavailable
-from app.state.database import open_database
-from app.state.migrate import migrate
+from chat_broker.admin import audit_log as rules
+from chat_broker.admin.audit_log import GENESIS, OUTCOME_UNKNOWN, Record, Search, verify_now
+from chat_broker.admin.keys import AdminKey, Scope, digest, new_key
+from chat_broker.chat.bans import BanRecord
+from chat_broker.chat.ports import StateUnavailable
+from chat_broker.storage import admin_keys, audit, bans
+from chat_broker.storage.database import open_database
+from chat_broker.storage.migrate import migrate
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.services("postgres"))]
 NOW, SOON, LATER = (

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from chat_sdk import NetworkError, Response
+from chat_broker_sdk import NetworkError, Response
 from tests.app.admin.conftest import BOOTSTRAP, WHY
 from tests.app.brokers import running
 from tests.programs import run_command, running_broker, running_server
@@ -164,14 +164,16 @@ async def test_no_call_fails_while_the_projects_key_changes(tmp_path, way):
         folder.mkdir()
     environment = {"DATA_DIR": str(data)}
 
-    async def chat_server(*command):
+    async def chat_broker_server(*command):
         code, out, err = await run_command("chat-server", *command, environment=environment)
         assert code == 0, err
         return json.loads(out)
 
-    project = await chat_server("create-project", "--name", "p", "--json")
-    (first,) = await chat_server("keys", "list", project["project_id"], "--json")
-    second = (await chat_server("keys", "create", project["project_id"], "--json"))["api_key"]
+    project = await chat_broker_server("create-project", "--name", "p", "--json")
+    (first,) = await chat_broker_server("keys", "list", project["project_id"], "--json")
+    second = (await chat_broker_server("keys", "create", project["project_id"], "--json"))[
+        "api_key"
+    ]
     (secrets / "chat_api_key").write_text(project["api_key"])
     if way == "next":
         (secrets / "chat_api_key_next").write_text(second)
@@ -205,7 +207,7 @@ async def test_no_call_fails_while_the_projects_key_changes(tmp_path, way):
             while "api_key.switched" not in broker.log():
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.02)
-        await chat_server("keys", "revoke", first["id"], "--json")
+        await chat_broker_server("keys", "revoke", first["id"], "--json")
         before = len(answers)
         while len(answers) < before + 50:  # noqa: ASYNC110 - answers of a program under load
             await asyncio.sleep(0.02)

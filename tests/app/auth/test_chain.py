@@ -9,16 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from app.auth.choose import Chain, build_authenticator
-from app.auth.contract import (
+from chat_broker.auth.choose import Chain, build_authenticator
+from chat_broker.auth.contract import (
     AmbiguousCredentials,
     BadProxyHeaders,
     InvalidCredentials,
     ProviderUnavailable,
 )
-from app.auth.dev import COOKIE as DEV_COOKIE
-from app.auth.dev import DevSessions
-from app.settings import Settings
+from chat_broker.auth.dev import COOKIE as DEV_COOKIE
+from chat_broker.auth.dev import DevSessions
+from chat_broker.settings import Settings
 from tests.app.auth.signing import (
     AUDIENCE,
     ISSUER,
@@ -539,7 +539,7 @@ async def test_an_audience_is_checked_when_there_is_one() -> None:
 
 
 def test_answers_of_two_endpoints_are_kept_apart() -> None:
-    from app.auth.asking import cache_key
+    from chat_broker.auth.lookup import cache_key
 
     keys = {
         cache_key(*parts)

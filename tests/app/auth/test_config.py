@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from app.auth.config import auth_problems, read_auth
-from app.settings import BadSettings, Settings
+from chat_broker.auth.config import auth_problems, read_auth
+from chat_broker.settings import BadSettings, Settings
 from tests.app.auth.signing import SECRET, Signer, ec_signer, rsa_signer
 from tests.app.auth.test_chain import FORWARD, HEADER, HS256, INTROSPECTION, JWT
 

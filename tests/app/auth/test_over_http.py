@@ -172,8 +172,8 @@ async def test_a_name_that_comes_late_reaches_the_chat_user(
     tmp_path: Path, over_the_wire: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The userinfo endpoint was down when they first came."""
-    monkeypatch.setattr("app.auth.jwt.ASK_AGAIN_SECONDS", 0.0)
-    monkeypatch.setattr("app.auth.userinfo.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("chat_broker.auth.jwt.authenticator.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("chat_broker.auth.userinfo.ASK_AGAIN_SECONDS", 0.0)
     answer = {"error": "down"}
     async with (
         session_endpoint(answer) as url,

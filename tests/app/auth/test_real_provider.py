@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.auth.choose import build_authenticator
-from app.auth.contract import InvalidCredentials, ProviderUnavailable
-from app.settings import Settings
+from chat_broker.auth.choose import build_authenticator
+from chat_broker.auth.contract import InvalidCredentials, ProviderUnavailable
+from chat_broker.settings import Settings
 from tests.app.auth.identity_provider import (
     AUDIENCE,
     CLIENT_ID,

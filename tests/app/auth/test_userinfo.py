@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.auth.contract import InvalidCredentials
+from chat_broker.auth.contract import InvalidCredentials
 from tests.app.auth.signing import ISSUER, NOW, claims, rsa_signer, secret_signer
 from tests.app.auth.test_chain import ACTIVE, HS256, INTROSPECTION, JWT, opened
 

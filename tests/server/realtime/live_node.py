@@ -9,16 +9,16 @@ from typing import Any
 
 import uvicorn
 
-from chat_server.bus import Bus, RedisBus
-from chat_server.chat import Chat
-from chat_server.database import Database, open_database
-from chat_server.events import Event
-from chat_server.keys import Keys
-from chat_server.limits import Limits
-from chat_server.realtime import Realtime
-from chat_server.schemas import Room, RoomDraft, User, UserDraft
-from chat_server.signing import open_signing_keys
-from chat_server.tokens import Tokens
+from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.models import Room, RoomDraft, User, UserDraft
+from chat_broker_server.chat.service import Chat
+from chat_broker_server.cluster.bus import Bus, RedisBus
+from chat_broker_server.credentials.api_keys import Keys
+from chat_broker_server.credentials.signing_keys import open_signing_keys
+from chat_broker_server.credentials.tokens import Tokens
+from chat_broker_server.database.seam import Database, open_database
+from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.server import Realtime
 from tests.server.realtime.socket_client import Socket, connected
 
 PID = "project-1"

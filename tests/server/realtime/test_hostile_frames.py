@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from chat_server.limits import Limits
+from chat_broker_server.limits import Limits
 from tests.server.realtime.live_node import LiveNode, running_node
 from tests.server.realtime.socket_client import connected, opened
 
@@ -118,7 +118,10 @@ async def test_a_flood_of_bad_frames_writes_few_lines(
             await socket.send(MALFORMED[number % len(MALFORMED)])
         await socket.hears("error", 4_000, within=90)
         assert node.fact("protocol_errors") == 4_000
-    assert len([record for record in caplog.records if record.name.startswith("chat_server")]) < 100
+    assert (
+        len([record for record in caplog.records if record.name.startswith("chat_broker_server")])
+        < 100
+    )
     assert len("".join(capfd.readouterr()).splitlines()) < 100
 
 

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from websockets.frames import Frame, Opcode
 
-from chat_sdk import AsyncChatClient, Message
-from chat_server.schemas import Room, RoomChanges, User, UserChanges
-from chat_server.sizes import LARGEST_ANSWER
+from chat_broker_sdk import AsyncChatClient, Message
+from chat_broker_server.chat.models import Room, RoomChanges, User, UserChanges
+from chat_broker_server.chat.sizes import LARGEST_ANSWER
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.test_transports import polled
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from chat_server.limits import Limits
-from chat_server.schemas import UserChanges
-from chat_server.tokens import Claims
+from chat_broker_server.chat.models import UserChanges
+from chat_broker_server.credentials.tokens import Claims
+from chat_broker_server.limits import Limits
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import connected, opened
 
@@ -195,7 +195,7 @@ async def test_the_database_away_is_not_a_bad_token(
     node: LiveNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client is told to come back, not to stop; and nobody gets in meanwhile."""
-    from chat_server.database import unavailable
+    from chat_broker_server.database.seam import unavailable
 
     token = await node.token(await node.user("alice"))
 

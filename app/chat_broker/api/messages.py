@@ -1,0 +1,77 @@
+"""What is said in rooms."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from chat_broker.api.dependencies import (
+    BodyOf,
+    IdempotencyKey,
+    Me,
+    MeWriting,
+    TheBroker,
+    WindowWanted,
+)
+from chat_broker.api.openapi import CURSOR, KEY, describe, page_of, schema_of
+from chat_broker.api.requests import MessageDraft, MessageEdit, Nothing, ReadUpTo
+from chat_broker.api.responses import Json, as_json, nothing
+from chat_broker.chat import views
+
+router = APIRouter(prefix="/rooms/{room_id}", tags=["messages"])
+
+Draft = Annotated[MessageDraft, Depends(BodyOf(MessageDraft))]
+Edit = Annotated[MessageEdit, Depends(BodyOf(MessageEdit))]
+UpTo = Annotated[ReadUpTo, Depends(BodyOf(ReadUpTo))]
+Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
+
+
+@router.get("/messages", **describe(answer=page_of(views.MessageView), parameters=CURSOR))
+async def list_messages(room_id: str, me: Me, window: WindowWanted, broker: TheBroker) -> Response:
+    """What was said in a room of the caller's: by page, or next to a cursor."""
+    return Json((await broker.messages(me, room_id, window)).view, 200)
+
+
+@router.post(
+    "/messages",
+    **describe(
+        body=MessageDraft, answer=schema_of(views.MessageView), status=201, parameters=[KEY]
+    ),
+)
+async def post_message(
+    room_id: str, me: MeWriting, draft: Draft, key: IdempotencyKey, broker: TheBroker
+) -> Response:
+    """Say something, as the caller."""
+    message = await broker.post_message(
+        me,
+        room_id,
+        draft.content,
+        client_msg_id=draft.client_msg_id,
+        metadata=draft.metadata,
+        idempotency_key=key,
+    )
+    return as_json(views.message(message), 201)
+
+
+@router.patch(
+    "/messages/{message_id}", **describe(body=MessageEdit, answer=schema_of(views.MessageView))
+)
+async def edit_message(
+    room_id: str, message_id: str, me: MeWriting, edit: Edit, broker: TheBroker
+) -> Response:
+    """Replace what a message of the caller's says."""
+    return as_json(views.message(await broker.edit_message(me, room_id, message_id, edit.content)))
+
+
+@router.delete("/messages/{message_id}", **describe(status=204))
+async def delete_message(
+    room_id: str, message_id: str, me: MeWriting, _: Empty, broker: TheBroker
+) -> Response:
+    """Empty a message of the caller's, or any in a room they own."""
+    await broker.delete_message(me, room_id, message_id)
+    return nothing()
+
+
+@router.put("/read", **describe(body=ReadUpTo, answer=schema_of(views.ReadMarkView)))
+async def mark_read(room_id: str, me: MeWriting, mark: UpTo, broker: TheBroker) -> Response:
+    """Move the caller's read mark; it never moves back."""
+    return as_json(views.read_mark(await broker.mark_read(me, room_id, mark.seq)))

@@ -1,0 +1,298 @@
+"""What a frontend may send: bodies and queries, checked the same way wherever they are read. Framework-free."""
+
+import re
+from functools import lru_cache
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+
+from chat_broker.chat.broker import Window
+from chat_broker.errors import BadInput, FieldError, UnsupportedMediaType
+from chat_broker.http.strict_json import BadJson, is_one_line, parse
+from chat_broker_kit.http.media_types import is_json
+
+LARGEST_LIMIT = 200
+DEEPEST = 1_000_000
+LARGEST_METADATA = 4096
+MOST_MEMBERS = 100
+LARGEST_SEQ = 2**53
+LONGEST_KEY = 255
+LONGEST_REMEMBERED = 128
+"""Bytes of a query: whoever sends longer ones does not fill our memory with them."""
+
+# Who somebody is comes from their credential. Compared without case, "_" and "-".
+_IDENTITY = frozenset({
+    "author", "authorid", "createdby", "creator", "creatorid", "externalid", "externaluserid",
+    "owner", "ownerid", "role", "roles", "sender", "senderid", "userid", "username",
+})  # fmt: skip
+_HARMLESS = frozenset(
+    {
+        "content",
+        "client_msg_id",
+        "metadata",
+        "seq",
+        "expires_in",
+        "page",
+        "limit",
+        "before",
+        "after",
+    }
+)
+"""What is sent all day, and names nobody."""
+_NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _one_line(text: str) -> str:
+    if not is_one_line(text):
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(_encode(value)) > LARGEST_METADATA:
+        raise ValueError(f"must be at most {LARGEST_METADATA} bytes of JSON")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of numbers: `1.0` and `1e3` are whole ones."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+RoomName = Annotated[
+    str, Field(min_length=1, max_length=128), AfterValidator(_one_line), AfterValidator(_not_blank)
+]
+Description = Annotated[str, Field(max_length=1000)]
+Content = Annotated[str, Field(min_length=1, max_length=8000)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
+ClientId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_one_line)]
+Someone = Annotated[str, Field(min_length=1, max_length=264)]
+
+
+class Body(BaseModel):
+    """Base of what may be sent: the fields that are named, of exactly these types, and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Nothing(Body):
+    """An empty object, or nothing at all."""
+
+
+class TokenWish(Body):
+    """How long the token should live, in seconds; never longer than the operator allows."""
+
+    expires_in: Annotated[Whole, Field(ge=1, le=LARGEST_SEQ)] | None = None
+
+
+class RoomDraft(Body):
+    """A room to create."""
+
+    name: RoomName
+    description: Description | None = None
+    private: bool | None = None
+    member_ids: Annotated[list[Someone], Field(max_length=MOST_MEMBERS)] | None = None
+    metadata: Metadata | None = None
+
+
+class RoomEdit(Body):
+    """What to change about a room; what is left out stays, null empties."""
+
+    name: RoomName = Field("")
+    description: Description | None = None
+    private: bool = False
+    metadata: Metadata | None = None
+
+
+class MessageDraft(Body):
+    """Something to say."""
+
+    content: Content
+    client_msg_id: ClientId | None = None
+    metadata: Metadata | None = None
+
+
+class MessageEdit(Body):
+    """What a message should say instead."""
+
+    content: Content
+
+
+class ReadUpTo(Body):
+    """The last message that was read."""
+
+    seq: Whole = Field(ge=0, le=LARGEST_SEQ)
+
+
+B = TypeVar("B", bound=Body)
+
+
+def read_body(
+    raw: bytes,
+    content_type: str | None,
+    kind: type[B],
+    *,
+    optional: bool = False,
+    by_operator: bool = False,
+) -> B:
+    """*raw* as a *kind*. Raises BadInput with every field that is wrong, or UnsupportedMediaType.
+
+    *optional*: nothing at all stands for an empty object. *by_operator*: may say who somebody is.
+    """
+    if not raw:
+        if optional:
+            return _checked({}, kind)
+        raise BadInput(message="A JSON body is needed.")
+    if content_type is None or not is_json(content_type):
+        raise UnsupportedMediaType
+    try:
+        value = parse(raw)
+    except BadJson as error:
+        raise BadInput("invalid_json", f"The body {error}.") from None
+    if not isinstance(value, dict):
+        raise BadInput(message="The body is not a JSON object.")
+    if not by_operator:
+        refuse_identity(value)
+    return _checked(value, kind)
+
+
+def _checked(value: dict[str, Any], kind: type[B]) -> B:
+    try:
+        # What model_validate calls, without what it looks at first.
+        checked: B = kind.__pydantic_validator__.validate_python(value)
+        return checked
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    unknown = [item for item in found if item["type"] == "extra_forbidden"]
+    errors = [
+        FieldError(
+            _where(item["loc"]), "is not known here" if item in unknown else _why(item["msg"])
+        )
+        for item in found
+    ]
+    code = "unknown_field" if len(unknown) == len(found) else None
+    raise BadInput(
+        code, "; ".join(f"{one.field}: {one.message}" for one in errors[:10]), errors=errors[:50]
+    )
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    """The path of a field. A name the sender chose is repeated only as far as it is a plain one."""
+    path = ".".join(str(part) for part in location)
+    return path if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", path) else "(unprintable)"
+
+
+def _why(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+def refuse_identity(names: Any) -> None:
+    """Raise BadInput `identity_not_allowed` if one of *names* would say who somebody is."""
+    if _HARMLESS.issuperset(names):
+        return
+    for name in names:
+        if name.lower().replace("_", "").replace("-", "") in _IDENTITY:
+            text = "who you are comes from your credential alone; leave this out"
+            field = _where((name,))
+            raise BadInput(
+                "identity_not_allowed", f"{field}: {text}", errors=[FieldError(field, text)]
+            )
+
+
+def read_query(query_string: bytes, known: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The parameters of a query. Raises BadInput for unknown and repeated ones, and for identities."""
+    if not query_string:
+        return {}
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=50,
+        )
+    except ValueError:
+        raise BadInput("invalid_query", "The query cannot be read.") from None
+    names = [name for name, _ in pairs]
+    refuse_identity(names)
+    for name in names:
+        if name not in known:
+            raise BadInput.field(_where((name,)), "is not known here", code="unknown_parameter")
+    if len(set(names)) != len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise BadInput.field(repeated, "is given twice", code="repeated_parameter")
+    return dict(pairs)
+
+
+PAGED = frozenset({"page", "limit"})
+CURSORED = PAGED | {"before", "after"}
+
+
+_FIRST = Window()
+
+
+def read_window(query: dict[str, str]) -> Window:
+    """Which part of a list is asked for: `page` and `limit`, or `before`, `after` and `limit`."""
+    if not query:
+        return _FIRST
+    page = _number(query, "page", 1, DEEPEST)
+    limit = _number(query, "limit", 1, LARGEST_LIMIT)
+    before = _number(query, "before", 0, LARGEST_SEQ)
+    after = _number(query, "after", 0, LARGEST_SEQ)
+    if (before is not None or after is not None) and page is not None:
+        raise BadInput.field("page", "goes with no cursor: use page, or before and after")
+    if page is not None and page * (limit or 50) > DEEPEST:
+        raise BadInput.field("page", f"page times limit is at most {DEEPEST}; use a cursor")
+    return Window(page, limit, before, after)
+
+
+def window_of(query_string: bytes, known: frozenset[str]) -> Window:
+    """The same of a query as it came, which may hold *known* parameters."""
+    if len(query_string) > LONGEST_REMEMBERED:
+        return read_window(read_query(query_string, known))
+    return _window_of(query_string, known)
+
+
+@lru_cache(maxsize=1024)  # asked for the same again and again
+def _window_of(query_string: bytes, known: frozenset[str]) -> Window:
+    return read_window(read_query(query_string, known))
+
+
+def _number(query: dict[str, str], name: str, least: int, most: int) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+        raise BadInput.field(name, f"must be a whole number from {least} to {most}")
+    return int(text)
+
+
+def read_idempotency_key(values: list[str]) -> str | None:
+    """The `Idempotency-Key` header, if there is one. Raises BadInput for two or for an unusable one."""
+    if not values:
+        return None
+    if len(values) > 1 or not _KEY.fullmatch(values[0]):
+        raise BadInput.field(
+            "Idempotency-Key", "must be one value of 1 to 255 visible ASCII characters"
+        )
+    return values[0]

@@ -1,0 +1,139 @@
+"""Rooms, and who is in them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+from starlette.types import Scope
+
+from chat_broker.api.dependencies import (
+    BodyOf,
+    IdempotencyKey,
+    Me,
+    MeWriting,
+    NoQuery,
+    PageWanted,
+    Read,
+    TheBroker,
+)
+from chat_broker.api.openapi import KEY, PAGE, SCOPE, describe, page_of, schema_of
+from chat_broker.api.requests import PAGED, Nothing, RoomDraft, RoomEdit, read_query, read_window
+from chat_broker.api.responses import as_json, nothing
+from chat_broker.chat import views
+from chat_broker.chat.broker import Window
+from chat_broker.errors import BadInput
+
+router = APIRouter(prefix="/rooms", tags=["rooms"])
+
+Draft = Annotated[RoomDraft, Depends(BodyOf(RoomDraft))]
+Edit = Annotated[RoomEdit, Depends(BodyOf(RoomEdit))]
+Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
+
+SCOPED = PAGED | {"scope"}
+
+
+def _scoped(scope: Scope) -> tuple[str, Window]:
+    query = read_query(scope["query_string"], SCOPED)
+    which = query.get("scope", "joined")
+    if which not in {"joined", "open"}:
+        raise BadInput.field("scope", "is joined or open")
+    return which, read_window(query)
+
+
+@router.get("", **describe(answer=page_of(views.RoomView), parameters=[SCOPE, *PAGE]))
+async def list_rooms(
+    me: Me, wanted: Annotated[tuple[str, Window], Depends(Read(_scoped))], broker: TheBroker
+) -> Response:
+    """The caller's rooms, with `unread`, or those that anybody may join."""
+    scope, window = wanted
+    if scope == "joined":
+        page = await broker.joined_rooms(me, window)
+        return as_json(views.page(page, [views.room(one) for one in page.items]))
+    page = await broker.open_rooms(me, window)
+    return as_json(views.page(page, [views.room(one, for_member=False) for one in page.items]))
+
+
+@router.post(
+    "",
+    **describe(body=RoomDraft, answer=schema_of(views.RoomView), status=201, parameters=[KEY]),
+)
+async def create_room(
+    me: MeWriting, draft: Draft, key: IdempotencyKey, broker: TheBroker
+) -> Response:
+    """A new room that the caller owns."""
+    room = await broker.create_room(
+        me,
+        name=draft.name,
+        description=draft.description,
+        private=draft.private,
+        member_ids=draft.member_ids or (),
+        metadata=draft.metadata,
+        idempotency_key=key,
+    )
+    return as_json(views.room(room), 201)
+
+
+@router.get("/{room_id}", **describe(answer=schema_of(views.RoomView)))
+async def get_room(room_id: str, me: Me, _: NoQuery, broker: TheBroker) -> Response:
+    """One room of the caller's."""
+    return as_json(views.room(await broker.room(me, room_id)))
+
+
+@router.patch("/{room_id}", **describe(body=RoomEdit, answer=schema_of(views.RoomView)))
+async def update_room(room_id: str, me: MeWriting, edit: Edit, broker: TheBroker) -> Response:
+    """Change a room the caller owns."""
+    return as_json(views.room(await broker.update_room(me, room_id, changes_of(edit))))
+
+
+@router.delete("/{room_id}", **describe(status=204))
+async def delete_room(room_id: str, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
+    """Delete a room the caller owns."""
+    await broker.delete_room(me, room_id)
+    return nothing()
+
+
+@router.post("/{room_id}/join", **describe(answer=schema_of(views.MemberView)))
+async def join_room(room_id: str, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
+    """Make the caller a member of an open room."""
+    return as_json(views.member(await broker.join(me, room_id)))
+
+
+@router.post("/{room_id}/leave", **describe(status=204))
+async def leave_room(room_id: str, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
+    """End the caller's membership."""
+    await broker.leave(me, room_id)
+    return nothing()
+
+
+@router.get("/{room_id}/members", **describe(answer=page_of(views.MemberView), parameters=PAGE))
+async def list_members(room_id: str, me: Me, window: PageWanted, broker: TheBroker) -> Response:
+    """Who is in a room of the caller's."""
+    page = await broker.members(me, room_id, window)
+    exposed = await broker.exposed(page.items)
+    items = [views.member(one, exposed.get(one.user_id)) for one in page.items]
+    return as_json(views.page(page, items))
+
+
+# `:path`, because an external id may hold a slash.
+@router.put("/{room_id}/members/{user:path}", **describe(answer=schema_of(views.MemberView)))
+async def add_member(
+    room_id: str, user: str, me: MeWriting, _: Empty, broker: TheBroker
+) -> Response:
+    """Bring somebody into a room the caller owns."""
+    return as_json(views.member(await broker.add_member(me, room_id, user)))
+
+
+@router.delete("/{room_id}/members/{user:path}", **describe(status=204))
+async def remove_member(
+    room_id: str, user: str, me: MeWriting, _: Empty, broker: TheBroker
+) -> Response:
+    """Take somebody out of a room the caller owns, or the caller out of any."""
+    await broker.remove_member(me, room_id, user)
+    return nothing()
+
+
+def changes_of(edit: RoomEdit) -> dict[str, Any]:
+    """What was sent, and nothing else; null metadata is empty metadata."""
+    changes = {name: getattr(edit, name) for name in edit.model_fields_set}
+    if changes.get("metadata", ...) is None:
+        changes["metadata"] = {}
+    return changes

@@ -1,0 +1,286 @@
+"""Who may not chat, and since when a token may not be handed out: what cuts somebody off.
+
+Two things decide about a caller. A *ban* says that they may not. A *mark* is a counter that every
+revocation and every ban raises before the Chat API is told: a mint that saw one mark before and another
+one after was overtaken by a revocation, and its token is not handed out. No clock takes part.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from chat_broker.admin.audit_log import instant
+from chat_broker.chat.ports import Ban
+from chat_broker.errors import Conflict, user_suspended
+from chat_broker_kit.instants import parse_instant
+
+T = TypeVar("T")
+
+REMEMBERED = 1.0
+"""Seconds for which a replica may not have heard of a ban made elsewhere (at once, with Redis)."""
+MOST_REMEMBERED = 20_000
+
+Pending = Literal["suspend", "free"]
+
+
+@dataclass(frozen=True, slots=True)
+class BanRecord:
+    """One ban, from its beginning to its end. Instants are RFC 3339 text in UTC, *until* None: for good.
+
+    *suspended* says that the broker suspended the chat user for it, and so has to let them go again;
+    *pending* is what the Chat API still has to be told.
+    """
+
+    id: str
+    user_id: str
+    external_user_id: str
+    reason: str
+    by: str
+    created_at: str
+    until: str | None = None
+    lifted_at: str | None = None
+    lifted_by: str | None = None
+    suspended: bool = False
+    pending: Pending | None = None
+
+    def holds(self, now: str) -> bool:
+        """Is it in force? It ends at *until* by itself."""
+        return self.lifted_at is None and (self.until is None or self.until > now)
+
+    def to_dict(self) -> dict[str, str | bool | None]:
+        """As the admin API shows it."""
+        return {
+            "id": self.id,
+            "user_id": self.user_id,
+            "external_user_id": self.external_user_id,
+            "reason": self.reason,
+            "by": self.by,
+            "created_at": self.created_at,
+            "until": self.until,
+            "lifted_at": self.lifted_at,
+            "lifted_by": self.lifted_by,
+            "active": self.holds(instant()),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a user stands: their *mark*, and the *ban* that may hold."""
+
+    mark: int
+    ban: BanRecord | None = None
+
+
+class BanBook(Protocol):
+    """Bans and marks, durable. Every method raises StateUnavailable when the database does not answer."""
+
+    async def standing(self, external_id: str) -> Standing:
+        """The mark (of user and project together) and the latest ban that nobody has lifted."""
+        ...
+
+    async def raise_mark(self, external_id: str | None) -> None:
+        """Raise the mark of one user, or of everybody; durable on return."""
+        ...
+
+    async def ban(self, record: BanRecord) -> None:
+        """Put *record* in force, in place of an older one, and raise the mark; durable on return."""
+        ...
+
+    async def lift(self, external_id: str, *, by: str, at: str) -> BanRecord | None:
+        """End the ban in force and answer it, changed; None if there is none."""
+        ...
+
+    async def history(self, external_id: str, *, limit: int = 100) -> list[BanRecord]:
+        """Bans of a user, latest first."""
+        ...
+
+    async def unsettled(self, now: str, *, limit: int = 100) -> list[BanRecord]:
+        """Bans of which the Chat API has still to be told: made, lifted, or ended by *now*."""
+        ...
+
+    async def settle(self, record: BanRecord, *, suspended: bool) -> bool:
+        """The Chat API has been told; *suspended*: the chat user is suspended for this ban now.
+
+        False, and nothing changed, if the ban is not as in *record* any more.
+        """
+        ...
+
+    async def count(self, now: str) -> int:
+        """How many bans are in force."""
+        ...
+
+
+arrival: ContextVar[int | None] = ContextVar("arrival", default=None)
+"""The `Standings.moment` at which the present request came in."""
+
+
+class Standings:
+    """What a replica remembers of users' standings, so that a ban costs a chatting user nothing.
+
+    Never raises anything but StateUnavailable; then nobody is let in. *exact*: this process is the only
+    one that writes, so what it remembers is what there is. Otherwise a mint asks the book each time.
+    """
+
+    def __init__(
+        self,
+        book: BanBook,
+        *,
+        exact: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], str] = instant,
+        most: int = MOST_REMEMBERED,
+    ) -> None:
+        self._book = book
+        self._exact = exact
+        self._clock = clock
+        self._now = now
+        self._most = most
+        self._known: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
+        self._readings = 0
+        self._moment = 0
+        self._cut: OrderedDict[str, int] = OrderedDict()
+        self._all_cut = 0
+
+    async def active(self, external_id: str) -> Ban | None:
+        """The ban that holds now, if any. Microseconds, for somebody asked about within the last second."""
+        return self._ban_in(external_id, await self.standing(external_id))
+
+    def is_free(self, external_id: str) -> bool:
+        """Has nobody banned them, as far as was asked within the last second? False says nothing."""
+        known = self._known.get(external_id)
+        return known is not None and known[1].ban is None and known[0] > self._clock()
+
+    def certain(self, external_id: str) -> Standing | None:
+        """`standing`, not a moment old, if nobody need be asked; None says nothing."""
+        known = self._known.get(external_id) if self._exact else None
+        return known[1] if known is not None and known[0] > self._clock() else None
+
+    async def standing(self, external_id: str, *, fresh: bool = False) -> Standing:
+        """Mark and ban. *fresh*: not a moment old."""
+        known = self._known.get(external_id)
+        if known is not None and known[0] > self._clock() and (self._exact or not fresh):
+            return known[1]
+        readings = self._readings
+        until = self._clock() + REMEMBERED
+        found = await self._book.standing(external_id)
+        if readings == self._readings:  # or somebody was banned while the book was being read
+            self._known[external_id] = (until, found)
+            self._known.move_to_end(external_id)
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return found
+
+    def holds(self, standing: Standing) -> bool:
+        """Is the ban in *standing*, if there is one, in force at this moment?"""
+        return standing.ban is not None and standing.ban.holds(self._now())
+
+    def forget(self, external_id: str | None) -> None:
+        """What is remembered of one user, or of all, may be wrong."""
+        self._readings += 1
+        if external_id is None:
+            self._known.clear()
+        else:
+            self._known.pop(external_id, None)
+
+    def cut(self, external_id: str | None) -> None:
+        """One user, or everybody, has been cut off: requests under way are too late."""
+        self.forget(external_id)
+        self._moment += 1
+        if external_id is None:
+            self._cut.clear()
+            self._all_cut = self._moment
+            return
+        self._cut[external_id] = self._moment
+        self._cut.move_to_end(external_id)
+        if len(self._cut) > self._most:
+            # Of who is dropped here one can only say: not later than this.
+            self._all_cut = max(self._all_cut, self._cut.popitem(last=False)[1])
+
+    @property
+    def moment(self) -> int:
+        """How many cuts this process knows of: orders requests against revocations without a clock."""
+        return self._moment
+
+    def began(self) -> None:
+        """A request for a token has come in: what is cut off from now on, it must not outlive."""
+        arrival.set(self._moment)
+
+    def cut_since(self, external_id: str, moment: int) -> bool:
+        """Has the user been cut off, as far as this process knows, after *moment*?"""
+        return max(self._cut.get(external_id, 0), self._all_cut) > moment
+
+    def _ban_in(self, external_id: str, standing: Standing) -> Ban | None:
+        if not self.holds(standing) or standing.ban is None:
+            return None
+        until = standing.ban.until
+        ends = None if until is None else parse_instant(until)
+        return Ban(external_id, standing.ban.reason, ends)
+
+
+class MintGuard:
+    """Lets no token out to somebody who was cut off before or while it was made."""
+
+    def __init__(
+        self,
+        book: BanBook,
+        standings: Standings,
+        *,
+        let_go: Callable[[BanRecord], Awaitable[object]],
+        tell: Callable[[str | None], Awaitable[None]],
+    ) -> None:
+        """*let_go* tells the Chat API that a ban has ended; *tell* tells the other replicas."""
+        self._book = book
+        self._standings = standings
+        self._let_go = let_go
+        self._tell = tell
+
+    def lets_through(self, external_id: str) -> bool:
+        """Would `mint` hand out what is made here and now, without waiting for anything? False says nothing.
+
+        What does not wait nothing can come between: so what `mint` asks before and afterwards is one question.
+        """
+        standing, moment = self._standings.certain(external_id), arrival.get()
+        if standing is None or standing.ban is not None:
+            return False
+        return moment is None or not self._standings.cut_since(external_id, moment)
+
+    async def mint(self, external_id: str, mint: Callable[[], Awaitable[T]]) -> T:
+        """What *mint* makes for the user, if it may be handed out.
+
+        Raises Refused `user_suspended` for a banned user, Conflict `token_revoked` when a revocation
+        came in between, StateUnavailable when nobody can say.
+        """
+        moment = arrival.get()
+        if moment is None:
+            moment = self._standings.moment
+        before = await self._standings.standing(external_id, fresh=True)
+        if self._standings.holds(before):
+            raise user_suspended()
+        if before.ban is not None and before.ban.suspended:
+            await self._let_go(before.ban)
+        made = await mint()
+        after = await self._standings.standing(external_id, fresh=True)
+        if self._standings.holds(after):
+            raise user_suspended()
+        if after.mark != before.mark or self._standings.cut_since(external_id, moment):
+            raise Conflict(
+                "token_revoked",
+                "The user's tokens were revoked while this one was made. Ask again.",
+            )
+        return made
+
+    async def cut(self, external_id: str | None) -> None:
+        """From here on no mint of the user (None: of anybody) that has begun hands out its token.
+
+        Durable, and known to this process, on return. Comes before the Chat API is told.
+        """
+        await self._book.raise_mark(external_id)
+        await self.was_cut(external_id)
+
+    async def was_cut(self, external_id: str | None) -> None:
+        """The book says so already: tell this process, and the others."""
+        self._standings.cut(external_id)
+        await self._tell(external_id)

@@ -1,0 +1,314 @@
+"""Which chat user a principal is: found, created once, kept up to date."""
+
+import asyncio
+import hashlib
+import re
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import chat_broker_sdk
+from chat_broker.chat.ids import is_id
+from chat_broker.chat.ports import Link, Links, StateUnavailable
+from chat_broker.chat.principal import Principal
+from chat_broker.errors import Conflict, user_deleted, user_not_found, user_suspended
+from chat_broker.http.strict_json import is_one_line
+from chat_broker_sdk import AsyncChatClient, ChatUser
+
+EXTERNAL = "external:"
+MOST = 50_000
+STANDING_REMEMBERED_FOR = 5.0
+PROFILE_REMEMBERED_FOR = 30.0
+MOST_PROFILES = 5_000
+PROFILES_AT_ONCE = 10
+NOT_STORED = "writes_unavailable"
+"""The Chat API's code for a change that it cannot store at the moment, though it answers."""
+LONGEST_USERNAME, LONGEST_NAME, LONGEST_EMAIL = 64, 128, 254
+
+_NOT_FOR_USERNAMES = re.compile(r"[^A-Za-z0-9._-]+")
+_EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
+
+
+class People:
+    """Principal → chat user. The link is in the database; this process remembers those it has seen."""
+
+    def __init__(
+        self, chat: AsyncChatClient, links: Links, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._chat = chat
+        self._links = links
+        self._clock = clock
+        self._known: dict[str, Link] = {}
+        self._under_way: dict[str, asyncio.Task[Link]] = {}
+        self._told: dict[str, tuple[Principal, Link]] = {}
+        self._in_good_standing: dict[str, float] = {}
+        self._profiles: dict[str, tuple[float, ChatUser]] = {}
+
+    async def id_of(self, me: Principal) -> str:
+        """The id of the principal's chat user, who is created on first sight.
+
+        Raises Refused for one who is suspended or deleted: asked for, and remembered for 5 s at most.
+        """
+        known = self.remembered_id(me)
+        if known is not None:
+            return known
+        return (await self._look(me, self._known.get(me.user) or await self._link(me))).id
+
+    def cached_id(self, me: Principal) -> str | None:
+        """The id of the principal's chat user in any standing; None if this process has not seen them."""
+        link = self._known.get(me.user)
+        return None if link is None else link.user_id
+
+    def remembered_id(self, me: Principal) -> str | None:
+        """The same, if nobody need be asked; None says nothing."""
+        link = self._known.get(me.user)
+        if link is None:
+            return None
+        good_until = self._in_good_standing.get(link.user_id)
+        return link.user_id if good_until is not None and self._clock() < good_until else None
+
+    async def current(self, me: Principal) -> ChatUser:
+        """The principal's chat user as they are now. A changed name or e-mail address gets there first."""
+        await self.current_id(me)
+        return await self._look(me, self._known.get(me.user) or await self._link(me))
+
+    def told_id(self, me: Principal) -> str | None:
+        """`current_id`, if nobody need be asked or told; None says nothing."""
+        # By identity: a remembered token brings the very same principal each time.
+        told, link = self._told.get(me.user), self._known.get(me.user)
+        if told is None or link is None or told[0] is not me or told[1] is not link:
+            return None
+        return link.user_id
+
+    async def current_id(self, me: Principal) -> str:
+        """The id, once a changed name or e-mail address has reached the chat user."""
+        if (user_id := self.told_id(me)) is not None:
+            return user_id
+        key = me.user
+        link = self._known.get(key) or await self._link(me)
+        if changes := _news(me, link):
+            link = await self._tell(me, link, changes)
+        else:
+            if len(self._told) >= MOST:
+                self._told.clear()
+            self._told[key] = me, link
+        return link.user_id
+
+    async def _look(self, me: Principal, link: Link) -> ChatUser:
+        until = self._clock() + STANDING_REMEMBERED_FOR
+        try:
+            user = await self._chat.users.get(link.user_id)
+        except chat_broker_sdk.NotFoundError:
+            user = await self._chat.users.get(await self.find_again(me, instead_of=link.user_id))
+        if user.status == "suspended":
+            self._in_good_standing.pop(user.id, None)
+            raise user_suspended()
+        if len(self._in_good_standing) >= MOST:
+            self._in_good_standing.clear()
+        self._in_good_standing[user.id] = until
+        return user
+
+    async def known_id(self, me: Principal) -> str | None:
+        """The id of the principal's chat user, or None if there is none yet."""
+        link = self._known.get(me.user)
+        if link is None:
+            project = await self._chat.project()
+            link = await self._links.find(project.id, me.issuer, me.subject)
+        return None if link is None else link.user_id
+
+    async def find_again(self, me: Principal, *, instead_of: str) -> str:
+        """The id now, after the Chat API has said that there is no user *instead_of*.
+
+        An operator may have created a deleted user anew under the same external id. Nobody is created
+        here: who was deleted stays out. Raises Refused `user_deleted`.
+        """
+        key = me.user
+        link = self._known.pop(key, None) or await self._link(me)
+        if link.user_id != instead_of:
+            return link.user_id
+        found = await self._chat.users.find(link.external_id)
+        if found is None or found.id == instead_of:
+            self._known.pop(key, None)
+            raise user_deleted()
+        moved = await self._links.move(
+            link,
+            to=replace(link, user_id=found.id, display_name=found.display_name, email=found.email),
+        )
+        if moved is None:
+            self._known.pop(key, None)
+            raise _user_taken()
+        self._remember(key, moved)
+        return moved.user_id
+
+    async def named(self, who: str) -> str:
+        """The id of somebody a caller names: a chat user id, or `external:<external_user_id>`.
+
+        Nobody is created by being named. Raises NotFound `user_not_found`.
+        """
+        if not who.startswith(EXTERNAL):
+            if not is_id(who):
+                raise user_not_found()
+            return who
+        external_id = who.removeprefix(EXTERNAL)
+        if not 1 <= len(external_id) <= 255 or not is_one_line(external_id):
+            raise user_not_found()
+        found = await self._chat.users.find(external_id)
+        if found is None:
+            raise user_not_found()
+        return found.id
+
+    async def profiles(self, user_ids: Sequence[str]) -> list[ChatUser]:
+        """The users as they were within the last half minute; without those that are gone."""
+        turn = asyncio.Semaphore(PROFILES_AT_ONCE)
+        now = self._clock()
+
+        async def one(user_id: str) -> ChatUser | None:
+            known = self._profiles.get(user_id)
+            if known is not None and now < known[0]:
+                return known[1]
+            async with turn:
+                try:
+                    user = await self._chat.users.get(user_id)
+                except chat_broker_sdk.NotFoundError:
+                    return None
+            if len(self._profiles) >= MOST_PROFILES:
+                self._profiles.clear()
+            self._profiles[user_id] = (now + PROFILE_REMEMBERED_FOR, user)
+            return user
+
+        found = await asyncio.gather(*(one(user_id) for user_id in user_ids))
+        return [user for user in found if user is not None]
+
+    # -- links ----------------------------------------------------------------------------------
+
+    async def _link(self, me: Principal) -> Link:
+        """One attempt at a time per principal, shared by all who wait for it."""
+        key = me.user
+        task = self._under_way.get(key)
+        if task is None:
+            task = asyncio.create_task(self._find_or_create(me))
+            self._under_way[key] = task
+            task.add_done_callback(lambda done: self._landed(key, done))
+        # A caller who goes away must not take the others' answer with them.
+        return await asyncio.shield(task)
+
+    def _landed(self, key: str, task: "asyncio.Task[Link]") -> None:
+        self._under_way.pop(key, None)
+        if not task.cancelled() and task.exception() is None:
+            self._remember(key, task.result())
+
+    def _remember(self, key: str, link: Link) -> None:
+        if len(self._known) >= MOST:
+            self._known.clear()
+        self._known[key] = link
+
+    async def _find_or_create(self, me: Principal) -> Link:
+        project = await self._chat.project()
+        link = await self._links.find(project.id, me.issuer, me.subject)
+        if link is not None:
+            return link
+        for external_id in (me.external_id, _of_another_issuer(me)):
+            user = await self._user(me, external_id)
+            kept = await self._links.add(
+                Link(
+                    project_id=project.id,
+                    issuer=me.issuer,
+                    subject=me.subject,
+                    user_id=user.id,
+                    external_id=external_id,
+                    display_name=user.display_name,
+                    email=user.email,
+                )
+            )
+            # The user with this external id is another principal's: the same subject of another
+            # issuer. They are two people until an operator says otherwise.
+            if kept is not None:
+                return kept
+        raise _user_taken()
+
+    async def _user(self, me: Principal, external_id: str) -> ChatUser:
+        """The chat user with this external id: created now, or found after the Chat API's 409."""
+        for username in _usernames(me):
+            try:
+                return await self._chat.users.create(
+                    username=username,
+                    external_user_id=external_id,
+                    display_name=_display_name(me),
+                    email=_email(me),
+                )
+            except chat_broker_sdk.ConflictError:
+                found = await self._chat.users.find(external_id)
+                if found is not None:
+                    return found
+        raise Conflict("username_taken", "No free username was found for this user.")
+
+    async def _tell(self, me: Principal, link: Link, changes: dict[str, Any]) -> Link:
+        try:
+            await self._chat.users.update(link.user_id, **changes)
+        except chat_broker_sdk.NotFoundError:
+            return link  # deleted: what comes next will say so
+        except chat_broker_sdk.UnsupportedOperationError:
+            pass
+        except chat_broker_sdk.ServerError as error:
+            if error.code != NOT_STORED:
+                raise
+            return link  # a name can wait; the next request tells it again
+        with suppress(StateUnavailable):  # it is remembered here, and noted another time
+            await self._links.note(link, changes)
+        # Another request may have told something else meanwhile, or found another user.
+        known = self._known.get(me.user, link)
+        if known.user_id == link.user_id:
+            known = replace(known, **changes)
+        self._remember(me.user, known)
+        return known
+
+
+def _user_taken() -> Conflict:
+    return Conflict("user_taken", "This user's chat account belongs to somebody else.")
+
+
+def _news(me: Principal, link: Link) -> dict[str, Any]:
+    """What the Chat API was not told yet. A claim that is missing says nothing."""
+    news: dict[str, Any] = {}
+    if (name := _display_name(me)) is not None and name != link.display_name:
+        news["display_name"] = name
+    if (email := _email(me)) is not None and email != link.email:
+        news["email"] = email
+    return news
+
+
+def _display_name(me: Principal) -> str | None:
+    name = (me.name or "").strip()[:LONGEST_NAME].strip()
+    return name if name and is_one_line(name) else None
+
+
+def _email(me: Principal) -> str | None:
+    email = (me.email or "").strip()
+    usable = len(email) <= LONGEST_EMAIL and is_one_line(email) and _EMAIL.fullmatch(email)
+    return email if usable else None
+
+
+def _usernames(me: Principal) -> list[str]:
+    """What the chat user may be called, best first. Never made from an e-mail address."""
+    digest = hashlib.sha256(f"{me.issuer}\0{me.subject}".encode("utf-8", "surrogatepass"))
+    short = digest.hexdigest()
+    wish = me.username or ""
+    if "@" in wish:  # many providers put the address there
+        wish = ""
+    wish = unicodedata.normalize("NFKD", wish)
+    wish = "".join(character for character in wish if not unicodedata.combining(character))
+    wish = _NOT_FOR_USERNAMES.sub("-", wish).strip("-.")[:LONGEST_USERNAME]
+    if not wish:
+        return [f"user-{short[:8]}", f"user-{short[:16]}", f"user-{short[:32]}"]
+    return [wish, *(f"{wish[: LONGEST_USERNAME - n - 1]}-{short[:n]}" for n in (4, 8, 16, 32))]
+
+
+def _of_another_issuer(me: Principal) -> str:
+    issuer = hashlib.sha256(me.issuer.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    external_id = f"{issuer}:{me.external_id}"
+    if len(external_id) <= 255:
+        return external_id
+    return f"{issuer}:{hashlib.sha256(me.external_id.encode('utf-8', 'surrogatepass')).hexdigest()}"

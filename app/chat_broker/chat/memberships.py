@@ -1,0 +1,73 @@
+"""Who is in which room, remembered for a moment."""
+
+import time
+from collections.abc import Callable
+
+import chat_broker_sdk
+from chat_broker.chat.policy import Role
+from chat_broker.chat.ports import RoomChanges
+from chat_broker_sdk import AsyncChatClient, Member
+
+REMEMBERED_FOR = 5.0
+MOST = 50_000
+
+
+class Memberships:
+    """Asks the Chat API who is in a room, and remembers it for 5 s at most.
+
+    Only membership is remembered, never its absence: whoever joins is in at once. A change made
+    through any broker counts at once, because an entry is good only under the room's present mark.
+    """
+
+    def __init__(
+        self,
+        chat: AsyncChatClient,
+        changes: RoomChanges,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._chat = chat
+        self._changes = changes
+        self._clock = clock
+        self._known: dict[tuple[str, str], tuple[str, float, Role]] = {}
+
+    def remembered(self, room_id: str, user_id: str) -> Role | None:
+        """The user's role in the room, if nobody need be asked; None says nothing."""
+        return self._remembered(room_id, user_id, self._changes.mark_here(room_id))
+
+    def _remembered(self, room_id: str, user_id: str, mark: str | None) -> Role | None:
+        known = self._known.get((room_id, user_id))
+        if known is not None and known[0] == mark and self._clock() < known[1]:
+            return known[2]
+        return None
+
+    async def role(self, room_id: str, user_id: str) -> Role | None:
+        """The user's role in the room; None if they are not in it, or there is no such room."""
+        mark = await self._changes.mark(room_id)
+        if role := self._remembered(room_id, user_id, mark):
+            return role
+        key = (room_id, user_id)
+        # The time counts from before the question, so that a slow answer is not believed for longer.
+        until = self._clock() + REMEMBERED_FOR
+        member = await self.look(room_id, user_id)
+        if member is None:
+            self._known.pop(key, None)
+            return None
+        role = "owner" if member.role == "owner" else "member"
+        if mark is not None:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[key] = (mark, until, role)
+        return role
+
+    async def look(self, room_id: str, user_id: str) -> Member | None:
+        """The membership as it is now, always asked for."""
+        try:
+            return await self._chat.rooms.member(room_id, user_id)
+        except chat_broker_sdk.NotFoundError as error:
+            if error.code == "project_not_found":
+                raise
+            return None
+
+    async def changed(self, room_id: str) -> None:
+        """Somebody came or went: every replica asks again."""
+        await self._changes.changed(room_id)

@@ -1,0 +1,119 @@
+"""What is said in rooms, on its way to frontends: read and written out once, however many ask for it.
+
+A room's newest messages are what everybody asks for. What a frontend gets to see of a page, or of one message, depends on
+nothing but the Chat API's bytes for it, so that is remembered by those bytes: an edit or a deletion makes other bytes.
+"""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from chat_broker.chat import views
+from chat_broker_sdk import Message, ServerError
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of all pages that are remembered, and of all messages; when it is more, the older half is forgotten."""
+LARGEST = 16 * 1024
+"""Bytes of a message that is worth remembering, with what is made of it; of a page, ten times as many."""
+
+
+class UpstreamPage(Struct, frozen=True):
+    """A page of messages as the Chat API sends it, each still as it came. Fields of a newer one are passed over."""
+
+    items: list[Raw]
+    page: int = 1
+    limit: int | None = None
+    total: int | None = None
+    total_pages: int | None = field(name="totalPages", default=None)
+    next_cursor: int | None = None
+    has_more: bool | None = None
+
+
+_pages = msgspec.json.Decoder(UpstreamPage)
+
+
+class Said(Struct, frozen=True):
+    """One message: its *id*, its author's chat user id, and the JSON that frontends get."""
+
+    id: str
+    author: str | None
+    view: Raw
+
+
+class SaidPage(Struct, frozen=True):
+    """A page: the JSON that frontends get, and the author's chat user id of each message by its id."""
+
+    view: bytes
+    authors: dict[str, str]
+
+
+Kept = TypeVar("Kept")
+
+
+class _Memory(Generic[Kept]):
+    """What was made of some bytes, for as much of it as *most_bytes* hold."""
+
+    def __init__(self, most_bytes: int, largest: int) -> None:
+        self._most = most_bytes
+        self._largest = largest
+        self._size = 0
+        self.kept: dict[bytes, Kept] = {}
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def keep(self, sent: bytes, made: Kept, size: int) -> None:
+        """Remember *made*, of *size* bytes, as what comes of *sent*."""
+        size += len(sent)
+        if size > self._largest:
+            return
+        self.kept[sent] = made
+        self._size += size
+        if self._size > self._most:
+            # Half of the entries for half of the bytes: near enough, and no size need be kept for each.
+            for old in list(self.kept)[: (len(self.kept) + 1) // 2]:
+                del self.kept[old]
+            self._size //= 2
+
+
+class SaidMessages:
+    """Turns the Chat API's messages into what frontends see."""
+
+    def __init__(self, *, most_bytes: int = MOST_BYTES) -> None:
+        self.pages: _Memory[SaidPage] = _Memory(most_bytes, 10 * LARGEST)
+        self.messages: _Memory[Said] = _Memory(most_bytes, LARGEST)
+
+    def page(self, sent: bytes) -> SaidPage:
+        """The page that the Chat API has *sent*. Raises ServerError for what is none."""
+        page = self.pages.kept.get(sent)
+        return self._read_page(sent) if page is None else page
+
+    def _read_page(self, body: bytes) -> SaidPage:
+        upstream = _as_promised(_pages.decode, body, "page of messages")
+        said = [self._one(bytes(raw)) for raw in upstream.items]
+        view = views.encode(views.page(upstream, [one.view for one in said]))
+        page = SaidPage(view, {one.id: one.author for one in said if one.author is not None})
+        self.pages.keep(body, page, len(view))
+        return page
+
+    def _one(self, sent: bytes) -> Said:
+        said = self.messages.kept.get(sent)
+        if said is None:
+            message = _as_promised(Message.from_json, sent, "message")
+            view = views.encode(views.message(message))
+            said = Said(message.id, message.user_id, Raw(view))
+            self.messages.keep(sent, said, len(view))
+        return said
+
+
+def _as_promised(decode: Callable[[bytes], Kept], sent: bytes, what: str) -> Kept:
+    """What *decode* makes of *sent*. Raises ServerError, which quotes nothing of it."""
+    try:
+        return decode(sent)
+    except (ValueError, RecursionError):
+        pass
+    raise ServerError(
+        f"A {what} of the Chat API is not what the contract says", status=200, code="bad_response"
+    )

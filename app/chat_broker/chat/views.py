@@ -1,0 +1,252 @@
+"""What frontends get to see: our own models, written out as ready bytes."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from chat_broker_sdk import ChatUser, Member, Message, Page, ReadMark, Room
+
+if TYPE_CHECKING:
+    from chat_broker.chat.message_cache import UpstreamPage
+
+encode = msgspec.json.Encoder().encode
+
+
+class RoomView(Struct):
+    """A room. *metadata* is for members, *unread* for the member it was listed for."""
+
+    id: str
+    project_id: str | None
+    name: str
+    description: str | None
+    private: bool
+    created_by: str | None
+    member_count: int | None
+    last_seq: int | None
+    last_message_at: str | None
+    created_at: str | None
+    updated_at: str | None
+    metadata: dict[str, Any] | UnsetType = UNSET
+    unread: int | UnsetType = UNSET
+
+
+class MemberView(Struct):
+    """Somebody in a room. The last fields are there if the operator exposes them."""
+
+    room_id: str | None
+    user_id: str
+    username: str | None
+    display_name: str | None
+    role: str | None
+    joined_at: str | None
+    last_read_seq: int | None
+    avatar_url: str | UnsetType | None = UNSET
+    external_user_id: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class MessageView(Struct):
+    """A message at its place *seq*."""
+
+    id: str
+    room_id: str | None
+    seq: int | None
+    user_id: str | None
+    username: str | None
+    display_name: str | None
+    content: str
+    client_msg_id: str | None
+    metadata: dict[str, Any]
+    created_at: str | None
+    edited_at: str | None
+    deleted_at: str | None
+
+
+class MeView(Struct):
+    """The caller's own chat user, whole."""
+
+    id: str
+    project_id: str | None
+    external_user_id: str | None
+    username: str
+    display_name: str | None
+    email: str | None
+    avatar_url: str | None
+    status: str
+    metadata: dict[str, Any]
+    created_at: str | None
+    updated_at: str | None
+
+
+class OwnerOfToken(Struct):
+    """Whose token it is."""
+
+    id: str
+    external_user_id: str | None
+    username: str | None
+    display_name: str | None
+
+
+class SocketServer(Struct):
+    """Where to connect."""
+
+    url: str
+    socket_path: str
+
+
+class TokenView(Struct):
+    """A chat token and all a client needs to use it, without a clock of its own."""
+
+    token: str
+    token_type: str
+    expires_in: int
+    refresh_in: int
+    expires_at: str
+    server_time: str
+    session_id: str | None
+    user: OwnerOfToken
+    server: SocketServer
+
+    def __repr__(self) -> str:
+        return f"TokenView(token=<hidden>, expires_in={self.expires_in})"
+
+
+class VerifiedUser(Struct):
+    """Whom a chat token stands for."""
+
+    userId: str  # noqa: N815 - the contract's spelling
+    username: str | None
+    externalUserId: str | None  # noqa: N815
+    projectId: str | None  # noqa: N815
+
+
+class VerifiedView(Struct):
+    """What the Chat API says of a chat token."""
+
+    valid: bool
+    user: VerifiedUser
+    expires_at: str | None
+
+
+class ReadMarkView(Struct):
+    """How far the caller has read."""
+
+    last_read_seq: int
+    unread: int | None
+
+
+class PageView(Struct):
+    """One page of a list."""
+
+    items: list[Any]
+    page: int
+    limit: int | None
+    total: int | None
+    total_pages: int | None = msgspec.field(name="totalPages")
+    next_cursor: int | UnsetType | None = UNSET
+    has_more: bool | UnsetType = UNSET
+
+
+def instant(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC with `Z`; milliseconds unless there is more to tell."""
+    if moment is None:
+        return None
+    if moment.tzinfo is UTC:
+        # `2026-01-01T00:00:00Z`, or with six digits after a dot: a tenth of what isoformat takes.
+        text = encode(moment)
+        if text.endswith(b'000Z"'):
+            return text[1:-5].decode() + "Z"
+        return text[1:-1].decode() if len(text) > 22 else text[1:-2].decode() + ".000Z"
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    precision = "milliseconds" if moment.microsecond % 1000 == 0 else "microseconds"
+    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def room(one: Room, *, for_member: bool = True) -> RoomView:
+    """A room as the caller sees it."""
+    return RoomView(
+        one.id,
+        one.project_id,
+        one.name,
+        one.description,
+        one.private,
+        one.created_by,
+        one.member_count,
+        one.last_seq,
+        instant(one.last_message_at),
+        instant(one.created_at),
+        instant(one.updated_at),
+        (one.metadata or {}) if for_member else UNSET,
+        UNSET if one.unread is None else one.unread,
+    )
+
+
+def member(one: Member, exposed: dict[str, Any] | None = None) -> MemberView:
+    """A member; *exposed* holds what the operator adds."""
+    return MemberView(
+        one.room_id,
+        one.user_id,
+        one.username,
+        one.display_name,
+        one.role,
+        instant(one.joined_at),
+        one.last_read_seq,
+        **(exposed or {}),
+    )
+
+
+def message(one: Message) -> MessageView:
+    """A message."""
+    return MessageView(
+        one.id,
+        one.room_id,
+        one.seq,
+        one.user_id,
+        one.username,
+        one.display_name,
+        one.content,
+        one.client_msg_id,
+        one.metadata or {},
+        instant(one.created_at),
+        instant(one.edited_at) if one.edited_at else None,
+        instant(one.deleted_at) if one.deleted_at else None,
+    )
+
+
+def me(one: ChatUser) -> MeView:
+    """The caller."""
+    return MeView(
+        one.id,
+        one.project_id,
+        one.external_user_id,
+        one.username,
+        one.display_name,
+        one.email,
+        one.avatar_url,
+        one.status,
+        one.metadata or {},
+        instant(one.created_at),
+        instant(one.updated_at),
+    )
+
+
+def read_mark(one: ReadMark) -> ReadMarkView:
+    """A read mark."""
+    return ReadMarkView(one.last_read_seq, one.unread)
+
+
+def page(of: "Page[Any] | UpstreamPage", items: Iterable[Struct | Raw]) -> PageView:
+    """The page *of* something, with *items* as the caller sees them."""
+    by_cursor = of.has_more is not None
+    return PageView(
+        list(items),
+        of.page,
+        of.limit,
+        of.total,
+        of.total_pages,
+        of.next_cursor if by_cursor else UNSET,
+        of.has_more if of.has_more is not None else UNSET,
+    )

@@ -1,0 +1,243 @@
+"""`admin audit`: who did what; export it, and check that it is whole."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chat_broker.admin.audit_log import GENESIS, verify_now
+from chat_broker.cli.admin.options import (
+    REFUSED,
+    USAGE,
+    AsJson,
+    Limit,
+    here,
+    safe,
+    say,
+    show,
+    stop,
+    table,
+    the_broker,
+    wants_json,
+)
+
+if TYPE_CHECKING:
+    from chat_broker.cli.admin.client import AdminClient
+
+audit = typer.Typer(
+    help="Who did what; export it, and check that it is whole.", invoke_without_command=True
+)
+
+Actor = Annotated[str | None, typer.Option("--actor", help="A key's id, or bootstrap.")]
+What = Annotated[str | None, typer.Option("--action", help="users.ban, or users, or ban.")]
+Subject = Annotated[str | None, typer.Option("--subject", help="Whom it was about.")]
+Since = Annotated[str | None, typer.Option("--since", help="An instant; included.")]
+Until = Annotated[str | None, typer.Option("--until", help="An instant; not included.")]
+_HEAD = re.compile(r"[0-9a-f]{64}")
+_AUDIT_COLUMNS = ["at", "actor", "action", "subject", "outcome", "reason", "ip", "request_id"]
+
+
+@audit.callback()
+def audit_here(
+    context: typer.Context,
+    actor: Actor = None,
+    action: What = None,
+    subject: Subject = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Without a command: list."""
+    here(as_json)
+    if context.invoked_subcommand is None:
+        list_audit(actor, action, subject, since, until, limit, None, as_json)
+
+
+@audit.command("list")
+def list_audit(
+    actor: Actor = None,
+    action: What = None,
+    subject: Subject = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", help="From where the last page ended.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One page of records, newest first."""
+    asked = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
+    with the_broker() as broker:
+        found = broker.get("/admin/audit", **asked, limit=limit, cursor=cursor)
+    rows = [[record.get(name) for name in _AUDIT_COLUMNS] for record in found["items"]]
+
+    def display() -> None:
+        table(_AUDIT_COLUMNS, rows, nothing="no records")
+        if found["next_cursor"]:
+            say(f"[dim]more: --cursor {found['next_cursor']}[/]")
+
+    show(found, as_json, display)
+
+
+@audit.command("export")
+def export_audit(
+    to: Annotated[Path | None, typer.Argument(help="A file; standard output if left out.")] = None,
+    actor: Actor = None,
+    action: What = None,
+    subject: Subject = None,
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """All records as NDJSON, oldest first, with what `verify` needs."""
+    asked = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
+    with the_broker() as broker:
+        lines = _walk(broker, asked, quiet=to is None or wants_json(as_json))
+        if to is None:
+            for line in lines:
+                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+            return
+        count = 0
+        with to.open("w") as file:
+            for line in lines:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                count += 1
+    show(
+        {"records": count, "file": str(to)},
+        as_json,
+        lambda: say(f"{count} records → {safe(str(to))}"),
+    )
+
+
+@audit.command("verify")
+def verify_audit(
+    file: Annotated[
+        Path | None, typer.Option("--file", help="An export, instead of the broker.")
+    ] = None,
+    expect_head: Annotated[
+        str | None,
+        typer.Option("--expect", help="A head noted earlier: it must still be in the chain."),
+    ] = None,
+    head_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--head-file",
+            help="Where the head is noted from run to run: as --expect, but for the first run; noted anew if all is sound.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that no record was changed and none is missing; exit code 1 if one was."""
+    expected = _expected_head(expect_head, head_file)
+    told = _verified(file, expected, quiet=wants_json(as_json))
+    if told["ok"] and head_file is not None:
+        _note_head(head_file, told["head"])
+    problem = told["problem"]
+
+    def display() -> None:
+        if problem is None:
+            say(f"[green]sound[/]: {told['checked']} records, none changed, none missing")
+        else:
+            say(
+                f"[bold red]not sound[/]: {safe(problem)} ({told['checked']} records before it are)"
+            )
+        say(f"head {told['head']}")
+
+    show(told, as_json, display)
+    if problem is not None:
+        raise typer.Exit(REFUSED)
+
+
+def _expected_head(given: str | None, file: Path | None) -> str | None:
+    """The head that has to be in the chain; None on the first run."""
+    if given is not None and file is not None:
+        stop("--expect and --head-file name the same thing: give one.", USAGE)
+    if given is not None and not _HEAD.fullmatch(given):
+        stop("--expect: a head is the 64 hexadecimal digits that verify prints.", USAGE)
+    if file is None or given is not None:
+        return given
+    try:
+        noted = file.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        noted = stop(f"{file}: {getattr(error, 'strerror', None) or 'holds no text'}", USAGE)
+    if not _HEAD.fullmatch(noted):
+        stop(f"{file}: holds no head (64 hexadecimal digits). Remove it to begin anew.", USAGE)
+    return noted
+
+
+def _note_head(file: Path, head: str) -> None:
+    beside = file.with_name(f"{file.name}.new")
+    try:
+        beside.write_text(f"{head}\n")
+        beside.replace(file)
+    except OSError as error:
+        stop(f"{file}: {error.strerror}", USAGE)
+
+
+def _verified(file: Path | None, expected: str | None, *, quiet: bool) -> dict[str, Any]:
+    """What was found in the export *file*, or else at the broker."""
+    seen = {GENESIS}
+    length = 0
+
+    def noted(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for line in lines:
+            if line.get("hash") == expected:
+                seen.add(str(expected))
+            yield line
+
+    if file is not None:
+        try:
+            with file.open() as lines:
+                verdict = verify_now(noted(_parsed(lines)))
+        except OSError as error:
+            stop(f"{file}: {error.strerror}", USAGE)
+    else:
+        with the_broker() as broker:
+            length = broker.audit_length()
+            verdict = verify_now(noted(_walk(broker, {}, quiet=quiet)))
+    problem, seq = verdict.problem, verdict.seq
+    if problem is None and verdict.checked < length:
+        seq = verdict.checked + 1
+        problem = f"record {seq} is missing: the chain should have {length} or more"
+    if problem is None and expected is not None and expected not in seen:
+        problem = "the head noted earlier is not in the chain: it was written anew"
+    return {
+        "ok": problem is None,
+        "checked": verdict.checked,
+        "head": verdict.head,
+        "problem": problem,
+        "seq": seq,
+    }
+
+
+def _parsed(lines: Any) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = None
+        yield value if isinstance(value, dict) else {}
+
+
+def _walk(
+    broker: "AdminClient", asked: dict[str, str | None], *, quiet: bool
+) -> Iterator[dict[str, Any]]:
+    """Every record of an export, with a bar for who waits."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task("audit", total=None)
+        for record, length in broker.audit(asked):
+            bar.update(task, total=length, completed=record.get("seq", 0))
+            yield record

@@ -1,0 +1,208 @@
+"""Runs the broker under uvicorn."""
+
+import asyncio
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import socket
+import textwrap
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from chat_broker.cli.preflight import look_at_databases
+from chat_broker.cli.signals import hear_signals
+from chat_broker.cli.start import refuse_to_start
+from chat_broker.observability.logs import configure, write_access_log
+from chat_broker.pages.commands import commands
+from chat_broker.settings import Settings, remove_secrets, secret_names, setting_warnings
+from chat_broker_kit.process.hardening import (
+    end_with_parent,
+    protect_process,
+    raise_file_limit,
+    scrub_environment,
+)
+from chat_broker_kit.process.listening import CannotListen, addresses, bind_port
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from uvicorn import Config
+
+log = structlog.get_logger(__name__)
+
+GRACE_SECONDS = 30
+LARGEST_SOCKET_MESSAGE = 1024 * 1024
+"""Far above the limit of a message (64 KiB): uvicorn closes without a word, the Chat API says why first."""
+KEEP_ALIVE_SECONDS = 75
+WORKER_SILENCE_SECONDS = 30
+"""A worker that says nothing for so long is replaced; less would replace one on a machine that is merely overloaded."""
+SETTLED_AFTER = 3.0
+"""Seconds. By then everything is loaded, and nobody has waited for the collector before the first answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppFactory:
+    """Makes the application in whichever process it is called: secrets travel in a pipe, not in the environment."""
+
+    settings: Settings
+
+    def __call__(self) -> "FastAPI":
+        """The application, with logging set up and the operator's signals heard."""
+        from chat_broker.main import create_app
+
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have read again is read below
+        if (parent := multiprocessing.parent_process()) is not None:
+            end_with_parent(parent.pid)
+        protect_process()
+        configure(self.settings)
+        app = create_app(self.settings)
+        opened = app.router.lifespan_context
+
+        @asynccontextmanager
+        async def lifespan(one: "FastAPI") -> AsyncIterator[Any]:
+            try:
+                async with opened(one) as state:
+                    readiness = one.state.readiness
+                    hear_signals(one.state.upstream, readiness, self.settings.drain_seconds)
+                    # Off since the start; nothing collects what the start has left before `_settle` does.
+                    gc.set_threshold(50_000, 20, 20)
+                    gc.enable()
+                    asyncio.get_running_loop().call_later(SETTLED_AFTER, _settle)
+                    if self.settings.development:
+                        with contextlib.suppress(OSError):  # nobody may be there to read it
+                            print(how_to_try(self.settings), flush=True)  # noqa: T201
+                    yield state
+            finally:
+                write_access_log()
+
+        app.router.lifespan_context = lifespan
+        return app
+
+
+def _settle() -> None:
+    """What is there by now stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def how_to_try(settings: Settings) -> str:
+    """A minute of chat in the shell, for development."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = settings.public_url or f"http://{host}:{settings.port}"
+    chat = base + settings.route_prefix
+    if "dev" not in settings.auth:
+        return f"\nThe broker is at {base}. Tokens: POST {chat}/token with your app's credential.\n"
+    lines = textwrap.indent(commands(base, chat), "  ")
+    return f"""
+The broker is at {base}, in development mode: anybody is whoever they say. That page says more.
+
+{lines}
+"""
+
+
+def serve(settings: Settings) -> int:
+    """Run until told to stop; answers the exit code."""
+    import uvicorn
+
+    factory = AppFactory(settings)
+    config = uvicorn.Config(
+        factory,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop" if _has("uvloop") else "asyncio",
+        http=_http_protocol(),
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_SOCKET_MESSAGE,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
+        backlog=2048,
+    )
+    configure(settings)
+    for warning in setting_warnings(settings):
+        log.warning("settings.warning", hint=warning)
+    # Before the process is made opaque: afterwards the kernel does not say where its environment is.
+    scrub_environment([os.environ[name] for name in _secret_variables()])
+    remove_secrets(os.environ)
+    protect_process()
+    raise_file_limit()
+    try:
+        sockets = bind_ports(settings)
+    except CannotListen as error:
+        return refuse_to_start([str(error)])
+    databases = asyncio.run(look_at_databases(settings))
+    if databases.problems:
+        return refuse_to_start(databases.problems)
+    for place in databases.new:
+        log.info("database.new", at=place)
+    if settings.workers > 1:
+        gc.enable()  # the workers are processes of their own
+        from chat_broker.cli.workers import Workers
+
+        Workers(config, sockets, drain_seconds=settings.drain_seconds).run()
+        return 0
+    return run_process(config, sockets)
+
+
+def run_process(config: "Config", sockets: list[socket.socket]) -> int:
+    """This process on the sockets until told to stop; answers the exit code."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """uvicorn says that it runs where it has bound the sockets itself, and only there."""
+            await super().startup(sockets=sockets)
+            log.info("serve.running", at=addresses(sockets or ()))
+
+    server = Server(config)
+    # uvicorn raises the signal that stopped it once more at the end; being told to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=sockets)
+    return 0 if server.started else 3
+
+
+def _secret_variables() -> list[str]:
+    known = set(secret_names())
+    return [name for name in os.environ if name.lower() in known]
+
+
+def bind_ports(settings: Settings) -> list[socket.socket]:
+    """Sockets for PORT and ADMIN_PORT. Raises CannotListen."""
+    sockets = [bind_port(settings.host, settings.port)]
+    if settings.admin_port is not None:
+        try:
+            sockets.append(bind_port(settings.host, settings.admin_port, "ADMIN_PORT"))
+        except CannotListen:
+            sockets[0].close()
+            raise
+    return sockets
+
+
+def _http_protocol() -> Any:
+    """Ours over httptools; uvicorn's own over h11 where httptools is not installed."""
+    if not _has("httptools"):
+        return "h11"
+    from chat_broker.fast_path.protocol import FastPathProtocol
+
+    return FastPathProtocol
+
+
+def _has(module: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(module) is not None

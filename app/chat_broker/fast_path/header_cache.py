@@ -1,0 +1,170 @@
+"""Heads of requests to hot routes: read once, however many requests of a client begin with the same lines.
+
+A client sends the same header lines with each of its requests. Once uvicorn's parser has taken such a block for
+what it is, the same bytes after another request line mean the same again, and nobody need parse them.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from chat_broker.auth.bearer import digest_of
+from chat_broker_kit.http.headers import LARGEST_BODY, LARGEST_HEADERS, MOST_HEADERS
+
+MOST_REMEMBERED = 2_000
+"""Twice as many at the most: those of this half of the time, and those of the half before."""
+LARGEST_REMEMBERED = 2_048
+"""Bytes of a block that is worth remembering."""
+FORGOTTEN_AFTER = 60.0
+"""Seconds; a block that nobody has sent for once or twice as long is forgotten."""
+
+_BEARER = b"Bearer "
+_END = b"\r\n\r\n"
+# Of these a request has one at most, or goes the ordinary way.
+_READ = frozenset({
+    b"authorization", b"content-length", b"cookie", b"origin", b"x-request-id",
+})  # fmt: skip
+_UNUSUAL = frozenset({
+    b"access-control-request-method", b"content-encoding", b"expect", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+# Another value in each request: a block that has one of them does not come again.
+_PASSING = frozenset({
+    b"b3", b"cf-ray", b"idempotency-key", b"traceparent", b"x-amzn-trace-id", b"x-b3-spanid", b"x-cloud-trace-context",
+    b"x-request-id",
+})  # fmt: skip
+_CREDENTIALS = frozenset({b"authorization", b"cookie"})
+
+Headers = Sequence[tuple[bytes, bytes]]
+Peer = tuple[str | None, str]
+"""Who is at the other end of a connection, by address, and the scheme they speak."""
+
+
+def values_of(headers: Headers, name: bytes) -> list[str]:
+    """Every value of the header *name* (lower case), in order."""
+    return [value.decode("latin-1") for key, value in headers if key == name]
+
+
+class Head:
+    """What the lines below the request line say, as far as a hot route wants to know.
+
+    *bearer*: what the only credential, a bearer token, is remembered by; None if there is none, or another
+    kind. *length*: bytes of the body.
+    """
+
+    __slots__ = (
+        "bearer",
+        "came_from",
+        "cookies",
+        "found",
+        "headers",
+        "length",
+        "origin",
+        "request_id",
+        "texts",
+    )
+
+    def __init__(self, headers: Headers, seen: dict[bytes, bytes], length: int) -> None:
+        self.headers = headers
+        self.length = length
+        credential = seen.get(b"authorization", b"")
+        self.bearer = (
+            digest_of("bearer", credential[7:]) if credential.startswith(_BEARER) else None
+        )
+        self.cookies = b"cookie" in seen
+        self.origin = seen.get(b"origin")
+        self.request_id = seen.get(b"x-request-id")
+        self.came_from: dict[Peer, tuple[str, bytes]] = {}
+        """What chat_broker.fast_path.dispatcher has found out about who sends this, when it comes from that peer, and how its answers' heads end."""
+        self.found: dict[tuple[Peer, Callable[..., Any]], Any] = {}
+        """What functions of lines and peer alone have answered."""
+        self.texts: dict[bytes, list[str]] = {}
+
+    def values_of(self, name: bytes) -> list[str]:
+        """Every value of the header *name* (lower case; no credential), in order; not to be changed."""
+        values = self.texts.get(name)
+        if values is None:
+            values = self.texts[name] = values_of(self.headers, name)
+        return values
+
+
+def read_head(headers: Headers) -> Head | None:
+    """What *headers* (names in lower case) say; None if there is anything unusual about any of them."""
+    seen: dict[bytes, bytes] = {}
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name in _READ:
+            if name in seen:
+                return None
+            seen[name] = value
+        elif name in _UNUSUAL:
+            return None
+    if size > LARGEST_HEADERS or len(headers) > MOST_HEADERS:
+        return None
+    length = seen.get(b"content-length", b"0")
+    if not (length.isdigit() and len(length) < 6 and int(length) <= LARGEST_BODY):
+        return None
+    return Head(headers, seen, int(length))
+
+
+class Heads:
+    """Heads by the SHA-256 of their lines; of credentials nothing but digests."""
+
+    def __init__(self, *, most: int = MOST_REMEMBERED) -> None:
+        self._most = most
+        self._recent: dict[bytes, Head] = {}
+        self._before: dict[bytes, Head] = {}
+        self._turn: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._recent) + len(self._before)
+
+    def find(self, data: bytes) -> tuple[bytes, Head, bytes] | None:
+        """*data*, if it is one whole request with a head that is known: its first line, head, body."""
+        line, _, rest = data.partition(b"\r\n")
+        block, end, body = rest.partition(_END)
+        if not end or len(block) > LARGEST_REMEMBERED:
+            return None
+        digest = sha256(block).digest()
+        head = self._recent.get(digest)
+        if head is None:
+            head = self._before.pop(digest, None)
+            if head is None:
+                return None
+            self._put(digest, head)
+        if len(body) != head.length:
+            return None
+        return line, head, body
+
+    def keep(self, data: bytes, line: bytes, head: Head) -> None:
+        """Remember *head*, which the parser has made of *data*: one whole request that begins with *line*."""
+        first, _, rest = data.partition(b"\r\n")
+        block, end, body = rest.partition(_END)
+        if (
+            first != line
+            or not end
+            or block.startswith(b"\r\n")  # there were no lines at all
+            or len(body) != head.length
+            or len(block) > LARGEST_REMEMBERED
+            or not _PASSING.isdisjoint([name for name, _ in head.headers])
+        ):
+            return
+        head.headers = [pair for pair in head.headers if pair[0] not in _CREDENTIALS]
+        self._put(sha256(block).digest(), head)
+
+    def _put(self, digest: bytes, head: Head) -> None:
+        if len(self._recent) >= self._most:
+            self._recent, self._before = {}, self._recent
+        self._recent[digest] = head
+        if self._turn is None:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._turn = asyncio.get_running_loop().call_later(FORGOTTEN_AFTER, self._grow_old)
+
+    def _grow_old(self) -> None:
+        self._turn = None
+        self._recent, self._before = {}, self._recent
+        if self._before:
+            self._wait()

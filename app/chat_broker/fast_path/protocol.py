@@ -1,0 +1,203 @@
+"""HTTP connections: the kit's, with a short way for hot routes.
+
+uvicorn hands everything to ASGI, where `chat_broker.fast_path.dispatcher` needs no more than a whole request: that one answers before a cycle of
+ASGI messages has begun.
+"""
+
+import asyncio
+from typing import Any
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from chat_broker.fast_path.dispatcher import Call, Lane
+from chat_broker.fast_path.header_cache import Peer
+from chat_broker_kit.http.headers import lines
+from chat_broker_kit.http.protocol import BoundedHttpProtocol
+from chat_broker_kit.process.draining import draining
+
+
+class FastPathProtocol(BoundedHttpProtocol):
+    """A request to a hot route that came in one piece, head and body, is answered by the application's lane."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._lane: Lane | None = getattr(self.app, "lane", None)
+        if self.limit_concurrency is not None:
+            self._lane = None  # uvicorn's own answer to too many; ours are limits of other kinds
+        self._held: Call | None = None
+        # Only then is the next byte the first of a request. One that lies in the body of another is nobody's.
+        self._between_requests = True
+        # And then nothing is under way here either, and nothing waited for.
+        self._quiet = False
+        self._whole: Call | None = None
+        self._blank: Scope = {}
+        self._peer: Peer = (None, "http")
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """What the scopes of this connection have in common is known from the first moment."""
+        super().connection_made(transport)
+        HttpToolsProtocol.on_message_begin(self)
+        self._blank = self.scope  # type: ignore[assignment]  # a TypedDict of uvicorn's
+        self._peer = (None if self.client is None else self.client[0], self.scheme or "http")
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a request that needs no parsing; else have it parsed."""
+        lane = self._lane
+        if self._quiet and lane is not None:
+            call = lane.recall(data, self._blank, self._peer)
+            if call is not None:
+                self._take(call)
+                return
+        self._quiet = False
+        fresh = self._between_requests and not self._is_busy()
+        super().data_received(data)
+        whole, self._whole = self._whole, None
+        if self._held is not None:
+            self._let_go()
+        elif lane is not None and fresh and whole is not None:
+            lane.remember(data, self._line(), whole)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._between_requests = False
+        self._whole = None
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: hold on to the request if it may go the short way."""
+        if self._lane is None or self._is_busy() or self.parser.get_http_version() != "1.1":
+            super().on_headers_complete()
+            return
+        scope: Scope = self.scope  # type: ignore[assignment]  # a TypedDict of uvicorn's
+        self._held = self._lane.recognise(self._line(), scope, self._peer)
+        if self._held is None:
+            super().on_headers_complete()
+        else:
+            self.end_of_head()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held.body += body
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        keep_alive = self.parser.should_keep_alive()
+        self._between_requests = keep_alive and not self.parser.should_upgrade()
+        call = self._held
+        if call is None:
+            super().on_message_complete()
+            return
+        self._held = None
+        self._in_message = False
+        call.keep_alive = keep_alive
+        if keep_alive:
+            self._whole = call
+        self._take(call)
+
+    def _line(self) -> bytes:
+        """The request line as it must have come, the version being 1.1."""
+        return b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)
+
+    def _take(self, call: Call) -> None:
+        """Have the lane answer, in the loop's next turn.
+
+        An eager task would be a seventh dearer: requests that come together take each step together, and find its code
+        in the processor's cache.
+        """
+        assert self._lane is not None  # noqa: S101 - it has made the call
+        self._quiet = False
+        if draining.on:
+            call.keep_alive = False
+        self.cycle = self._running = call  # type: ignore[assignment]  # it has what uvicorn looks at
+        task = call.task = self.loop.create_task(self._answer(call, self._lane))
+        self.tasks.add(task)  # for a server that stops to wait for; it leaves by itself
+
+    async def _answer(self, call: Call, lane: Lane) -> None:
+        """Have *lane* answer; then go on to what was pipelined, or wait for more."""
+        transport = self.transport
+        try:
+            status, rest = await lane.answer(call)
+            if self.flow.write_paused:
+                await self.flow.drain()
+        except BaseException:
+            transport.close()  # as when uvicorn stops before an answer has begun
+            raise
+        finally:
+            self.tasks.discard(call.task)
+        if not call.disconnected:
+            ours = _standing.lines_of(self.server_state.default_headers)
+            if not call.keep_alive:
+                ours += b"connection: close\r\n"
+            transport.write(b"".join((STATUS_LINE[status], ours, *rest)))
+        call.response_complete = True
+        if not call.keep_alive:
+            transport.close()
+        if self.pipeline or self._unread or self._last_answer is not None or transport.is_closing():
+            self.on_response_complete()
+            return
+        # To wait for more, as uvicorn does, but with one timer for a connection's life instead of one for each request.
+        self._quiet = self._between_requests and self._timer is None
+        self.server_state.total_requests += 1
+        self._idle_since = self._waits_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        self._idle_timer = None
+        if self.transport.is_closing():
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if self._is_busy() or self._in_message:
+            left = self.timeout_keep_alive
+        if left <= 0:
+            if self.timeout_keep_alive_task is None:  # uvicorn has not begun to wait since
+                self.transport.close()
+            return
+        self._idle_timer = self.loop.call_later(left, self._end_if_idle)
+
+    def _let_go(self) -> None:
+        """The body takes its time: that is for the ordinary way, which has a deadline and a bound for it."""
+        call, self._held = self._held, None
+        if call is None or self.transport.is_closing() or self._last_answer is not None:
+            return
+        super().on_headers_complete()
+        if call.body:
+            super().on_body(call.body)
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection is another protocol's from now on."""
+        self._stop_idling()
+        super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing to wait for any more."""
+        self._stop_idling()
+        super().connection_lost(exc)
+
+    def _stop_idling(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+
+class _Standing:
+    """What uvicorn adds to every answer, as lines: it makes a new list of it once a second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._lines = b""
+
+    def lines_of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """*headers* as HTTP/1.1 writes them."""
+        if headers is not self._headers:
+            self._headers, self._lines = headers, lines(headers)
+        return self._lines
+
+
+_standing = _Standing()

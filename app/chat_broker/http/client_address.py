@@ -1,0 +1,207 @@
+"""Whose address and whose origin a request has, when proxies we trust stand in front.
+
+One resolver for HTTP and sockets. It reads the ASGI scope alone, and believes a forwarding header only
+as far as the addresses that wrote it are trusted.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Any
+
+import structlog
+
+from chat_broker_kit.http.origins import is_same_address
+
+log = structlog.get_logger(__name__)
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+MAX_HOPS = 20
+FIRST_REQUESTS = 1000
+"""So many are looked at for a proxy that is not trusted; what stands in front is there from the beginning."""
+LONGEST_ADDRESS = 80
+LONGEST_HOST = 261
+"""With its port."""
+MOST_CLIENTS = 4096
+LONGEST_REMEMBERED = 256
+"""Bytes of forwarding headers: whoever sends more does not fill our memory with them."""
+_HOST = re.compile(
+    r"[A-Za-z0-9._-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", re.ASCII
+)
+_WITH_PORT = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\]", re.ASCII
+)
+_FORWARDING = frozenset(
+    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded")
+)
+_SECURE = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
+
+
+class BadNetwork(ValueError):  # noqa: N818 - named for what happened
+    """Not an IP network in CIDR notation."""
+
+
+def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """The networks of a setting; a bare address is a network of one. BadNetwork names the first bad one."""
+    networks = []
+    for text in texts:
+        try:
+            networks.append(ip_network(text.strip()))
+        except ValueError:
+            raise BadNetwork(
+                f"{text!r} is not an IP address or network (like 10.0.0.0/8)"
+            ) from None
+    return tuple(networks)
+
+
+def read_address(text: str) -> Address | None:
+    """The address *text* spells, with or without a port; an IPv4 address mapped into IPv6 is IPv4."""
+    return _read_address(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=8192)  # asked about the same clients again and again
+def _read_address(text: str) -> Address | None:
+    text = text.strip()
+    if match := _WITH_PORT.fullmatch(text):
+        text = next(group for group in match.groups() if group is not None)
+    if "%" in text:  # a zone is meaningless beyond the machine that named it
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class Proxies:
+    """The proxies in front of the broker, and what they may tell it."""
+
+    def __init__(self, trusted: Iterable[Network] = ()) -> None:
+        self._trusted = tuple(trusted)
+        # Pure in what it is asked, and asked the same for each request of a connection.
+        self._clients: dict[tuple[str | bytes | None, ...], str] = {}
+        self._looks_left = FIRST_REQUESTS
+
+    def trusts(self, address: Address | None) -> bool:
+        """Whether *address* belongs to one of them."""
+        return address is not None and any(
+            address.version == network.version and address in network for network in self._trusted
+        )
+
+    def client(self, scope: Mapping[str, Any]) -> str:
+        """The address to hold responsible for a request: a canonical IP, or `unknown`.
+
+        X-Forwarded-For is walked from the right, over trusted addresses only; the first that is not
+        one is the client. An entry that is no address ends the walk: whoever passed it on is it.
+        """
+        if self._looks_left:
+            self._look_for_a_proxy(scope)
+        client = scope.get("client")
+        told = []
+        if self._trusted:  # else nobody is believed, whatever they tell
+            told = [value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
+        key = (client[0] if client else None, *told)
+        found = self._clients.get(key)
+        if found is None:
+            found = self._walk(scope)
+            if sum(map(len, told)) <= LONGEST_REMEMBERED:
+                if len(self._clients) >= MOST_CLIENTS:
+                    self._clients.clear()
+                self._clients[key] = found
+        return found
+
+    def _walk(self, scope: Mapping[str, Any]) -> str:
+        current = peer(scope)
+        if current is None:
+            return "unknown"
+        if not self.trusts(current):
+            return str(current)
+        for text in reversed(forwarded_for(scope)[-MAX_HOPS:]):
+            before = read_address(text)
+            if before is None:
+                break
+            current = before
+            if not self.trusts(current):
+                break
+        return str(current)
+
+    def _look_for_a_proxy(self, scope: Mapping[str, Any]) -> None:
+        """Say once that something forwards requests, and is not believed."""
+        self._looks_left -= 1
+        sent = next((name for name, _ in scope.get("headers", ()) if name in _FORWARDING), None)
+        address = None if sent is None else peer(scope)
+        if sent is None or address is None or self.trusts(address):
+            return
+        self._looks_left = 0
+        log.warning(
+            "proxy.not_trusted",
+            address=str(address),
+            header=sent.decode(),
+            hint=(
+                f"{address} forwards requests, and is not in TRUSTED_PROXIES: its users share its address and limit,"
+                " and addresses are http. If it is your proxy, set"
+                f" TRUSTED_PROXIES={address} and PUBLIC_URL=https://… as browsers see it."
+            ),
+        )
+
+    def secure(self, scope: Mapping[str, Any]) -> bool:
+        """Did the request come over https, as far as one can tell?"""
+        if not self._trusted and scope.get("scheme") != "https":
+            return False
+        return (self.origin(scope) or "").startswith("https:")
+
+    def origin(self, scope: Mapping[str, Any]) -> str | None:
+        """The origin the request came to (`https://host`), by trusted proxies' word; None if unclear."""
+        scheme = _SECURE.get(str(scope.get("scheme")), "http")
+        host = _only(scope, b"host")
+        if self._trusted and self.trusts(peer(scope)):
+            told = _only(scope, b"x-forwarded-proto")
+            if told is not None:
+                scheme = _SECURE.get(told.rpartition(",")[2].strip().lower(), scheme)
+            told = _only(scope, b"x-forwarded-host")
+            if told is not None:
+                host = told.rpartition(",")[2].strip()
+        return None if host is None or len(host) > LONGEST_HOST else _origin(scheme, host)
+
+    def is_own_origin(self, scope: Mapping[str, Any], origin: str) -> bool:
+        """Whether *origin*, in any spelling, is the one the request came to. TLS may have ended before us, untold."""
+        own = self.origin(scope)
+        return own is not None and is_same_address(origin, own, tls_may_end_before=True)
+
+
+@lru_cache(maxsize=1024)  # there are few, and each request asks
+def _origin(scheme: str, host: str) -> str | None:
+    if not _HOST.fullmatch(host):
+        return None
+    return f"{scheme}://{host.lower().removesuffix(':443' if scheme == 'https' else ':80')}"
+
+
+def peer(scope: Mapping[str, Any]) -> Address | None:
+    """The address at the other end of the socket."""
+    client = scope.get("client")
+    return read_address(str(client[0])) if client else None
+
+
+def forwarded_for(scope: Mapping[str, Any]) -> list[str]:
+    """All entries of all X-Forwarded-For headers, in order."""
+    lines = [
+        value.decode("latin-1")
+        for name, value in scope.get("headers", ())
+        if name == b"x-forwarded-for"
+    ]
+    return ",".join(lines).split(",") if lines else []
+
+
+def _only(scope: Mapping[str, Any], name: bytes) -> str | None:
+    values = [value for key, value in scope.get("headers", ()) if key == name]
+    return values[0].decode("latin-1") if len(values) == 1 else None

@@ -1,0 +1,186 @@
+"""What settings say when they do not go together."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from chat_broker.settings.addresses import provider_address
+from chat_broker_kit.database.url import DatabaseUrlError, check_database_url
+from chat_broker_kit.process.listening import CannotListen, check_host
+from chat_broker_kit.redis_url import RedisUrlError, check_redis_url
+
+if TYPE_CHECKING:
+    from chat_broker.settings.model import Settings
+
+ASYMMETRIC = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+)
+SAMPLE_BEGINS = frozenset({"change", "changeme", "example", "sample", "replace", "your", "secret"})
+SAMPLE_WORD = re.compile(
+    "a|admin|an|api|auth|broker|change|changeme|chat|client|example|here|in|it|key|me|my|now|password"
+    "|please|production|put|real|replace|sample|secret|some|the|this|token|value|with|your"
+)
+MOST_DIGITS_OF_A_SAMPLE = 12
+
+
+class BadSettings(Exception):  # noqa: N818 - not an error of ours
+    """The settings would not run. *problems* names every one; no secret is repeated.
+
+    *settings* are they, where each could be read but they do not go together.
+    """
+
+    def __init__(self, problems: list[str], settings: "Settings | None" = None) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+        self.settings = settings
+
+
+def conflicts(settings: "Settings") -> Iterable[str]:
+    """Every reason, as `NAME: why`, for which these settings would not run together."""
+    yield from _auth_conflicts(settings)
+    yield from _secret_conflicts(settings)
+    yield from _scale_conflicts(settings)
+    if settings.chat_base_url is not None:
+        if settings.chat_api_key is None:
+            yield "CHAT_API_KEY: needed with CHAT_BASE_URL"
+        if settings.chat_database_url is not None:
+            yield "CHAT_DATABASE_URL: belongs to the embedded Chat API, but CHAT_BASE_URL names a remote one"
+    elif settings.chat_socket_url is not None:
+        yield "CHAT_SOCKET_URL: belongs to a remote Chat API; with the embedded one set PUBLIC_URL"
+    try:
+        check_host(settings.host)
+    except CannotListen as error:
+        yield str(error)
+    if settings.admin_port == settings.port:
+        yield "ADMIN_PORT: is the same as PORT; leave it unset for one port"
+    for name in ("database_url", "chat_database_url"):
+        value: SecretStr | None = getattr(settings, name)
+        if value is None:
+            continue
+        try:
+            check_database_url(value.get_secret_value())
+        except DatabaseUrlError as error:
+            yield f"{name.upper()}: {error}"
+    if settings.redis_url is not None:
+        try:
+            check_redis_url(settings.redis_url.get_secret_value())
+        except RedisUrlError as error:
+            yield f"REDIS_URL: {error}"
+
+
+def _auth_conflicts(settings: "Settings") -> Iterable[str]:
+    modes = settings.auth
+    if not modes:
+        yield "AUTH: name at least one of jwt, introspection, forward, header (or dev, in development)"
+    if len(set(modes)) != len(modes):
+        yield "AUTH: names a mode twice"
+    if "dev" in modes and not settings.development:
+        yield "AUTH: dev lets anybody be anybody; it needs ENVIRONMENT=development"
+    needed: Mapping[str, tuple[str, ...]] = {
+        "jwt": ("auth_jwt_issuer", "auth_jwt_audience"),
+        "introspection": (
+            "auth_introspection_url",
+            "auth_introspection_client_id",
+            "auth_introspection_client_secret",
+        ),
+        "forward": ("auth_forward_url",),
+        "header": ("auth_header_trusted_proxies", "auth_header_secret"),
+    }
+    if settings.auth_jwt_issuers is not None:  # what each entry needs is checked where it is read
+        needed = {**needed, "jwt": ()}
+    for mode in dict.fromkeys(modes):
+        for name in needed.get(mode, ()):
+            if not getattr(settings, name):
+                yield f"{name.upper()}: needed by AUTH={mode}"
+    if "introspection" in modes and not (
+        settings.auth_introspection_issuer or settings.auth_jwt_issuer
+    ):
+        yield "AUTH_INTROSPECTION_ISSUER: needed by AUTH=introspection, unless AUTH_JWT_ISSUER is set"
+    if "forward" in modes and not (settings.auth_forward_cookies or settings.auth_forward_headers):
+        yield "AUTH_FORWARD_COOKIES: name the cookies (or AUTH_FORWARD_HEADERS) that carry the app's session"
+    if "jwt" in modes:
+        yield from _jwt_conflicts(settings)
+
+
+def _jwt_conflicts(settings: "Settings") -> Iterable[str]:
+    sources = [
+        name
+        for name in ("auth_jwt_jwks_url", "auth_jwt_public_key", "auth_jwt_secret")
+        if getattr(settings, name) is not None
+    ]
+    if len(sources) > 1:
+        yield f"{sources[1].upper()}: only one of {', '.join(name.upper() for name in sources)} can be the key"
+    if not sources and settings.auth_jwt_issuer is not None:
+        try:
+            provider_address(settings.auth_jwt_issuer)
+        except ValueError:
+            yield "AUTH_JWT_JWKS_URL: needed, because AUTH_JWT_ISSUER is no https address to discover keys at"
+    if settings.auth_jwt_secret is not None:
+        if len(settings.auth_jwt_secret.get_secret_value().encode()) < 32:
+            yield "AUTH_JWT_SECRET: must be at least 32 bytes"
+        if set(settings.auth_jwt_algorithms) - {"HS256"}:
+            yield "AUTH_JWT_ALGORITHMS: a shared secret is for HS256 alone"
+    elif unknown := set(settings.auth_jwt_algorithms) - set(ASYMMETRIC):
+        yield f"AUTH_JWT_ALGORITHMS: {', '.join(sorted(unknown))} cannot be used with public keys"
+    if (
+        settings.auth_jwt_public_key is not None
+        and "-----BEGIN" not in settings.auth_jwt_public_key
+    ):
+        yield "AUTH_JWT_PUBLIC_KEY: must be PEM text (-----BEGIN PUBLIC KEY----- …)"
+
+
+def _secret_conflicts(settings: "Settings") -> Iterable[str]:
+    if settings.admin_key is not None and len(settings.admin_key.get_secret_value()) < 32:
+        yield "ADMIN_KEY: must have at least 32 characters"
+    if settings.development:
+        return
+    for name in (
+        "chat_api_key",
+        "chat_api_key_next",
+        "admin_key",
+        "auth_jwt_secret",
+        "auth_header_secret",
+        "auth_introspection_client_secret",
+    ):
+        value: SecretStr | None = getattr(settings, name)
+        if value is not None and is_sample(value.get_secret_value()):
+            yield f"{name.upper()}: is a sample value; put a real secret there"
+
+
+def is_sample(secret: str) -> bool:
+    """Is this what stands in examples, and not a secret: `change-me`, `<your key>`, `…`?
+
+    Judged by the whole text: it begins as examples do, and no word of it is anything else. So nothing
+    random is taken for a sample, whatever its maker puts before it.
+    """
+    if "…" in secret:
+        return True
+    words = re.findall(r"[^\W\d_]+", secret.lower())
+    digits = sum(character.isdigit() for character in secret)
+    if not words or words[0] not in SAMPLE_BEGINS or digits > MOST_DIGITS_OF_A_SAMPLE:
+        return False
+    return all(SAMPLE_WORD.fullmatch(word) for word in words)
+
+
+def _scale_conflicts(settings: "Settings") -> Iterable[str]:
+    if settings.workers == 1:
+        return
+    if settings.redis_url is None:
+        yield "REDIS_URL: needed by WORKERS over 1"
+    names = ("database_url", "chat_database_url") if settings.embedded else ("database_url",)
+    for name in names:
+        value: SecretStr | None = getattr(settings, name)
+        if value is None or not value.get_secret_value().startswith("postgres"):
+            yield f"{name.upper()}: WORKERS over 1 needs Postgres here"

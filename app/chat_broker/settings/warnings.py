@@ -1,0 +1,81 @@
+"""What is probably not meant, although it would run: said at the start, by `check-config` and by `doctor`."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from chat_broker.settings.sources import secrets_folder
+from chat_broker_kit.database.left_behind import left_behind
+from chat_broker_kit.database.url import url_warnings
+from chat_broker_kit.setting_sources import given_names, service_links, unknown_names
+
+if TYPE_CHECKING:
+    from chat_broker.settings.model import Settings
+
+PREFIXES = (
+    *("AUTH_JWT_", "AUTH_INTROSPECTION_", "AUTH_FORWARD_", "AUTH_HEADER_", "AUTH_CLAIM_"),
+    *("RATE_", "CHAT_", "CORS_", "TRUSTED_", "EXPOSE_"),
+)
+OTHERS = frozenset(
+    (
+        # Of chat-server, of the commands, and of the fast path: they may stand in the same `.env`.
+        *("CHAT_BROKER_URL", "CHAT_BROKER_ADMIN_KEY", "FAST_PATH"),
+        *("CHAT_DATABASE_POOL", "RATE_HANDSHAKES", "TOKEN_ALGORITHM", "TOKEN_ISSUER"),
+    )
+)
+ALIKE = 0.84
+
+
+def setting_warnings(settings: "Settings") -> list[str]:
+    """Each as `NAME: what is the case; what to type`."""
+    known = {name.upper() for name in type(settings).model_fields} | OTHERS
+    given = given_names(os.environ, secrets_folder())
+    return [
+        *service_links(known, os.environ),
+        *unknown_names(given, known, PREFIXES, alike=ALIKE),
+        *_databases(settings),
+        *_folder(settings),
+        *_proxies(settings),
+    ]
+
+
+def _databases(settings: "Settings") -> Iterator[str]:
+    for setting, name in (("database_url", "broker.db"), ("chat_database_url", "chat.db")):
+        if setting == "chat_database_url" and settings.chat_base_url is not None:
+            yield from left_behind("CHAT_BASE_URL", settings.chat_base_url, settings.data_dir, name)
+            continue
+        secret: SecretStr | None = getattr(settings, setting)
+        url = None if secret is None else secret.get_secret_value()
+        if url is not None:
+            yield from (f"{setting.upper()}: {text}" for text in url_warnings(url))
+        yield from left_behind(setting.upper(), url, settings.data_dir, name)
+
+
+def _folder(settings: "Settings") -> Iterator[str]:
+    """Where a relative DATA_DIR is depends on where one starts: next time it may be empty."""
+    folder = settings.data_dir.absolute()
+    if settings.development or settings.data_dir.is_absolute() or folder.is_dir():
+        return
+    if settings.database_url is None or (settings.embedded and settings.chat_database_url is None):
+        yield (
+            f"DATA_DIR: {settings.data_dir} is relative to where the broker is started, and {folder} will be new and empty;"
+            f" set DATA_DIR={folder} to have it found from everywhere"
+        )
+
+
+def _proxies(settings: "Settings") -> Iterator[str]:
+    """The broker itself speaks no TLS: in production something stands in front, and has to be named."""
+    if settings.development or settings.trusted_proxies:
+        return
+    if settings.public_url is None:
+        yield (
+            "PUBLIC_URL: unset, so frontends are sent to the address that the proxy in front uses, over http;"
+            " set PUBLIC_URL=https://… as browsers see it, and TRUSTED_PROXIES to the proxy's address"
+        )
+    elif settings.public_url.startswith("https://"):
+        yield (
+            "TRUSTED_PROXIES: unset, so all users share the address of the proxy in front, and its limit;"
+            " set TRUSTED_PROXIES to that address or network, for example 10.0.0.0/8"
+        )

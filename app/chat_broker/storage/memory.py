@@ -1,0 +1,88 @@
+"""The same in memory: for tests, for what need not outlive the process, and for one process alone."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from chat_broker.chat.ports import Link, Listener
+
+MOST_ROOMS = 50_000
+
+
+class MemoryLinks:
+    """Links in a dict. For tests: a restart forgets them."""
+
+    def __init__(self) -> None:
+        self._links: dict[tuple[str, str, str], Link] = {}
+
+    async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
+        """The link of a principal."""
+        return self._links.get((project_id, issuer, subject))
+
+    async def add(self, link: Link) -> Link | None:
+        """Keep *link* unless the principal has one; None if the chat user is another principal's."""
+        key = (link.project_id, link.issuer, link.subject)
+        if key in self._links:
+            return self._links[key]
+        taken = {(other.project_id, other.user_id) for other in self._links.values()}
+        if (link.project_id, link.user_id) in taken:
+            return None
+        self._links[key] = link
+        return link
+
+    async def note(self, link: Link, told: Mapping[str, str]) -> None:
+        """See Links."""
+        key = (link.project_id, link.issuer, link.subject)
+        if (kept := self._links.get(key)) is not None and kept.user_id == link.user_id:
+            self._links[key] = replace(kept, **told)
+
+    async def move(self, link: Link, *, to: Link) -> Link | None:
+        """See Links."""
+        key = (link.project_id, link.issuer, link.subject)
+        kept = self._links.get(key)
+        if kept is None or kept.user_id != link.user_id:
+            return kept
+        others = [other for place, other in self._links.items() if place != key]
+        if any(
+            (other.project_id, other.user_id) == (to.project_id, to.user_id) for other in others
+        ):
+            return None
+        self._links[key] = to
+        return to
+
+
+class LocalRoomChanges:
+    """Marks for the rooms that this process changes. Right as long as it is the only one."""
+
+    def __init__(self) -> None:
+        self._changes = 0
+        self._marks: dict[str, str] = {}
+        self._unmarked = "0"
+
+    async def mark(self, room_id: str) -> str | None:
+        """Another one after every `changed`."""
+        return self.mark_here(room_id)
+
+    def mark_here(self, room_id: str) -> str | None:
+        """The same."""
+        return self._marks.get(room_id, self._unmarked)
+
+    async def changed(self, room_id: str) -> None:
+        """The next mark is another one."""
+        self._changes += 1
+        if len(self._marks) >= MOST_ROOMS:
+            self._marks.clear()
+            self._unmarked = str(self._changes)
+            self._changes += 1
+        self._marks[room_id] = str(self._changes)
+
+
+class NoHints:
+    """Hints of a process that is alone: nothing is told, nothing is heard."""
+
+    live = False
+
+    def on(self, topic: str, listener: Listener) -> None:
+        """Nobody will call *listener*."""
+
+    async def tell(self, topic: str, key: str | None) -> None:
+        """There is nobody to tell."""

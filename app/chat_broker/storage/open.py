@@ -1,0 +1,147 @@
+"""Opens what the broker remembers, in order, and closes it in reverse."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chat_broker.admission.rate_limits import Counters
+from chat_broker.chat.ports import Heartbeat, Hints, Links, RoomChanges, StateUnavailable
+from chat_broker.settings import Settings
+from chat_broker.storage.database import Database, open_database
+from chat_broker.storage.deployment import deployment_id
+from chat_broker.storage.ending import end
+from chat_broker.storage.memory import LocalRoomChanges, NoHints
+from chat_broker.storage.migrate import migrate
+from chat_broker.storage.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
+from chat_broker_kit.locations import location
+
+if TYPE_CHECKING:
+    from chat_broker.storage.redis import RedisProbe
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that is kept. *redis* and *counters* are None where there is no Redis."""
+
+    database: Database
+    links: Links
+    room_changes: RoomChanges
+    pulse: "Pulse"
+    hints: Hints
+    redis: "RedisProbe | None" = None
+    counters: Counters | None = None
+
+
+class Pulse:
+    """Beats while the process lives, and knows how many others do."""
+
+    def __init__(self, heartbeat: Heartbeat, *, alone: bool, where: str = "") -> None:
+        """*alone*: there is no Redis. *where* the database is, for operators."""
+        self._heartbeat = heartbeat
+        self._alone = alone
+        self._where = where
+        self._refused_since: float | None = None
+        self.others = 0
+
+    @property
+    def conflict(self) -> bool:
+        """Are there other processes, without a Redis through which they would hear of each other?"""
+        return self._alone and self.others > 0
+
+    @property
+    def writes(self) -> bool:
+        """Did the database take the last beat, which is a write?"""
+        return self._refused_since is None
+
+    async def beat(self) -> None:
+        """One beat. Where an outage of the database begins and ends is in the log."""
+        about = {"store": "broker", "where": self._where}
+        try:
+            others = await self._heartbeat.beat()
+        except StateUnavailable as error:
+            if self._refused_since is None:
+                self._refused_since = time.monotonic()
+                log.warning("database.lost", **about, reason=str(error))
+            return
+        if self._refused_since is not None:
+            seconds = round(time.monotonic() - self._refused_since, 1)
+            self._refused_since = None
+            log.info("database.back", **about, seconds=seconds)
+        if self._alone and others and not self.others:
+            log.error(
+                "processes.not_connected",
+                others=others,
+                hint="Another broker uses this database. Set REDIS_URL for both, or stop one.",
+            )
+        self.others = others
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            await self.beat()
+
+    async def stop(self) -> None:
+        """The last beat."""
+        with contextlib.suppress(StateUnavailable):
+            await self._heartbeat.stop()
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[State]:
+    """All that is kept, for as long as the block lasts. Raises SchemaTooNew, StateUnavailable."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings.broker_database))
+        await migrate(database)
+        process = secrets.token_hex(8)
+        probe: RedisProbe | None = None
+        counters: Counters | None = None
+        hints: Hints = NoHints()
+        room_changes: RoomChanges = LocalRoomChanges()
+        if settings.redis_url is not None:
+            # The library is a third of a second and 15 MB, which one process alone can do without.
+            from chat_broker.storage.redis import (
+                RedisCommands,
+                RedisCounters,
+                RedisHints,
+                connect,
+                listening,
+            )
+            from chat_broker.storage.redis import RedisProbe as Probe
+            from chat_broker.storage.room_changes import RedisRoomChanges
+
+            url = settings.redis_url.get_secret_value()
+            prefix = settings.redis_prefix or f"chat-broker:{await deployment_id(database)}"
+            redis = connect(url)
+            stack.push_async_callback(redis.aclose)
+            commands = RedisCommands(redis)
+            counters = RedisCounters(commands, prefix=prefix)
+            hearing = RedisHints(redis, name=process, prefix=prefix, where=location(url))
+            hints = await stack.enter_async_context(listening(hearing))
+            room_changes = RedisRoomChanges(commands, prefix=prefix)
+            probe = Probe(url, prefix=prefix)
+            stack.push_async_callback(probe.aclose)
+        where = location(settings.broker_database)
+        pulse = Pulse(SqlHeartbeat(database, process), alone=probe is None, where=where)
+        await pulse.beat()
+        stack.push_async_callback(pulse.stop)
+        beating = asyncio.create_task(pulse.run(), name="heartbeat")
+        stack.push_async_callback(end, beating)
+        yield State(
+            database=database,
+            links=SqlLinks(database),
+            room_changes=room_changes,
+            pulse=pulse,
+            hints=hints,
+            redis=probe,
+            counters=counters,
+        )

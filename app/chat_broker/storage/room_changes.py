@@ -1,0 +1,55 @@
+"""Marks of rooms in Redis, so that a change made by one replica counts at once on all."""
+
+import secrets
+import time
+
+import structlog
+from redis.exceptions import RedisError
+
+from chat_broker.storage.redis import REST_AFTER_FAILURE, RedisCommands
+
+log = structlog.get_logger(__name__)
+
+KEPT_SECONDS = 60
+"""Longer than anybody remembers a membership: a mark that has expired looks like one never set."""
+
+
+class RedisRoomChanges:
+    """Each change of a room sets a new random mark. While Redis does not answer, nothing is remembered."""
+
+    def __init__(self, redis: RedisCommands, *, prefix: str) -> None:
+        """*prefix*: what every key of this deployment begins with."""
+        self._redis = redis
+        self._prefix = prefix
+        self._rest_until = 0.0
+
+    async def mark(self, room_id: str) -> str | None:
+        """The room's present mark; None while Redis does not answer."""
+        if time.monotonic() < self._rest_until:
+            return None
+        try:
+            found = await self._redis.ask("GET", self._key(room_id))
+        except (RedisError, OSError) as error:
+            self._failed("room_changes.unreadable", error)
+            return None
+        return found.decode("latin-1") if isinstance(found, bytes) else str(found or "")
+
+    def mark_here(self, room_id: str) -> str | None:  # noqa: ARG002 -- the contract's argument
+        """None: another replica may have changed it, and only Redis knows."""
+        return None
+
+    async def changed(self, room_id: str) -> None:
+        """Set another mark. Without Redis the others find out within the 5 s they remember."""
+        try:
+            await self._redis.ask(
+                "SET", self._key(room_id), secrets.token_hex(8), "EX", KEPT_SECONDS
+            )
+        except (RedisError, OSError) as error:
+            self._failed("room_changes.not_told", error)
+
+    def _key(self, room_id: str) -> str:
+        return f"{self._prefix}:room:{room_id}"
+
+    def _failed(self, event: str, error: Exception) -> None:
+        self._rest_until = time.monotonic() + REST_AFTER_FAILURE
+        log.warning(event, error=type(error).__name__)

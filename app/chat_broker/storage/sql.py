@@ -1,0 +1,123 @@
+"""What is kept in the database."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+
+from chat_broker.chat.ports import Link
+from chat_broker.storage.database import AlreadyThere, Database
+
+ALIVE_SECONDS = 15
+BEAT_SECONDS = 5
+
+_NAMES = [field.name for field in fields(Link)]
+_FIND = (
+    f"SELECT {', '.join(_NAMES)} FROM links"
+    " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
+)
+_ADD = f"INSERT INTO links ({', '.join(_NAMES)}) VALUES (:{', :'.join(_NAMES)})"
+# Each change writes its own columns, of the link as it was seen: another replica may be changing it, too.
+_SAME = (
+    " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
+    " AND user_id = :user_id"
+)
+_NOTE = {name: f"UPDATE links SET {name} = :{name}{_SAME}" for name in ("display_name", "email")}
+_MOVE = (
+    "UPDATE links SET user_id = :to, display_name = :display_name, email = :email"
+    f"{_SAME} RETURNING user_id"
+)
+
+
+class SqlLinks:
+    """Links in a table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
+        """The link of a principal."""
+        row = await self._database.one(_FIND, project_id=project_id, issuer=issuer, subject=subject)
+        return None if row is None else Link(*(row[name] for name in _NAMES))
+
+    async def add(self, link: Link) -> Link | None:
+        """Keep *link* unless the principal has one; None if the chat user is another principal's."""
+        try:
+            async with self._database.write() as transaction:
+                await transaction.run(_ADD, **asdict(link))
+        except AlreadyThere:
+            return await self.find(link.project_id, link.issuer, link.subject)
+        return link
+
+    async def note(self, link: Link, told: Mapping[str, str]) -> None:
+        """See Links."""
+        async with self._database.write() as transaction:
+            for name, value in told.items():
+                await transaction.run(_NOTE[name], **{**asdict(link), name: value})
+
+    async def move(self, link: Link, *, to: Link) -> Link | None:
+        """See Links."""
+        values = {**asdict(to), "user_id": link.user_id, "to": to.user_id}
+        try:
+            async with self._database.write() as transaction:
+                moved = await transaction.run(_MOVE, **values)
+        except AlreadyThere:
+            return None
+        return to if moved else await self.find(link.project_id, link.issuer, link.subject)
+
+
+class SqlHeartbeat:
+    """A row per process. Another one lives if its row was seen to change: one that was killed leaves its row behind."""
+
+    def __init__(
+        self,
+        database: Database,
+        process_id: str,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._id = process_id
+        self._now = now
+        self._clock = clock
+        self._seen: dict[str, int] | None = None
+        self._moved: dict[str, float] = {}
+
+    async def beat(self) -> int:
+        """Say that this process lives; answers how many others do. Forgets those long gone.
+
+        Another is counted from its second beat that this one sees, whatever the clocks of the two say.
+        """
+        now = int(self._now())
+        async with self._database.write() as transaction:
+            await transaction.run(
+                "INSERT INTO processes (id, started_at, seen_at) VALUES (:id, :now, :now)"
+                " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+                id=self._id,
+                now=now,
+            )
+            rows = await transaction.run(
+                "SELECT id, seen_at FROM processes WHERE id != :id", id=self._id
+            )
+            await transaction.run(
+                "DELETE FROM processes WHERE seen_at < :long_ago",
+                long_ago=now - 100 * ALIVE_SECONDS,
+            )
+        return self._living({row["id"]: int(row["seen_at"]) for row in rows})
+
+    def _living(self, seen: dict[str, int]) -> int:
+        now, before = self._clock(), self._seen
+        if before is not None:
+            moved = [name for name, beat in seen.items() if before.get(name) != beat]
+            self._moved |= dict.fromkeys(moved, now)
+        self._seen = seen
+        self._moved = {
+            name: at
+            for name, at in self._moved.items()
+            if name in seen and now - at < ALIVE_SECONDS
+        }
+        return len(self._moved)
+
+    async def stop(self) -> None:
+        """Take the row away."""
+        async with self._database.write() as transaction:
+            await transaction.run("DELETE FROM processes WHERE id = :id", id=self._id)

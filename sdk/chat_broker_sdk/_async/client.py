@@ -1,0 +1,218 @@
+"""AsyncChatClient: assembles the resources, speaks for one user in a copy, closes the pool."""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, ParamSpec, Self, TypeVar
+
+from chat_broker_sdk._credentials import api_key as _api_key
+from chat_broker_sdk._credentials import seal
+from chat_broker_sdk._credentials import user_token as _user_token
+from chat_broker_sdk._dialect import Dialect
+from chat_broker_sdk._errors import ConfigurationError
+from chat_broker_sdk._models import Project
+from chat_broker_sdk._options import Timeouts, timeouts
+from chat_broker_sdk._realtime.connection import Where
+from chat_broker_sdk._retry import MAX_ATTEMPTS
+from chat_broker_sdk._transports.base import Header, Response
+from chat_broker_sdk._transports.choose import AsyncCarrier, async_carrier
+from chat_broker_sdk._urls import base_url as _base_url
+
+from .api import AsyncApi, AsyncServer, last_response
+from .auth import AsyncAuth
+from .messages import AsyncMessages
+from .rooms import AsyncRooms
+from .transport import HttpxTransport
+from .users import AsyncUsers
+
+if TYPE_CHECKING:
+    from .realtime import AsyncChatSocket
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncRawResponse(Generic[T]):
+    """A call's parsed *value* and the last HTTP answer behind it."""
+
+    value: T
+    status: int
+    headers: tuple[Header, ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, in any case."""
+        return Response(self.status, list(self.headers)).header(name)
+
+
+class AsyncChatClient:
+    """A client of one Chat API: `users`, `rooms`, `messages`, `auth` over REST, `socket` for live events.
+
+    With *api_key* for the whole project (a secret: backend only), with *jwt_token* for one user, or both:
+    REST then uses the key, `auth` and `socket` the token. Where neither is given, CHAT_API_KEY is read;
+    where *base_url* is not given, CHAT_BASE_URL. There is no other default: a secret goes where somebody said. Raises ConfigurationError, which is also a ValueError.
+
+    *transport* carries the requests and is closed with the client. *timeout*: one number for a whole call,
+    or Timeouts. *retries*: how often a call that may be repeated is, 2 at most.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        jwt_token: str | None = None,
+        transport: AsyncCarrier | None = None,
+        timeout: float | Timeouts = Timeouts(),  # noqa: B008 - frozen
+        retries: int = MAX_ATTEMPTS - 1,
+        dialect: Dialect = Dialect(),  # noqa: B008 - frozen
+        allow_http: bool = False,
+    ) -> None:
+        if api_key is None and jwt_token is None:
+            api_key = os.environ.get("CHAT_API_KEY") or None
+        # From here on no local variable, and so no traceback, holds the bare values.
+        sealed_key = None if api_key is None else seal(api_key)
+        sealed_token = None if jwt_token is None else seal(jwt_token)
+        del api_key, jwt_token
+        if sealed_key is None and sealed_token is None:
+            raise ConfigurationError(
+                "Pass api_key, jwt_token or both, or set CHAT_API_KEY", code="no_credentials"
+            )
+        limits = timeouts(timeout)
+        self._allow_http = allow_http
+        address = base_url or os.environ.get("CHAT_BASE_URL")
+        if not address:
+            raise ConfigurationError(
+                "Pass base_url or set CHAT_BASE_URL: the credential goes to that server alone"
+                " (base_url=chat_broker_sdk.HOSTED_URL is the public one)",
+                code="no_base_url",
+            )
+        base = _base_url(address, allow_http=allow_http)
+        carried = (
+            HttpxTransport(connect_timeout=limits.connect)
+            if transport is None
+            else async_carrier(transport)
+        )
+        self._owner = True
+        self._socket: AsyncChatSocket | None = None
+        self._wire(
+            AsyncApi(
+                AsyncServer(base, carried),
+                dialect=dialect,
+                key=None if sealed_key is None else _api_key(sealed_key),
+                token=None if sealed_token is None else _user_token(sealed_token),
+                timeouts=limits,
+                max_attempts=_attempts(retries),
+            )
+        )
+
+    def _wire(self, api: AsyncApi) -> None:
+        self._api = api
+        self.users = AsyncUsers(api)
+        self.rooms = AsyncRooms(api)
+        self.messages = AsyncMessages(api)
+        self.auth = AsyncAuth(api)
+
+    def _over(self, api: AsyncApi) -> Self:
+        copy = object.__new__(type(self))
+        copy._allow_http = self._allow_http
+        copy._owner = False
+        copy._socket = None
+        copy._wire(api)
+        return copy
+
+    @property
+    def socket(self) -> "AsyncChatSocket":
+        """The live connection of this client's user; the same object every time."""
+        if self._socket is None:
+            from .realtime import AsyncChatSocket
+
+            self._socket = AsyncChatSocket(self._where)
+        return self._socket
+
+    def _where(self) -> Where:
+        api = self._api
+        open_wire = getattr(api.server.transport, "open_wire", None)
+        return Where(api.server.base, api.dialect, api.token, open_wire)
+
+    def as_user(self, token: str) -> Self:
+        """A copy that acts as one user, with the token only; shares the connections, changes nothing here."""
+        sealed = seal(token)
+        del token
+        return self._over(self._api.copy(key=None, token=_user_token(sealed)))
+
+    def with_options(
+        self, *, timeout: float | Timeouts | None = None, retries: int | None = None
+    ) -> Self:
+        """A copy with other limits; shares the connections, changes nothing here."""
+        api = self._api
+        return self._over(
+            api.copy(
+                timeouts=api.timeouts if timeout is None else timeouts(timeout),
+                max_attempts=api.max_attempts if retries is None else _attempts(retries),
+            )
+        )
+
+    async def with_raw_response(
+        self, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncRawResponse[T]:
+        """Make *call* with these arguments and show the HTTP answer too.
+
+        `raw = await client.with_raw_response(client.rooms.get, "r1")` has `raw.value`, `raw.status`,
+        `raw.headers` and `raw.body`.
+        """
+        answers: list[Response] = []
+        mark = last_response.set(answers)
+        try:
+            value = await call(*args, **kwargs)
+        finally:
+            last_response.reset(mark)
+        if not answers:
+            raise ConfigurationError("That call sends no request", code="no_request")
+        last = answers[-1]
+        return AsyncRawResponse(value, last.status, tuple(last.headers), last.body)
+
+    async def project(self) -> Project:
+        """The project these credentials belong to; asked for once."""
+        return await self._api.project()
+
+    def set_base_url(self, url: str) -> None:
+        """Talk to another server from now on. The credentials go there: copies made before keep the old one."""
+        base = _base_url(url, allow_http=self._allow_http)
+        self._wire(self._api.copy(server=AsyncServer(base, self._api.server.transport)))
+
+    def set_jwt_token(self, token: str) -> None:
+        """Use this token from now on. For one user's own client; a shared client uses `as_user`."""
+        sealed = seal(token)
+        del token
+        self._wire(self._api.copy(token=_user_token(sealed)))
+
+    async def aclose(self) -> None:
+        """Close the connections: the socket, and the rest unless this is a copy, which only borrowed it."""
+        if self._socket is not None:
+            await self._socket.disconnect()
+        if self._owner:
+            await self._api.server.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        api = getattr(self, "_api", None)  # absent while a constructor fails
+        return f"<{type(self).__name__} {api.server.base if api else 'unfinished'}>"
+
+
+def _attempts(retries: int) -> int:
+    if not 0 <= retries < MAX_ATTEMPTS:
+        raise ConfigurationError(f"retries is 0 to {MAX_ATTEMPTS - 1}", code="bad_retries")
+    return retries + 1

@@ -1,0 +1,174 @@
+"""client.rooms"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from chat_broker_sdk._fields import UNSET, UnsetType, given, present
+from chat_broker_sdk._models import Member, Page, ReadMark, Room
+from chat_broker_sdk._pages import PageWalk
+from chat_broker_sdk._urls import checked_id
+
+from .api import AsyncApi
+
+
+class AsyncRooms:
+    """The project's rooms and who is in them.
+
+    With the API key, for any user; with a token alone, for that user: `user_id` may then be left out.
+    """
+
+    def __init__(self, api: AsyncApi) -> None:
+        self._api = api
+        self._routes = api.dialect.routes
+
+    def _path(self, room_id: str, *more: str) -> tuple[str, ...]:
+        return self._routes.rooms, checked_id(room_id, "room_id"), *more
+
+    def _member(self, room_id: str, user_id: str) -> tuple[str, ...]:
+        return self._path(room_id, self._routes.members, checked_id(user_id, "user_id"))
+
+    async def create(
+        self,
+        *,
+        name: str,
+        created_by: str,
+        description: str | None = None,
+        private: bool | None = None,
+        member_ids: Sequence[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Room:
+        """Create a room; *created_by* becomes its owner and first member."""
+        body = present(
+            name=name,
+            created_by=created_by,
+            description=description,
+            private=private,
+            member_ids=None if member_ids is None else [*member_ids],
+            metadata=metadata,
+        )
+        return await self._api.request(
+            "POST",
+            (self._routes.rooms,),
+            Room,
+            body=body,
+            creates=True,
+            idempotency_key=idempotency_key,
+        )
+
+    async def get(self, room_id: str) -> Room:
+        """Fetch one room. Raises NotFoundError if there is none, or none for this user."""
+        return await self._api.request("GET", self._path(room_id), Room, who="either")
+
+    async def list(
+        self,
+        *,
+        page: int | None = None,
+        limit: int | None = None,
+        member_id: str | None = None,
+        private: bool | None = None,
+        q: str | None = None,
+    ) -> Page[Room]:
+        """One page of rooms, filtered. With *member_id*, or as a user, rooms know their `unread`."""
+        query = {"page": page, "limit": limit, "member_id": member_id, "private": private, "q": q}
+        return await self._api.request(
+            "GET", (self._routes.rooms,), Page[Room], who="either", query=query
+        )
+
+    async def iterate(
+        self,
+        *,
+        limit: int = 200,
+        member_id: str | None = None,
+        private: bool | None = None,
+        q: str | None = None,
+    ) -> AsyncIterator[Room]:
+        """Every room once, in pages of *limit* (20 to 200): none is skipped when rooms are made or deleted meanwhile."""
+        walk = PageWalk[Room](limit, lambda room: room.id)
+        while not walk.done:
+            page = await self.list(
+                page=walk.number, limit=walk.size, member_id=member_id, private=private, q=q
+            )
+            for room in walk.fresh(page):
+                yield room
+
+    async def update(
+        self,
+        room_id: str,
+        *,
+        name: str | UnsetType = UNSET,
+        description: str | UnsetType | None = UNSET,
+        private: bool | UnsetType = UNSET,
+        metadata: dict[str, Any] | UnsetType | None = UNSET,
+        **more: Any,
+    ) -> Room:
+        """Change the fields given; None clears one. Raises UnsupportedOperationError where not offered."""
+        body = given(more, name=name, description=description, private=private, metadata=metadata)
+        return await self._api.request("PATCH", self._path(room_id), Room, body=body)
+
+    async def delete(self, room_id: str) -> None:
+        """Delete a room. Raises UnsupportedOperationError where not offered."""
+        await self._api.request("DELETE", self._path(room_id))
+
+    async def join(self, room_id: str, *, user_id: str | None = None) -> Member:
+        """Make the user a member; joining twice is the same as once."""
+        return await self._api.request(
+            "POST",
+            self._path(room_id, self._routes.join),
+            Member,
+            who="either",
+            body=present(user_id=user_id),
+        )
+
+    async def leave(self, room_id: str, *, user_id: str | None = None) -> None:
+        """End the user's membership; leaving twice is the same as once."""
+        await self._api.request(
+            "POST",
+            self._path(room_id, self._routes.leave),
+            who="either",
+            body=present(user_id=user_id),
+        )
+
+    async def members(
+        self, room_id: str, *, page: int | None = None, limit: int | None = None
+    ) -> Page[Member]:
+        """One page of the room's members."""
+        return await self._api.request(
+            "GET",
+            self._path(room_id, self._routes.members),
+            Page[Member],
+            who="either",
+            query={"page": page, "limit": limit},
+        )
+
+    async def iterate_members(self, room_id: str, *, limit: int = 200) -> AsyncIterator[Member]:
+        """Every member once, in pages of *limit* (20 to 200): none is skipped when members come and go meanwhile."""
+        walk = PageWalk[Member](limit, lambda member: member.user_id)
+        while not walk.done:
+            page = await self.members(room_id, page=walk.number, limit=walk.size)
+            for member in walk.fresh(page):
+                yield member
+
+    async def member(self, room_id: str, user_id: str) -> Member:
+        """One membership. Raises NotFoundError if the user is not in the room."""
+        return await self._api.request("GET", self._member(room_id, user_id), Member, who="either")
+
+    async def put_member(self, room_id: str, user_id: str, *, role: str | None = None) -> Member:
+        """Add a member, or change their role."""
+        return await self._api.request(
+            "PUT", self._member(room_id, user_id), Member, body=present(role=role)
+        )
+
+    async def remove_member(self, room_id: str, user_id: str) -> None:
+        """Take a member out of the room."""
+        await self._api.request("DELETE", self._member(room_id, user_id))
+
+    async def mark_read(self, room_id: str, *, seq: int, user_id: str | None = None) -> ReadMark:
+        """Move the user's read mark up to *seq*; it never moves back."""
+        return await self._api.request(
+            "PUT",
+            self._path(room_id, self._routes.read),
+            ReadMark,
+            who="either",
+            body=present(user_id=user_id, seq=seq),
+        )

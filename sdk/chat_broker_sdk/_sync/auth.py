@@ -1,0 +1,17 @@
+"""client.auth"""
+
+from chat_broker_sdk._models import AuthInfo
+
+from .api import Api
+
+
+class Auth:
+    """Questions about a chat token."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def verify(self) -> AuthInfo:
+        """Whom this client's token stands for. Raises AuthenticationError if it is no longer good."""
+        dialect = self._api.dialect
+        return self._api.request("GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user")

@@ -1,0 +1,195 @@
+"""Checks of the Socket.IO half of the contract."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from chat_broker_sdk._async.client import AsyncChatClient
+from chat_broker_sdk._errors import WebSocketError
+from chat_broker_sdk._models import SocketErrorEvent
+
+from .runner import World, check, expect
+
+_AREA = "Socket.IO"
+
+
+@asynccontextmanager
+async def _connected(world: World, *, as_ann: bool = True) -> AsyncIterator[AsyncChatClient]:
+    ann, bob = await world.people()
+    me = world.client.as_user(await world.token(ann if as_ann else bob))
+    try:
+        await me.socket.connect()
+        yield me
+    finally:
+        await me.aclose()
+
+
+async def _within(seconds: float, condition: Callable[[], object], otherwise: str) -> None:
+    ends = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        expect(asyncio.get_running_loop().time() < ends, otherwise)
+        await asyncio.sleep(0.01)
+
+
+@check(_AREA, "a good token connects; a bad one is refused with token_invalid")
+async def _handshake(world: World) -> None:
+    async with _connected(world) as me:
+        expect(me.socket.connected, "it does not")
+    other = world.client.as_user("eyJhbGciOiJub25lIn0.e30.")
+    try:
+        await other.socket.connect()
+    except WebSocketError as error:
+        expect(error.code == "token_invalid", f"refused with {error.code}")
+    else:
+        expect(condition=False, otherwise="a made-up token connects")
+    finally:
+        await other.aclose()
+
+
+@check(_AREA, "joinRoom is acknowledged with the room and last_seq")
+async def _join(world: World) -> None:
+    room, message = await world.room(), await world.message()
+    async with _connected(world) as me:
+        joined = await me.socket.join_room(room.id)
+    expect(joined.room is not None and joined.room.id == room.id, "room is missing or another")
+    expect((joined.last_seq or 0) >= (message.seq or 1), f"last_seq is {joined.last_seq}")
+    expect(joined.members_online is not None, "members_online is missing")
+
+
+@check(_AREA, "joinRoom of a missing room is acknowledged as an error")
+async def _join_missing(world: World) -> None:
+    async with _connected(world) as me:
+        try:
+            await me.socket.join_room("no-such-room")
+        except WebSocketError as error:
+            expect(error.code != "bad_response", "it is not {ok: false, error: {code, message}}")
+        else:
+            expect(condition=False, otherwise="it is acknowledged as ok")
+
+
+@check(_AREA, "a message over the socket reaches the others and REST")
+async def _send(world: World) -> None:
+    room = await world.room()
+    got: list[str] = []
+    async with _connected(world) as ann, _connected(world, as_ann=False) as bob:
+        bob.socket.on_message(lambda message: got.append(message.id))
+        await ann.socket.join_room(room.id)
+        await bob.socket.join_room(room.id)
+        sent = await ann.socket.send_message(room.id, "over the socket")
+        await _within(3, lambda: sent.id in got, "the other one does not hear it within 3 s")
+    page = await world.client.messages.list(room.id, after=(sent.seq or 1) - 1)
+    expect(sent.id in [each.id for each in page.items], "REST does not know it")
+
+
+@check(_AREA, "a message over REST, its edit and deletion reach the socket")
+async def _rest_to_socket(world: World) -> None:
+    ann, _ = await world.people()
+    room = await world.room()
+    got: list[tuple[str, str]] = []
+    async with _connected(world, as_ann=False) as me:
+        me.socket.on_message(lambda message: got.append(("message", message.id)))
+        me.socket.on_message_updated(lambda message: got.append(("updated", message.id)))
+        me.socket.on_message_deleted(lambda message: got.append(("deleted", message.id)))
+        await me.socket.join_room(room.id)
+        said = await world.client.messages.create(room.id, content="over REST", user_id=ann.id)
+        await _within(3, lambda: ("message", said.id) in got, "the message does not come")
+        await world.client.messages.update(room.id, said.id, content="edited")
+        await _within(3, lambda: ("updated", said.id) in got, "messageUpdated does not come")
+        await world.client.messages.delete(room.id, said.id)
+        await _within(3, lambda: ("deleted", said.id) in got, "messageDeleted does not come")
+
+
+@check(_AREA, "sinceSeq brings what was missed, in order")
+async def _missed(world: World) -> None:
+    ann, _ = await world.people()
+    room = await world.new_room()
+    for number in range(5):
+        await world.client.messages.create(room.id, content=str(number), user_id=ann.id)
+    got: list[int | None] = []
+    async with _connected(world) as me:
+        me.socket.on_message(lambda message: got.append(message.seq))
+        await me.socket.join_room(room.id, since_seq=2)
+        await _within(3, lambda: len(got) >= 3, f"{len(got)} of 3 messages come")
+    expect(got == [3, 4, 5], f"seq runs {got}")
+
+
+@check(_AREA, "a repeated clientMsgId is acknowledged with the first message")
+async def _client_msg_id(world: World) -> None:
+    room = await world.room()
+    async with _connected(world) as me:
+        await me.socket.join_room(room.id)
+        first, second = [
+            await me.socket.send_message(room.id, "once", client_msg_id=f"{world.run}-once")
+            for _ in range(2)
+        ]
+    expect(first.id == second.id, "there are two messages")
+
+
+@check(_AREA, "typing reaches the others")
+async def _typing(world: World) -> None:
+    room = await world.room()
+    got: list[str] = []
+    names: list[str | None] = []
+    async with _connected(world) as ann, _connected(world, as_ann=False) as bob:
+        bob.socket.on_user_typing(lambda event: names.append(event.display_name))
+        bob.socket.on_user_typing(lambda event: got.append(f"typing {event.user_id}"))
+        bob.socket.on_user_stopped_typing(lambda event: got.append(f"stopped {event.user_id}"))
+        await ann.socket.join_room(room.id)
+        await bob.socket.join_room(room.id)
+        await ann.socket.start_typing(room.id)
+        await ann.socket.stop_typing(room.id)
+        me = (await world.people())[0]
+        await _within(3, lambda: len(got) >= 2, f"{len(got)} of 2 events come")
+    expect(got == [f"typing {me.id}", f"stopped {me.id}"], "the events are others")
+    now = await world.client.users.get(me.id)
+    expect(names == [now.display_name], f"display_name is {names}")
+
+
+@check(_AREA, "a refused refreshToken ends nothing")
+async def _failed_call(world: World) -> None:
+    room = await world.room()
+    async with _connected(world) as me:
+        try:
+            await me.socket.refresh_token("eyJhbGciOiJub25lIn0.e30.")
+        except WebSocketError as error:
+            expect(error.code == "token_invalid", f"refused with {error.code}")
+        else:
+            expect(condition=False, otherwise="a made-up token is taken")
+        expect((await me.socket.join_room(room.id)).ok, "the next call is not answered")
+
+
+@check(_AREA, "markRead is acknowledged with the mark")
+async def _mark_read(world: World) -> None:
+    room, message = await world.room(), await world.message()
+    async with _connected(world) as me:
+        await me.socket.join_room(room.id)
+        mark = await me.socket.mark_read(room.id, seq=message.seq or 1)
+    expect(mark.last_read_seq >= (message.seq or 1), f"last_read_seq is {mark.last_read_seq}")
+
+
+@check(_AREA, "refreshToken is acknowledged, and refuses another user's token")
+async def _refresh(world: World) -> None:
+    ann, bob = await world.people()
+    async with _connected(world) as me:
+        await me.socket.refresh_token(await world.token(ann))
+        try:
+            await me.socket.refresh_token(await world.token(bob))
+        except WebSocketError:
+            return
+    expect(condition=False, otherwise="another user's token is taken")
+
+
+@check(_AREA, "a revocation closes the connection within a second, with token_revoked")
+async def _revocation(world: World) -> None:
+    _, bob = await world.people()
+    told: list[Any] = []
+    errors: list[SocketErrorEvent] = []
+    async with _connected(world, as_ann=False) as me:
+        me.socket.on_disconnect(told.append)
+        me.socket.on_error(errors.append)
+        await world.client.users.revoke_token(bob.id)
+        await _within(1.5, lambda: told, "it is still open")
+    expect(told == ["token_revoked"], f"the code is {told[0]}")
+    expect(errors[-1].closing is True, "the error before it does not say closing: true")
+    expect(errors[-1].reconnect is False, "the error before it does not say reconnect: false")

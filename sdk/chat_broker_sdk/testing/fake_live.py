@@ -1,0 +1,222 @@
+"""The live side of the fake Chat API: `client.socket` without a network."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from chat_broker_sdk._credentials import UserToken
+from chat_broker_sdk._dialect import Events
+from chat_broker_sdk._errors import WebSocketError
+from chat_broker_sdk._realtime.connection import Refusal, Where
+from chat_broker_sdk._realtime.room_feed import may_reconnect
+from chat_broker_sdk._transports.asgi import AsgiTransport
+
+from .fake_server import Problem
+
+if TYPE_CHECKING:
+    from .fake_server import FakeChatApi, FakeStore, Json
+
+MOST_MISSED = 200
+
+
+class FakeTransport(AsgiTransport):
+    """Carries requests to the fake, and opens live connections to it."""
+
+    def __init__(self, fake: "FakeChatApi") -> None:
+        super().__init__(fake)
+        self._live = fake.live
+
+    def open_wire(
+        self, received: Callable[[str, Any], None], ended: Callable[[], None]
+    ) -> "FakeWire":
+        """A live connection, not opened yet."""
+        return FakeWire(self._live, received, ended)
+
+
+class FakeLive:
+    """Who is connected to the fake, and what they hear."""
+
+    def __init__(self, store: "FakeStore") -> None:
+        self.store = store
+        self.wires: set[FakeWire] = set()
+
+    def tell(self, event: str, room_id: str, payload: "Json", *, but: str | None = None) -> None:
+        """Everybody in the room hears *event* (as `Events` names it in Python), but the user *but*."""
+        for wire in tuple(self.wires):
+            if room_id in wire.rooms and wire.user_id != but:
+                wire.hear(event, payload)
+                if event == "room_deleted" or (
+                    event == "user_left" and payload["user_id"] == wire.user_id
+                ):
+                    wire.rooms.discard(room_id)
+
+    def close_user(self, user_id: str, code: str) -> int:
+        """End the connections of a user, saying *code*; answers how many there were."""
+        theirs = [wire for wire in self.wires if wire.user_id == user_id]
+        for wire in theirs:
+            wire.end(code)
+        return len(theirs)
+
+    def online(self, room_id: str) -> int:
+        """How many users are connected and in the room."""
+        return len({wire.user_id for wire in self.wires if room_id in wire.rooms})
+
+
+class FakeWire:
+    """One live connection to the fake, as `Wire` is one over the network."""
+
+    def __init__(
+        self, live: FakeLive, received: Callable[[str, Any], None], ended: Callable[[], None]
+    ) -> None:
+        self.user_id = ""
+        self.rooms: set[str] = set()
+        self._live = live
+        self._received = received
+        self._on_end = ended
+        self._events = Events()
+        # What the fake does may happen on another thread, where a synchronous client's calls run.
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[None] = self._loop.create_future()
+
+    async def open(self, where: Where, token: UserToken, _seconds: float) -> Refusal | None:
+        """Show *token*; None, or why not."""
+        self._events = where.dialect.events
+        try:
+            self.user_id, _ = self._live.store.bearer(token.reveal())
+        except Problem as problem:
+            error = WebSocketError(
+                f"The live connection was refused ({problem.code})", code=problem.code
+            )
+            return Refusal(error, for_good=not may_reconnect(problem.code, None))
+        self._live.wires.add(self)
+        return None
+
+    async def wait(self) -> None:
+        """Return when the connection has ended."""
+        await asyncio.wait([self._end])
+
+    async def call(self, event: str, args: tuple[Any, ...]) -> object:
+        """What a server would acknowledge *event* with; None if the connection has ended."""
+        if self._end.done():
+            return None
+        events = self._events
+        answers: dict[str, Callable[[Any], Json]] = {
+            events.join_room: self._join,
+            events.leave_room: self._leave,
+            events.send_message: self._send,
+            events.start_typing: lambda room_id: self._type("user_typing", room_id),
+            events.stop_typing: lambda room_id: self._type("user_stopped_typing", room_id),
+            events.mark_read: self._mark_read,
+            events.refresh_token: self._refresh,
+        }
+        await asyncio.sleep(0)
+        try:
+            return {"ok": True, **_copy(answers[event](args[0]))}
+        except Problem as problem:
+            return {"ok": False, "error": {"code": problem.code, "message": str(problem)}}
+
+    async def close(self) -> None:
+        """End the connection, if it has not."""
+        self._live.wires.discard(self)
+        self._ended()
+
+    def abandon(self) -> None:
+        """Forget the connection: its event loop is closed."""
+        self._live.wires.discard(self)
+
+    # -- what the fake says -----------------------------------------------------------------------
+
+    def hear(self, event: str, payload: "Json") -> None:
+        """Have *event* received."""
+        self._soon(self._received, getattr(self._events, event), _copy(payload))
+
+    def end(self, code: str) -> None:
+        """Say why, and end."""
+        self._live.wires.discard(self)
+        reconnect = may_reconnect(code, None)
+        said = {
+            "code": code,
+            "message": code.replace("_", " "),
+            "closing": True,
+            "reconnect": reconnect,
+        }
+        self._soon(self._received, self._events.error, said)
+        self._soon(self._ended)
+
+    def _soon(self, call: Callable[..., None], *args: Any) -> None:
+        if self._loop.is_closed():
+            self._live.wires.discard(self)
+        else:
+            self._loop.call_soon_threadsafe(call, *args)
+
+    def _ended(self) -> None:
+        if not self._end.done():
+            self._end.set_result(None)
+            self._on_end()
+
+    # -- what the client asks ---------------------------------------------------------------------
+
+    def _join(self, what: Any) -> "Json":
+        store = self._live.store
+        room_id, since = (
+            (what, None) if isinstance(what, str) else (what["roomId"], what.get("sinceSeq"))
+        )
+        if room_id not in store.rooms:
+            raise Problem(404, "room_not_found")
+        room = store.rooms[room_id]
+        if self.user_id not in store.members[room_id]:
+            if room["private"]:
+                raise Problem(404, "room_not_found")
+            store.join(room_id, self.user_id)
+        self.rooms.add(room_id)
+        said = [] if since is None else [m for m in store.messages[room_id] if m["seq"] > since]
+        return {
+            "room": room,
+            "members_online": self._live.online(room_id),
+            "last_seq": room["last_seq"],
+            "missed": said[:MOST_MISSED],
+            "has_more": len(said) > MOST_MISSED,
+        }
+
+    def _leave(self, room_id: str) -> "Json":
+        self.rooms.discard(room_id)
+        return {}
+
+    def _send(self, draft: "Json") -> "Json":
+        if draft["roomId"] not in self._live.store.rooms:
+            raise Problem(404, "room_not_found")
+        body = {
+            "content": draft["content"],
+            "client_msg_id": draft.get("clientMsgId"),
+            "metadata": draft.get("metadata"),
+        }
+        return {"message": self._live.store.post(draft["roomId"], self.user_id, body)}
+
+    def _type(self, event: str, room_id: str) -> "Json":
+        if room_id not in self.rooms:
+            raise Problem(400, "not_joined")
+        user = self._live.store.user(self.user_id)
+        person = {
+            "room_id": room_id,
+            "user_id": self.user_id,
+            "username": user["username"],
+            "display_name": user["display_name"],
+        }
+        self._live.tell(event, room_id, person, but=self.user_id)
+        return {}
+
+    def _mark_read(self, mark: "Json") -> "Json":
+        return self._live.store.mark_read(mark["roomId"], self.user_id, mark["seq"])
+
+    def _refresh(self, what: "Json") -> "Json":
+        user_id, expires = self._live.store.bearer(what["token"])
+        if user_id != self.user_id:
+            raise Problem(401, "token_invalid")
+        return {"expires_at": self._live.store.instant(expires)}
+
+
+def _copy(payload: "Json") -> "Json":
+    """As it is now: the store's own changes later."""
+    copied: Json = json.loads(json.dumps(payload))
+    return copied

@@ -1,0 +1,277 @@
+"""The routes of the fake Chat API."""
+
+import unicodedata
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .fake_server import Problem, encoded
+
+if TYPE_CHECKING:
+    from .fake_server import FakeStore, Json, Seen
+
+_USER_FILTERS = ("external_user_id", "status")
+_USER_FIELDS = {"username", "display_name", "email", "avatar_url", "status", "metadata"}
+_ROOM_FIELDS = {"name", "description", "private", "metadata"}
+
+LARGEST_ANSWER = 512 * 1024
+"""Bytes of a list by cursor, which ends early where it would have more."""
+
+
+def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int, Any]:
+    """Status and body for the request of *caller*: None for the key, else a user's id."""
+    path = request.path.removeprefix("/api/v1")
+    if path == "/project" and caller is None:
+        return 200, {"id": store.project_id, "name": "fake"}
+    if path == "/auth/verify":
+        return 200, _verified(store, request, caller)
+    parts = path.split("/")
+    if parts[:3] != ["", "projects", store.project_id] or len(parts) < 4:
+        raise Problem(404, "not_found")
+    what, rest = parts[3], parts[4:]
+    if what == "users":
+        if caller is not None:
+            raise Problem(403, "forbidden")
+        return _users(store, request, rest)
+    if what == "rooms":
+        return _rooms(store, request, rest, caller)
+    raise Problem(404, "not_found")
+
+
+def _verified(store: "FakeStore", request: "Seen", caller: str | None) -> "Json":
+    if caller is None:
+        raise Problem(401, "not_authenticated")
+    user = store.user(caller)
+    token = request.headers["authorization"].removeprefix("Bearer ")
+    return {
+        "valid": True,
+        "user": {
+            "userId": user["id"],
+            "username": user["username"],
+            "externalUserId": user["external_user_id"],
+            "projectId": store.project_id,
+        },
+        "expires_at": store.instant(store.bearer(token)[1]),
+    }
+
+
+def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, Any]:
+    body = request.body or {}
+    match request.method, rest:
+        case "POST", []:
+            return 201, store.create_user(body)
+        case "GET", []:
+            return 200, _page(
+                [u for u in store.users.values() if _is_asked_for(u, request)], request
+            )
+        case "GET", [user_id]:
+            return 200, store.user(user_id)
+        case "PATCH", [user_id]:
+            if "username" in body and store.user(user_id):
+                store.refuse_taken_name(body["username"], but=user_id)
+            user = _changed(store, store.user(user_id), body, _USER_FIELDS)
+            if user["status"] != "active":
+                store.close_user(user_id, "user_suspended")
+            return 200, user
+        case "DELETE", [user_id]:
+            store.user(user_id)
+            del store.users[user_id]
+            for room_id in store.rooms:
+                store.leave(room_id, user_id)
+            store.close_user(user_id, "user_deleted")
+            return 204, None
+        case "POST", [user_id, "token"]:
+            return 200, store.mint(user_id, int(body.get("expires_in", 900)))
+        case "POST", [user_id, "revoke"]:
+            store.user(user_id)
+            store.generations[user_id] = store.generations.get(user_id, 0) + 1
+            generation = store.generations[user_id]
+            return 200, {
+                "generation": generation,
+                "sockets_closed": store.close_user(user_id, "token_revoked"),
+                "nodes_acked": 1,
+                "took_ms": 0,
+            }
+    raise Problem(405, "method_not_allowed")
+
+
+def _rooms(
+    store: "FakeStore", request: "Seen", rest: list[str], caller: str | None
+) -> tuple[int, Any]:
+    body = request.body or {}
+    match request.method, rest:
+        case "POST", []:
+            return 201, store.create_room(body)
+        case "GET", []:
+            member = caller or request.query.get("member_id")
+            found = [
+                room if member is None else _for_member(store, room, member)
+                for room in store.rooms.values()
+                if (member is None or member in store.members[room["id"]])
+                and _contains(room, ("name", "description"), request)
+            ]
+            return 200, _page(found, request)
+        case "GET", [room_id]:
+            return 200, store.room(room_id, caller)
+        case "PATCH", [room_id]:
+            room = _changed(store, store.room(room_id), body, _ROOM_FIELDS)
+            store.publish("room_updated", room_id, room)
+            return 200, room
+        case "DELETE", [room_id]:
+            store.room(room_id)
+            del store.rooms[room_id]
+            store.publish("room_deleted", room_id, {"room_id": room_id})
+            return 204, None
+        case "POST", [room_id, "join"]:
+            joining = caller or body.get("user_id", "")
+            if caller and store.room(room_id)["private"] and caller not in store.members[room_id]:
+                raise Problem(404, "not_found")
+            return 200, store.join(room_id, joining)
+        case "POST", [room_id, "leave"]:
+            store.leave(room_id, caller or body.get("user_id", ""))
+            return 204, None
+        case "PUT", [room_id, "read"]:
+            store.room(room_id)
+            return 200, store.mark_read(room_id, caller or body.get("user_id", ""), body["seq"])
+        case _, [room_id, "members", *member]:
+            return _members(store, request, room_id, member, caller)
+        case _, [room_id, "messages", *message]:
+            return _messages(store, request, room_id, message, caller)
+    raise Problem(405, "method_not_allowed")
+
+
+def _members(
+    store: "FakeStore", request: "Seen", room_id: str, rest: list[str], caller: str | None
+) -> tuple[int, Any]:
+    store.room(room_id, caller)
+    inside = store.members[room_id]
+    match request.method, rest:
+        case "GET", []:
+            return 200, _page(inside.values(), request)
+        case "GET", [user_id] if user_id in inside:
+            return 200, inside[user_id]
+        case "PUT", [user_id]:
+            return 200, store.join(room_id, user_id, (request.body or {}).get("role"))
+        case "DELETE", [user_id] if user_id in inside:
+            store.leave(room_id, user_id)
+            return 204, None
+    raise Problem(404, "not_found")
+
+
+def _messages(
+    store: "FakeStore", request: "Seen", room_id: str, rest: list[str], caller: str | None
+) -> tuple[int, Any]:
+    store.room(room_id, caller)
+    body = request.body or {}
+    said = store.messages[room_id]
+    match request.method, rest:
+        case "POST", []:
+            if caller and body.get("user_id", caller) != caller:
+                raise Problem(403, "forbidden")
+            return 201, store.post(room_id, caller or body.get("user_id", ""), body)
+        case "GET", [] if "after" in request.query:
+            after = _number(request, "after", 0)
+            return 200, _cursor([each for each in said if each["seq"] > after], request)
+        case "GET", [] if "before" in request.query:
+            before = _number(request, "before", 0)
+            return 200, _cursor([each for each in reversed(said) if each["seq"] < before], request)
+        case "GET", []:
+            return 200, _page(reversed(said), request)
+        case "PATCH", [message_id]:
+            message = _own(store, room_id, message_id, caller)
+            message.update(content=body["content"], edited_at=store.instant())
+            store.publish("message_updated", room_id, message)
+            return 200, message
+        case "DELETE", [message_id]:
+            message = _own(store, room_id, message_id, caller)
+            message.update(content="", deleted_at=store.instant())
+            store.publish("message_deleted", room_id, message)
+            return 204, None
+    raise Problem(404, "not_found")
+
+
+def _changed(store: "FakeStore", thing: "Json", body: "Json", allowed: set[str]) -> "Json":
+    for name in body:
+        if name not in allowed:
+            raise Problem(400, "bad_request", field=name)
+    thing.update(body, updated_at=store.instant())
+    return thing
+
+
+def _for_member(store: "FakeStore", room: "Json", user_id: str) -> "Json":
+    read = store.members[room["id"]][user_id]["last_read_seq"]
+    return {**room, "unread": room["last_seq"] - read}
+
+
+def _own(store: "FakeStore", room_id: str, message_id: str, caller: str | None) -> "Json":
+    """The message, for the key, its author or the room's owner; 403 for others."""
+    message = store.message(room_id, message_id)
+    inside = store.members[room_id]
+    if caller not in {None, message["user_id"]} and inside[caller or ""]["role"] != "owner":
+        raise Problem(403, "forbidden")
+    return message
+
+
+def _is_asked_for(user: "Json", request: "Seen") -> bool:
+    wanted = {name: request.query[name] for name in _USER_FILTERS if name in request.query}
+    username = request.query.get("username")
+    return (
+        all(user[name] == value for name, value in wanted.items())
+        and (username is None or user["username"].lower() == username.lower())
+        and _contains(user, ("username", "display_name", "external_user_id"), request)
+    )
+
+
+def _contains(thing: "Json", names: tuple[str, ...], request: "Seen") -> bool:
+    wanted = _folded(request.query.get("q", ""))
+    return any(wanted in _folded(thing[name] or "") for name in names)
+
+
+def _folded(text: str) -> str:
+    """Without case, width and accents, as the Chat API compares names."""
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in apart if not unicodedata.combining(letter))
+
+
+def _number(request: "Seen", name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not text.isdigit():
+        raise Problem(400, "bad_request")
+    return int(text)
+
+
+def _page(things: Iterable[Any], request: "Seen") -> "Json":
+    page, limit = _number(request, "page", 1), _number(request, "limit", 50)
+    if page < 1 or not 1 <= limit <= 200:
+        raise Problem(400, "bad_request")
+    every = list(things)
+    return {
+        "items": every[(page - 1) * limit : page * limit],
+        "page": page,
+        "limit": limit,
+        "total": len(every),
+        "totalPages": -(-len(every) // limit),
+    }
+
+
+def _cursor(things: list[Any], request: "Seen") -> "Json":
+    limit = _number(request, "limit", 50)
+    items = _fitting(things[:limit])
+    return {
+        "items": items,
+        "page": 1,
+        "limit": limit,
+        "total": len(things),
+        "totalPages": -(-len(things) // limit),
+        "next_cursor": items[-1]["seq"] if items else None,
+        "has_more": len(things) > len(items),
+    }
+
+
+def _fitting(items: list[Any]) -> list[Any]:
+    """The first of *items*, as many as one answer may hold; one always fits."""
+    left = LARGEST_ANSWER - 1024
+    for count, item in enumerate(items):
+        left -= len(encoded(item)) + 1
+        if left < 0 and count:
+            return items[:count]
+    return items

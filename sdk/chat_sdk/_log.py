@@ -1,6 +1,0 @@
-"""The SDK's logger."""
-
-import logging
-
-log = logging.getLogger("chat_sdk")
-"""Failed attempts at DEBUG; what the caller's own functions raise at ERROR. Never a credential."""

@@ -1,0 +1,414 @@
+"""Transactions about messages and read marks."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from chat_broker_kit.database.transactions import Query, Rows, Steps, Undo
+from chat_broker_server.chat import idempotency, members
+from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.identity import instant, new_id
+from chat_broker_server.chat.models import Idempotency, Message, Page, ReadMark
+from chat_broker_server.chat.rooms import UNREAD
+from chat_broker_server.database.rows import metadata_of, metadata_text
+from chat_broker_server.database.seam import Shortcut
+from chat_broker_server.errors import Conflict, Forbidden, NotFound
+
+# Without the room: whoever asks for its messages knows it.
+COLUMNS = (
+    "g.id, g.seq, g.user_id, u.username, u.display_name, g.content, g.client_msg_id,"
+    " g.metadata, g.created_at, g.edited_at, g.deleted_at"
+)
+SOURCE = "messages g JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
+
+# Its time is never before that of the message before it, whatever the clocks say.
+_NEXT = (
+    "last_seq = last_seq + 1, last_message_at ="
+    " CASE WHEN last_message_at > $3 THEN last_message_at ELSE $3 END"
+)
+_INSERT = (
+    "INSERT INTO messages (project_id, room_id, seq, id, user_id, content, client_msg_id,"
+    " metadata, created_at, author_seq)"
+)
+_AUTHOR_SEQ = (
+    "1 + coalesce((SELECT x.author_seq FROM messages x WHERE x.project_id = $1"
+    " AND x.room_id = $2 AND x.user_id = $5 ORDER BY x.seq DESC LIMIT 1), 0)"
+)
+# For Postgres, made in each session that wants it. Each statement of a function that may change something sees what was
+# committed before it, so all that follows the lock is as it is when this commits. Another text needs another name.
+_POSTING = f"""
+CREATE OR REPLACE FUNCTION pg_temp.post_at_once_1(
+  text, text, text, text, text, text, text, text, text, text, text, bigint, text[]
+) RETURNS TABLE (number bigint, author text, shown text, said_at text) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RETURN; END IF;
+  SELECT u.username, u.display_name INTO author, shown
+    FROM members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id
+    WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $5 AND u.status <> 'suspended'
+    AND NOT EXISTS (SELECT 1 FROM messages g WHERE g.project_id = $1 AND g.room_id = $2
+      AND g.user_id = $5 AND g.client_msg_id = $7)
+    AND NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.project_id = $1 AND i.scope = $9
+      AND i.key = $10);
+  IF NOT FOUND THEN RETURN; END IF;
+  UPDATE rooms SET {_NEXT} WHERE project_id = $1 AND id = $2
+    RETURNING last_seq, last_message_at INTO number, said_at;
+  {_INSERT} VALUES ($1, $2, number, $4, $5, $6, $7, $8, said_at, {_AUTHOR_SEQ});
+  IF $10 IS NOT NULL THEN
+    INSERT INTO idempotency (project_id, scope, key, fingerprint, answer, expires_at)
+      VALUES ($1, $9, $10, $11, $13[1] || number || $13[2] || to_json(author) || $13[3]
+      || coalesce(to_json(shown)::text, 'null') || $13[4] || to_json(said_at) || $13[5], $12);
+  END IF;
+  RETURN NEXT;
+END $$"""
+_POST_AT_ONCE = (
+    "SELECT number, author, shown, said_at"
+    " FROM pg_temp.post_at_once_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+)
+_GAP = msgspec.Raw(b"\0")
+
+
+class Draft(NamedTuple):
+    """A message to post."""
+
+    user_id: str
+    content: str
+    client_msg_id: str | None
+    metadata: dict[str, Any]
+
+
+def from_row(room_id: str, row: Sequence[Any]) -> Message:
+    """A message of the room from `COLUMNS`."""
+    return from_rows(room_id, (row,))[0]
+
+
+def from_rows(room_id: str, rows: Rows) -> list[Message]:
+    """Messages of the room from `COLUMNS`. A page has fifty of them or more, so this is one loop without calls."""
+    return [
+        Message(
+            message_id,
+            room_id,
+            seq,
+            user_id,
+            username,
+            display_name,
+            content,
+            client_msg_id,
+            {} if metadata == "{}" else metadata_of(metadata),
+            created_at,
+            edited_at,
+            deleted_at,
+        )
+        for (
+            message_id,
+            seq,
+            user_id,
+            username,
+            display_name,
+            content,
+            client_msg_id,
+            metadata,
+            created_at,
+            edited_at,
+            deleted_at,
+        ) in rows
+    ]
+
+
+def event(name: str, pid: str, message: Message) -> Event:
+    """message, messageUpdated or messageDeleted."""
+    seq = message.seq if name == "message" else None
+    return Event(name, pid, message.room_id, msgspec.json.encode(message), seq=seq)
+
+
+def post(
+    pid: str, room_id: str, draft: Draft, hide_private: bool, once: Idempotency | None
+) -> Steps[tuple[Message, Event | None]]:
+    # Takes the number and, on Postgres, the room: whoever posts next waits, so numbers are
+    # committed in their order, and what is read below is what holds when this commits.
+    yield Query(
+        f"UPDATE rooms SET {_NEXT} WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
+        pid,
+        room_id,
+        instant(),
+    )
+    found = yield Query(
+        "SELECT r.last_seq, r.last_message_at, u.username, u.display_name, u.status,"
+        " i.fingerprint, i.answer FROM members m"
+        " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
+        " AND r.deleted_at IS NULL"
+        " JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
+        " LEFT JOIN idempotency i ON i.project_id = m.project_id AND i.scope = $4"
+        " AND i.key = $5 AND i.expires_at > $6"
+        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
+        pid,
+        room_id,
+        draft.user_id,
+        once and once.scope,
+        once and once.key,
+        int(time.time()),
+    )
+    if not found:
+        yield from idempotency.unused(pid, once)
+        yield from members.outsider(pid, room_id, hide_private=hide_private)
+    number, now, username, display_name, status, fingerprint, answer = found[0]
+    if once is not None and fingerprint is not None:
+        idempotency.repeat(once, fingerprint, answer)
+    if status == "suspended":
+        raise Forbidden("user_suspended", "This user is suspended.")
+    if draft.client_msg_id is not None:
+        said = yield Query(
+            f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
+            " AND g.user_id = $3 AND g.client_msg_id = $4",
+            pid,
+            room_id,
+            draft.user_id,
+            draft.client_msg_id,
+        )
+        if said:
+            raise Undo((from_row(room_id, said[0]), None))
+    message = _fresh(new_id(), room_id, draft, number, username, display_name, now)
+    yield Query(
+        f"{_INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {_AUTHOR_SEQ})",
+        pid,
+        room_id,
+        message.seq,
+        message.id,
+        draft.user_id,
+        draft.content,
+        draft.client_msg_id,
+        metadata_text(draft.metadata),
+        now,
+    )
+    told = event("message", pid, message)
+    yield from idempotency.keep(pid, once, told.payload)
+    return message, told
+
+
+def _fresh(
+    message_id: str,
+    room_id: str,
+    draft: Draft,
+    number: Any,
+    username: Any,
+    display_name: Any,
+    now: Any,
+) -> Message:
+    """What *draft* becomes, neither edited nor deleted yet."""
+    return Message(
+        message_id,
+        room_id,
+        number,
+        draft.user_id,
+        username,
+        display_name,
+        draft.content,
+        draft.client_msg_id,
+        draft.metadata,
+        now,
+        None,
+        None,
+    )
+
+
+def post_at_once(
+    pid: str, room_id: str, draft: Draft, once: Idempotency | None
+) -> Shortcut[tuple[Message, Event | None]]:
+    """`post` on Postgres, for a member whom nothing hinders, with a key that is new."""
+    message_id = new_id()
+
+    def message(number: Any, username: Any, display_name: Any, now: Any) -> Message:
+        return _fresh(message_id, room_id, draft, number, username, display_name, now)
+
+    def said(rows: Rows) -> tuple[Message, Event | None] | None:
+        if not rows:
+            return None
+        posted = message(*rows[0])
+        return posted, event("message", pid, posted)
+
+    pieces = None
+    if once is not None:
+        # What the answer will be around what the database alone knows. JSON has no NUL of its own.
+        pieces = msgspec.json.encode(message(_GAP, _GAP, _GAP, _GAP)).decode().split("\0")
+    query = Query(
+        _POST_AT_ONCE,
+        pid,
+        room_id,
+        instant(),
+        message_id,
+        draft.user_id,
+        draft.content,
+        draft.client_msg_id,
+        metadata_text(draft.metadata),
+        once and once.scope,
+        once and once.key,
+        once and once.fingerprint,
+        int(time.time()) + idempotency.KEPT,
+        pieces,
+    )
+    return Shortcut((pid, room_id), _POSTING, query, said)
+
+
+def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
+    total = yield from last_seq(pid, room_id)
+    # Numbers have no gap, so a page is a stretch of them: no counting, no skipping.
+    newest = total - (number - 1) * limit
+    items: list[Message] = []
+    if newest > 0:
+        rows = yield Query(
+            f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
+            " AND g.seq > $3 AND g.seq <= $4 ORDER BY g.seq DESC",
+            pid,
+            room_id,
+            newest - limit,
+            newest,
+        )
+        items = from_rows(room_id, rows)
+    return Page.of(items, number, limit, total)
+
+
+def between(
+    pid: str, room_id: str, before: int | None, later_than: int | None, limit: int
+) -> Steps[Page]:
+    total = yield from last_seq(pid, room_id)
+    low = later_than or 0
+    high = total + 1 if before is None else min(before, total + 1)
+    forward = later_than is not None
+    rows = yield Query(
+        f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
+        f" AND g.seq > $3 AND g.seq < $4 ORDER BY g.seq {'ASC' if forward else 'DESC'} LIMIT $5",
+        pid,
+        room_id,
+        low,
+        high,
+        limit,
+    )
+    items = from_rows(room_id, rows)
+    more = bool(items) and (items[-1].seq < high - 1 if forward else items[-1].seq > low + 1)
+    return Page(
+        items,
+        1,
+        limit,
+        total,
+        -(-total // limit),
+        next_cursor=items[-1].seq if more else None,
+        has_more=more,
+    )
+
+
+def after(pid: str, room_id: str, seq: int, limit: int) -> Steps[list[Message]]:
+    rows = yield Query(
+        f"SELECT {COLUMNS} FROM {SOURCE} JOIN rooms r"
+        " ON r.project_id = g.project_id AND r.id = g.room_id AND r.deleted_at IS NULL"
+        " WHERE g.project_id = $1 AND g.room_id = $2 AND g.seq > $3 ORDER BY g.seq LIMIT $4",
+        pid,
+        room_id,
+        seq,
+        limit,
+    )
+    return from_rows(room_id, rows)
+
+
+def edit(pid: str, room_id: str, message_id: str, content: str, by: str | None) -> Steps[Message]:
+    message = yield from _changeable(pid, room_id, message_id, by)
+    if message.deleted_at is not None:
+        raise Conflict("message_deleted", "The message was deleted.")
+    now = instant()
+    yield Query(
+        "UPDATE messages SET content = $4, edited_at = $5"
+        " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
+        pid,
+        room_id,
+        message.seq,
+        content,
+        now,
+    )
+    return msgspec.structs.replace(message, content=content, edited_at=now)
+
+
+def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[list[Event]]:
+    message = yield from _changeable(pid, room_id, message_id, by)
+    if message.deleted_at is not None:
+        return []
+    now = instant()
+    yield Query(
+        "UPDATE messages SET content = '', metadata = '{}', deleted_at = $4"
+        " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
+        pid,
+        room_id,
+        message.seq,
+        now,
+    )
+    yield Query(
+        "INSERT INTO deletions (project_id, room_id, seq, user_id) VALUES ($1, $2, $3, $4)",
+        pid,
+        room_id,
+        message.seq,
+        message.user_id,
+    )
+    gone = msgspec.structs.replace(message, content="", metadata={}, deleted_at=now)
+    return [event("messageDeleted", pid, gone)]
+
+
+def mark_read(
+    pid: str, room_id: str, user_id: str, seq: int, hide_private: bool
+) -> Steps[ReadMark]:
+    moved = yield Query(
+        "UPDATE members SET last_read_seq = CASE WHEN $4 > last_read_seq THEN"
+        " CASE WHEN $4 > (SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2)"
+        " THEN (SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2) ELSE $4 END"
+        " ELSE last_read_seq END"
+        " WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING 1",
+        pid,
+        room_id,
+        user_id,
+        seq,
+    )
+    if not moved:
+        yield from members.outsider(pid, room_id, hide_private=hide_private)
+    rows = yield Query(
+        f"SELECT m.last_read_seq, {UNREAD} FROM members m JOIN rooms r"
+        " ON r.project_id = m.project_id AND r.id = m.room_id"
+        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
+        pid,
+        room_id,
+        user_id,
+    )
+    return ReadMark(*rows[0])
+
+
+def last_seq(pid: str, room_id: str) -> Steps[int]:
+    """The number of the newest message. Raises NotFound."""
+    rows = yield Query(
+        "SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
+        pid,
+        room_id,
+    )
+    if not rows:
+        raise NotFound.room()
+    return int(rows[0][0])
+
+
+def _changeable(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[Message]:
+    """The message, if *by* may change it. To outsiders the room does not exist."""
+    yield from members.lock_room(pid, room_id)
+    role = None
+    if by is not None:
+        member = yield from members.get(pid, room_id, by)
+        if member is None:
+            raise NotFound.room()
+        role = member.role
+    rows = yield Query(
+        f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.id = $2 AND g.room_id = $3",
+        pid,
+        message_id,
+        room_id,
+    )
+    if not rows:
+        raise NotFound.the_message()
+    message = from_row(room_id, rows[0])
+    if by is not None and role != "owner" and message.user_id != by:
+        raise Forbidden("not_the_author", "Only its author or the room's owner may do that.")
+    return message

@@ -1,0 +1,239 @@
+"""What may be asked: from parsed JSON to drafts, with everything that is wrong said at once. Pure.
+
+A check takes a value and answers it, or raises ValueError with the reason as a phrase
+("must be …"). None of them changes a value: what was sent is what is stored.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from chat_broker_server import strict_json
+from chat_broker_server.chat.models import RoomChanges, RoomDraft, UserChanges, UserDraft
+from chat_broker_server.errors import BadInput, FieldError
+
+Check = Callable[[Any], Any]
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+METADATA_BYTES = 4096
+MEMBER_IDS = 1000
+MAX_SEQ = 2**53
+
+_USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_LINE_CONTROL = re.compile("[\x00-\x1f\x7f\u0085\u2028\u2029]")
+
+
+def line(most: int, least: int = 1) -> Check:
+    """Text on one line, of *least* to *most* characters."""
+
+    def check(value: Any) -> Any:
+        if type(value) is not str or not least <= len(value) <= most:
+            raise ValueError(f"must be text of {least} to {most} characters")
+        if _LINE_CONTROL.search(value):
+            raise ValueError("must be on one line, without control characters")
+        return value
+
+    return check
+
+
+def prose(most: int, least: int = 1) -> Check:
+    """Text that may have several lines, of *least* to *most* characters."""
+
+    def check(value: Any) -> Any:
+        if type(value) is not str or not least <= len(value) <= most:
+            raise ValueError(f"must be text of {least} to {most} characters")
+        return value
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """Or null."""
+    return lambda value: None if value is None else check(value)
+
+
+def whole(value: Any) -> Any:
+    """*value*, as an int if it is a float without a fraction: JSON has one kind of numbers."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def integer(least: int, most: int) -> Check:
+    """A whole number in JSON, in a range; `1.0` and `1e3` are some, `true` is none."""
+
+    def check(value: Any) -> Any:
+        value = whole(value)
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"must be an integer from {least} to {most}")
+        return value
+
+    return check
+
+
+def one_of(*choices: str) -> Check:
+    """One of a few words."""
+
+    def check(value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}")
+        return value
+
+    return check
+
+
+def identifier(value: Any) -> Any:
+    """An id, as this server makes them."""
+    if type(value) is not str or not ID.fullmatch(value):
+        raise ValueError("must be an id")
+    return value
+
+
+def boolean(value: Any) -> Any:
+    """true or false."""
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
+def metadata(value: Any) -> Any:
+    """A JSON object of at most 4 KiB; null means an empty one."""
+    if value is None:
+        return {}
+    if type(value) is not dict:
+        raise ValueError("must be a JSON object")
+    if value and len(msgspec.json.encode(value)) > METADATA_BYTES:
+        raise ValueError(f"must be at most {METADATA_BYTES} bytes of JSON")
+    return value
+
+
+def username(value: Any) -> Any:
+    """1 to 64 of A–Z, a–z, 0–9, dot, underscore and hyphen."""
+    if type(value) is not str or not _USERNAME.fullmatch(value):
+        raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+    return value
+
+
+def email(value: Any) -> Any:
+    """Something with one @ in it; whether it receives mail is not known here."""
+    if type(value) is not str or len(value) > 254 or not _EMAIL.fullmatch(value):
+        raise ValueError("must be an e-mail address of at most 254 characters")
+    return _no_control(value)
+
+
+def web_address(value: Any) -> Any:
+    """An http(s) URL: anything else could run in the browser that shows it."""
+    if type(value) is not str or len(value) > 2048:
+        raise ValueError("must be an http(s) URL of at most 2048 characters")
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or " " in value:
+        raise ValueError("must be an http(s) URL of at most 2048 characters")
+    return _no_control(value)
+
+
+def identifiers(value: Any) -> Any:
+    """A list of ids."""
+    if type(value) is not list or len(value) > MEMBER_IDS:
+        raise ValueError(f"must be a list of at most {MEMBER_IDS} ids")
+    for item in value:
+        identifier(item)
+    return value
+
+
+content = prose(8000)
+description = prose(2000, least=0)
+client_msg_id = line(128)
+display_name = line(128)
+role = one_of("owner", "member")
+status = one_of("active", "suspended")
+seq = integer(0, MAX_SEQ)
+
+_PROFILE: dict[str, Check] = {
+    "display_name": optional(display_name),
+    "email": optional(email),
+    "avatar_url": optional(web_address),
+    "metadata": metadata,
+}
+_NEW_USER = {"username": username, "external_user_id": line(255), **_PROFILE}
+_USER_CHANGES = {"username": username, "status": status, **_PROFILE}
+_ROOM: dict[str, Check] = {
+    "name": line(128),
+    "description": optional(description),
+    "private": boolean,
+    "metadata": metadata,
+}
+_NEW_ROOM = {
+    **_ROOM,
+    "created_by": identifier,
+    "private": lambda value: False if value is None else boolean(value),
+    "member_ids": lambda value: [] if value is None else identifiers(value),
+}
+MESSAGE: dict[str, Check] = {
+    "content": content,
+    "user_id": optional(identifier),
+    "client_msg_id": optional(client_msg_id),
+    "metadata": metadata,
+}
+
+
+def fields(body: Any, known: Mapping[str, Check], *required: str) -> dict[str, Any]:
+    """The checked fields of a JSON object. Raises BadInput, naming every field that is wrong."""
+    if type(body) is not dict:
+        raise BadInput("invalid_input", "The body must be a JSON object.")
+    if not body and not required:
+        return {}
+    errors = [FieldError(name, "is required") for name in required if name not in body]
+    checked = {}
+    for name, value in body.items():
+        check = known.get(name)
+        if check is None:
+            errors.append(FieldError(name[:64], "is not a known field"))
+            continue
+        try:
+            checked[name] = check(value)
+        except ValueError as error:
+            errors.append(FieldError(name, str(error)))
+    if errors:
+        raise BadInput.fields(errors)
+    return checked
+
+
+def user_draft(body: Any) -> UserDraft:
+    """A user to create."""
+    return UserDraft(**fields(body, _NEW_USER, "username", "external_user_id"))
+
+
+def user_changes(body: Any) -> UserChanges:
+    """Changes of a user."""
+    return UserChanges(**fields(body, _USER_CHANGES))
+
+
+def room_draft(body: Any) -> RoomDraft:
+    """A room to create."""
+    return RoomDraft(**fields(body, _NEW_ROOM, "name", "created_by"))
+
+
+def room_changes(body: Any) -> RoomChanges:
+    """Changes of a room."""
+    return RoomChanges(**fields(body, _ROOM))
+
+
+def message(content: Any, client_msg_id: Any = None, metadata: Any = None) -> None:
+    """Judge the parts of a message that did not come as one JSON body. Raises BadInput."""
+    body = {"content": content, "client_msg_id": client_msg_id, "metadata": metadata}
+    try:
+        strict_json.check(body)
+    except strict_json.NotStrictJSON as error:
+        raise BadInput("invalid_input", str(error)) from None
+    fields(body, MESSAGE, "content")
+
+
+def _no_control(value: str) -> str:
+    if _LINE_CONTROL.search(value):
+        raise ValueError("must be on one line, without control characters")
+    return value

@@ -1,0 +1,72 @@
+"""What is tidied up behind everybody's back: old records, and the messages of deleted rooms.
+
+A room may hold a million messages; removing them in one transaction would stop all writing for
+seconds. They go a few hundred at a time, with pauses in which others write.
+"""
+
+import asyncio
+import time
+from functools import partial
+
+import structlog
+
+from chat_broker_kit.database.transactions import Query, Steps
+from chat_broker_server.database.seam import Database
+from chat_broker_server.errors import ChatError
+from chat_broker_server.logs import bug
+
+PAUSE = 30.0
+BREATH = 0.05
+PORTION = 500
+
+log = structlog.get_logger("chat_broker_server.database.housekeeping")
+
+
+async def keep_house(database: Database) -> None:
+    """Tidy up until cancelled. Every process may do so; they do not disturb each other."""
+    while True:
+        try:
+            more = True
+            while more:
+                more = await database.write(partial(tidy, int(time.time())))
+                await asyncio.sleep(BREATH)
+        except ChatError as error:
+            log.info("housekeeping.later", reason=error.code)
+        except Exception:  # noqa: BLE001 – a bug of ours is a 500; as text, since some log renderers show local variables
+            bug(log, "housekeeping.failed")
+        await asyncio.sleep(PAUSE)
+
+
+def tidy(now: int) -> Steps[bool]:
+    """Remove one portion; answers whether there is more."""
+    more = yield from _expired("idempotency", "project_id, scope, key", now)
+    more |= yield from _expired("revoked_sessions", "project_id, user_id, session_id", now)
+    more |= yield from _deleted_rooms()
+    return more
+
+
+def _expired(table: str, key: str, now: int) -> Steps[bool]:
+    rows = yield Query(
+        f"DELETE FROM {table} WHERE ({key}) IN"
+        f" (SELECT {key} FROM {table} WHERE expires_at <= $1 LIMIT {PORTION}) RETURNING 1",
+        now,
+    )
+    return len(rows) == PORTION
+
+
+def _deleted_rooms() -> Steps[bool]:
+    rooms = yield Query("SELECT project_id, id FROM rooms WHERE deleted_at IS NOT NULL LIMIT 1")
+    if not rooms:
+        return False
+    pid, room_id = rooms[0]
+    gone = yield Query(
+        "DELETE FROM messages WHERE project_id = $1 AND room_id = $2 AND seq IN"
+        " (SELECT seq FROM messages WHERE project_id = $1 AND room_id = $2"
+        f" ORDER BY seq LIMIT {PORTION}) RETURNING 1",
+        pid,
+        room_id,
+    )
+    if not gone:
+        yield Query("DELETE FROM deletions WHERE project_id = $1 AND room_id = $2", pid, room_id)
+        yield Query("DELETE FROM rooms WHERE project_id = $1 AND id = $2", pid, room_id)
+    return True

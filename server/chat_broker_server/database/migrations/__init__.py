@@ -1,0 +1,14 @@
+"""The migrations of the Chat API server, in order; what SQL alone cannot do stands beside them."""
+
+from pathlib import Path
+
+from chat_broker_kit.database.migrations import Migrations
+from chat_broker_server.database.migrations.folded_names import fold_names
+
+MIGRATIONS = Migrations(
+    program="chat-server",
+    table="alembic_version",
+    folder=Path(__file__).parent,
+    lock=0x63686174,
+    steps={"0002": fold_names},
+)

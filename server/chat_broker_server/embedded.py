@@ -1,0 +1,136 @@
+"""The server without a network: opened in one place, in order, and closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from chat_broker_server.chat.service import Chat
+from chat_broker_server.cluster.bus import Bus, LocalBus, RedisBus
+from chat_broker_server.cluster.deployment import deployment_id
+from chat_broker_server.credentials.api_keys import Keys
+from chat_broker_server.credentials.signing_keys import open_signing_keys
+from chat_broker_server.credentials.tokens import FreshToken, Tokens
+from chat_broker_server.database.housekeeping import keep_house
+from chat_broker_server.database.seam import Database, open_database
+from chat_broker_server.ending import end
+from chat_broker_server.errors import ChatError, NotAuthenticated
+from chat_broker_server.realtime.live import Live
+from chat_broker_server.realtime.origins import IsOwnOrigin, is_named_by_host
+from chat_broker_server.rest.request import Parts
+from chat_broker_server.rest.router import Rest
+from chat_broker_server.rest.users import wished
+from chat_broker_server.settings import Settings
+
+ASGIApp = Callable[
+    [Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
+]
+
+RestCall = Callable[
+    [str, str, Iterable[tuple[str, str]], bytes | None],
+    Awaitable[tuple[int, list[tuple[str, str]], bytes]],
+]
+
+
+class Server:
+    """An open Chat API server: its REST side twice over, its sockets, and what its host wants to know."""
+
+    def __init__(
+        self,
+        database: Database,
+        rest: Rest,
+        tokens: Tokens,
+        live: Live,
+        project_id: str | None,
+    ) -> None:
+        self.rest: ASGIApp = rest
+        """/api/v1/… and /.well-known/jwks.json over ASGI; every error is problem+json."""
+        self.call: RestCall = rest.call
+        """The same as a function: (method, path and query, headers, body) → (status, headers, body)."""
+        self.socket: ASGIApp = live.app
+        """To be mounted at /socket.io."""
+        self.project_id = project_id
+        """The project that the embedded key opens; None without one."""
+        self._database = database
+        self._tokens = tokens
+        self._live = live
+
+    def mint(self, user_id: str, expires_in: int) -> FreshToken | None:
+        """What `POST …/users/{user_id}/token` answers to the embedded key, as values; None if that takes waiting.
+
+        For the host, which has opened the server and needs no key for that. Raises the ChatError that the route refuses with.
+        """
+        if self.project_id is None:
+            raise NotAuthenticated
+        return self._tokens.mint_now(self.project_id, user_id, wished(expires_in))
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys that verify chat tokens."""
+        return self._tokens.jwks()
+
+    async def ready(self) -> dict[str, str]:
+        """`database` and `redis`: ok, off, degraded or failed, with the reason. Never raises."""
+        try:
+            database = "ok" if await self._database.ping() else "degraded: writes are refused"
+        except ChatError as error:
+            database = f"failed: {error.code}"
+        return {"database": database, "redis": self.bus_state}
+
+    @property
+    def bus_state(self) -> str:
+        """How this node hears of others: `off`, `ok` or `degraded: …`."""
+        return self._live.bus_state
+
+    async def drain(self) -> None:
+        """Send every socket away, to come back in a moment; new ones are refused from here on."""
+        await self._live.drain()
+
+    def facts(self) -> dict[str, int | str]:
+        """Counts of sockets and events, for metrics and status pages."""
+        return {"database": self._database.name, **self._live.facts()}
+
+
+@asynccontextmanager
+async def open_server(
+    settings: Settings,
+    *,
+    embedded_key: str | None = None,
+    is_own_origin: IsOwnOrigin = is_named_by_host,
+) -> AsyncIterator[Server]:
+    """Open database (migrating it), signing keys and sockets; close all in reverse order.
+
+    With *embedded_key* a project named "default" exists from then on, and that key opens it. The key is
+    kept in memory as a hash only, and never stored. *is_own_origin*: see Gate.
+    """
+    async with AsyncExitStack() as stack:
+        database = await open_database(settings.database_url, pool=settings.postgres_pool)
+        stack.push_async_callback(database.close)
+        signing = await open_signing_keys(database, settings.token_algorithm)
+        tokens = Tokens(
+            database, signing, issuer=settings.token_issuer, default_life=settings.token_ttl
+        )
+        project_id = None
+        if embedded_key is not None:
+            project_id = await Keys(database).embedded_project()
+        keys = Keys(database, embedded_key=embedded_key, embedded_project=project_id or "")
+        live = Live(
+            tokens,
+            database,
+            bus=await _bus(settings, database),
+            origins=settings.cors_origins or None,
+            is_own_origin=is_own_origin,
+        )
+        chat = Chat(database, live.publish)
+        await live.start(chat)
+        stack.push_async_callback(live.close)
+        house = asyncio.create_task(keep_house(database))
+        stack.push_async_callback(end, house)
+        rest = Rest(Parts(chat, tokens, keys, live.close_user))
+        yield Server(database, rest, tokens, live, project_id)
+
+
+async def _bus(settings: Settings, database: Database) -> Bus:
+    if settings.redis_url is None:
+        return LocalBus()
+    prefix = settings.redis_prefix or f"chat-server:{await deployment_id(database)}"
+    return RedisBus(settings.redis_url.get_secret_value(), prefix=prefix)

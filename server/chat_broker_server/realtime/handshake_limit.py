@@ -1,0 +1,36 @@
+"""How many sockets an address may open."""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from chat_broker_kit.http.client_address import address_key
+
+MOST_ADDRESSES = 50_000
+
+
+class HandshakeLimit:
+    """So many handshakes *a_minute* of each address, all of them at once if it wants; 0 is no limit.
+
+    Bounded: the address that has been quiet for longest is forgotten first. *clock* answers seconds.
+    """
+
+    def __init__(self, a_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._a_minute = a_minute
+        self._clock = clock
+        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """Handshakes that still count against an address, and when that was so."""
+
+    def take(self, address: str) -> int:
+        """Count one handshake. 0, or the seconds to wait if it is one too many."""
+        if not self._a_minute:
+            return 0
+        key, now = address_key(address), self._clock()
+        used, before = self._used.pop(key, (0.0, now))
+        used = max(0.0, used - (now - before) * self._a_minute / 60)
+        allowed = used + 1 <= self._a_minute
+        self._used[key] = (used + 1 if allowed else used, now)
+        if len(self._used) > MOST_ADDRESSES:
+            self._used.popitem(last=False)
+        return 0 if allowed else math.ceil((used + 1 - self._a_minute) * 60 / self._a_minute)

@@ -1,0 +1,198 @@
+"""What a client may ask over the socket: names, arguments, and what is wrong with them. Pure."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from chat_broker_server.chat.validation import whole
+from chat_broker_server.errors import BadInput
+
+#: Names that Socket.IO libraries treat as their own: no honest client sends them as events.
+RESERVED: Final = frozenset(
+    {
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
+        "*",
+    }
+)
+
+MAX_ID: Final = 64
+MAX_TOKEN: Final = 8_192
+MAX_SEQ: Final = 2**53
+
+
+class Join(msgspec.Struct, frozen=True):
+    """Listen to a room, and become a member if it is not private."""
+
+    room_id: str
+    since_seq: int | None = None
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """Stop listening to a room on this socket; membership stays."""
+
+    room_id: str
+
+
+class Post(msgspec.Struct, frozen=True):
+    """Say something."""
+
+    room_id: str
+    content: str
+    client_msg_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Typing(msgspec.Struct, frozen=True):
+    """Begin or stop to type."""
+
+    room_id: str
+    begins: bool
+
+
+class MarkRead(msgspec.Struct, frozen=True):
+    """I have read this far."""
+
+    room_id: str
+    seq: int
+
+
+class Refresh(msgspec.Struct, frozen=True):
+    """Go on with a newer token."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "Refresh(token=…)"
+
+
+Call = Join | Leave | Post | Typing | MarkRead | Refresh
+
+
+class UnknownEvent(BadInput):
+    """There is no such event."""
+
+    code = "unknown_event"
+    message = "There is no such event."
+
+
+class InvalidArguments(BadInput):
+    """The event is known, its arguments are not what it takes."""
+
+    code = "invalid_arguments"
+
+
+def read(name: str, arguments: list[Any]) -> Call:
+    """The call that event *name* with *arguments* makes. Raises UnknownEvent or InvalidArguments."""
+    reader = _READERS.get(name)
+    if reader is None:
+        raise UnknownEvent
+    return reader(arguments)
+
+
+def _wrong(expected: str) -> InvalidArguments:
+    return InvalidArguments(message=f"Expected {expected}.")
+
+
+def _fields(value: Any, expected: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
+    if not isinstance(value, dict) or not needed <= value.keys() <= needed | optional:
+        raise _wrong(expected)
+    return value
+
+
+def _room_id(value: Any, expected: str) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_ID:
+        raise _wrong(expected)
+    return value
+
+
+def _seq(value: Any, expected: str) -> int:
+    value = whole(value)
+    if type(value) is not int or not 0 <= value <= MAX_SEQ:
+        raise _wrong(expected)
+    return value
+
+
+def _join(arguments: list[Any]) -> Call:
+    expected = (
+        "joinRoom(roomId) or joinRoom({roomId, sinceSeq?}): roomId text, sinceSeq an integer from 0"
+    )
+    match arguments:
+        case [str(room_id)]:
+            return Join(_room_id(room_id, expected))
+        case [dict(given)]:
+            fields = _fields(given, expected, {"roomId"}, {"sinceSeq"})
+            since = fields.get("sinceSeq")
+            return Join(
+                _room_id(fields["roomId"], expected),
+                None if since is None else _seq(since, expected),
+            )
+    raise _wrong(expected)
+
+
+def _only_room(name: str, make: Callable[[str], Call]) -> Callable[[list[Any]], Call]:
+    expected = f"{name}(roomId): roomId text"
+
+    def read_it(arguments: list[Any]) -> Call:
+        if len(arguments) != 1:
+            raise _wrong(expected)
+        return make(_room_id(arguments[0], expected))
+
+    return read_it
+
+
+def _post(arguments: list[Any]) -> Call:
+    expected = (
+        "sendMessage(roomId, content) or sendMessage({roomId, content, clientMsgId?, metadata?}): "
+        "texts, and metadata an object"
+    )
+    match arguments:
+        case [str(room_id), str(content)]:
+            return Post(_room_id(room_id, expected), content)
+        case [dict(given)]:
+            fields = _fields(given, expected, {"roomId", "content"}, {"clientMsgId", "metadata"})
+            content, client_msg_id = fields["content"], fields.get("clientMsgId")
+            metadata = fields.get("metadata")
+            if (
+                isinstance(content, str)
+                and (client_msg_id is None or isinstance(client_msg_id, str))
+                and (metadata is None or isinstance(metadata, dict))
+            ):
+                return Post(_room_id(fields["roomId"], expected), content, client_msg_id, metadata)
+    raise _wrong(expected)
+
+
+def _mark_read(arguments: list[Any]) -> Call:
+    expected = "markRead({roomId, seq}): roomId text, seq an integer from 0"
+    if len(arguments) != 1:
+        raise _wrong(expected)
+    fields = _fields(arguments[0], expected, {"roomId", "seq"}, set())
+    return MarkRead(_room_id(fields["roomId"], expected), _seq(fields["seq"], expected))
+
+
+def _refresh(arguments: list[Any]) -> Call:
+    expected = "refreshToken({token}): token text"
+    if len(arguments) != 1:
+        raise _wrong(expected)
+    token = _fields(arguments[0], expected, {"token"}, set())["token"]
+    if not isinstance(token, str) or not 1 <= len(token) <= MAX_TOKEN:
+        raise _wrong(expected)
+    return Refresh(token)
+
+
+_READERS: Final[dict[str, Callable[[list[Any]], Call]]] = {}
+for _camel, _snake, _reader in (
+    ("joinRoom", "join_room", _join),
+    ("leaveRoom", "leave_room", _only_room("leaveRoom", Leave)),
+    ("sendMessage", "send_message", _post),
+    ("startTyping", "start_typing", _only_room("startTyping", lambda room: Typing(room, True))),
+    ("stopTyping", "stop_typing", _only_room("stopTyping", lambda room: Typing(room, False))),
+    ("markRead", "mark_read", _mark_read),
+    ("refreshToken", "refresh_token", _refresh),
+):
+    _READERS[_camel] = _READERS[_snake] = _reader

@@ -1,0 +1,44 @@
+"""Errors as `application/problem+json` (RFC 9457): what happened, and nothing about how."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from chat_broker_server.errors import ChatError, MethodNotAllowed, NotAuthenticated
+from chat_broker_server.rest.request import Reply
+
+PROBLEM = ("content-type", "application/problem+json")
+
+
+def problem(error: ChatError, *, path: str, request_id: str) -> Reply:
+    """The reply to a failed call."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.message,
+        "instance": path,
+        "code": error.code,
+        "message": error.message,
+        "request_id": request_id,
+        "errors": error.errors,
+    }
+    headers = [PROBLEM]
+    if isinstance(error, NotAuthenticated):
+        headers.append(("www-authenticate", _challenge(error.code)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(("allow", error.allow))
+    retry_after = error.retry_after
+    if retry_after is None and error.status in {429, 503}:
+        retry_after = 1
+    if retry_after is not None:
+        headers.append(("retry-after", str(retry_after)))
+    return Reply(error.status, msgspec.json.encode(body), tuple(headers))
+
+
+def _challenge(code: str) -> str:
+    """RFC 6750: a token that was there and is bad is named so."""
+    if code in {"authentication_required", "api_key_invalid"}:
+        return 'Bearer realm="chat"'
+    return 'Bearer realm="chat", error="invalid_token"'

@@ -1,0 +1,106 @@
+"""Runs the server under uvicorn."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from importlib.util import find_spec
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+
+from chat_broker_kit.process.hardening import protect_process, raise_file_limit, scrub_environment
+from chat_broker_kit.process.listening import addresses
+from chat_broker_server.settings import Settings, secret_names
+from chat_broker_server.standalone import Standalone, create_app
+
+log = structlog.get_logger("chat_broker_server")
+
+GRACE_SECONDS = 30
+KEEP_ALIVE_SECONDS = 75
+LARGEST_SOCKET_MESSAGE = 1024 * 1024
+"""Far above the limit of a message (64 KiB): uvicorn closes without a word, the sockets' own code says why first."""
+
+
+class DrainingServer(uvicorn.Server):
+    """Sends the sockets away before it closes them: they hear when to come back."""
+
+    def __init__(self, config: uvicorn.Config, app: Standalone, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain_seconds = drain_seconds
+        self._told_again = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second signal ends the draining."""
+        self._told_again = self.should_exit
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say where. uvicorn says so only of sockets that it has bound itself."""
+        await super().startup(sockets=sockets)
+        log.info("serve.running", at=addresses(sockets or ()))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Go on for a while, so that balancers look elsewhere; then send the sockets away, then stop."""
+        if self._drain_seconds:
+            self._app.begin_draining()
+            log.info("serve.draining", seconds=self._drain_seconds)
+            ends = time.monotonic() + self._drain_seconds
+            while time.monotonic() < ends and not self._told_again:  # noqa: ASYNC110 - a signal sets no event
+                await asyncio.sleep(0.1)
+        await self._app.drain()
+        await super().shutdown(sockets)
+
+
+def run(settings: Settings, port: socket.socket) -> int:
+    """Serve on *port*, which is bound already, until told to stop; answers the exit code."""
+    _hide_secrets()
+    raise_file_limit()
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=_http_protocol(),
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_SOCKET_MESSAGE,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nothing here depends on where a caller says it comes from.
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=2048,
+    )
+    # After a graceful end uvicorn raises the signal again: that is a success, and not a crash.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = DrainingServer(config, app, settings.drain_seconds)
+    server.run(sockets=[port])
+    return 0 if server.started else 3
+
+
+def _http_protocol() -> Any:
+    """The kit's over httptools; uvicorn's own over h11 where httptools is not installed."""
+    if find_spec("httptools") is None:
+        return "h11"
+    from chat_broker_kit.http.protocol import BoundedHttpProtocol
+
+    return BoundedHttpProtocol
+
+
+def _hide_secrets() -> None:
+    """Keep what the environment told this process from other processes of the same user."""
+    names = [name for name in os.environ if name.upper() in secret_names()]
+    # Before the process is made opaque: afterwards the kernel does not say where its environment is.
+    scrub_environment([os.environ[name] for name in names])
+    for name in names:
+        del os.environ[name]
+    protect_process()

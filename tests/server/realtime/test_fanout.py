@@ -1,0 +1,380 @@
+"""Order, gaps, repeats, and who hears what: a room's memory without sockets, and with them."""
+
+import asyncio
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.models import Message
+from chat_broker_server.limits import Limits
+from chat_broker_server.realtime import packets
+from chat_broker_server.realtime.connections import Connection
+from chat_broker_server.realtime.counts import Counts
+from chat_broker_server.realtime.fanout import LiveRooms
+from chat_broker_server.realtime.packets import Ready
+from chat_broker_server.realtime.send_queue import Outbox
+from tests.server.realtime.live_node import PID, LiveNode, until
+
+KEY = ("p", "r")
+
+
+class Store:
+    """The messages that were committed."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.asked = 0
+        self.fails = 0
+
+    def add(self) -> Event:
+        seq = len(self.messages) + 1
+        message = Message(
+            f"m{seq}", "r", seq, "u", "u", None, f"text {seq}", None, {}, "now", None, None
+        )
+        self.messages.append(message)
+        return Event("message", *KEY, msgspec.json.encode(message), seq=seq)
+
+    def change(self, seq: int, name: str = "messageUpdated") -> Event:
+        message = msgspec.structs.replace(self.messages[seq - 1], content="changed")
+        self.messages[seq - 1] = message
+        return Event(name, *KEY, msgspec.json.encode(message))
+
+    async def missed(self, _pid: str, _room: str, since: int, limit: int) -> list[Message]:
+        self.asked += 1
+        if self.fails:
+            self.fails -= 1
+            raise OSError("away")
+        await asyncio.sleep(0)
+        return self.messages[since : since + limit]
+
+
+class Listener:
+    """A connection that remembers what was put into its outbox."""
+
+    def __init__(self, rooms: LiveRooms) -> None:
+        self._rooms = rooms
+        self._heard: list[tuple[str, Any]] = []
+        self.outbox = Outbox(10_000_000)
+        self.outbox.send = self._hear  # type: ignore[method-assign]
+        self.connection = Connection("sid", self.outbox, Limits())
+
+    def _hear(self, ready: Ready) -> None:
+        name, payload = msgspec.json.decode(ready.encode()[2:])
+        self._heard.append((name, payload))
+
+    @property
+    def heard(self) -> list[tuple[str, Any]]:
+        """Everything, with what the end of this turn of the loop would bring."""
+        self._rooms.flush()
+        return self._heard
+
+    @property
+    def seqs(self) -> list[int]:
+        return [payload["seq"] for name, payload in self.heard if name == "message"]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def rooms(store: Store) -> LiveRooms:
+    return LiveRooms(store.missed, Limits(gap_wait=0.02), Counts())
+
+
+def join(rooms: LiveRooms, told: int) -> Listener:
+    listener = Listener(rooms)
+    assert rooms.begin(KEY, listener.connection)
+    rooms.settle(KEY, listener.connection, told)
+    return listener
+
+
+class Wire:
+    """An outbox that may be written to, or not, and remembers the pieces."""
+
+    direct = True
+
+    def __init__(self, *, open: bool = True) -> None:  # noqa: A002  # what it is called
+        self.open = open
+        self.pieces: list[bytes] = []
+        self.held: list[bytes] = []
+
+    def write(self, frame: bytes) -> None:
+        self.pieces.append(frame)
+
+    def hold(self, ready: Ready) -> None:
+        self.held.append(ready.frame)
+
+    send = hold
+
+    def on_overflow(self) -> None: ...
+    def end(self, *last: Ready) -> None: ...
+    def over(self) -> None: ...
+    async def until_sent(self, deadline: float) -> None: ...
+    def abort(self) -> None: ...
+
+
+def sit(rooms: LiveRooms, wire: Wire, told: int = 0) -> Connection:
+    """A connection that writes to *wire* and has joined."""
+    connection = Connection("sid", wire, Limits())
+    assert rooms.begin(KEY, connection)
+    rooms.settle(KEY, connection, told)
+    return connection
+
+
+def frame(event: Event) -> bytes:
+    return packets.event(event.name, event.payload).frame
+
+
+async def test_what_one_turn_brings_is_written_in_one_piece(rooms: LiveRooms, store: Store) -> None:
+    """To a socket that takes it; one that does not is told of each alone, so that its bound is counted right."""
+    wire, full = Wire(), Wire(open=False)
+    sit(rooms, wire)
+    sit(rooms, full)
+    events = [store.add() for _ in range(5)]
+    for event in events:
+        rooms.tell(event)
+    assert wire.pieces == []
+    await asyncio.sleep(0)
+    assert wire.pieces == [b"".join(map(frame, events))]
+    assert full.held == [frame(event) for event in events]
+    await asyncio.sleep(0)
+    rooms.tell(late := store.add())
+    await asyncio.sleep(0)
+    assert wire.pieces[1:] == [frame(late)]
+
+
+async def test_who_comes_or_goes_within_a_turn_hears_what_is_theirs(
+    rooms: LiveRooms, store: Store
+) -> None:
+    """All that was told before somebody left, and nothing that was told before somebody came."""
+    stays, leaves, comes = Wire(), Wire(), Wire()
+    sit(rooms, stays)
+    leaver = sit(rooms, leaves)
+    first, second, third = store.add(), store.add(), store.add()
+    rooms.tell(first)
+    rooms.leave(KEY, leaver)
+    rooms.tell(second)
+    sit(rooms, comes, told=2)
+    rooms.tell(third)
+    rooms.flush()
+    assert b"".join(leaves.pieces) == frame(first)
+    assert b"".join(stays.pieces) == frame(first) + frame(second) + frame(third)
+    assert b"".join([*comes.held, *comes.pieces]) == frame(third)
+
+
+async def test_a_turn_that_brings_much_is_written_in_bounded_pieces(
+    rooms: LiveRooms, store: Store
+) -> None:
+    wire = Wire()
+    sit(rooms, wire)
+    for _ in range(100):
+        event = store.add()
+        payload = event.payload[:-1] + b',"x":"' + b"x" * 9_000 + b'"}'
+        rooms.tell(msgspec.structs.replace(event, payload=payload))
+    rooms.flush()
+    assert sum(map(len, wire.pieces)) > 900_000
+    assert max(map(len, wire.pieces)) < 80_000
+
+
+async def test_messages_out_of_order_are_put_in_order(rooms: LiveRooms, store: Store) -> None:
+    listener = join(rooms, 0)
+    events = [store.add() for _ in range(50)]
+    random.Random(1).shuffle(events)
+    for event in events:
+        rooms.tell(event)
+        rooms.tell(event)  # hints may come twice
+    assert listener.seqs == list(range(1, 51))
+    assert store.asked == 0
+
+
+async def test_a_gap_is_fetched_from_the_database(rooms: LiveRooms, store: Store) -> None:
+    listener = join(rooms, 0)
+    events = [store.add() for _ in range(500)]
+    rooms.tell(events[0])
+    rooms.tell(events[-1])
+    await until(lambda: len(listener.seqs) == 500)
+    assert listener.seqs == list(range(1, 501))
+
+
+async def test_a_message_nobody_wrote_blocks_nothing(rooms: LiveRooms, store: Store) -> None:
+    """A hint about a seq that does not exist is forgotten; real messages go on."""
+    listener = join(rooms, 0)
+    rooms.tell(Event("message", *KEY, b'{"seq":1000000}', seq=1_000_000))
+    await until(lambda: store.asked)
+    await asyncio.sleep(0.05)
+    rooms.tell(store.add())
+    assert listener.seqs == [1]
+    assert store.asked < 3
+
+
+async def test_the_database_away_delays_a_gap_and_loses_nothing(
+    rooms: LiveRooms, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat_broker_server.realtime.fanout._RETRY", 0.02)
+    listener = join(rooms, 0)
+    store.fails = 3
+    for event in [store.add() for _ in range(5)][2:]:
+        rooms.tell(event)
+    await until(lambda: listener.seqs == [1, 2, 3, 4, 5])
+
+
+async def test_what_happens_while_somebody_joins_is_neither_lost_nor_told_twice(
+    rooms: LiveRooms, store: Store
+) -> None:
+    """Read at any moment between the events: the ack and what follows are everything once."""
+    first = join(rooms, 0)
+    joiner = Listener(rooms)
+    rooms.begin(KEY, joiner.connection)
+    events = [store.add() for _ in range(6)]
+    for event in events[:4]:
+        rooms.tell(event)
+    rooms.settle(KEY, joiner.connection, 3)  # the database was read after the third
+    for event in events[4:]:
+        rooms.tell(event)
+    assert joiner.seqs == [4, 5, 6]
+    assert first.seqs == [1, 2, 3, 4, 5, 6]
+
+
+async def test_who_was_told_more_than_the_room_has_hears_only_what_follows(
+    rooms: LiveRooms, store: Store
+) -> None:
+    """The database is ahead of the hints: the joiner has them from there, the others still wait."""
+    first = join(rooms, 0)
+    events = [store.add() for _ in range(5)]
+    joiner = join(rooms, 3)
+    for event in events:
+        rooms.tell(event)
+    assert first.seqs == [1, 2, 3, 4, 5]
+    assert joiner.seqs == [4, 5]
+
+
+async def test_two_who_join_first_at_once_and_read_at_different_moments(
+    rooms: LiveRooms, store: Store
+) -> None:
+    """The one who read earlier is told to read again rather than miss what the other knows."""
+    early, late = Listener(rooms), Listener(rooms)
+    rooms.begin(KEY, early.connection)
+    rooms.begin(KEY, late.connection)
+    events = [store.add() for _ in range(4)]
+    rooms.settle(KEY, late.connection, 4)
+    assert not rooms.covered(KEY, early.connection, 2)
+    assert rooms.covered(KEY, early.connection, 4)
+    rooms.settle(KEY, early.connection, 4)
+    for event in [*events, store.add()]:
+        rooms.tell(event)
+    assert early.seqs == late.seqs == [5]
+
+
+async def test_a_change_never_comes_before_its_message(rooms: LiveRooms, store: Store) -> None:
+    """From another node a change may overtake its message; it waits for its turn."""
+    listener = join(rooms, 0)
+    first, second = store.add(), store.add()
+    rooms.tell(store.change(2))
+    rooms.tell(second)
+    rooms.tell(first)
+    assert [name for name, _ in listener.heard] == ["message", "message", "messageUpdated"]
+    assert listener.heard[-1][1]["content"] == "changed"
+
+
+async def test_a_change_during_the_first_join_is_told(rooms: LiveRooms, store: Store) -> None:
+    """What was read may be older than the change."""
+    store.add()
+    joiner = Listener(rooms)
+    rooms.begin(KEY, joiner.connection)
+    rooms.tell(store.change(1))
+    rooms.settle(KEY, joiner.connection, 1)
+    assert [name for name, _ in joiner.heard] == ["messageUpdated"]
+
+
+async def test_a_room_nobody_listens_to_is_forgotten(rooms: LiveRooms, store: Store) -> None:
+    listener = join(rooms, 0)
+    rooms.leave(KEY, listener.connection)
+    assert len(rooms) == 0
+    rooms.tell(store.add())
+    assert listener.heard == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_any_mixture_of_losses_joins_and_disorder_ends_in_order(seed: int) -> None:
+    """Each listener has, from where it was told, every message once and in order."""
+    chance = random.Random(seed)
+    store = Store()
+    rooms = LiveRooms(store.missed, Limits(gap_wait=0.005), Counts())
+    listeners: list[tuple[Listener, int]] = [(join(rooms, 0), 0)]
+    on_their_way: list[Event] = []
+    joining: list[tuple[Listener, int]] = []
+    for _ in range(300):
+        match chance.randrange(6):
+            case 0 | 1:
+                event = store.add()
+                if chance.random() < 0.8:
+                    on_their_way.append(event)
+            case 2 | 3 if on_their_way:
+                rooms.tell(on_their_way.pop(chance.randrange(len(on_their_way))))
+            case 4 if len(listeners) + len(joining) < 8:
+                listener = Listener(rooms)
+                rooms.begin(KEY, listener.connection)
+                joining.append((listener, len(store.messages)))
+            case 5 if joining:
+                listener, read = joining.pop()
+                while not rooms.covered(KEY, listener.connection, read):
+                    read = len(store.messages)
+                rooms.settle(KEY, listener.connection, read)
+                listeners.append((listener, read))
+        if chance.random() < 0.1:
+            await asyncio.sleep(0.001)
+    for event in on_their_way:
+        rooms.tell(event)
+    rooms.known(KEY, len(store.messages))
+    everything = len(store.messages)
+    await until(
+        lambda: all(
+            not li.seqs or li.seqs[-1] == everything or told == everything for li, told in listeners
+        )
+    )
+    await asyncio.sleep(0.02)
+    for listener, told in listeners:
+        assert listener.seqs == list(range(told + 1, everything + 1))
+
+
+async def test_many_writers_are_heard_in_one_order(node: LiveNode) -> None:
+    """Over sockets and over REST at once: every socket hears 1, 2, 3, …"""
+    people = [await node.user(f"user{number}") for number in range(4)]
+    room = await node.room(*people)
+    sockets = [await node.socket(person, room) for person in people]
+    work = []
+    for person, socket in zip(people, sockets, strict=True):
+        work += [socket.ask("sendMessage", room.id, f"s{n}") for n in range(25)]
+        work += [node.chat.post(PID, room.id, person.id, f"r{n}") for n in range(25)]
+    await asyncio.gather(*work)
+    for socket in sockets:
+        heard = await socket.hears("message", 200)
+        assert [message["seq"] for message in heard] == list(range(1, 201))
+
+
+async def test_joining_in_the_middle_of_a_stream_misses_nothing(node: LiveNode) -> None:
+    """Ten sockets join while messages pour in: what the ack says and what follows is everything once."""
+    alice = await node.user("alice")
+    room = await node.room(alice)
+
+    async def pour() -> None:
+        for number in range(150):
+            await node.chat.post(PID, room.id, alice.id, f"m{number}")
+
+    sockets = [await node.socket(alice) for _ in range(10)]
+    pouring = asyncio.create_task(pour())
+    told = []
+    for socket in sockets:
+        await asyncio.sleep(0.005)
+        told.append(await socket.call("joinRoom", {"roomId": room.id, "sinceSeq": 0}))
+    await pouring
+    for socket, answer in zip(sockets, told, strict=True):
+        first = [message["seq"] for message in answer["missed"]]
+        assert first == list(range(1, answer["last_seq"] + 1))
+        rest = await socket.hears("message", 150 - len(first))
+        assert first + [message["seq"] for message in rest] == list(range(1, 151))

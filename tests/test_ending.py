@@ -1,4 +1,4 @@
-"""What runs until it is cancelled ends when it is told to, in every package."""
+"""What runs until it is cancelled ends when it is told to, in the SDK, which stands alone, and in the kit."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-import chat_broker.storage.ending
+import chat_broker_kit.tasks
 import chat_broker_sdk._ending
-import chat_broker_server.ending
 
 
 @pytest.mark.parametrize(
     "end",
-    [chat_broker.storage.ending.end, chat_broker_sdk._ending.end, chat_broker_server.ending.end],
+    [chat_broker_kit.tasks.end, chat_broker_sdk._ending.end],
     ids=lambda end: end.__module__,
 )
 async def test_a_task_ends_even_if_it_swallows_a_cancellation(

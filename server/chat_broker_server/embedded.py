@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from chat_broker_kit.tasks import end
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus, RedisBus
 from chat_broker_server.cluster.deployment import deployment_id
@@ -13,7 +14,6 @@ from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import FreshToken, Tokens
 from chat_broker_server.database.housekeeping import keep_house
 from chat_broker_server.database.seam import Database, open_database
-from chat_broker_server.ending import end
 from chat_broker_server.errors import ChatError, NotAuthenticated
 from chat_broker_server.realtime.live import Live
 from chat_broker_server.realtime.origins import IsOwnOrigin, is_named_by_host

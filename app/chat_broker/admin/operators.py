@@ -17,8 +17,8 @@ from chat_broker.settings import Settings
 from chat_broker.storage.admin_keys import SqlAdminKeys
 from chat_broker.storage.audit import SqlAudit
 from chat_broker.storage.bans import SqlBans
-from chat_broker.storage.ending import end
 from chat_broker.storage.open import State
+from chat_broker_kit.tasks import end
 from chat_broker_sdk import AsyncChatClient
 
 TOPIC = "standing"

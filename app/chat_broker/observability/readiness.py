@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chat_broker.storage.ending import end
 from chat_broker_kit.logs.outages import GOOD, Outages
+from chat_broker_kit.tasks import end
 
 REMEMBERED_FOR = 2.0
 PROBE_SECONDS = 3.0

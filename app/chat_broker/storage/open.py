@@ -16,11 +16,11 @@ from chat_broker.chat.ports import Heartbeat, Hints, Links, RoomChanges, StateUn
 from chat_broker.settings import Settings
 from chat_broker.storage.database import Database, open_database
 from chat_broker.storage.deployment import deployment_id
-from chat_broker.storage.ending import end
 from chat_broker.storage.memory import LocalRoomChanges, NoHints
 from chat_broker.storage.migrate import migrate
 from chat_broker.storage.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
 from chat_broker_kit.locations import location
+from chat_broker_kit.tasks import end
 
 if TYPE_CHECKING:
     from chat_broker.storage.redis import RedisProbe

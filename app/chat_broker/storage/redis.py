@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 from chat_broker.admission.rate_limits import Limit, Usage, judge
 from chat_broker.chat.ports import Listener
 from chat_broker.storage.batching import Gathered
-from chat_broker.storage.ending import end
+from chat_broker_kit.tasks import end
 
 log = structlog.get_logger(__name__)
 

@@ -50,7 +50,7 @@ _ENCODER = msgspec.json.Encoder()
 _MOST_ADDRESSES = 4096
 
 last_response: ContextVar[list[Response] | None] = ContextVar(
-    "chat_sdk_last_response", default=None
+    "chat_broker_sdk_last_response", default=None
 )
 
 

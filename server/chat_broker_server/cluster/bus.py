@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from chat_broker_kit.locations import location
-from chat_broker_server.ending import end
+from chat_broker_kit.tasks import end
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

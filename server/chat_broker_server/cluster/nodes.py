@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
+from chat_broker_kit.tasks import end
 from chat_broker_server.cluster.bus import MAX_BYTES, Bus
-from chat_broker_server.ending import end
 
 _VERSION: Final = 1
 _ALIVE_BEATS = 3.5  # a node unheard for so many heartbeats is not waited for

@@ -12,8 +12,8 @@ from chat_broker.auth.jwt.discovery import discover_endpoint
 from chat_broker.auth.jwt.jws import BadToken
 from chat_broker.auth.jwt.keys import Key, UnusableKey, key_from_jwk
 from chat_broker.auth.provider import Answer, BadAnswer, NoAnswer, NotSent
-from chat_broker.storage.ending import end
 from chat_broker_kit.logs.sampling import SampledEvents
+from chat_broker_kit.tasks import end
 
 if TYPE_CHECKING:  # it loads httpx
     from chat_broker.auth.http import Http

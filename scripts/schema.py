@@ -16,8 +16,9 @@ from typing import Any
 import asyncpg
 
 from chat_broker.storage.migrations import MIGRATIONS as BROKER
-from chat_broker_kit.database import postgres, sqlite
 from chat_broker_kit.database.migrations import Migrations
+from chat_broker_kit.database.postgres_connections import drive_postgres
+from chat_broker_kit.database.sqlite_connections import drive
 from chat_broker_kit.database.transactions import Steps
 from chat_broker_server.database.migrations import MIGRATIONS as SERVER
 
@@ -54,7 +55,7 @@ ORDER BY c.relname
 def sqlite_schema(steps: Steps[Any]) -> str:
     """Every statement that makes a database of SQLite as *steps* leave it."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        sqlite.drive(connection, steps)
+        drive(connection, steps)
         statements = [
             statement
             for statement in connection.iterdump()
@@ -70,7 +71,7 @@ async def postgres_schema(connection: Any, steps: Steps[Any]) -> str:
     try:
         await connection.execute(f"CREATE SCHEMA {SCRATCH}")
         await connection.execute(f"SET LOCAL search_path TO {SCRATCH}")
-        await postgres.drive(connection, steps, None)
+        await drive_postgres(connection, steps, None)
         return "\n".join([text async for text in _of_postgres(connection)]) + "\n"
     finally:
         await transaction.rollback()

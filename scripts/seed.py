@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import structlog
 
 from chat_broker_server.credentials.api_keys import Keys
-from chat_broker_server.database.seam import open_database
+from chat_broker_server.database.open import open_database
 
 NOW = "2026-01-01T00:00:00.000Z"
 TEXT = "See you at noon? I will bring the drawings and the coffee."

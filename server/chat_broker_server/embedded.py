@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.tasks import end
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus, RedisBus
@@ -13,7 +14,7 @@ from chat_broker_server.credentials.api_keys import Keys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import FreshToken, Tokens
 from chat_broker_server.database.housekeeping import keep_house
-from chat_broker_server.database.seam import Database, open_database
+from chat_broker_server.database.open import open_database
 from chat_broker_server.errors import ChatError, NotAuthenticated
 from chat_broker_server.realtime.live import Live
 from chat_broker_server.realtime.origins import IsOwnOrigin, is_named_by_host

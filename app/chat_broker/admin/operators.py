@@ -44,7 +44,7 @@ async def open_operators(
     settings: Settings, state: State, chat: AsyncChatClient, limiter: Limiter
 ) -> AsyncIterator[Operators]:
     """The operators' side, with its background work, for as long as the block lasts."""
-    alone = state.database.is_sqlite and state.redis is None and settings.workers == 1
+    alone = state.database.name == "sqlite" and state.redis is None and settings.workers == 1
     book = SqlBans(state.database)
     standings = Standings(book, exact=alone)
 

@@ -1,5 +1,6 @@
 """Everything the broker depends on, and how to find out how each is."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chat_broker.auth.choose import Chain
@@ -7,6 +8,7 @@ from chat_broker.observability.readiness import Dependency
 from chat_broker.settings import Settings
 from chat_broker.storage.open import State
 from chat_broker.upstream.chat_api import Upstream
+from chat_broker_kit.database.transactions import Query, all_rows
 from chat_broker_kit.locations import location
 from chat_broker_kit.logs.outages import GOOD
 
@@ -20,7 +22,7 @@ def dependencies_of(
     """By the name that /readyz and /metrics give it."""
 
     async def database() -> str:
-        await state.database.one("SELECT 1 AS one")
+        await state.database.read(partial(all_rows, Query("SELECT 1")))
         return "ok" if state.pulse.writes else "degraded: writes are refused"
 
     async def redis() -> str:

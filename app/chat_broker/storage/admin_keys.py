@@ -1,7 +1,11 @@
 """Admin keys in the database: hashes, never keys."""
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 from chat_broker.admin.keys import AdminKey, Scope
-from chat_broker.storage.database import Database, Row
+from chat_broker_kit.database.transactions import Database, Query, all_rows, first_row, named
 
 _NAMES = ("id", "name", "created_at", "created_by", "expires_at", "revoked_at")
 _ALL = (*_NAMES, "digest", "scopes")
@@ -18,37 +22,36 @@ class SqlAdminKeys:
         """See KeyRows."""
         values = {name: getattr(key, name) for name in _NAMES}
         values |= {"digest": digest, "scopes": " ".join(sorted(key.scopes))}
-        async with self._database.write() as transaction:
-            await transaction.run(
-                f"INSERT INTO admin_keys ({_COLUMNS}) VALUES (:{', :'.join(_ALL)})", **values
-            )
+        insert = f"INSERT INTO admin_keys ({_COLUMNS}) VALUES (:{', :'.join(_ALL)})"
+        await self._database.write(partial(all_rows, named(insert, **values)))
 
     async def find(self, key_id: str) -> tuple[AdminKey, bytes] | None:
         """See KeyRows."""
-        row = await self._database.one(
-            f"SELECT {_COLUMNS} FROM admin_keys WHERE id = :id", id=key_id
-        )
-        return None if row is None else (_key(row), bytes(row["digest"]))
+        query = Query(f"SELECT {_COLUMNS} FROM admin_keys WHERE id = $1", key_id)
+        row = await self._database.read(partial(first_row, query))
+        return None if row is None else (_key(row), bytes(row[_ALL.index("digest")]))
 
     async def all(self) -> list[AdminKey]:
         """See KeyRows."""
-        query = f"SELECT {_COLUMNS} FROM admin_keys ORDER BY created_at DESC, id"
-        return [_key(row) for row in await self._database.rows(query)]
+        query = Query(f"SELECT {_COLUMNS} FROM admin_keys ORDER BY created_at DESC, id")
+        rows = await self._database.read(partial(all_rows, query), slow=True)
+        return [_key(row) for row in rows]
 
     async def revoke(self, key_id: str, *, at: str) -> AdminKey | None:
         """See KeyRows."""
-        async with self._database.write() as transaction:
-            ended = await transaction.run(
-                "UPDATE admin_keys SET revoked_at = COALESCE(revoked_at, :at) WHERE id = :id"
-                f" RETURNING {_COLUMNS}",
-                id=key_id,
-                at=at,
-            )
-        return _key(ended[0]) if ended else None
+        end = Query(
+            "UPDATE admin_keys SET revoked_at = COALESCE(revoked_at, $1) WHERE id = $2"
+            f" RETURNING {_COLUMNS}",
+            at,
+            key_id,
+        )
+        ended = await self._database.write(partial(first_row, end))
+        return None if ended is None else _key(ended)
 
 
-def _key(row: Row) -> AdminKey:
+def _key(row: Sequence[Any]) -> AdminKey:
+    values = dict(zip(_ALL, row, strict=True))
     known = set(Scope)
     # A scope that a newer broker invented is none that this one could grant.
-    scopes = frozenset(Scope(name) for name in row["scopes"].split() if name in known)
-    return AdminKey(**{name: row[name] for name in _NAMES}, scopes=scopes)
+    scopes = frozenset(Scope(name) for name in values["scopes"].split() if name in known)
+    return AdminKey(**{name: values[name] for name in _NAMES}, scopes=scopes)

@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from chat_broker.admin.audit_log import OUTCOME_UNKNOWN, Link, Record, Search, bind
-from chat_broker.storage.database import Database, Row, Transaction
+from chat_broker_kit.database.transactions import Database, Query, Rows, Steps, all_rows, named
 
 _NAMES = ("id", "at", "actor", "action", "subject", "outcome", "reason", "ip", "request_id")
 # `also` is for searching only: what it says is in `detail` too.
@@ -38,14 +39,13 @@ class SqlAudit:
 
     async def append(self, record: Record) -> None:
         """See Chain."""
-        async with self._database.write() as transaction:
-            await _append(transaction, record)
+        await self._database.write(partial(_append, record))
 
     async def find(self, search: Search) -> list[Link]:
         """See Chain."""
         where, values = _conditions(search)
         query = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT :limit"
-        rows = await self._database.rows(query, limit=search.limit, **values)
+        rows = await self._rows(named(query, limit=search.limit, **values))
         return [_link(row) for row in rows]
 
     async def after(self, seq: int, limit: int, search: Search = Search()) -> list[Link]:  # noqa: B008 - frozen
@@ -54,82 +54,96 @@ class SqlAudit:
         query = (
             f"SELECT {_COLUMNS} FROM audit WHERE seq > :seq AND {where} ORDER BY seq LIMIT :limit"
         )
-        rows = await self._database.rows(query, seq=seq, limit=limit, **values)
+        rows = await self._rows(named(query, seq=seq, limit=limit, **values))
         return [_link(row) for row in rows]
 
     async def length(self) -> int:
         """See Chain."""
-        (row,) = await self._database.rows("SELECT seq FROM audit_head")
-        return int(row["seq"])
+        ((seq,),) = await self._rows(Query("SELECT seq FROM audit_head"))
+        return int(seq)
+
+    async def _rows(self, query: Query) -> Rows:
+        return await self._database.read(partial(all_rows, query), slow=True)
 
     # -- what is not ----------------------------------------------------------------------------
 
     async def open(self, record: Record) -> None:
         """See OpenEntries."""
-        async with self._database.write() as transaction:
-            await transaction.run(_OPEN, **_entry(record, None, 1))
+        query = named(_OPEN, **_entry(record, None, 1))
+        await self._database.write(partial(all_rows, query))
 
     async def touch(self, ids: Sequence[str], now: str) -> None:
         """See OpenEntries."""
-        async with self._database.write() as transaction:
-            for one in ids:
-                await transaction.run(
-                    "UPDATE audit_open SET since = :now WHERE id = :id", now=now, id=one
-                )
+
+        def transaction() -> Steps[None]:
+            for entry_id in ids:
+                yield Query("UPDATE audit_open SET since = $1 WHERE id = $2", now, entry_id)
+
+        await self._database.write(transaction)
 
     async def close(self, record: Record) -> None:
         """See OpenEntries."""
-        async with self._database.write() as transaction:
-            if await _take(transaction, record.id):
-                await _append(transaction, record)
+
+        def transaction() -> Steps[None]:
+            if (yield from _take(record.id)):
+                yield from _append(record)
+
+        await self._database.write(transaction)
 
     async def fold(self, key: str, record: Record, count: int) -> None:
         """See OpenEntries."""
-        async with self._database.write() as transaction:
-            await transaction.run(_FOLD, **_entry(record, key, count))
+        query = named(_FOLD, **_entry(record, key, count))
+        await self._database.write(partial(all_rows, query))
 
     async def folds(self) -> list[Record]:
         """See OpenEntries."""
-        rows = await self._database.rows(
+        query = Query(
             "SELECT record, count FROM audit_open WHERE fold_key IS NOT NULL ORDER BY since DESC"
         )
-        return [_counted(row) for row in rows]
+        return [_counted(record, count) for record, count in await self._rows(query)]
 
     async def close_overdue(self, *, calls_before: str, folds_before: str) -> int:
         """See OpenEntries."""
-        overdue = await self._database.rows(
-            _OVERDUE, calls_before=calls_before, folds_before=folds_before
+        overdue = await self._rows(
+            named(_OVERDUE, calls_before=calls_before, folds_before=folds_before)
         )
         closed = 0
-        for one in overdue:
+        for (entry_id,) in overdue:
             # A transaction each: another replica may be doing the same, and only one gets the row.
-            async with self._database.write() as transaction:
-                for row in await _take(transaction, one["id"]):
-                    await _append(transaction, _ended(row))
-                    closed += 1
+            closed += await self._database.write(partial(_close, entry_id))
         return closed
 
 
-async def _append(transaction: Transaction, record: Record) -> None:
-    (head,) = await transaction.run(_NEXT)
-    link = bind(head["seq"], record, head["hash"])
-    await transaction.run(
+def _append(record: Record) -> Steps[None]:
+    ((seq, previous),) = yield Query(_NEXT)
+    link = bind(seq, record, previous)
+    yield named(
         _APPEND,
         **{name: getattr(record, name) for name in _NAMES},
-        seq=head["seq"],
+        seq=seq,
         detail=json.dumps(record.detail, ensure_ascii=True),
-        previous=head["hash"],
+        previous=previous,
         hash=link.hash,
         also=record.also,
     )
-    await transaction.run("UPDATE audit_head SET hash = :hash", hash=link.hash)
+    yield Query("UPDATE audit_head SET hash = $1", link.hash)
 
 
-async def _take(transaction: Transaction, entry_id: str) -> Sequence[Row]:
-    """The open entry, which is gone then; nothing if somebody else has taken it."""
-    return await transaction.run(
-        "DELETE FROM audit_open WHERE id = :id RETURNING fold_key, count, record", id=entry_id
+def _take(entry_id: str) -> Steps[Rows]:
+    """The open entry (fold key, count, record), which is gone then; nothing if another replica has taken it."""
+    return (
+        yield Query(
+            "DELETE FROM audit_open WHERE id = $1 RETURNING fold_key, count, record", entry_id
+        )
     )
+
+
+def _close(entry_id: str) -> Steps[int]:
+    """Append the record of an entry that nobody will close; answers how many there were."""
+    entries = yield from _take(entry_id)
+    for fold_key, count, record in entries:
+        yield from _append(_ended(fold_key, count, record))
+    return len(entries)
 
 
 def _entry(record: Record, key: str | None, count: int) -> dict[str, Any]:
@@ -176,26 +190,27 @@ def _text(record: Record) -> str:
     return json.dumps(record.to_dict(), ensure_ascii=True)
 
 
-def _link(row: Row) -> Link:
-    values = {name: row[name] for name in _NAMES}
+def _link(row: Sequence[Any]) -> Link:
+    columns = dict(zip(_CHAIN, row, strict=True))
+    values = {name: columns[name] for name in _NAMES}
     # A record somebody has spoilt must still be shown: `verify` says that it was changed.
     try:
-        detail = json.loads(row["detail"])
+        detail = json.loads(columns["detail"])
     except ValueError:
-        detail = {"unreadable": row["detail"]}
+        detail = {"unreadable": columns["detail"]}
     record = Record(**values, detail=detail if isinstance(detail, dict) else {"unreadable": detail})
-    return Link(row["seq"], record, row["previous"], row["hash"])
+    return Link(columns["seq"], record, columns["previous"], columns["hash"])
 
 
-def _counted(row: Row) -> Record:
-    values = json.loads(row["record"])
-    return Record(**(values | {"detail": values["detail"] | {"count": row["count"]}}))
+def _counted(record: str, count: int) -> Record:
+    values = json.loads(record)
+    return Record(**(values | {"detail": values["detail"] | {"count": count}}))
 
 
-def _ended(row: Row) -> Record:
+def _ended(fold_key: str | None, count: int, record: str) -> Record:
     """The record of an entry that nobody will close."""
-    if row["fold_key"] is not None:
-        return _counted(row)
-    values = json.loads(row["record"])
+    if fold_key is not None:
+        return _counted(record, count)
+    values = json.loads(record)
     note = {"note": OUTCOME_UNKNOWN}
     return Record(**(values | {"outcome": "failed", "detail": values["detail"] | note}))

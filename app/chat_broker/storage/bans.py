@@ -6,12 +6,13 @@ One text of SQL for SQLite and Postgres, but for standings: Postgres is asked fo
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from functools import partial
 from typing import Any
 
 from chat_broker.chat.bans import BanRecord, Standing
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.storage.batching import Gathered
-from chat_broker.storage.database import Database, Row, Transaction
+from chat_broker_kit.database.transactions import Database, Query, Steps, all_rows, first_row, named
 
 STANDINGS_AT_ONCE, LINES = 100, 4
 LONGEST = 7.0
@@ -20,23 +21,24 @@ EVERYBODY = "*"
 REPLACED = "replaced"
 _NAMES = [field.name for field in fields(BanRecord)]
 _COLUMNS = ", ".join(f'"{name}"' for name in _NAMES)  # `by` is a word of SQL
+_OF_BAN = ", ".join(f'b."{name}"' for name in _NAMES)
 
 _RAISE = (
     # "u:" and the external id, or "*" for everybody
-    "INSERT INTO revocation_marks (whose, mark) VALUES (:whose, 1)"
+    "INSERT INTO revocation_marks (whose, mark) VALUES ($1, 1)"
     " ON CONFLICT (whose) DO UPDATE SET mark = revocation_marks.mark + 1"
 )
 _STANDING = (
     "SELECT (SELECT CAST(COALESCE(SUM(mark), 0) AS BIGINT) FROM revocation_marks"
-    " WHERE whose IN (:whose, :everybody)) AS all_marks, b.*"
+    f" WHERE whose IN ($1, '{EVERYBODY}')) AS all_marks, {_OF_BAN}"
     " FROM (SELECT 1 AS one) AS o"
-    " LEFT JOIN bans AS b ON b.external_user_id = :external_id AND b.lifted_at IS NULL"
+    " LEFT JOIN bans AS b ON b.external_user_id = $2 AND b.lifted_at IS NULL"
 )
 # Of many at once, on Postgres: a trip to it costs more than what is read there.
 _STANDINGS = (
     "SELECT o.whose AS asked, (SELECT CAST(COALESCE(SUM(mark), 0) AS BIGINT) FROM revocation_marks"
-    " WHERE whose IN ('u:' || o.whose, :everybody)) AS all_marks, b.*"
-    " FROM unnest(CAST(:external_ids AS text[])) AS o(whose)"
+    f" WHERE whose IN ('u:' || o.whose, '{EVERYBODY}')) AS all_marks, {_OF_BAN}"
+    " FROM unnest(CAST($1 AS text[])) AS o(whose)"
     " LEFT JOIN bans AS b ON b.external_user_id = o.whose AND b.lifted_at IS NULL"
 )
 _REPLACE = (
@@ -81,47 +83,47 @@ class SqlBans:
 
     async def standing(self, external_id: str) -> Standing:
         """See BanBook."""
-        if not self._database.is_sqlite:
+        if self._database.name != "sqlite":
             try:
                 async with asyncio.timeout(LONGEST):
                     return await self._standings.ask(external_id)
             except TimeoutError:
                 raise StateUnavailable("the database does not answer: TimeoutError") from None
-        row = await self._database.one(
-            _STANDING, whose=_key(external_id), everybody=EVERYBODY, external_id=external_id
-        )
+        query = Query(_STANDING, _key(external_id), external_id)
+        row = await self._database.read(partial(first_row, query))
         assert row is not None  # noqa: S101 - the query always has one
         return _standing(row)
 
     async def _of_many(self, external_ids: Sequence[str]) -> list[Standing | Exception]:
-        rows = await self._database.rows(
-            _STANDINGS, external_ids=list(set(external_ids)), everybody=EVERYBODY
-        )
-        found = {row["asked"]: _standing(row) for row in rows}
+        query = Query(_STANDINGS, list(set(external_ids)))
+        rows = await self._database.read(partial(all_rows, query), slow=True)
+        found = {row[0]: _standing(row[1:]) for row in rows}
         return [found[external_id] for external_id in external_ids]
 
     async def raise_mark(self, external_id: str | None) -> None:
         """See BanBook."""
-        async with self._database.write() as transaction:
-            await _raise(transaction, _key(external_id))
+        await self._database.write(partial(_raise, _key(external_id)))
 
     async def ban(self, record: BanRecord) -> None:
         """See BanBook. What an older ban has suspended and not let go yet, this one inherits."""
         external_id = record.external_user_id
-        async with self._database.write() as transaction:
-            await _raise(transaction, _key(external_id))  # a write first: it takes the lock
-            unfinished = await transaction.run(
+
+        def transaction() -> Steps[None]:
+            yield from _raise(_key(external_id))  # a write first: it takes the lock
+            unfinished = yield named(
                 _REPLACE, at=record.created_at, by=REPLACED, external_id=external_id
             )
-            inherited = any(row["suspended"] for row in unfinished)
+            inherited = any(suspended for (suspended,) in unfinished)
             kept = replace(record, suspended=record.suspended or inherited)
-            await transaction.run(_INSERT, **asdict(kept))
+            yield named(_INSERT, **asdict(kept))
+
+        await self._database.write(transaction)
 
     async def lift(self, external_id: str, *, by: str, at: str) -> BanRecord | None:
         """See BanBook."""
-        async with self._database.write() as transaction:
-            lifted = await transaction.run(_LIFT, external_id=external_id, by=by, at=at)
-        return _record(lifted[0]) if lifted else None
+        query = named(_LIFT, external_id=external_id, by=by, at=at)
+        lifted = await self._database.write(partial(first_row, query))
+        return None if lifted is None else _record(lifted)
 
     async def history(self, external_id: str, *, limit: int = 100) -> list[BanRecord]:
         """See BanBook."""
@@ -133,38 +135,39 @@ class SqlBans:
 
     async def settle(self, record: BanRecord, *, suspended: bool) -> bool:
         """See BanBook. Nothing is done if the record is not as it was."""
-        async with self._database.write() as transaction:
-            settled = await transaction.run(
-                _SETTLE,
-                id=record.id,
-                suspended=suspended,
-                lifted_at=record.lifted_at or "",
-                pending=record.pending or "",
-            )
-        return len(settled) == 1
+        query = named(
+            _SETTLE,
+            id=record.id,
+            suspended=suspended,
+            lifted_at=record.lifted_at or "",
+            pending=record.pending or "",
+        )
+        return await self._database.write(partial(first_row, query)) is not None
 
     async def count(self, now: str) -> int:
         """See BanBook."""
-        (row,) = await self._database.rows(_COUNT, now=now)
-        return int(row["bans"])
+        ((bans,),) = await self._database.read(partial(all_rows, named(_COUNT, now=now)), slow=True)
+        return int(bans)
 
     async def _records(self, query: str, **values: Any) -> list[BanRecord]:
-        return [_record(row) for row in await self._database.rows(query, **values)]
+        rows = await self._database.read(partial(all_rows, named(query, **values)), slow=True)
+        return [_record(row) for row in rows]
 
 
-async def _raise(transaction: Transaction, whose: str) -> None:
-    await transaction.run(_RAISE, whose=whose)
+def _raise(whose: str) -> Steps[None]:
+    yield Query(_RAISE, whose)
 
 
 def _key(external_id: str | None) -> str:
     return EVERYBODY if external_id is None else f"u:{external_id}"
 
 
-def _standing(row: Row) -> Standing:
-    return Standing(int(row["all_marks"]), None if row["id"] is None else _record(row))
+def _standing(row: Sequence[Any]) -> Standing:
+    """The standing in a row of the sum of marks and the columns of a ban, which are NULL if there is none."""
+    return Standing(int(row[0]), None if row[1] is None else _record(row[1:]))
 
 
-def _record(row: Row) -> BanRecord:
-    values = {name: row[name] for name in _NAMES}
+def _record(row: Sequence[Any]) -> BanRecord:
+    values = dict(zip(_NAMES, row, strict=True))
     values["suspended"] = bool(values["suspended"])
     return BanRecord(**values)

@@ -14,11 +14,11 @@ import structlog
 from chat_broker.admission.rate_limits import Counters
 from chat_broker.chat.ports import Heartbeat, Hints, Links, RoomChanges, StateUnavailable
 from chat_broker.settings import Settings
-from chat_broker.storage.database import Database, open_database
+from chat_broker.storage.database import open_database
 from chat_broker.storage.deployment import deployment_id
 from chat_broker.storage.memory import LocalRoomChanges, NoHints
-from chat_broker.storage.migrate import migrate
 from chat_broker.storage.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
+from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.locations import location
 from chat_broker_kit.tasks import end
 
@@ -101,7 +101,6 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     """All that is kept, for as long as the block lasts. Raises SchemaTooNew, StateUnavailable."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.broker_database))
-        await migrate(database)
         process = secrets.token_hex(8)
         probe: RedisProbe | None = None
         counters: Counters | None = None

@@ -3,17 +3,26 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from functools import partial
 
 from chat_broker.chat.ports import Link
-from chat_broker.storage.database import AlreadyThere, Database
+from chat_broker_kit.database.transactions import (
+    Database,
+    Query,
+    Rows,
+    Steps,
+    UniqueViolation,
+    all_rows,
+    first_row,
+    named,
+)
 
 ALIVE_SECONDS = 15
 BEAT_SECONDS = 5
 
 _NAMES = [field.name for field in fields(Link)]
 _FIND = (
-    f"SELECT {', '.join(_NAMES)} FROM links"
-    " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
+    f"SELECT {', '.join(_NAMES)} FROM links WHERE project_id = $1 AND issuer = $2 AND subject = $3"
 )
 _ADD = f"INSERT INTO links ({', '.join(_NAMES)}) VALUES (:{', :'.join(_NAMES)})"
 # Each change writes its own columns, of the link as it was seen: another replica may be changing it, too.
@@ -36,31 +45,33 @@ class SqlLinks:
 
     async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
         """The link of a principal."""
-        row = await self._database.one(_FIND, project_id=project_id, issuer=issuer, subject=subject)
-        return None if row is None else Link(*(row[name] for name in _NAMES))
+        query = Query(_FIND, project_id, issuer, subject)
+        row = await self._database.read(partial(first_row, query))
+        return None if row is None else Link(*row)
 
     async def add(self, link: Link) -> Link | None:
         """Keep *link* unless the principal has one; None if the chat user is another principal's."""
         try:
-            async with self._database.write() as transaction:
-                await transaction.run(_ADD, **asdict(link))
-        except AlreadyThere:
+            await self._database.write(partial(all_rows, named(_ADD, **asdict(link))))
+        except UniqueViolation:
             return await self.find(link.project_id, link.issuer, link.subject)
         return link
 
     async def note(self, link: Link, told: Mapping[str, str]) -> None:
         """See Links."""
-        async with self._database.write() as transaction:
+
+        def transaction() -> Steps[None]:
             for name, value in told.items():
-                await transaction.run(_NOTE[name], **{**asdict(link), name: value})
+                yield named(_NOTE[name], **{**asdict(link), name: value})
+
+        await self._database.write(transaction)
 
     async def move(self, link: Link, *, to: Link) -> Link | None:
         """See Links."""
         values = {**asdict(to), "user_id": link.user_id, "to": to.user_id}
         try:
-            async with self._database.write() as transaction:
-                moved = await transaction.run(_MOVE, **values)
-        except AlreadyThere:
+            moved = await self._database.write(partial(all_rows, named(_MOVE, **values)))
+        except UniqueViolation:
             return None
         return to if moved else await self.find(link.project_id, link.issuer, link.subject)
 
@@ -88,21 +99,20 @@ class SqlHeartbeat:
         Another is counted from its second beat that this one sees, whatever the clocks of the two say.
         """
         now = int(self._now())
-        async with self._database.write() as transaction:
-            await transaction.run(
-                "INSERT INTO processes (id, started_at, seen_at) VALUES (:id, :now, :now)"
+
+        def transaction() -> Steps[Rows]:
+            yield Query(
+                "INSERT INTO processes (id, started_at, seen_at) VALUES ($1, $2, $2)"
                 " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
-                id=self._id,
-                now=now,
+                self._id,
+                now,
             )
-            rows = await transaction.run(
-                "SELECT id, seen_at FROM processes WHERE id != :id", id=self._id
-            )
-            await transaction.run(
-                "DELETE FROM processes WHERE seen_at < :long_ago",
-                long_ago=now - 100 * ALIVE_SECONDS,
-            )
-        return self._living({row["id"]: int(row["seen_at"]) for row in rows})
+            rows = yield Query("SELECT id, seen_at FROM processes WHERE id != $1", self._id)
+            yield Query("DELETE FROM processes WHERE seen_at < $1", now - 100 * ALIVE_SECONDS)
+            return rows
+
+        rows = await self._database.write(transaction)
+        return self._living({process: int(seen_at) for process, seen_at in rows})
 
     def _living(self, seen: dict[str, int]) -> int:
         now, before = self._clock(), self._seen
@@ -119,5 +129,5 @@ class SqlHeartbeat:
 
     async def stop(self) -> None:
         """Take the row away."""
-        async with self._database.write() as transaction:
-            await transaction.run("DELETE FROM processes WHERE id = :id", id=self._id)
+        query = Query("DELETE FROM processes WHERE id = $1", self._id)
+        await self._database.write(partial(all_rows, query))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chat_broker_kit.database.check import Schema
-from chat_broker_kit.database.sqlite import drive
+from chat_broker_kit.database.sqlite_connections import drive
 from chat_broker_kit.database.transactions import Query, Steps
 
 Dialect = Literal["sqlite", "postgres"]
@@ -129,15 +129,19 @@ async def migrate_postgres(url: str, migrations: Migrations) -> bool:
     Answers whether there was anything to do. The lock and its time limit end with the transaction, so nothing is left
     in a session that a pooler gives to others.
     """
-    from chat_broker_kit.database import postgres  # takes long to load
-    from chat_broker_kit.database.postgres_connections import CONNECT_SECONDS, connect
+    # The driver takes long to load.
+    from chat_broker_kit.database.postgres_connections import (
+        CONNECT_SECONDS,
+        connect,
+        drive_postgres,
+    )
 
     connection = await connect(url, migrations.program, command_timeout=None)
     try:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
             await connection.execute(f"SELECT pg_advisory_xact_lock({migrations.lock})")
-            return await postgres.drive(connection, migrations.upgrade("postgres"), None)
+            return await drive_postgres(connection, migrations.upgrade("postgres"), None)
     finally:
         await connection.close(timeout=CONNECT_SECONDS)
 

@@ -7,11 +7,14 @@ after connecting. In transaction mode such a setting would stay with a server se
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
+from chat_broker_kit.database.transactions import Rows, Steps, UniqueViolation
 from chat_broker_kit.database.url import read_postgres_url
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 2.0
 _ROUNDS = 3
@@ -113,3 +116,19 @@ def _setting(limits: SessionLimits) -> Callable[[Any], Coroutine[Any, Any, None]
 
 async def _nothing_to_reset(_connection: Any) -> None:
     return
+
+
+async def drive_postgres(connection: Any, steps: Steps[T], within: float | None) -> T:
+    """Run the queries of *steps* one after the other, each *within* so many seconds; answers what it returns."""
+    try:
+        query = next(steps)
+        while True:
+            try:
+                rows: Rows = await connection.fetch(query.sql, *query.parameters, timeout=within)
+            except asyncpg.UniqueViolationError as error:
+                query = steps.throw(UniqueViolation(error.constraint_name or ""))
+            else:
+                query = steps.send(rows)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chat_broker_kit.database.transactions import Query, Rows, Steps, Undo
+from chat_broker_kit.database.transactions import Query, Rows, Shortcut, Steps, Undo
 from chat_broker_server.chat import idempotency, members
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.identity import instant, new_id
 from chat_broker_server.chat.models import Idempotency, Message, Page, ReadMark
 from chat_broker_server.chat.rooms import UNREAD
 from chat_broker_server.database.rows import metadata_of, metadata_text
-from chat_broker_server.database.seam import Shortcut
 from chat_broker_server.errors import Conflict, Forbidden, NotFound
 
 # Without the room: whoever asks for its messages knows it.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import members, messages, rooms, users
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import (
@@ -25,7 +26,6 @@ from chat_broker_server.chat.models import (
     UserChanges,
     UserDraft,
 )
-from chat_broker_server.database.seam import Database
 
 
 class Chat:

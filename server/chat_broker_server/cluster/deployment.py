@@ -3,8 +3,7 @@
 import secrets
 from functools import partial
 
-from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.database.seam import Database
+from chat_broker_kit.database.transactions import Database, Query, Steps
 
 _FIND = "SELECT id FROM chat_deployment WHERE one = 1"
 _MAKE = "INSERT INTO chat_deployment (one, id) VALUES (1, $1) ON CONFLICT (one) DO NOTHING"

@@ -14,9 +14,8 @@ from functools import partial
 
 import msgspec
 
-from chat_broker_kit.database.transactions import Query, Steps
+from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.chat.identity import instant, new_id
-from chat_broker_server.database.seam import Database
 from chat_broker_server.errors import BadInput, NotAuthenticated, NotFound
 
 _SHAPE = re.compile(r"ck_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")

@@ -13,9 +13,8 @@ from functools import partial
 
 import structlog
 
-from chat_broker_kit.database.transactions import Query, Steps
+from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.credentials import jws
-from chat_broker_server.database.seam import Database
 from chat_broker_server.limits import Allowance
 from chat_broker_server.settings import Algorithm
 

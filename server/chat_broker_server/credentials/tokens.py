@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from chat_broker_kit.database.transactions import Query, Steps
+from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server import strict_json
 from chat_broker_server.chat.identity import instant, mark
 from chat_broker_server.chat.models import Minted, User
@@ -24,7 +24,6 @@ from chat_broker_server.chat.users import from_row as user_from_row
 from chat_broker_server.credentials import jws
 from chat_broker_server.credentials.jws import BadToken
 from chat_broker_server.credentials.signing_keys import SigningKey, SigningKeys
-from chat_broker_server.database.seam import Database
 from chat_broker_server.errors import Forbidden, NotAuthenticated, NotFound
 
 AUDIENCE = "chat"

@@ -10,8 +10,7 @@ from functools import partial
 
 import structlog
 
-from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.database.seam import Database
+from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.errors import ChatError
 from chat_broker_server.logs import bug
 

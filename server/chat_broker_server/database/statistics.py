@@ -6,8 +6,6 @@ the database of the day, most of all an empty one, and plans would change as it 
 fixed: the plans that are right for a large database are the plans, and tests see the same ones.
 """
 
-import sqlite3
-
 # Rows in all, then rows with the same first column, the same first two, and so on: SQLite's own form.
 STATISTICS: dict[tuple[str, str], str] = {
     ("members", "members"): "1000000 1000000 100 1",
@@ -21,18 +19,3 @@ STATISTICS: dict[tuple[str, str], str] = {
     ("users", "uq_users_username"): "1000000 1000000 1",
     ("users", "uq_users_external"): "1000000 1000000 1",
 }
-
-
-def tell_planner(connection: sqlite3.Connection) -> None:
-    """Make these the statistics of the database behind *connection*, if they are not. Later connections plan by them."""
-    connection.execute(
-        "ANALYZE sqlite_master"
-    )  # makes the table of statistics, and measures nothing
-    wanted = sorted((*key, text) for key, text in STATISTICS.items())
-    present = connection.execute("SELECT tbl, idx, stat FROM sqlite_stat1 ORDER BY tbl, idx")
-    if present.fetchall() == wanted:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("DELETE FROM sqlite_stat1")
-    connection.executemany("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", wanted)
-    connection.execute("COMMIT")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.tasks import end
 from chat_broker_server.chat.events import Event, Receipt
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.credentials.tokens import Tokens
-from chat_broker_server.database.seam import Database
 from chat_broker_server.logs import bug
 from chat_broker_server.realtime.counts import Counts
 from chat_broker_server.realtime.origins import IsOwnOrigin, is_named_by_host

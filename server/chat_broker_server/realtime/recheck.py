@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 
-from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.database.seam import Database
+from chat_broker_kit.database.transactions import Database, Query, Steps
 
 _CHUNK = 50
 

@@ -24,6 +24,7 @@ import msgspec
 import socketio
 import structlog
 
+from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.http.refused_origins import RefusedOrigins
 from chat_broker_kit.logs.sampling import SampledFilter, SampledLog
 from chat_broker_kit.tasks import end
@@ -32,7 +33,6 @@ from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.cluster.nodes import Body, Close, Closed, Happened, Hello, Nodes, Online
 from chat_broker_server.credentials.tokens import Tokens
-from chat_broker_server.database.seam import Database
 from chat_broker_server.errors import ChatError
 from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import recheck as standing

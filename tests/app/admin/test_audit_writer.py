@@ -10,7 +10,6 @@ from chat_broker.admin.audit_writer import CROWD, GIVEN_UP_SECONDS, MOST_FOLDS, 
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.storage.audit import SqlAudit
 from chat_broker.storage.database import open_database
-from chat_broker.storage.migrate import migrate
 
 START = 1_767_225_600.0 + 20  # twenty seconds into a minute
 
@@ -37,7 +36,6 @@ class Flaky:
 @pytest.fixture
 async def store(tmp_path):
     async with open_database(f"sqlite:///{tmp_path}/broker.db") as database:
-        await migrate(database)
         yield Flaky(SqlAudit(database))
 
 

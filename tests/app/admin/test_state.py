@@ -12,7 +12,7 @@ from chat_broker.chat.bans import BanRecord
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.storage import admin_keys, audit, bans
 from chat_broker.storage.database import open_database
-from chat_broker.storage.migrate import migrate
+from tests.app.databases import execute
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.services("postgres"))]
 NOW, SOON, LATER = (
@@ -32,7 +32,6 @@ def url(request, tmp_path):
 @pytest.fixture
 async def database(url):
     async with open_database(url) as database:
-        await migrate(database)
         yield database
 
 
@@ -162,8 +161,7 @@ class TestBans:
         assert await book.count(NOW) == 1
 
     async def test_what_cannot_be_read_is_unavailable(self, book, database):
-        async with database.write() as transaction:
-            await transaction.run("DROP TABLE bans")
+        await execute(database, "DROP TABLE bans")
         with pytest.raises(StateUnavailable):
             await book.standing("alice")
         with pytest.raises(StateUnavailable):
@@ -206,8 +204,7 @@ class TestAudit:
     async def test_a_changed_or_missing_record_is_found(self, trail, database, spoil, found):
         for number in range(1, 5):
             await trail.append(record(number))
-        async with database.write() as transaction:
-            await transaction.run(spoil)
+        await execute(database, spoil)
         await trail.append(record(5))
         assert verify_now(await self.exported(trail)).problem == found
 
@@ -292,8 +289,7 @@ class TestAudit:
         assert link.record.detail == {"count": 5}
 
     async def test_what_cannot_be_written_is_unavailable(self, trail, database):
-        async with database.write() as transaction:
-            await transaction.run("DROP TABLE audit_head")
+        await execute(database, "DROP TABLE audit_head")
         with pytest.raises(StateUnavailable):
             await trail.append(record(1))
         assert await trail.find(Search()) == []
@@ -321,7 +317,7 @@ class TestKeys:
         assert await rows.find(key_id) == (key, digest(secret.encode()))
         assert await rows.find("-") is None
         assert await rows.all() == [key]
-        (row,) = await database.rows("SELECT * FROM admin_keys")
+        (row,) = await execute(database, "SELECT * FROM admin_keys")
         assert secret[-20:] not in repr(tuple(row))
 
     async def test_revoking_is_for_good(self, rows):

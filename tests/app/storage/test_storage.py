@@ -5,8 +5,9 @@ import random
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,18 +16,19 @@ import pytest
 from chat_broker.chat.ports import Link, Links, StateUnavailable
 from chat_broker.storage.audit import SqlAudit
 from chat_broker.storage.bans import SqlBans
-from chat_broker.storage.database import Database, open_database
+from chat_broker.storage.database import LOOKUPS_AT_ONCE, open_database
 from chat_broker.storage.deployment import deployment_id
 from chat_broker.storage.memory import LocalRoomChanges, MemoryLinks
-from chat_broker.storage.migrate import migrate
 from chat_broker.storage.migrations import MIGRATIONS
 from chat_broker.storage.open import Pulse
-from chat_broker.storage.postgres import LOOKUPS_AT_ONCE, PostgresDatabase
 from chat_broker.storage.redis import RedisCommands, connect
 from chat_broker.storage.room_changes import RedisRoomChanges
 from chat_broker.storage.sql import ALIVE_SECONDS, BEAT_SECONDS, SqlHeartbeat, SqlLinks
-from chat_broker.storage.sqlite import SqliteDatabase
 from chat_broker_kit.database.migrations import SchemaTooNew
+from chat_broker_kit.database.postgres import PostgresDatabase
+from chat_broker_kit.database.sqlite import SqliteDatabase
+from chat_broker_kit.database.transactions import Database, Query, Steps, all_rows
+from tests.app.databases import execute
 from tests.conftest import POSTGRES
 
 OLDEST = (
@@ -51,7 +53,6 @@ async def links(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         if request.param == "postgres":
             url = await stack.enter_async_context(fresh_postgres())
         database = await stack.enter_async_context(open_database(url))
-        await migrate(database)
         yield MemoryLinks() if request.param == "memory" else SqlLinks(database)
 
 
@@ -73,7 +74,6 @@ async def fresh_postgres() -> AsyncIterator[str]:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     async with open_database(f"sqlite:///{tmp_path}/x.db") as one:
-        await migrate(one)
         yield one
 
 
@@ -131,20 +131,16 @@ async def test_of_fifty_at_once_one_is_kept(links: Links) -> None:
 
 
 async def test_writers_wait_for_each_other(database: Database) -> None:
-    """Sixteen that read and then write at once: none fails, nothing is lost."""
-    async with database.write() as transaction:
-        await transaction.run("CREATE TABLE n (v INTEGER)")
-        await transaction.run("INSERT INTO n VALUES (0)")
+    """Many that read and then write at once: none fails, nothing is lost."""
+    await execute(database, "CREATE TABLE n (v INTEGER)")
+    await execute(database, "INSERT INTO n VALUES (0)")
 
-    async def add_one() -> None:
-        for _ in range(20):
-            async with database.write() as transaction:
-                (row,) = await transaction.run("SELECT v FROM n")
-                await transaction.run("UPDATE n SET v = :v", v=row["v"] + 1)
+    def add_one() -> Steps[None]:
+        ((value,),) = yield Query("SELECT v FROM n")
+        yield Query("UPDATE n SET v = $1", value + 1)
 
-    await asyncio.gather(*(add_one() for _ in range(4)))
-    (row,) = await database.rows("SELECT v FROM n")
-    assert row["v"] == 80
+    await asyncio.gather(*(database.write(add_one) for _ in range(80)))
+    assert await execute(database, "SELECT v FROM n") == [(80,)]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.services("postgres"))])
@@ -163,48 +159,50 @@ async def either_database(
 async def test_after_random_cancels_nothing_is_held_and_nothing_acknowledged_is_lost(
     either_database: Database, seed: int
 ) -> None:
-    """Writes and reads whose callers leave at any moment: the turn, the connections and the lookups are all there again."""
+    """Writes and reads whose callers leave at any moment: the queue, the connections and the lookups are all there again."""
     database, chance = either_database, random.Random(seed)
-    async with database.write() as transaction:
-        await transaction.run("CREATE TABLE n (v INTEGER)")
+    await execute(database, "CREATE TABLE n (v INTEGER)")
     acknowledged: list[int] = []
+    count = Query("SELECT count(*) FROM n")
 
     async def write(number: int) -> None:
-        async with database.write() as transaction:
-            await transaction.run("INSERT INTO n VALUES (:v)", v=number)
-            await transaction.run("SELECT count(*) AS c FROM n")
+        def transaction() -> Steps[None]:
+            yield Query("INSERT INTO n VALUES ($1)", number)
+            yield count
+
+        await database.write(transaction)
         acknowledged.append(number)
 
     async def read() -> None:
-        await database.one("SELECT count(*) AS c FROM n")
-        await database.rows("SELECT v FROM n")
+        await database.read(partial(all_rows, count))
+        await database.read(partial(all_rows, Query("SELECT v FROM n")), slow=True)
 
     calls = []
     for number in range(150):
         calls += [asyncio.create_task(write(number)), asyncio.create_task(read())]
         for each in chance.sample(calls[-20:], min(len(calls), chance.randrange(4))):
             # Cancelled twice, a transaction's own end is cut off: asyncpg then drops the connection, and logs an error.
-            if database.is_sqlite or not each.cancelling():
+            if database.name == "sqlite" or not each.cancelling():
                 each.cancel()
         await asyncio.sleep(chance.choice([0, 0, 0.001, 0.003]))
     for each in await asyncio.gather(*calls, return_exceptions=True):
         assert not isinstance(each, Exception), repr(each)
     async with asyncio.timeout(10):
-        stored = {row["v"] for row in await database.rows("SELECT v FROM n")}
+        stored = {value for (value,) in await execute(database, "SELECT v FROM n")}
         assert set(acknowledged) <= stored
         # As many at once as there can be, so that one that is held by nobody would be missed.
         await asyncio.gather(*(read() for _ in range(50)), *(write(n) for n in range(200, 250)))
     if isinstance(database, SqliteDatabase):
-        assert not database._turn.locked()
+        assert database._waiting == 0
     elif isinstance(database, PostgresDatabase):
-        assert database._looking._value == LOOKUPS_AT_ONCE
+        assert database._lookups is not None
+        assert database._lookups._value == LOOKUPS_AT_ONCE
         assert database._pool.get_idle_size() == database._pool.get_size()
 
 
 async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path) -> None:
     """After the wait: StateUnavailable, not a crash; fine again when the lock is gone."""
     async with open_database(f"sqlite:///{tmp_path}/x.db") as database:
-        await migrate(database)
         other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
         links = SqlLinks(database)
@@ -240,7 +238,7 @@ async def test_many_lookups_at_once_wait_for_a_few_connections(postgres_url: str
     """Nobody's ban is unknown because a machine with much to do could not open one more connection."""
     there = urlsplit(postgres_url)
     lines: list[asyncio.Task[None]] = []
-    let_in = LOOKUPS_AT_ONCE + 1  # the migration's own goes before them
+    let_in = LOOKUPS_AT_ONCE + 2  # that of the version and the migration's own go before them
 
     async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
@@ -261,7 +259,6 @@ async def test_many_lookups_at_once_wait_for_a_few_connections(postgres_url: str
     port = door.sockets[0].getsockname()[1]
     url = postgres_url.replace(f":{there.port}/", f":{port}/")
     async with open_database(url) as database:
-        await migrate(database)
         bans = SqlBans(database)
         found = await asyncio.gather(*(bans.standing(f"user-{n}") for n in range(60)))
         assert {standing.mark for standing in found} == {0}
@@ -272,68 +269,60 @@ async def test_many_lookups_at_once_wait_for_a_few_connections(postgres_url: str
 
 
 async def test_a_database_that_is_away_is_unavailable_and_shows_no_password() -> None:
-    async with open_database("postgresql://user:pw-canary@127.0.0.1:1/none") as database:
-        with pytest.raises(StateUnavailable) as caught:
-            await database.one("SELECT 1 AS one")
-        assert "canary" not in repr(caught.value)
-        assert caught.value.__cause__ is None
-        assert caught.value.__suppress_context__
+    with pytest.raises(StateUnavailable) as caught:
+        async with open_database("postgresql://user:pw-canary@127.0.0.1:1/none"):
+            pass
+    assert "canary" not in repr(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
 
 
 async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     """The database and its journals: 0600, whatever the umask."""
-    async with open_database(f"sqlite:///{tmp_path}/deep/er/x.db") as database:
-        await migrate(database)
+    async with open_database(f"sqlite:///{tmp_path}/deep/er/x.db"):
         files = list((tmp_path / "deep" / "er").iterdir())
         assert len(files) == 3
         assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
 async def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
-    """From the first revision on, and what was in it stays."""
+    """From the first version on, and what was in it stays."""
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as raw:
+        for statement in OLDEST:
+            raw.execute(statement)
+        raw.execute("INSERT INTO processes VALUES ('old', 1, 1)")
     async with open_database(f"sqlite:///{tmp_path}/x.db") as database:
-        async with database.write() as transaction:
-            for statement in OLDEST:
-                await transaction.run(statement)
-            await transaction.run("INSERT INTO processes VALUES ('old', 1, 1)")
-        await migrate(database)
-        assert await database.rows("SELECT id FROM processes")
-        (row,) = await database.rows(f"SELECT version_num FROM {MIGRATIONS.table}")
-        assert row["version_num"] == MIGRATIONS.schema.version
+        assert await execute(database, "SELECT id FROM processes") == [("old",)]
+        version = await execute(database, MIGRATIONS.schema.version_query)
+        assert version == [(MIGRATIONS.schema.version,)]
         assert await SqlAudit(database).length() == 0
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(database: Database) -> None:
+async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     """All of it, or none: the next start finds what was there, and does it whole."""
-    async with database.write() as transaction:
-        later = (
-            "bans",
-            "revocation_marks",
-            "audit",
-            "audit_head",
-            "audit_open",
-            "admin_keys",
-            "broker_deployment",
-        )
-        for name in later:
-            await transaction.run(f"DROP TABLE {name}")
-        await transaction.run("UPDATE broker_schema SET version_num = '0001'")
-        await transaction.run("CREATE TABLE admin_keys (in_the_way TEXT)")
+    url = f"sqlite:///{tmp_path}/x.db"
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as raw:
+        for statement in (*OLDEST, "CREATE TABLE admin_keys (in_the_way TEXT)"):
+            raw.execute(statement)
     with pytest.raises(StateUnavailable):
-        await migrate(database)
-    for name in ("bans", "audit", "audit_open"):
-        assert not await database.has_table(name)
-    async with database.write() as transaction:
-        await transaction.run("DROP TABLE admin_keys")
-    await migrate(database)
-    assert await SqlAudit(database).length() == 0
+        async with open_database(url):
+            pass
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as raw:
+        tables = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        left = [name for (name,) in tables]
+        assert left == ["admin_keys", "broker_schema", "links", "processes"]
+        raw.execute("DROP TABLE admin_keys")
+    async with open_database(url) as database:
+        assert await SqlAudit(database).length() == 0
 
 
-async def test_a_newer_schema_is_left_alone(database: Database) -> None:
-    async with database.write() as transaction:
-        await transaction.run(f"UPDATE {MIGRATIONS.table} SET version_num = '9999'")
+async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    async with open_database(url) as database:
+        await execute(database, f"UPDATE {MIGRATIONS.table} SET version_num = '9999'")
     with pytest.raises(SchemaTooNew, match=MIGRATIONS.schema.version):
-        await migrate(database)
+        async with open_database(url):
+            pass
 
 
 @pytest.mark.services("postgres")
@@ -341,8 +330,8 @@ async def test_many_processes_migrate_once(postgres_url: str) -> None:
     """Whoever comes first does it; the others wait and find it done."""
 
     async def start() -> None:
-        async with open_database(postgres_url) as database:
-            await migrate(database)
+        async with open_database(postgres_url):
+            pass
 
     await asyncio.gather(*(start() for _ in range(6)))
 
@@ -409,7 +398,6 @@ async def test_the_id_of_a_deployment_is_made_once_and_is_the_databases_own(tmp_
         async with AsyncExitStack() as stack:
             url = f"sqlite:///{tmp_path}/{name}.db"
             replicas = [await stack.enter_async_context(open_database(url)) for _ in range(4)]
-            await migrate(replicas[0])
             ids = await asyncio.gather(*map(deployment_id, replicas))
             assert set(ids) == {await deployment_id(replicas[0])}
             found.add(ids[0])

@@ -15,7 +15,7 @@ from chat_broker_server.chat import messages
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import Idempotency
 from chat_broker_server.chat.service import Chat
-from chat_broker_server.database.seam import open_database
+from chat_broker_server.database.open import open_database
 from tests.contract.servers import in_room, refused
 from tests.server.database.test_postgres import wired
 from tests.server.opening import opened, two_replicas

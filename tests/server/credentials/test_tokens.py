@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from chat_broker_kit.database.transactions import Query, Steps
+from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.chat.models import UserDraft
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials import jws
@@ -30,7 +30,7 @@ from chat_broker_server.credentials.signing_keys import (
 )
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.database.housekeeping import tidy
-from chat_broker_server.database.seam import Database, open_database
+from chat_broker_server.database.open import open_database
 from chat_broker_server.errors import NotAuthenticated, NotFound
 from tests.conftest import postgres_database
 

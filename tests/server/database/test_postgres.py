@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from chat_broker_kit.database.postgres import PostgresDatabase
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.database.migrations import MIGRATIONS
-from chat_broker_server.database.postgres import PostgresDatabase
-from chat_broker_server.database.seam import open_database
+from chat_broker_server.database.open import open_database
 from chat_broker_server.errors import Unavailable
 from tests.contract.servers import in_room, refused
 from tests.server.opening import opened, two_replicas

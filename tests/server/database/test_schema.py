@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from chat_broker_kit.database.sqlite import dialect
+from chat_broker_kit.database.sqlite import SqliteDatabase
+from chat_broker_kit.database.sqlite_connections import dialect
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import idempotency, members, messages, rooms, users
 from chat_broker_server.chat.models import Idempotency
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
-from chat_broker_server.database.seam import open_database
-from chat_broker_server.database.sqlite import SqliteDatabase
+from chat_broker_server.database.open import open_database
 
 P, R, U = "project", "room", "user"
 CLAIMS = Claims("i", "chat", U, P, "e", "n", "s", "j", 0, 1, 0)

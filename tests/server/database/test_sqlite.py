@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from chat_broker_kit.database import sqlite
 from chat_broker_kit.database.migrations import SchemaTooNew
+from chat_broker_kit.database.sqlite import SqliteDatabase
 from chat_broker_kit.database.transactions import Query, Steps, Undo
-from chat_broker_server.database import sqlite
 from chat_broker_server.database.migrations import MIGRATIONS
-from chat_broker_server.database.seam import open_database
-from chat_broker_server.database.sqlite import SqliteDatabase
+from chat_broker_server.database.open import open_database
 from chat_broker_server.errors import Unavailable
 from tests.contract.servers import in_room, of_user, refused
 from tests.server.opening import opened

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import Room, RoomDraft, User, UserDraft
 from chat_broker_server.chat.service import Chat
@@ -16,7 +17,7 @@ from chat_broker_server.cluster.bus import Bus, RedisBus
 from chat_broker_server.credentials.api_keys import Keys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import Tokens
-from chat_broker_server.database.seam import Database, open_database
+from chat_broker_server.database.open import open_database
 from chat_broker_server.limits import Limits
 from chat_broker_server.realtime.server import Realtime
 from tests.server.realtime.socket_client import Socket, connected

@@ -195,7 +195,7 @@ async def test_the_database_away_is_not_a_bad_token(
     node: LiveNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client is told to come back, not to stop; and nobody gets in meanwhile."""
-    from chat_broker_server.database.seam import unavailable
+    from chat_broker_server.database.open import unavailable
 
     token = await node.token(await node.user("alice"))
 

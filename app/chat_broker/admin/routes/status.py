@@ -57,7 +57,7 @@ async def status(request: Request) -> Response:
                 "state": checks["upstream"],
             },
             "database": {
-                "kind": "sqlite" if state.database.is_sqlite else "postgres",
+                "kind": state.database.name,
                 "state": checks["database"],
             },
             "redis": {

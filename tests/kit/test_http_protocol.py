@@ -44,7 +44,9 @@ class Echo:
 @asynccontextmanager
 async def serving(app: App) -> AsyncIterator[tuple[int, ServerState]]:
     """*app* on a port of loopback, and uvicorn's list of connections and tasks."""
-    config = uvicorn.Config(app, lifespan="off", log_config=None, proxy_headers=False)
+    config = uvicorn.Config(
+        app, ws="websockets-sansio", lifespan="off", log_config=None, proxy_headers=False
+    )
     config.load()
     state = ServerState()
     listening = await asyncio.get_running_loop().create_server(
@@ -294,3 +296,33 @@ async def test_a_body_beside_an_upgrade_is_that_request_s_and_no_request(
     assert STATUS.findall(received) == [b"200", b"200"]
     assert b'POST /up [{"a": 1}]' in received
     assert received.endswith(b"GET /next []")
+
+
+async def test_frames_that_come_before_the_answer_of_a_handshake_wait_in_the_kernel() -> None:
+    """A thousand of them would be taken apart and kept, for a stranger, before anybody has looked at the request."""
+    looks = asyncio.Event()
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await looks.wait()
+        await receive()
+        await send({"type": "websocket.accept"})
+        heard.put_nowait(await receive())
+
+    head = (
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with serving(app) as (port, state):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        await asyncio.sleep(0.05)
+        writer.write(b"\x01\x80\0\0\0\0" + b"\0\x80\0\0\0\0" * 1000)
+        await asyncio.sleep(0.05)
+        [websocket] = state.connections
+        assert not getattr(websocket, "frames", None)
+        looks.set()
+        writer.write(b"\x80\x81\0\0\0\0x")
+        async with asyncio.timeout(5):
+            assert await heard.get() == {"type": "websocket.receive", "text": "x"}
+        writer.close()

@@ -194,12 +194,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._unread = b""
         super().handle_websocket_upgrade()
+        websocket = self.transport.get_protocol()
         # uvicorn leaves a handshake that its library cannot read (a body, a long line) without an answer, and open.
-        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+        if not getattr(websocket, "handshake_initiated", True):
             log.warning("http.unreadable_request")
             text = "A websocket is asked for without a body, with at most 100 header fields, none of them over 8 KiB."
             self.transport.write(self._problem(400, "invalid_http", text))
             self.transport.close()
+        elif not self.transport.is_closing() and hasattr(websocket, "read_paused"):
+            # Frames that come before the answer would be taken apart and kept; it reads on when the application does.
+            websocket.read_paused = True
+            self.transport.pause_reading()
 
     # -- answering --------------------------------------------------------------------------------
 

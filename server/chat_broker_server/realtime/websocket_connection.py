@@ -5,6 +5,7 @@ kernel. What is to be sent is written at once while the transport takes it, and 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -13,6 +14,9 @@ from chat_broker_server.realtime import websocket_frames
 from chat_broker_server.realtime.connections import Connection
 from chat_broker_server.realtime.packets import Ready
 from chat_broker_server.realtime.websocket_frames import Violation
+
+MOST_TRIFLES: Final = 1000
+"""Frames a second that bring no message to its end. They are short, and nothing else bounds how many are read."""
 
 
 class Side(Protocol):
@@ -57,6 +61,8 @@ class Line(asyncio.Protocol):
         "_peers",
         "_reading",
         "_side",
+        "_trifles",
+        "_trifles_since",
         "connection",
         "open",
         "transport",
@@ -86,6 +92,8 @@ class Line(asyncio.Protocol):
         self._full = False
         self._ended = False
         self._overflowed = False
+        self._trifles = 0
+        self._trifles_since = 0.0
 
     def start(self, peers: set[Any]) -> None:
         """Speak; until the end, be one of the server's connections in *peers*."""
@@ -180,6 +188,8 @@ class Line(asyncio.Protocol):
 
     def _take(self, first: int, payload: bytes) -> None:
         opcode = first & 0x0F
+        if opcode > websocket_frames.BINARY or not first & websocket_frames.FINAL:
+            self._count_trifle()
         if opcode == websocket_frames.PING:
             if not self._ended and not self._full:
                 self.write(websocket_frames.pong(payload))
@@ -187,6 +197,14 @@ class Line(asyncio.Protocol):
             self._answer_close(payload)
         elif opcode <= websocket_frames.BINARY:
             self._part(first, opcode, payload)
+
+    def _count_trifle(self) -> None:
+        self._trifles += 1
+        if self._trifles > MOST_TRIFLES:
+            now = time.monotonic()
+            if now - self._trifles_since < 1.0:
+                raise Violation(websocket_frames.POLICY)
+            self._trifles, self._trifles_since = 0, now
 
     def _part(self, first: int, opcode: int, payload: bytes) -> None:
         parts = self._parts

@@ -14,6 +14,7 @@ FINAL: Final = 0x80
 NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 NOT_UTF8: Final = 1007
+POLICY: Final = 1008
 TOO_BIG: Final = 1009
 RESTART: Final = 1012
 

@@ -22,6 +22,7 @@ _CLOSE = "1"
 _VIOLATIONS = {
     websocket_frames.PROTOCOL_ERROR: "This is not a websocket frame that a client may send.",
     websocket_frames.NOT_UTF8: "A text message is not UTF-8.",
+    websocket_frames.POLICY: "Too many frames that bring no message.",
 }
 
 

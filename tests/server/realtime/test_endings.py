@@ -111,6 +111,8 @@ async def test_an_error_says_that_the_connection_ends(
         (b"\x81\x82\0\0\0\0\xff\xfe", 1007),  # no UTF-8
         (b"\x81\xff" + TOO_LONG.to_bytes(8) + b"\0\0\0\0" + b"x" * TOO_LONG, 1009),
         (b"\x81\xff" + (10**9).to_bytes(8) + b"\0\0\0\0" + b"x" * TOO_LONG, 1009),
+        (b"\x8a\x80\0\0\0\0" * 3000, 1008),  # pongs that nobody asked for
+        (b"\x01\x80\0\0\0\0" + b"\0\x80\0\0\0\0" * 3000, 1008),  # a message of empty parts
     ],
 )
 async def test_a_frame_that_cannot_be_read_on(

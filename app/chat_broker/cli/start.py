@@ -62,7 +62,19 @@ def settings_or_exit() -> "Settings":
         return load_settings(more_problems)
     except BadSettings as error:
         problems = error.problems
-    sys.exit(refuse_to_start(problems))
+    sys.exit(refuse_to_start([*problems, *_misspelt_names()]))
+
+
+def _misspelt_names() -> list[str]:
+    from chat_broker.settings import Settings, name_warnings
+
+    try:
+        return name_warnings(Settings.model_fields)
+    except (
+        UnicodeDecodeError,
+        OSError,
+    ):  # a file that cannot be read is the problem that was found
+        return []
 
 
 def refuse_to_start(problems: list[str]) -> int:

@@ -9,7 +9,7 @@ from chat_broker.settings.load import (
     secret_names,
 )
 from chat_broker.settings.model import AuthMode, Settings, read_rates
-from chat_broker.settings.warnings import setting_warnings
+from chat_broker.settings.warnings import name_warnings, setting_warnings
 
 __all__ = [
     "AuthMode",
@@ -19,6 +19,7 @@ __all__ = [
     "fill_in_development",
     "is_sample",
     "load_settings",
+    "name_warnings",
     "present_keys",
     "read_rates",
     "remove_secrets",

@@ -25,32 +25,28 @@ def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
             raise BadSettings(problems) from None
         raise
     except BadSettings as refused:
-        raise BadSettings([*refused.problems, *_more_problems(refused.settings, checks)]) from None
+        problems = refused.problems
+        more = _more_problems(refused.settings, checks, named=_names(problems))
+        raise BadSettings([*problems, *more]) from None
     except ValidationError as refused:
-        bad = {str(error["loc"][0]).lower() for error in refused.errors() if error["loc"]}
         problems = [
             f"{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
             for error in refused.errors(include_url=False, include_input=False)
         ]
     else:
-        if found := _more_problems(settings, checks):
+        if found := _more_problems(settings, checks, named=set()):
             raise BadSettings(found)
         return settings
     # With the unreadable ones at their defaults the others can still be compared with each other.
-    defaults = {
-        name: Settings.model_fields[name].default for name in bad if name in Settings.model_fields
-    }
+    bad = _names(problems)
+    defaults = {name: field.default for name, field in Settings.model_fields.items() if name in bad}
     readable: Settings | None
     try:
         readable = Settings(**defaults)
     except BadSettings as more:
         readable = more.settings
-        problems += [text for text in more.problems if text.partition(":")[0].lower() not in bad]
-    problems += [
-        text
-        for text in _more_problems(readable, checks)
-        if text.partition(":")[0].lower() not in bad
-    ]
+        problems += [text for text in more.problems if not _names([text]) & bad]
+    problems += _more_problems(readable, checks, named=_names(problems))
     raise BadSettings(list(dict.fromkeys(problems)))
 
 
@@ -71,9 +67,20 @@ def _bad_json(error: Exception) -> list[str]:
 
 
 def _more_problems(
-    settings: Settings | None, checks: Iterable[Callable[[Settings], Iterable[str]]]
+    settings: Settings | None,
+    checks: Iterable[Callable[[Settings], Iterable[str]]],
+    *,
+    named: set[str],
 ) -> list[str]:
-    return [text for check in checks for text in check(settings)] if settings is not None else []
+    """What *checks* say of settings other than *named*: of those a problem is known."""
+    if settings is None:
+        return []
+    return [text for check in checks for text in check(settings) if not _names([text]) & named]
+
+
+def _names(problems: Iterable[str]) -> set[str]:
+    """The settings that *problems* begin with, in lower case."""
+    return {text.partition(":")[0].lower() for text in problems}
 
 
 def remove_secrets(environ: dict[str, str] | os._Environ[str]) -> None:

@@ -1,7 +1,7 @@
 """What is probably not meant, although it would run: said at the start, by `check-config` and by `doctor`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -30,14 +30,21 @@ ALIKE = 0.84
 
 def setting_warnings(settings: "Settings") -> list[str]:
     """Each as `NAME: what is the case; what to type`."""
-    known = {name.upper() for name in type(settings).model_fields} | OTHERS
+    return [
+        *name_warnings(type(settings).model_fields),
+        *_databases(settings),
+        *_folder(settings),
+        *_proxies(settings),
+    ]
+
+
+def name_warnings(fields: Iterable[str]) -> list[str]:
+    """What the names alone give away, *fields* being those of all settings: a misspelt one may be why another is missing."""
+    known = {name.upper() for name in fields} | OTHERS
     given = given_names(os.environ, secrets_folder())
     return [
         *service_links(known, os.environ),
         *unknown_names(given, known, PREFIXES, alike=ALIKE),
-        *_databases(settings),
-        *_folder(settings),
-        *_proxies(settings),
     ]
 
 

@@ -119,6 +119,20 @@ async def test_check_config_and_the_first_lines_of_the_log_say_it(tmp_path: Path
     ] == [True] * 3
 
 
+async def test_a_refusal_says_each_problem_once_and_which_names_are_misspelt(
+    tmp_path: Path,
+) -> None:
+    """A misspelt setting is often why another one is missing."""
+    environment = {"AUTH": "jwt", "AUTH_JWT_ISUER": "https://id.example", "DATA_DIR": str(tmp_path)}
+    code, _, errors = await check_config(tmp_path, environment)
+    assert code == 2
+    assert errors.splitlines()[1:] == [
+        "  AUTH_JWT_ISSUER: needed by AUTH=jwt",
+        "  AUTH_JWT_AUDIENCE: needed by AUTH=jwt",
+        "  AUTH_JWT_ISUER: there is no such setting; did you mean AUTH_JWT_ISSUER?",
+    ]
+
+
 async def test_a_service_named_like_a_setting_changes_none(tmp_path: Path) -> None:
     """Kubernetes puts the address of each service of the namespace into every pod."""
     links = {

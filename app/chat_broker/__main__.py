@@ -1,12 +1,6 @@
-"""`python -m chat_broker` is `chat-broker serve`."""
+"""`python -m chat_broker` is the `chat-broker` command; without a subcommand, it serves."""
 
-import sys
-
-from chat_broker.cli.start import serve
+from chat_broker.cli.start import run_module
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
-        sys.exit(serve())
-    from chat_broker.cli.main import app
-
-    app(["serve", *sys.argv[1:]], prog_name="python -m chat_broker")
+    run_module("chat_broker")

@@ -6,9 +6,9 @@ No setting does this: the broker takes the cheapest client that is installed.
 import sys
 
 import chat_broker.upstream.chat_api
-from chat_broker.cli.start import serve
+from chat_broker.cli.launch import launch
 from chat_broker_sdk import AiohttpTransport
 
 if __name__ == "__main__":
     vars(chat_broker.upstream.chat_api)["_network"] = AiohttpTransport
-    sys.exit(serve())
+    sys.exit(launch())

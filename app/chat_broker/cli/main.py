@@ -8,8 +8,9 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 from pydantic import SecretStr
 
-from chat_broker.cli import start
 from chat_broker.cli.admin.main import admin, token
+from chat_broker.cli.checked_settings import settings_or_exit
+from chat_broker.cli.launch import DEVELOPMENT, launch
 from chat_broker.settings import Settings, setting_warnings
 
 app = typer.Typer(
@@ -47,19 +48,19 @@ def serve(
     development: Annotated[
         bool,
         typer.Option(
-            start.DEVELOPMENT,
+            DEVELOPMENT,
             help="Fill in what nobody has set: ENVIRONMENT=development, AUTH=dev, LOG_FORMAT=console.",
         ),
     ] = False,
 ) -> None:
     """Run the broker, configured by the environment, .env and SECRETS_DIR."""
-    raise typer.Exit(start.serve(development=development))
+    raise typer.Exit(launch(development=development))
 
 
 @app.command("check-config")
 def check_config() -> None:
     """Show what would run, secrets hidden; exit with 2 and every problem if it would not."""
-    settings = start.settings_or_exit()
+    settings = settings_or_exit()
     from rich.console import Console
     from rich.table import Table
 
@@ -76,7 +77,7 @@ def check_config() -> None:
 @app.command()
 def doctor() -> None:
     """Ask everything the broker depends on whether it answers; exit with 1 if something is wrong."""
-    settings = start.settings_or_exit()
+    settings = settings_or_exit()
     import asyncio
 
     from rich.console import Console

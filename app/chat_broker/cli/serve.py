@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from chat_broker.cli.checked_settings import refuse_to_start
 from chat_broker.cli.preflight import look_at_databases
 from chat_broker.cli.signals import hear_signals
-from chat_broker.cli.start import refuse_to_start
 from chat_broker.observability.logs import configure, write_access_log
 from chat_broker.pages.commands import commands
 from chat_broker.settings import Settings, remove_secrets, secret_names, setting_warnings

@@ -10,11 +10,11 @@ import pytest
 # In a process of its own, to the first answer, as `serve` goes.
 PROGRAM = """
 import asyncio, json, sys
-from chat_broker.cli.start import load_structlog
+from chat_broker.cli.launch import load_structlog
 load_structlog()
 from chat_broker.cli.serve import AppFactory
 from chat_broker.settings import load_settings
-from chat_broker.cli.start import more_problems
+from chat_broker.cli.checked_settings import more_problems
 
 async def first_answer():
     app = AppFactory(load_settings(more_problems))()
@@ -91,7 +91,7 @@ def test_an_embedded_start_loads_what_it_uses(tmp_path: Path, start: str) -> Non
 def test_who_wants_rich_gets_it_all_the_same() -> None:
     """Logs are drawn without it; the commands are not."""
     program = (
-        "from chat_broker.cli.start import load_structlog; load_structlog(); import rich.console, structlog;"
+        "from chat_broker.cli.launch import load_structlog; load_structlog(); import rich.console, structlog;"
         "structlog.dev.ConsoleRenderer(); print(rich.console.Console)"
     )
     done = subprocess.run(

@@ -1,0 +1,47 @@
+"""The map of the code is true: its paths exist, and every runtime dependency has a reason."""
+
+import re
+import tomllib
+from collections import Counter
+
+from tests.programs import ROOT
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+MAP, _, DEPENDENCIES = PAGE.partition("\n## Runtime dependencies\n")
+CODE_PATH = re.compile(r"`((?:app|sdk|server|kit|tests|requirements)/[^`…]*)`")
+ROW = re.compile(r"^\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+
+
+def test_every_path_of_the_map_exists() -> None:
+    paths = set(CODE_PATH.findall(PAGE))
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_the_map_has_a_row_for_every_topic_and_a_path_in_every_row() -> None:
+    rows = [row for row in ROW.findall(MAP) if row[0] != "topic" and "---" not in row[0]]
+    assert len(rows) > 80
+    assert [topic for topic, files in rows if not CODE_PATH.search(files)] == []
+    repeated = [topic for topic, times in Counter(topic for topic, _ in rows).items() if times > 1]
+    assert repeated == []
+
+
+def test_every_folder_of_the_packages_has_a_file_on_the_map() -> None:
+    """A new room of the code gets its row."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    folders = {
+        str(path.parent.relative_to(ROOT))
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        if path.parent.name != "_sync"
+    }
+    named = CODE_PATH.findall(MAP)
+    assert [one for one in sorted(folders) if not any(path.startswith(one) for path in named)] == []
+
+
+def test_every_runtime_dependency_has_one_line_that_says_why() -> None:
+    """What no module imports is caught by tests/test_floors.py."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = sorted(re.split(r"[\[><=; ]", one)[0] for one in project["dependencies"])
+    reasons = re.findall(r"^\| `([^`]+)` \| \S.+ \|$", DEPENDENCIES, re.MULTILINE)
+    assert reasons == declared

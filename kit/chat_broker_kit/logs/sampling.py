@@ -1,6 +1,7 @@
 """Log lines that a stranger can cause: a few a minute of each kind, and how many were left out."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -85,13 +86,17 @@ class SampledLog:
             self._log.warning("%s %s", kind, detail)
 
     def exception(self, kind: str) -> None:
-        """The exception being handled, with its traceback."""
-        if self._may(kind):
+        """The exception being handled, with its traceback; one that was raised elsewhere is another kind."""
+        if self._may(kind + _where_raised(sys.exc_info())):
             self._log.exception("%s", kind)
 
 
 class SampledFilter(logging.Filter):
-    """Lets *burst* warnings and errors of each text a minute through; for loggers of libraries."""
+    """Lets *burst* warnings and errors of each kind a minute through; for loggers of libraries.
+
+    A kind is a text, and with an exception also where that was raised: libraries have one text for all of them, and
+    what a stranger can cause again and again must not keep another fault of ours out of the log.
+    """
 
     def __init__(self, burst: int = 5) -> None:
         super().__init__()
@@ -104,7 +109,18 @@ class SampledFilter(logging.Filter):
         left_out = sum(self._sampler.left_out().values())
         if left_out:
             record.msg = f"{record.msg} ({left_out} more lines were left out in the minute before)"
-        return self._sampler.take(str(record.msg)[:LONGEST_KIND])
+        return self._sampler.take(str(record.msg)[:LONGEST_KIND] + _where_raised(record.exc_info))
+
+
+def _where_raised(exc_info: "logging._SysExcInfoType | None") -> str:
+    """The exception's type and the place that raised it; empty without one."""
+    kind, _, trace = exc_info or (None, None, None)
+    if kind is None:
+        return ""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return f" {kind.__name__} {place}"
 
 
 def quieten_uvicorn() -> None:

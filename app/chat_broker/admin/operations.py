@@ -28,7 +28,7 @@ from chat_broker.errors import (
     room_not_found,
     user_not_found,
 )
-from chat_broker.http.strict_json import is_one_line
+from chat_broker_kit.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser, Message, Page, RevokeReceipt, Room, Token
 
 log = structlog.get_logger(__name__)

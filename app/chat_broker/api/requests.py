@@ -17,8 +17,9 @@ from pydantic import (
 
 from chat_broker.chat.broker import Window
 from chat_broker.errors import BadInput, FieldError, UnsupportedMediaType
-from chat_broker.http.strict_json import BadJson, is_one_line, parse
 from chat_broker_kit.http.media_types import is_json
+from chat_broker_kit.one_line import is_one_line
+from chat_broker_kit.strict_json import NotStrictJson, parse
 
 LARGEST_LIMIT = 200
 DEEPEST = 1_000_000
@@ -166,7 +167,7 @@ def read_body(
         raise UnsupportedMediaType
     try:
         value = parse(raw)
-    except BadJson as error:
+    except NotStrictJson as error:
         raise BadInput("invalid_json", f"The body {error}.") from None
     if not isinstance(value, dict):
         raise BadInput(message="The body is not a JSON object.")

@@ -5,8 +5,8 @@ from fastapi.responses import JSONResponse
 
 from chat_broker.auth.dev import COOKIE, LIFETIME_SECONDS, DevSessions, username_problem
 from chat_broker.errors import BadInput, TooLarge, UnsupportedMediaType
-from chat_broker.http.strict_json import BadJson, parse_object
 from chat_broker_kit.http.media_types import is_json
+from chat_broker_kit.strict_json import NotStrictJson, parse_object
 
 MAX_BODY = 4096
 
@@ -71,7 +71,7 @@ async def _username(request: Request) -> str:
             raise TooLarge(message=f"The request body is over {MAX_BODY} bytes.")
     try:
         fields = parse_object(bytes(body))
-    except BadJson as error:
+    except NotStrictJson as error:
         raise BadInput(message=f"The request body {error}.") from None
     for unknown in sorted(fields.keys() - {"username"}):
         raise BadInput.field(unknown, "is not known")

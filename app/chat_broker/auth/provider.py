@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from chat_broker.auth.jwt.strict_object import BadJson, parse_object
+from chat_broker_kit.strict_json import NotStrictJson, parse_object
 
 GATEWAY_ERRORS = frozenset({502, 503, 504})
 
@@ -50,8 +50,8 @@ class Answer:
         if not is_json and not (from_a_file and kind in FILE_TYPES):
             raise BadAnswer("the answer is not JSON")
         try:
-            return parse_object(self.body)
-        except BadJson:
+            return parse_object(self.body, unstored=True)
+        except NotStrictJson:
             raise BadAnswer("the answer is not a well-formed JSON object") from None
 
 

@@ -15,7 +15,7 @@ from chat_broker.chat.ids import is_id
 from chat_broker.chat.ports import Link, Links, StateUnavailable
 from chat_broker.chat.principal import Principal
 from chat_broker.errors import Conflict, user_deleted, user_not_found, user_suspended
-from chat_broker.http.strict_json import is_one_line
+from chat_broker_kit.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser
 
 EXTERNAL = "external:"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from chat_broker_server import strict_json
+from chat_broker_kit import strict_json
 from chat_broker_server.chat.models import RoomChanges, RoomDraft, UserChanges, UserDraft
 from chat_broker_server.errors import BadInput, FieldError
 
@@ -228,8 +228,8 @@ def message(content: Any, client_msg_id: Any = None, metadata: Any = None) -> No
     body = {"content": content, "client_msg_id": client_msg_id, "metadata": metadata}
     try:
         strict_json.check(body)
-    except strict_json.NotStrictJSON as error:
-        raise BadInput("invalid_input", str(error)) from None
+    except strict_json.NotStrictJson as error:
+        raise BadInput("invalid_input", f"The JSON {error}.") from None
     fields(body, MESSAGE, "content")
 
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
-from chat_broker_server import strict_json
+from chat_broker_kit import strict_json
 from chat_broker_server.settings import Algorithm
 
 MAX_LENGTH = 8192
@@ -187,9 +187,9 @@ def split(token: str) -> tuple[Header, bytes, bytes, bytes]:
         raise BadToken("not three parts of base64url")
     head, body, signature = token.encode().split(b".")
     try:
-        header: Any = strict_json.loads(decode(head))
+        header: Any = strict_json.parse(decode(head))
         return msgspec.convert(header, Header), decode(body), head + b"." + body, decode(signature)
-    except (strict_json.NotStrictJSON, msgspec.ValidationError):
+    except (strict_json.NotStrictJson, msgspec.ValidationError):
         raise BadToken("the header is not one of ours") from None
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from chat_broker_kit import strict_json
 from chat_broker_kit.database.transactions import Database, Query, Steps
-from chat_broker_server import strict_json
 from chat_broker_server.chat.identity import instant, mark
 from chat_broker_server.chat.models import Minted, User
 from chat_broker_server.chat.users import COLUMNS as USER_COLUMNS
@@ -190,8 +190,8 @@ class Tokens:
         if key is None or header.alg != key.algorithm or not key.crypto.verify(data, signature):
             raise BadToken("not signed by a key of this server")
         try:
-            claims = msgspec.convert(strict_json.loads(payload), Claims)
-        except (strict_json.NotStrictJSON, msgspec.ValidationError):
+            claims = msgspec.convert(strict_json.parse(payload), Claims)
+        except (strict_json.NotStrictJson, msgspec.ValidationError):
             raise BadToken("its claims are not those of a chat token") from None
         if claims.iss != self._issuer or claims.aud != AUDIENCE:
             raise BadToken("for somebody else")

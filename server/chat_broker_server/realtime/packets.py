@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from engineio import packet
 
-from chat_broker_server import strict_json
+from chat_broker_kit import strict_json
 from chat_broker_server.realtime import websocket_frames
 
 MESSAGE: Final = packet.MESSAGE
@@ -102,9 +102,11 @@ def acceptable(packet: str) -> bool:
 
 def _json(body: str) -> Any:
     try:
-        return strict_json.loads(body.encode())
-    except ValueError as error:
-        raise ProtocolError(str(error)) from None
+        return strict_json.parse(body.encode())
+    except strict_json.NotStrictJson as error:
+        raise ProtocolError(f"The JSON {error}.") from None
+    except UnicodeEncodeError:
+        raise ProtocolError("The JSON has half a surrogate pair in a text.") from None
 
 
 class Ready(packet.Packet):  # type: ignore[misc]  # the library ships no types

@@ -10,9 +10,9 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from chat_broker_kit import strict_json
 from chat_broker_kit.http.headers import LARGEST_BODY
 from chat_broker_kit.http.media_types import is_json
-from chat_broker_server import strict_json
 from chat_broker_server.chat.events import Receipt
 from chat_broker_server.chat.models import Idempotency
 from chat_broker_server.chat.service import Chat
@@ -169,9 +169,9 @@ class Call:
         if raw == b"{}":
             return {}
         try:
-            return strict_json.loads(raw)
-        except strict_json.NotStrictJSON as error:
-            raise BadInput("invalid_json", str(error)) from None
+            return strict_json.parse(raw)
+        except strict_json.NotStrictJson as error:
+            raise BadInput("invalid_json", f"The JSON {error}.") from None
 
     def idempotency(self, body: Any) -> Idempotency | None:
         """The Idempotency-Key, if one was sent: it counts for this caller on this resource."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 from chat_broker.auth.jwt.jws import BadToken, bare_type
-from chat_broker.auth.jwt.strict_object import BadJson, parse_object
+from chat_broker_kit.strict_json import NotStrictJson, parse_object
 
 VerifiedClaims = NewType("VerifiedClaims", Mapping[str, Any])
 """Claims whose signature, issuer, audience and times have been checked."""
@@ -59,8 +59,8 @@ def check_purpose(claims: Mapping[str, Any]) -> None:
 def issuer_of(payload: bytes) -> tuple[str, dict[str, Any]]:
     """The issuer a payload names, unbelieved, and the object it is in; BadToken if there is none."""
     try:
-        claims = parse_object(payload)
-    except BadJson:
+        claims = parse_object(payload, unstored=True)
+    except NotStrictJson:
         raise BadToken("the payload of the token is not a plain JSON object") from None
     issuer = claims.get("iss")
     if not isinstance(issuer, str) or not issuer:

@@ -11,7 +11,7 @@ from typing import Any
 
 from chat_broker.auth.jwt import base64url
 from chat_broker.auth.jwt.keys import MAX_KID_LENGTH, Key
-from chat_broker.auth.jwt.strict_object import BadJson, parse_object
+from chat_broker_kit.strict_json import NotStrictJson, parse_object
 
 MAX_TOKEN_LENGTH = 8192
 LONGEST_HEADER = 1024
@@ -53,12 +53,12 @@ def parse(token: str) -> Unverified:
         raise BadToken("the token does not consist of three base64url parts")
     protected, payload, signature = parts
     try:
-        header = parse_object(base64url.decode(protected))
+        header = parse_object(base64url.decode(protected), unstored=True)
         unverified_payload = base64url.decode(payload)
         unverified_signature = base64url.decode(signature)
     except base64url.NotBase64Url:
         raise BadToken("a part of the token is not canonical base64url") from None
-    except BadJson:
+    except NotStrictJson:
         raise BadToken("the header of the token is not a plain JSON object") from None
     for name in _REFUSED_HEADERS:
         if name in header:
@@ -82,8 +82,8 @@ def is_chat_token(token: str) -> bool:
 @lru_cache(maxsize=256)  # all tokens of one signing key have the same header
 def _names_chat_token(protected: str) -> bool:
     try:
-        typ = parse_object(base64url.decode(protected)).get("typ")
-    except (base64url.NotBase64Url, BadJson):
+        typ = parse_object(base64url.decode(protected), unstored=True).get("typ")
+    except (base64url.NotBase64Url, NotStrictJson):
         return False
     return isinstance(typ, str) and bare_type(typ) == CHAT_TOKEN_TYPE
 

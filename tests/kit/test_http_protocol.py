@@ -298,6 +298,22 @@ async def test_a_body_beside_an_upgrade_is_that_request_s_and_no_request(
     assert received.endswith(b"GET /next []")
 
 
+async def test_white_space_around_a_value_is_none_of_it() -> None:
+    """`Bearer key ` is the same credential, `Content-Length: 2 ` the same length, and `Origin: https://a ` the same page."""
+    seen: list[dict[bytes, bytes]] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"]))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with serving(app) as (port, _):
+        await answers(
+            port, b"GET / HTTP/1.1\r\nHost:\tx \r\nA:  b  c \t\r\nEmpty: \t\r\n\r\n", within=0.3
+        )
+    assert seen == [{b"host": b"x", b"a": b"b  c", b"empty": b""}]
+
+
 async def test_frames_that_come_before_the_answer_of_a_handshake_wait_in_the_kernel() -> None:
     """A thousand of them would be taken apart and kept, for a stranger, before anybody has looked at the request."""
     looks = asyncio.Event()

@@ -157,6 +157,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._received = 0
         self._message = None
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field: its value is without the white space around it (RFC 9112 5.1), which the parser leaves behind it."""
+        name = name.lower()
+        if value.endswith((b" ", b"\t")):
+            value = value.rstrip(b" \t")
+        # As uvicorn has it: calling its method would double what a field costs.
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self.end_of_head()

@@ -23,8 +23,8 @@ from chat_broker.api.requests import Nothing, TokenWish
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.chat import views
 from chat_broker.chat.socket_address import sockets_for
-from chat_broker.chat.tokens import ChatToken
 from chat_broker.errors import NotSignedIn, no_chat_token
+from chat_broker.upstream.tokens import ChatToken
 from chat_broker_sdk import AuthInfo
 
 router = APIRouter(tags=["token"])

@@ -17,8 +17,8 @@ from chat_broker.auth.introspection import IntrospectionMode
 from chat_broker.auth.jwt.authenticator import JwtMode, TrustedIssuer
 from chat_broker.auth.jwt.issuers import DISCOVERY, Issuer
 from chat_broker.auth.jwt.key_sets import FixedKey, Keys, PublishedKeys, RemoteKeys
+from chat_broker.auth.jwt.userinfo import Userinfo
 from chat_broker.auth.mode import Mode
-from chat_broker.auth.userinfo import Userinfo
 from chat_broker.chat.principal import Principal
 from chat_broker.settings import AuthMode, Settings
 from chat_broker_kit.locations import location

@@ -14,10 +14,10 @@ from chat_broker.auth.bearer import DEV_PREFIX, Offer, bearer_token
 from chat_broker.auth.contract import InvalidCredentials
 from chat_broker.auth.jwt.claims import check_audience, check_end, check_purpose, end_of, instant
 from chat_broker.auth.jwt.jws import MAX_TOKEN_LENGTH, BadToken, looks_like_jws
+from chat_broker.auth.jwt.userinfo import Userinfo
 from chat_broker.auth.lookup import Asking, Claims, Verdict, cache_key, wants_fresh_answer
 from chat_broker.auth.mode import ClaimNames, completed, lacks_names, principal_from
 from chat_broker.auth.provider import Answer, BadAnswer
-from chat_broker.auth.userinfo import Userinfo
 from chat_broker.chat.principal import Principal
 
 if TYPE_CHECKING:  # it loads httpx

@@ -15,7 +15,6 @@ from chat_broker.chat.message_cache import SaidMessages, SaidPage
 from chat_broker.chat.policy import Action, Decision, Facts, Role, decide
 from chat_broker.chat.ports import Links, RoomChanges
 from chat_broker.chat.principal import Principal
-from chat_broker.chat.tokens import ChatToken, chat_token
 from chat_broker.errors import (
     BrokerError,
     NotSignedIn,
@@ -26,6 +25,7 @@ from chat_broker.errors import (
     room_not_found,
     user_deleted,
 )
+from chat_broker.upstream.tokens import ChatToken, chat_token
 from chat_broker_sdk import (
     AsyncChatClient,
     AuthInfo,

@@ -173,7 +173,7 @@ async def test_a_name_that_comes_late_reaches_the_chat_user(
 ) -> None:
     """The userinfo endpoint was down when they first came."""
     monkeypatch.setattr("chat_broker.auth.jwt.authenticator.ASK_AGAIN_SECONDS", 0.0)
-    monkeypatch.setattr("chat_broker.auth.userinfo.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("chat_broker.auth.jwt.userinfo.ASK_AGAIN_SECONDS", 0.0)
     answer = {"error": "down"}
     async with (
         session_endpoint(answer) as url,

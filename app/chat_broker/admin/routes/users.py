@@ -35,8 +35,8 @@ from chat_broker.api.responses import as_json, nothing
 from chat_broker.api.token import token_view
 from chat_broker.chat import views
 from chat_broker.chat.socket_address import sockets_for
-from chat_broker.chat.tokens import chat_token
 from chat_broker.errors import BadInput
+from chat_broker.upstream.tokens import chat_token
 from chat_broker_sdk import ChatUser
 
 router = admin_router("admin: users")

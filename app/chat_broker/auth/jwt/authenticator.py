@@ -13,9 +13,9 @@ from chat_broker.auth.jwt.issuers import Issuer
 from chat_broker.auth.jwt.jws import BadToken, looks_like_jws, parse, verify
 from chat_broker.auth.jwt.key_sets import Keys, KeysUnavailable
 from chat_broker.auth.jwt.keys import Key
+from chat_broker.auth.jwt.userinfo import ASK_AGAIN_SECONDS, Userinfo
 from chat_broker.auth.mode import ClaimNames, completed, lacks_names, principal_from
 from chat_broker.auth.recent import Recent
-from chat_broker.auth.userinfo import ASK_AGAIN_SECONDS, Userinfo
 from chat_broker.chat.principal import Principal
 
 REMEMBERED_TOKENS = 10_000

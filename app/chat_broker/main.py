@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ from chat_broker.auth.config import read_auth
 from chat_broker.auth.dev_login import dev_router
 from chat_broker.auth.header import ProxyHeaderGuard
 from chat_broker.chat.broker import Broker
+from chat_broker.chat.principal import Principal
 from chat_broker.chat.socket_address import Sockets
 from chat_broker.errors import (
     BadInput,
@@ -207,7 +209,7 @@ def _assemble(
         guard=side.guard,
     )
     app.edge.admit_handshake = app.gate.admit_address
-    app.edge.user_id_of = app.broker.cached_user_id
+    app.edge.user_id_of = partial(_user_id, app.broker)
     kept.sockets = Sockets(proxies, upstream.socket_path, _socket_address(settings))
     kept.readiness = Readiness(
         dependencies_of(settings, state, chain, upstream), vital=frozenset({"database"})
@@ -217,6 +219,12 @@ def _assemble(
     if upstream.server is not None:
         metrics.watch_sockets(upstream.server.facts)
         _open_to_the_public(app, upstream)
+
+
+def _user_id(broker: Broker, scope: Scope) -> str | None:
+    """The chat user who makes the request of *scope*, as far as that is known without asking anybody."""
+    me: Principal | None = scope["state"].get("principal")
+    return None if me is None else broker.cached_user_id(me)
 
 
 def _own_address(settings: Settings, proxies: Proxies) -> Callable[[Any, str], bool]:

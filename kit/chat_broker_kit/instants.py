@@ -1,6 +1,7 @@
-"""Instants that clients send: RFC 3339, section 5.6, and nothing else of what ISO 8601 has."""
+"""Instants as text: RFC 3339, section 5.6, and nothing else of what ISO 8601 has."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 _DATE_TIME = re.compile(
@@ -42,3 +43,9 @@ def to_utc(text: str) -> str:
     """*text* in UTC with milliseconds and `Z`, as all of ours are: they sort as text. Raises ValueError."""
     moment = parse_instant(text).astimezone(UTC).replace(tzinfo=None)
     return f"{moment.isoformat(timespec='milliseconds')}Z"
+
+
+def instant(seconds: float | None = None) -> str:
+    """RFC 3339 in UTC with milliseconds, of an epoch time (default: now). Sorts as text."""
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,7 +12,6 @@ from chat_broker.admin.audit_log import (
     OUTCOME_UNKNOWN,
     Outcome,
     Record,
-    instant,
     new_id,
     scrub,
     scrub_prose,
@@ -32,6 +31,7 @@ from chat_broker.errors import (
     Unavailable,
     as_broker_error,
 )
+from chat_broker_kit.instants import instant
 from chat_broker_sdk import ChatUser
 
 log = structlog.get_logger(__name__)

@@ -10,11 +10,11 @@ import hashlib
 import json
 import re
 import secrets
-import time
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
+
+from chat_broker_kit.instants import instant
 
 Outcome = Literal["ok", "refused", "failed"]
 
@@ -58,12 +58,6 @@ def scrubbed(value: Any) -> Any:
     if isinstance(value, Sequence):
         return [scrubbed(each) for each in value]
     return value
-
-
-def instant(seconds: float | None = None) -> str:
-    """RFC 3339 in UTC with milliseconds, of an epoch time (default: now). Sorts as text."""
-    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def new_id() -> str:

@@ -15,10 +15,10 @@ from chat_broker.admin.audit_log import (
     Outcome,
     Record,
     fold_key,
-    instant,
     unknown_key_call,
 )
 from chat_broker.chat.ports import StateUnavailable
+from chat_broker_kit.instants import instant
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import structlog
 
 import chat_broker_sdk
-from chat_broker.admin.audit_log import instant, new_id
+from chat_broker.admin.audit_log import new_id
 from chat_broker.chat.bans import BanBook, BanRecord, MintGuard, Standings
 from chat_broker.chat.ids import is_id
 from chat_broker.chat.policy import Action, Decision, Facts, decide
@@ -28,6 +28,7 @@ from chat_broker.errors import (
     room_not_found,
     user_not_found,
 )
+from chat_broker_kit.instants import instant
 from chat_broker_kit.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser, Message, Page, RevokeReceipt, Room, Token
 

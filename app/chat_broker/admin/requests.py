@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from chat_broker.admin.audit_log import Search, instant
+from chat_broker.admin.audit_log import Search
 from chat_broker.admin.keys import Scope
 from chat_broker.api.requests import LARGEST_LIMIT, Body, Metadata, Whole
 from chat_broker.chat.policy import Action
 from chat_broker.errors import BadInput
-from chat_broker_kit.instants import to_utc
+from chat_broker_kit.instants import instant, to_utc
 from chat_broker_kit.one_line import is_one_line
 
 LONGEST_REASON = 500

@@ -7,16 +7,16 @@ import structlog
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from chat_broker.admin.keys import looks_like_admin_key
 from chat_broker.admission.rate_limits import Kind, Limiter, TooMany
 from chat_broker.auth.contract import (
     AmbiguousCredentials,
     Authenticator,
     BadProxyHeaders,
+    BadToken,
     InvalidCredentials,
     ProviderUnavailable,
 )
-from chat_broker.auth.jwt.jws import BadToken, is_chat_token, looks_like_jws, parse
+from chat_broker.auth.jwt.jws import is_chat_token, looks_like_jws, parse
 from chat_broker.chat.ports import Bans, StateUnavailable
 from chat_broker.chat.principal import Carrier, Principal
 from chat_broker.errors import BadInput, NotSignedIn, TooManyRequests, Unavailable, user_suspended
@@ -43,7 +43,7 @@ class Gate:
         bans: Bans,
         limiter: Limiter,
         *,
-        is_operators_key: Callable[[str], bool] = looks_like_admin_key,
+        is_operators_key: Callable[[str], bool],
     ) -> None:
         """*is_operators_key*: whether a credential is the operator's, sent here by mistake: it is shown to nobody."""
         self._authenticator = authenticator

@@ -8,14 +8,13 @@ strategies take two round trips where one is enough, and it is a tenth of what a
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from typing import Literal, Protocol
 
-from msgspec import Struct
-
 from chat_broker.errors import TooManyRequests
+from chat_broker.http.rate_limit_headers import Limit, Usage, headers_for, lines_for
 from chat_broker.settings import read_rates
 from chat_broker_kit.http.client_address import address_key
 
@@ -24,21 +23,6 @@ Kind = Literal["token", "sign_out", "write", "read"]
 
 MOST_KEYS = 50_000
 """Of each window; when it is full the older half is forgotten, so a flood of keys costs no memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """*amount* uses in *period* seconds. *name* is what clients read in `RateLimit-Policy`."""
-
-    name: str
-    amount: int
-    period: int
-    policy: str = field(init=False, compare=False, repr=False)
-    """This limit as an item of the `RateLimit-Policy` header."""
-
-    def __post_init__(self) -> None:
-        policy = f'"{self.name}";q={self.amount};w={self.period}'
-        object.__setattr__(self, "policy", policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +39,6 @@ class Terms:
         met = [Usage(limit, True, remaining=0, reset=0) for limit, _ in limits]
         before = lines_for(met).decode().split("0;t=0")
         return cls(tuple((*one, text) for one, text in zip(limits, before, strict=False)))
-
-
-class Usage(Struct, frozen=True):
-    """What one use met: was it *allowed*, how many *remaining*, when does the window *reset* (s)?
-
-    *retry_after*: seconds until one more would be allowed; 0 if it was.
-    """
-
-    limit: Limit
-    allowed: bool
-    remaining: int
-    reset: int
-    retry_after: int = 0
 
 
 class Counters(Protocol):
@@ -267,28 +238,6 @@ class Rates:
             auth_failures=read_limits("auth-failures", auth_failures),
             admin_failures=read_limits("admin-failures", admin_failures),
         )
-
-
-def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
-    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) for what was used."""
-    if not usages:
-        return {}
-    return {"RateLimit-Policy": _policies(usages), "RateLimit": _states(usages)}
-
-
-def lines_for(usages: Sequence[Usage]) -> bytes:
-    """The same as HTTP/1.1 writes it, in lower case."""
-    if not usages:
-        return b""
-    return f"ratelimit-policy: {_policies(usages)}\r\nratelimit: {_states(usages)}\r\n".encode()
-
-
-def _policies(usages: Sequence[Usage]) -> str:
-    return ", ".join([usage.limit.policy for usage in usages])
-
-
-def _states(usages: Sequence[Usage]) -> str:
-    return ", ".join([f'"{use.limit.name}";r={use.remaining};t={use.reset}' for use in usages])
 
 
 class TooMany(TooManyRequests):

@@ -23,7 +23,7 @@ from chat_broker.api.requests import (
 )
 from chat_broker.chat.broker import Broker, Window
 from chat_broker.chat.principal import Principal
-from chat_broker.fast_path.header_cache import values_of
+from chat_broker_kit.http.headers import values_of
 
 B = TypeVar("B", bound=Body)
 T = TypeVar("T")

@@ -29,6 +29,10 @@ class Authenticator(Protocol):
         ...
 
 
+class BadToken(ValueError):  # noqa: N818 - named for what happened
+    """This is not a token we accept; the text says why, and holds nothing of the token itself."""
+
+
 class InvalidCredentials(Exception):  # noqa: N818 - what was presented, not what failed
     """A credential was presented and is not good. *reason* is for the log, never for the answer."""
 

@@ -11,10 +11,9 @@ from hashlib import sha256
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import DEV_PREFIX, Offer, bearer_token, cookie_value
-from chat_broker.auth.contract import AmbiguousCredentials, InvalidCredentials
+from chat_broker.auth.contract import AmbiguousCredentials, BadToken, InvalidCredentials
 from chat_broker.auth.jwt import base64url
-from chat_broker.auth.jwt.claims import check_subject
-from chat_broker.auth.jwt.jws import BadToken
+from chat_broker.auth.subject import check_subject
 from chat_broker.chat.principal import Principal
 
 COOKIE = "chat_dev_session"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import Offer, cookie_value, header_values, is_bearer
-from chat_broker.auth.contract import AmbiguousCredentials, InvalidCredentials
+from chat_broker.auth.contract import AmbiguousCredentials, BadToken, InvalidCredentials
 from chat_broker.auth.jwt.claims import end_of
-from chat_broker.auth.jwt.jws import BadToken, is_chat_token
+from chat_broker.auth.jwt.jws import is_chat_token
 from chat_broker.auth.lookup import Asking, Verdict, cache_key, wants_fresh_answer
 from chat_broker.auth.mode import ClaimNames, principal_from
 from chat_broker.auth.provider import Answer, BadAnswer

@@ -12,9 +12,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_broker.auth.bearer import Offer
-from chat_broker.auth.contract import BadProxyHeaders, InvalidCredentials
-from chat_broker.auth.jwt.claims import MAX_SUBJECT_LENGTH, check_subject
-from chat_broker.auth.jwt.jws import BadToken
+from chat_broker.auth.contract import BadProxyHeaders, BadToken, InvalidCredentials
+from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject
 from chat_broker.chat.principal import Principal
 from chat_broker.errors import PROBLEM_JSON, BadInput, problem
 from chat_broker.http.client_address import Network, Proxies, peer

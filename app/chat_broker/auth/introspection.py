@@ -11,9 +11,9 @@ from urllib.parse import quote_plus
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import DEV_PREFIX, Offer, bearer_token
-from chat_broker.auth.contract import InvalidCredentials
+from chat_broker.auth.contract import BadToken, InvalidCredentials
 from chat_broker.auth.jwt.claims import check_audience, check_end, check_purpose, end_of, instant
-from chat_broker.auth.jwt.jws import MAX_TOKEN_LENGTH, BadToken, looks_like_jws
+from chat_broker.auth.jwt.jws import MAX_TOKEN_LENGTH, looks_like_jws
 from chat_broker.auth.jwt.userinfo import Userinfo
 from chat_broker.auth.lookup import Asking, Claims, Verdict, cache_key, wants_fresh_answer
 from chat_broker.auth.mode import ClaimNames, completed, lacks_names, principal_from

@@ -7,8 +7,8 @@ from typing import Any, Literal, Protocol
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import Offer
-from chat_broker.auth.jwt.claims import MAX_SUBJECT_LENGTH, check_subject, lookup
-from chat_broker.auth.jwt.jws import BadToken
+from chat_broker.auth.contract import BadToken
+from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject, lookup
 from chat_broker.chat.principal import Principal
 
 

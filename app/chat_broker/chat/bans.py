@@ -12,10 +12,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
-from chat_broker.admin.audit_log import instant
 from chat_broker.chat.ports import Ban
 from chat_broker.errors import Conflict, user_suspended
-from chat_broker_kit.instants import parse_instant
+from chat_broker_kit.instants import instant, parse_instant
 
 T = TypeVar("T")
 

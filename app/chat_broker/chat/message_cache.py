@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct
 
 from chat_broker.chat import views
 from chat_broker_sdk import Message, ServerError
@@ -19,19 +19,7 @@ LARGEST = 16 * 1024
 """Bytes of a message that is worth remembering, with what is made of it; of a page, ten times as many."""
 
 
-class UpstreamPage(Struct, frozen=True):
-    """A page of messages as the Chat API sends it, each still as it came. Fields of a newer one are passed over."""
-
-    items: list[Raw]
-    page: int = 1
-    limit: int | None = None
-    total: int | None = None
-    total_pages: int | None = field(name="totalPages", default=None)
-    next_cursor: int | None = None
-    has_more: bool | None = None
-
-
-_pages = msgspec.json.Decoder(UpstreamPage)
+_pages = msgspec.json.Decoder(views.UpstreamPage)
 
 
 class Said(Struct, frozen=True):

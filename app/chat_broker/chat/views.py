@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from chat_broker.upstream.tokens import OwnerOfToken
 from chat_broker_sdk import ChatUser, Member, Message, Page, ReadMark, Room
-
-if TYPE_CHECKING:
-    from chat_broker.chat.message_cache import UpstreamPage
 
 encode = msgspec.json.Encoder().encode
 
@@ -79,15 +77,6 @@ class MeView(Struct):
     metadata: dict[str, Any]
     created_at: str | None
     updated_at: str | None
-
-
-class OwnerOfToken(Struct):
-    """Whose token it is."""
-
-    id: str
-    external_user_id: str | None
-    username: str | None
-    display_name: str | None
 
 
 class SocketServer(Struct):
@@ -238,7 +227,19 @@ def read_mark(one: ReadMark) -> ReadMarkView:
     return ReadMarkView(one.last_read_seq, one.unread)
 
 
-def page(of: "Page[Any] | UpstreamPage", items: Iterable[Struct | Raw]) -> PageView:
+class UpstreamPage(Struct, frozen=True):
+    """A page of messages as the Chat API sends it, each still as it came. Fields of a newer one are passed over."""
+
+    items: list[Raw]
+    page: int = 1
+    limit: int | None = None
+    total: int | None = None
+    total_pages: int | None = field(name="totalPages", default=None)
+    next_cursor: int | None = None
+    has_more: bool | None = None
+
+
+def page(of: Page[Any] | UpstreamPage, items: Iterable[Struct | Raw]) -> PageView:
     """The page *of* something, with *items* as the caller sees them."""
     by_cursor = of.has_more is not None
     return PageView(

@@ -24,7 +24,7 @@ from starlette.types import Message, Scope
 
 import chat_broker_sdk
 from chat_broker.admission.gate import Gate
-from chat_broker.admission.rate_limits import Kind, lines_for
+from chat_broker.admission.rate_limits import Kind
 from chat_broker.api.dependencies import (
     Admitted,
     BodyOf,
@@ -42,6 +42,7 @@ from chat_broker.errors import BrokerError, TooSlow, Unavailable, as_broker_erro
 from chat_broker.fast_path.header_cache import Head, Heads, Peer, read_head
 from chat_broker.http.cors import Cors
 from chat_broker.http.edge import BAD_REQUEST, HSTS, Edge, error_answer
+from chat_broker.http.rate_limit_headers import lines_for
 from chat_broker_kit.http.headers import lines
 from chat_broker_kit.http.request_ids import new_request_id, request_id_of
 

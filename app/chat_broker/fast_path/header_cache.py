@@ -5,12 +5,18 @@ what it is, the same bytes after another request line mean the same again, and n
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
 from chat_broker.auth.bearer import digest_of
-from chat_broker_kit.http.headers import LARGEST_BODY, LARGEST_HEADERS, MOST_HEADERS
+from chat_broker_kit.http.headers import (
+    LARGEST_BODY,
+    LARGEST_HEADERS,
+    MOST_HEADERS,
+    Headers,
+    values_of,
+)
 
 MOST_REMEMBERED = 2_000
 """Twice as many at the most: those of this half of the time, and those of the half before."""
@@ -35,14 +41,8 @@ _PASSING = frozenset({
 })  # fmt: skip
 _CREDENTIALS = frozenset({b"authorization", b"cookie"})
 
-Headers = Sequence[tuple[bytes, bytes]]
 Peer = tuple[str | None, str]
 """Who is at the other end of a connection, by address, and the scheme they speak."""
-
-
-def values_of(headers: Headers, name: bytes) -> list[str]:
-    """Every value of the header *name* (lower case), in order."""
-    return [value.decode("latin-1") for key, value in headers if key == name]
 
 
 class Head:

@@ -9,8 +9,6 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chat_broker.admission.rate_limits import headers_for
-from chat_broker.chat.principal import Principal
 from chat_broker.errors import (
     PROBLEM_JSON,
     BrokerError,
@@ -26,6 +24,7 @@ from chat_broker.errors import (
     problem,
 )
 from chat_broker.http.client_address import Proxies
+from chat_broker.http.rate_limit_headers import headers_for
 from chat_broker.observability.logs import log_request
 from chat_broker.observability.metrics import Metrics
 from chat_broker_kit.http.headers import LARGEST_BODY, NO_STORE, SECURITY_HEADERS, head_is_too_large
@@ -71,8 +70,8 @@ class Edge:
         self.token_path = prefix + "/token"
         self.admin_port = admin_port
         self.deadline = deadline
-        self.user_id_of: Callable[[Principal], str | None] = lambda _: None
-        """The chat user of a principal, for the log."""
+        self.user_id_of: Callable[[Scope], str | None] = lambda _: None
+        """The chat user who makes a request, for the log; None if that is not known."""
         self.admit_handshake: Callable[[Scope], Awaitable[None]] = _admit
         """Counts the handshake of a socket against its address. Raises TooManyRequests."""
 
@@ -162,8 +161,7 @@ class Edge:
         about = {"code": error.code}
         if error.reason is not None:
             about["reason"] = error.reason
-        me: Principal | None = state.get("principal")
-        if me is not None and (user_id := self.user_id_of(me)) is not None:
+        if (user_id := self.user_id_of(scope)) is not None:
             about["user_id"] = user_id
         return about
 

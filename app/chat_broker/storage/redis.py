@@ -15,8 +15,9 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from chat_broker.admission.rate_limits import Limit, Usage, judge
+from chat_broker.admission.rate_limits import judge
 from chat_broker.chat.ports import Listener
+from chat_broker.http.rate_limit_headers import Limit, Usage
 from chat_broker.storage.batching import Gathered
 from chat_broker_kit.tasks import end
 

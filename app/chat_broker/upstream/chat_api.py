@@ -6,10 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from chat_broker.chat.views import OwnerOfToken
 from chat_broker.settings import Settings, present_keys
 from chat_broker.upstream.key_rotation import ProjectKeys, RotatingTransport
-from chat_broker.upstream.tokens import ChatToken
+from chat_broker.upstream.tokens import ChatToken, OwnerOfToken
 from chat_broker_sdk import (
     AsyncChatClient,
     ChatError,

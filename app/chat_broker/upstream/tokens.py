@@ -5,7 +5,6 @@ import time
 
 import msgspec
 
-from chat_broker.chat.views import OwnerOfToken
 from chat_broker.errors import BadUpstream
 from chat_broker_sdk import Token
 
@@ -17,6 +16,15 @@ class _Claims(msgspec.Struct):
 
 
 _claims = msgspec.json.Decoder(_Claims)
+
+
+class OwnerOfToken(msgspec.Struct):
+    """Whose token it is."""
+
+    id: str
+    external_user_id: str | None
+    username: str | None
+    display_name: str | None
 
 
 class ChatToken(msgspec.Struct, frozen=True):

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+Headers = Sequence[tuple[bytes, bytes]]
+
 LARGEST_BODY = 64 * 1024
 """Bytes of a request's body."""
 LARGEST_HEADERS = 32 * 1024
@@ -27,6 +29,11 @@ def head_is_too_large(scope: Mapping[str, Any]) -> bool:
         return True
     size = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
     return size + sum(len(name) + len(value) + 4 for name, value in headers) > LARGEST_HEADERS
+
+
+def values_of(headers: Headers, name: bytes) -> list[str]:
+    """Every value of the header *name* (lower case), in order."""
+    return [value.decode("latin-1") for key, value in headers if key == name]
 
 
 def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

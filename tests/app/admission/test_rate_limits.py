@@ -11,17 +11,15 @@ from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
 from chat_broker.admission.rate_limits import (
-    Limit,
     Limiter,
     MemoryCounters,
     Rates,
     TooMany,
     address_key,
-    headers_for,
     judge,
-    lines_for,
     read_limits,
 )
+from chat_broker.http.rate_limit_headers import Limit, headers_for, lines_for
 from chat_broker.storage.redis import RedisCommands, RedisCounters, RedisUnreachable, connect
 
 THREE = Limit("three", 3, 60)

@@ -2,7 +2,6 @@
 
 from fastapi import Request, Response
 
-from chat_broker.admin.audit_log import instant
 from chat_broker.admin.keys import AdminKey, Scope, digest, new_key, scopes_lacking
 from chat_broker.admin.requests import KeyWish
 from chat_broker.admin.routes.router import (
@@ -16,6 +15,7 @@ from chat_broker.admin.routes.router import (
 from chat_broker.api.requests import read_query
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.errors import NotFound, Refused
+from chat_broker_kit.instants import instant
 
 router = admin_router("admin: keys")
 

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from fastapi import Request, Response
 
-from chat_broker.admin.audit_log import instant
 from chat_broker.admin.keys import Scope
 from chat_broker.admin.routes.router import admin_router, described, needs, operators
 from chat_broker.api.requests import read_query
@@ -16,6 +15,7 @@ from chat_broker.settings import Settings
 from chat_broker.storage.migrations import MIGRATIONS
 from chat_broker.storage.open import State
 from chat_broker.upstream.chat_api import Upstream
+from chat_broker_kit.instants import instant
 from chat_broker_sdk import ChatError
 from chat_broker_sdk import __version__ as sdk_version
 

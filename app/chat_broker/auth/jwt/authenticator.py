@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import Offer, bearer_token, cookie_value, digest_of
-from chat_broker.auth.contract import AmbiguousCredentials, InvalidCredentials, ProviderUnavailable
+from chat_broker.auth.contract import (
+    AmbiguousCredentials,
+    BadToken,
+    InvalidCredentials,
+    ProviderUnavailable,
+)
 from chat_broker.auth.jwt.claims import check_claims, check_type, end_of, issuer_of
 from chat_broker.auth.jwt.issuers import Issuer
-from chat_broker.auth.jwt.jws import BadToken, looks_like_jws, parse, verify
+from chat_broker.auth.jwt.jws import looks_like_jws, parse, verify
 from chat_broker.auth.jwt.key_sets import Keys, KeysUnavailable
 from chat_broker.auth.jwt.keys import Key
 from chat_broker.auth.jwt.userinfo import ASK_AGAIN_SECONDS, Userinfo

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
 
-from chat_broker.auth.jwt.jws import BadToken, bare_type
+from chat_broker.auth.contract import BadToken
+from chat_broker.auth.jwt.jws import bare_type
+from chat_broker.auth.subject import check_subject
 from chat_broker_kit.strict_json import NotStrictJson, parse_object
 
 VerifiedClaims = NewType("VerifiedClaims", Mapping[str, Any])
 """Claims whose signature, issuer, audience and times have been checked."""
 
-MAX_SUBJECT_LENGTH = 255
 MAX_INSTANT = 2**53
 # RFC 8725 section 3.11: a token of another kind must not pass for one of these.
 ACCESS_TOKEN_TYPES = frozenset({"jwt", "at+jwt"})
@@ -107,28 +108,6 @@ def check_audience(audience: object, expected: frozenset[str]) -> None:
         raise BadToken("the token is meant for another audience")
 
 
-def check_subject(subject: object, *, name: str) -> str:
-    """The subject, byte for byte as given: 1 to 255 characters and bytes, none a control character."""
-    if not isinstance(subject, str) or not subject:
-        raise BadToken(f"the claim {name} is missing")
-    if len(subject.encode("utf-8", "surrogatepass")) > MAX_SUBJECT_LENGTH:
-        raise BadToken(f"the claim {name} is longer than {MAX_SUBJECT_LENGTH} bytes")
-    if not _printable(subject):
-        raise BadToken(f"the claim {name} holds control characters")
-    return subject
-
-
-def _printable(text: str) -> bool:
-    # C0, DEL, C1, line and paragraph separators, surrogates
-    return not any(
-        character < " "
-        or "\x7f" <= character <= "\x9f"
-        or character in "\u2028\u2029"
-        or "\ud800" <= character <= "\udfff"
-        for character in text
-    )
-
-
 def instant(claims: Mapping[str, Any], name: str) -> float | None:
     """The claim in seconds since the epoch; None if absent, BadToken if anything else.
 
@@ -157,15 +136,3 @@ def check_end(end: int | None, *, now: float) -> None:
     """BadToken from *end* on."""
     if end is not None and now >= end:
         raise BadToken("the token has expired")
-
-
-def lookup(claims: Mapping[str, Any], name: str) -> Any:
-    """The claim of that very name, or, failing that, the one its dots lead to (`user.id`)."""
-    if name in claims:
-        return claims[name]
-    value: Any = claims
-    for part in name.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from chat_broker.auth.contract import BadToken
 from chat_broker.auth.jwt import base64url
 from chat_broker.auth.jwt.keys import MAX_KID_LENGTH, Key
 from chat_broker_kit.strict_json import NotStrictJson, parse_object
@@ -21,10 +22,6 @@ CHAT_TOKEN_TYPE = "chat+jwt"  # noqa: S105 -- the name of a type
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", re.ASCII)
 # Refused whatever they say: extensions we do not understand, and forms that are not a plain JWS.
 _REFUSED_HEADERS = ("crit", "b64", "zip", "enc")
-
-
-class BadToken(ValueError):  # noqa: N818 - named for what happened
-    """This is not a token we accept; the text says why, and holds nothing of the token itself."""
 
 
 @dataclass(frozen=True, slots=True)

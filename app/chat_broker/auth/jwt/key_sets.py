@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from chat_broker.auth.contract import BadToken
 from chat_broker.auth.jwt.discovery import discover_endpoint
-from chat_broker.auth.jwt.jws import BadToken
 from chat_broker.auth.jwt.keys import Key, UnusableKey, key_from_jwk
 from chat_broker.auth.provider import Answer, BadAnswer, NoAnswer, NotSent
 from chat_broker_kit.logs.sampling import SampledEvents

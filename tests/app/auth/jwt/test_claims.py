@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chat_broker.auth.contract import BadToken
 from chat_broker.auth.jwt.claims import (
     Expected,
     check_claims,
@@ -13,10 +14,9 @@ from chat_broker.auth.jwt.claims import (
     end_of,
     instant,
     issuer_of,
-    lookup,
 )
-from chat_broker.auth.jwt.jws import BadToken
 from chat_broker.auth.mode import ClaimNames, principal_from
+from chat_broker.auth.subject import lookup
 from tests.app.auth.signing import AUDIENCE, ISSUER, NOW, claims
 
 EXPECTED = Expected(ISSUER, frozenset({AUDIENCE, "other"}))

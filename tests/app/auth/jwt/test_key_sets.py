@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from chat_broker.auth.contract import BadToken
 from chat_broker.auth.http import MAX_BYTES, MAX_CONNECTIONS, open_http
 from chat_broker.auth.jwt.discovery import discover_endpoint, discovery_url
-from chat_broker.auth.jwt.jws import BadToken
 from chat_broker.auth.jwt.key_sets import (
     FixedKey,
     KeySet,

@@ -1,0 +1,42 @@
+"""The values of claims, of a token or of any other answer about somebody, and which of them can be an id."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from chat_broker.auth.contract import BadToken
+
+MAX_SUBJECT_LENGTH = 255
+
+
+def lookup(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim of that very name, or, failing that, the one its dots lead to (`user.id`)."""
+    if name in claims:
+        return claims[name]
+    value: Any = claims
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def check_subject(subject: object, *, name: str) -> str:
+    """The subject, byte for byte as given: 1 to 255 characters and bytes, none a control character."""
+    if not isinstance(subject, str) or not subject:
+        raise BadToken(f"the claim {name} is missing")
+    if len(subject.encode("utf-8", "surrogatepass")) > MAX_SUBJECT_LENGTH:
+        raise BadToken(f"the claim {name} is longer than {MAX_SUBJECT_LENGTH} bytes")
+    if not _printable(subject):
+        raise BadToken(f"the claim {name} holds control characters")
+    return subject
+
+
+def _printable(text: str) -> bool:
+    # C0, DEL, C1, line and paragraph separators, surrogates
+    return not any(
+        character < " "
+        or "\x7f" <= character <= "\x9f"
+        or character in "\u2028\u2029"
+        or "\ud800" <= character <= "\udfff"
+        for character in text
+    )

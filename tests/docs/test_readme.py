@@ -53,6 +53,12 @@ def test_the_two_commands_are_targets_of_the_makefile(command: str) -> None:
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def test_every_page_of_the_docs_is_in_the_table() -> None:
+    table = README.partition("| page | for whom |")[2]
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert set(re.findall(r"^\| \[[^\]]*\]\((docs/[^)]*)\) \|", table, re.MULTILINE)) == pages
+
+
 def test_every_value_of_the_dialect_is_in_the_table() -> None:
     """Whoever has another server finds all that can be set."""
     from dataclasses import fields

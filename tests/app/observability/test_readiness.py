@@ -57,7 +57,8 @@ class Watched:
 
     @property
     def program_name(self) -> str:
-        return "chat_broker_server" if "chat_broker_server" in self.program.log() else "chat_broker"
+        """What the names of its metrics begin with."""
+        return "chat_server" if "chat_broker_server" in self.program.log() else "chat_broker"
 
     def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
         lines = [line for line in self.program.log().splitlines() if line.startswith("{")]

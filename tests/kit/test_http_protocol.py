@@ -298,6 +298,28 @@ async def test_a_body_beside_an_upgrade_is_that_request_s_and_no_request(
     assert received.endswith(b"GET /next []")
 
 
+async def test_who_sends_requests_faster_than_they_are_answered_is_made_to_wait() -> None:
+    """What has not been parsed stays in the kernel; it is not kept here, answer by answer, until it is too much."""
+    request = b"GET /x HTTP/1.1\r\nHost: x\r\nPad: %b\r\n\r\n" % (b"y" * 2000)
+    most = 0
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        nonlocal most
+        await asyncio.sleep(0.001)
+        [connection] = state.connections
+        most = max(most, len(connection._unread))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with serving(app) as (port, state):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request * 2000)
+        for _ in range(2000):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+        writer.close()
+    assert most < 600_000
+
+
 async def test_white_space_around_a_value_is_none_of_it() -> None:
     """`Bearer key ` is the same credential, `Content-Length: 2 ` the same length, and `Origin: https://a ` the same page."""
     seen: list[dict[bytes, bytes]] = []

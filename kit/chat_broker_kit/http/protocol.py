@@ -42,7 +42,11 @@ LARGEST_MESSAGE = 512 * 1024
 """A whole request on the wire: 64 KiB of body in chunks of one byte and their trailers are less."""
 LARGEST_LINGER = 8 * 1024 * 1024
 PIECE = 8 * 1024
-"""What is parsed at a time, so that not more than a few hundred requests wait behind one."""
+"""What is parsed at a time."""
+MOST_AT_ONCE = 8
+"""So many short requests in a piece; where there are more it is cut down to `SHORT_PIECE`: each costs some kilobytes."""
+SHORT_PIECE = 512
+_END_OF_HEAD = b"\r\n\r\n"
 MOST_UNREAD = 1024 * 1024
 
 log = SampledEvents(structlog.get_logger("chat_broker.http"))
@@ -82,7 +86,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse *data*, or as much of it as may be answered soon."""
         if self._last_answer is not None:
             self._drop(data)
-        elif self._unread or len(data) > PIECE:
+        elif self._unread or len(data) > PIECE or data.count(_END_OF_HEAD) > MOST_AT_ONCE:
             self._unread += data
             self._parse_unread()
         else:
@@ -90,7 +94,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _parse_unread(self) -> None:
         while self._unread and not self.pipeline and not self.transport.is_closing():
-            piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
+            piece = self._unread[:PIECE]
+            if piece.count(_END_OF_HEAD) > MOST_AT_ONCE:
+                piece = piece[:SHORT_PIECE]
+            self._unread = self._unread[len(piece) :]
             self._parse(piece)
         if len(self._unread) > MOST_UNREAD:
             self.transport.abort()
@@ -236,8 +243,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._last_answer is not None:
             if not more:
                 self._say_last()
-        elif self._unread and not self.pipeline:
-            self._parse_unread()
+        elif self._unread:
+            if self.pipeline:
+                self.flow.pause_reading()  # uvicorn reads on after each answer: one more read would be kept for each
+            else:
+                self._parse_unread()
         elif not more and self._in_message and not self._in_head:
             self._stop_waiting()
             self._timer = self.loop.call_later(UNREAD_BODY_SECONDS, self.transport.abort)

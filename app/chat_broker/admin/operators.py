@@ -7,22 +7,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat_broker.admin.access import AdminGate
-from chat_broker.admin.audit_log import Chain
+from chat_broker.admin.audit_log import Chain, OpenEntries
 from chat_broker.admin.audit_writer import AuditTrail
 from chat_broker.admin.keys import KeyRing, KeyRows
 from chat_broker.admin.operations import Operations
 from chat_broker.admission.rate_limits import Limiter
 from chat_broker.chat.bans import BanBook, BanRecord, MintGuard, Standings
+from chat_broker.chat.ports import Hints, RoomChanges
 from chat_broker.settings import Settings
-from chat_broker.storage.admin_keys import SqlAdminKeys
-from chat_broker.storage.audit import SqlAudit
-from chat_broker.storage.bans import SqlBans
-from chat_broker.storage.open import State
 from chat_broker_kit.tasks import end
 from chat_broker_sdk import AsyncChatClient
 
 TOPIC = "standing"
 """What replicas tell each other when somebody was cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorStorage:
+    """What the operators' side keeps, and how it hears of other replicas.
+
+    *alone*: no other process uses the same storage.
+    """
+
+    keys: KeyRows
+    bans: BanBook
+    chain: Chain
+    open_entries: OpenEntries
+    room_changes: RoomChanges
+    hints: Hints
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +54,11 @@ class Operators:
 
 @asynccontextmanager
 async def open_operators(
-    settings: Settings, state: State, chat: AsyncChatClient, limiter: Limiter
+    settings: Settings, storage: OperatorStorage, chat: AsyncChatClient, limiter: Limiter
 ) -> AsyncIterator[Operators]:
     """The operators' side, with its background work, for as long as the block lasts."""
-    alone = state.database.name == "sqlite" and state.redis is None and settings.workers == 1
-    book = SqlBans(state.database)
-    standings = Standings(book, exact=alone)
+    book = storage.bans
+    standings = Standings(book, exact=storage.alone)
 
     def heard(external_id: str | None) -> None:
         # None comes after a gap, in which anything may have changed: that cuts nobody off.
@@ -56,26 +68,25 @@ async def open_operators(
             standings.cut(external_id)
 
     async def tell(external_id: str | None) -> None:
-        await state.hints.tell(TOPIC, external_id)
+        await storage.hints.tell(TOPIC, external_id)
 
     async def let_go(record: BanRecord) -> None:
         await operations.settle(record)
 
     guard = MintGuard(book, standings, let_go=let_go, tell=tell)
     operations = Operations(
-        chat, book, standings, guard, state.room_changes, token_ttl=settings.token_ttl
+        chat, book, standings, guard, storage.room_changes, token_ttl=settings.token_ttl
     )
-    keys = SqlAdminKeys(state.database)
-    audit = SqlAudit(state.database)
-    trail = AuditTrail(audit, audit, alone=alone)
+    keys = storage.keys
+    trail = AuditTrail(storage.chain, storage.open_entries, alone=storage.alone)
     bootstrap = None if settings.admin_key is None else settings.admin_key.get_secret_value()
     gate = AdminGate(KeyRing(keys, bootstrap), trail, limiter)
-    state.hints.on(TOPIC, heard)
+    storage.hints.on(TOPIC, heard)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(trail.stop)
         for name, work in (("audit", trail.run()), ("bans", operations.run())):
             stack.push_async_callback(end, _started(name, work))
-        yield Operators(gate, operations, keys, audit, trail, book, standings, guard)
+        yield Operators(gate, operations, keys, storage.chain, trail, book, standings, guard)
 
 
 def _started(name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -1,14 +1,9 @@
 """Everything the broker depends on, and how to find out how each is."""
 
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from chat_broker.auth.choose import Chain
 from chat_broker.observability.readiness import Dependency
 from chat_broker.settings import Settings
-from chat_broker.storage.open import State
-from chat_broker.upstream.chat_api import Upstream
-from chat_broker_kit.database.transactions import Query, all_rows
 from chat_broker_kit.locations import location
 from chat_broker_kit.logs.outages import GOOD
 
@@ -16,41 +11,62 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 
+class Storage(Protocol):
+    """The database and Redis. Each answers as `Dependency.ask` does."""
+
+    async def database_state(self) -> str:
+        """How the database is. Raises what it fails with."""
+
+    async def redis_state(self) -> str:
+        """How Redis is; `off` without one."""
+
+    async def processes_state(self) -> str:
+        """Whether all who use the database hear of each other."""
+
+
+class IdentityProviders(Protocol):
+    """Whoever is asked about credentials."""
+
+    locations: str
+
+    async def providers(self) -> dict[str, str]:
+        """How each is, by its name; `ok` is good."""
+
+
+class ChatApi(Protocol):
+    """The Chat API, a remote or the embedded one."""
+
+    @property
+    def bus_state(self) -> str:
+        """How the embedded one hears of other nodes: `off`, `ok` or `degraded: …`."""
+
+    async def ready(self) -> str:
+        """`ok`, or what is wrong."""
+
+
 def dependencies_of(
-    settings: Settings, state: State, chain: Chain, upstream: Upstream
+    settings: Settings, storage: Storage, providers: IdentityProviders, upstream: ChatApi
 ) -> dict[str, Dependency]:
     """By the name that /readyz and /metrics give it."""
 
-    async def database() -> str:
-        await state.database.read(partial(all_rows, Query("SELECT 1")))
-        return "ok" if state.pulse.writes else "degraded: writes are refused"
-
     async def redis() -> str:
-        if state.redis is None:
-            return "off"
-        if not await state.redis.takes_writes():
-            return "degraded: commands are not answered, or refused"
-        if not state.hints.live:
-            return "degraded: hints of other replicas do not arrive"
-        return upstream.bus_state if upstream.bus_state not in GOOD else "ok"
+        state = await storage.redis_state()
+        if state == "ok" and upstream.bus_state not in GOOD:
+            return upstream.bus_state
+        return state
 
     async def identity_provider() -> str:
-        found = await chain.providers()
+        found = await providers.providers()
         bad = sorted(f"{name} is {how}" for name, how in found.items() if how != "ok")
         return f"degraded: {', '.join(bad)}" if bad else "ok"
 
-    async def processes() -> str:
-        if state.pulse.conflict:
-            return "degraded: another broker uses this database, and there is no REDIS_URL"
-        return "ok"
-
     own = settings.broker_database
     return {
-        "database": Dependency(location(own), database),
+        "database": Dependency(location(own), storage.database_state),
         "redis": Dependency(_location(settings.redis_url), redis),
         "upstream": Dependency(_chat_api(settings), upstream.ready),
-        "identity_provider": Dependency(chain.locations, identity_provider),
-        "processes": Dependency(location(own), processes),
+        "identity_provider": Dependency(providers.locations, identity_provider),
+        "processes": Dependency(location(own), storage.processes_state),
     }
 
 

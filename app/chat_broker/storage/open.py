@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,8 +18,9 @@ from chat_broker.settings import Settings
 from chat_broker.storage.database import open_database
 from chat_broker.storage.deployment import deployment_id
 from chat_broker.storage.memory import LocalRoomChanges, NoHints
+from chat_broker.storage.migrations import MIGRATIONS
 from chat_broker.storage.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
-from chat_broker_kit.database.transactions import Database
+from chat_broker_kit.database.transactions import Database, Query, all_rows
 from chat_broker_kit.locations import location
 from chat_broker_kit.tasks import end
 
@@ -39,6 +41,49 @@ class State:
     hints: Hints
     redis: "RedisProbe | None" = None
     counters: Counters | None = None
+
+    @property
+    def kind(self) -> str:
+        """Which database: `sqlite` or `postgres`."""
+        return self.database.name
+
+    @property
+    def schema_version(self) -> str:
+        """The version of the database's schema."""
+        return MIGRATIONS.schema.version
+
+    @property
+    def hints_state(self) -> str:
+        """Whether hints of other replicas arrive: `off`, `ok` or `lost`."""
+        if self.redis is None:
+            return "off"
+        return "ok" if self.hints.live else "lost"
+
+    @property
+    def other_processes(self) -> int:
+        """How many other processes use the database."""
+        return self.pulse.others
+
+    async def database_state(self) -> str:
+        """How the database is, for /readyz: `ok`, or `degraded: …`. Raises StateUnavailable."""
+        await self.database.read(partial(all_rows, Query("SELECT 1")))
+        return "ok" if self.pulse.writes else "degraded: writes are refused"
+
+    async def redis_state(self) -> str:
+        """How Redis is: `off`, `ok`, or `degraded: …`."""
+        if self.redis is None:
+            return "off"
+        if not await self.redis.takes_writes():
+            return "degraded: commands are not answered, or refused"
+        if not self.hints.live:
+            return "degraded: hints of other replicas do not arrive"
+        return "ok"
+
+    async def processes_state(self) -> str:
+        """Whether all processes that use the database hear of each other: `ok`, or `degraded: …`."""
+        if self.pulse.conflict:
+            return "degraded: another broker uses this database, and there is no REDIS_URL"
+        return "ok"
 
 
 class Pulse:

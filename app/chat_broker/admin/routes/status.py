@@ -2,7 +2,7 @@
 
 import contextlib
 import platform
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from fastapi import Request, Response
 
@@ -12,14 +12,32 @@ from chat_broker.api.requests import read_query
 from chat_broker.api.responses import as_json
 from chat_broker.observability.readiness import Readiness
 from chat_broker.settings import Settings
-from chat_broker.storage.migrations import MIGRATIONS
-from chat_broker.storage.open import State
 from chat_broker.upstream.chat_api import Upstream
 from chat_broker_kit.instants import instant
 from chat_broker_sdk import ChatError
 from chat_broker_sdk import __version__ as sdk_version
 
 router = admin_router("admin: status")
+
+
+class StorageStatus(Protocol):
+    """What is told of the storage, whichever it is."""
+
+    @property
+    def kind(self) -> str:
+        """Which database: `sqlite` or `postgres`."""
+
+    @property
+    def schema_version(self) -> str:
+        """The version of the database's schema."""
+
+    @property
+    def hints_state(self) -> str:
+        """Whether hints of other replicas arrive: `off`, `ok` or `lost`."""
+
+    @property
+    def other_processes(self) -> int:
+        """How many other processes use the database."""
 
 
 @router.get("/status", **described(answer={"type": "object"}))
@@ -29,7 +47,8 @@ async def status(request: Request) -> Response:
     read_query(request.scope["query_string"])
     kept = request.app.state
     settings = cast("Settings", kept.settings)
-    state, upstream = cast("State", kept.storage), cast("Upstream", kept.upstream)
+    storage = cast("StorageStatus", kept.storage)
+    upstream = cast("Upstream", kept.upstream)
     found = await cast("Readiness", kept.readiness).look()
     checks = found["checks"]
     embedded = upstream.server is not None
@@ -40,7 +59,7 @@ async def status(request: Request) -> Response:
             "versions": {
                 "broker": request.app.version,
                 "sdk": sdk_version,
-                "schema": MIGRATIONS.schema.version,
+                "schema": storage.schema_version,
                 "python": platform.python_version(),
             },
             "modes": {
@@ -57,20 +76,20 @@ async def status(request: Request) -> Response:
                 "state": checks["upstream"],
             },
             "database": {
-                "kind": state.database.name,
+                "kind": storage.kind,
                 "state": checks["database"],
             },
             "redis": {
                 "state": checks["redis"],
-                "hints": "off" if state.redis is None else "ok" if state.hints.live else "lost",
+                "hints": storage.hints_state,
             },
             "checks": checks,
-            "counts": await _counts(request, state, upstream),
+            "counts": await _counts(request, storage, upstream),
         }
     )
 
 
-async def _counts(request: Request, state: State, upstream: Upstream) -> dict[str, Any]:
+async def _counts(request: Request, storage: StorageStatus, upstream: Upstream) -> dict[str, Any]:
     side = operators(request)
     now = instant()
     counts: dict[str, Any] = {
@@ -79,7 +98,7 @@ async def _counts(request: Request, state: State, upstream: Upstream) -> dict[st
         "bans": await side.book.count(now),
         "admin_keys": sum(key.good(now) for key in await side.keys.all()),
         "audit_records": await side.chain.length(),
-        "other_processes": state.pulse.others,
+        "other_processes": storage.other_processes,
     }
     with contextlib.suppress(ChatError):  # its state is told above; the rest is worth having
         counts["users"] = (await upstream.chat.users.list(limit=1)).total

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from chat_broker.errors import TooManyRequests
 from chat_broker.http.rate_limit_headers import Limit, Usage, headers_for, lines_for
 from chat_broker.settings import read_rates
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.http.client_address import address_key
 
 Kind = Literal["token", "sign_out", "write", "read"]
@@ -114,7 +115,7 @@ class _Windows:
             self.reset, self.same_until = str(left), self.ends - left + 1
 
     def forget_half(self) -> None:
-        """Of the present one, the older half."""
+        """Of the present one, the older half: these are counts, and each that is forgotten may be spent again."""
         self.now = dict(islice(self.now.items(), len(self.now) // 2, None))
 
 
@@ -269,7 +270,7 @@ class Limiter:
         self._shared = shared
         self._on_failure = on_failure
         self._clock = clock
-        self._shut: dict[str, tuple[float, list[Usage]]] = {}
+        self._shut = BoundedCache[str, list[Usage]](MOST_KEYS, clock=clock)
         self._kinds: dict[Kind, tuple[Limit, ...]] = {
             "token": rates.token,
             "sign_out": rates.sign_out,
@@ -290,11 +291,8 @@ class Limiter:
             for limit in self.rates.address:
                 if own.is_full(limit, key):
                     raise TooMany([own.look(limit, key) for limit in self.rates.address])
-        elif self._shut:
-            until, usages = self._shut.get(key, (0.0, []))
-            if until > self._clock():
-                raise TooMany(usages)
-            self._shut.pop(key, None)
+        elif (usages := self._shut.get(key)) is not None:
+            raise TooMany(usages)
 
     def spend_here(self, kind: Kind, *, user: str, address: str) -> bytes | None:
         """`spend`, if that takes no waiting and nothing is refused; answers what `lines_for` makes of the usages.
@@ -351,9 +349,7 @@ class Limiter:
         waits = [u.retry_after for u in usages if not u.allowed and u.limit in self.rates.address]
         if not waits:
             return
-        if len(self._shut) >= MOST_KEYS:
-            self._shut = dict(islice(self._shut.items(), MOST_KEYS // 2, None))
-        self._shut[address] = (self._clock() + max(waits), usages)
+        self._shut.put(address, usages, until=self._clock() + max(waits))
 
 
 def _hidden(key: str) -> str:

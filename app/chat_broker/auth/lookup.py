@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from chat_broker.auth.breaker import Breaker
 from chat_broker.auth.contract import ProviderUnavailable
 from chat_broker.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer, NotSent
-from chat_broker.auth.recent import Recent
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.locations import location
 from chat_broker_kit.logs.sampling import SampledEvents
 
@@ -72,8 +72,8 @@ class Asking:
         self._breaker = Breaker(clock)
         self._clock = clock
         # Nobody's credentials are kept apart, so that a flood of junk does not push out good ones.
-        self._good: Recent[Verdict] = Recent(REMEMBERED, clock)
-        self._nobody: Recent[Verdict] = Recent(REMEMBERED, clock)
+        self._good = BoundedCache[bytes, Verdict](REMEMBERED, clock=clock)
+        self._nobody = BoundedCache[bytes, Verdict](REMEMBERED, clock=clock)
         self._under_way: dict[bytes, asyncio.Task[Verdict]] = {}
         self._silent_since: float | None = None
         self._last_at = float("-inf")

@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeVar
 
 from chat_broker.chat.ports import Ban
 from chat_broker.errors import Conflict, user_suspended
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.instants import instant, parse_instant
 
 T = TypeVar("T")
@@ -137,7 +138,7 @@ class Standings:
         self._clock = clock
         self._now = now
         self._most = most
-        self._known: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
+        self._known = BoundedCache[str, Standing](most, clock=clock)
         self._readings = 0
         self._moment = 0
         self._cut: OrderedDict[str, int] = OrderedDict()
@@ -150,26 +151,22 @@ class Standings:
     def is_free(self, external_id: str) -> bool:
         """Has nobody banned them, as far as was asked within the last second? False says nothing."""
         known = self._known.get(external_id)
-        return known is not None and known[1].ban is None and known[0] > self._clock()
+        return known is not None and known.ban is None
 
     def certain(self, external_id: str) -> Standing | None:
         """`standing`, not a moment old, if nobody need be asked; None says nothing."""
-        known = self._known.get(external_id) if self._exact else None
-        return known[1] if known is not None and known[0] > self._clock() else None
+        return self._known.get(external_id) if self._exact else None
 
     async def standing(self, external_id: str, *, fresh: bool = False) -> Standing:
         """Mark and ban. *fresh*: not a moment old."""
-        known = self._known.get(external_id)
-        if known is not None and known[0] > self._clock() and (self._exact or not fresh):
-            return known[1]
+        known = self._known.get(external_id) if self._exact or not fresh else None
+        if known is not None:
+            return known
         readings = self._readings
         until = self._clock() + REMEMBERED
         found = await self._book.standing(external_id)
         if readings == self._readings:  # or somebody was banned while the book was being read
-            self._known[external_id] = (until, found)
-            self._known.move_to_end(external_id)
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
+            self._known.put(external_id, found, until=until)
         return found
 
     def holds(self, standing: Standing) -> bool:
@@ -180,9 +177,9 @@ class Standings:
         """What is remembered of one user, or of all, may be wrong."""
         self._readings += 1
         if external_id is None:
-            self._known.clear()
+            self._known.forget_all()
         else:
-            self._known.pop(external_id, None)
+            self._known.forget(external_id)
 
     def cut(self, external_id: str | None) -> None:
         """One user, or everybody, has been cut off: requests under way are too late."""

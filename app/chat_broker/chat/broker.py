@@ -26,6 +26,7 @@ from chat_broker.errors import (
     user_deleted,
 )
 from chat_broker.upstream.tokens import ChatToken, chat_token
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_sdk import (
     AsyncChatClient,
     AuthInfo,
@@ -418,8 +419,10 @@ class Authors:
 
     def __init__(self, chat: AsyncChatClient) -> None:
         self._chat = chat
+        # No BoundedCache: a page brings fifty at once, and each `put` costs five times what a dict takes.
+        # The older half goes when it is full, and with it all pages, which promise that theirs are known.
         self._known: dict[tuple[str, str], str] = {}
-        self._pages: dict[str, Mapping[str, str]] = {}
+        self._pages = BoundedCache[str, Mapping[str, str]](self._MOST_PAGES)
         """The page that each room was last seen with, all of it known."""
 
     def remember(self, room_id: str, messages: Sequence[Message]) -> None:
@@ -439,15 +442,13 @@ class Authors:
         known = self._known
         for message_id, author in authors.items():
             known[(room_id, message_id)] = author
-        if len(self._pages) >= self._MOST_PAGES:
-            self._pages.clear()
-        self._pages[room_id] = authors
+        self._pages.put(room_id, authors)
         if len(known) > self._MOST:
             self._forget()
 
     def _forget(self) -> None:
         known = self._known
-        self._pages.clear()
+        self._pages.forget_all()
         for key in list(known)[: len(known) - self._MOST // 2]:
             del known[key]
 

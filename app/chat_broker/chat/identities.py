@@ -15,6 +15,7 @@ from chat_broker.chat.ids import is_id
 from chat_broker.chat.ports import Link, Links, StateUnavailable
 from chat_broker.chat.principal import Principal
 from chat_broker.errors import Conflict, user_deleted, user_not_found, user_suspended
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser
 
@@ -32,6 +33,19 @@ _NOT_FOR_USERNAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
 
+class _Seen:
+    """A principal whom this process has seen: what it need not ask again."""
+
+    __slots__ = ("good_until", "link", "told")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.told: Principal | None = None
+        """Whose name and e-mail address the chat user has, by identity: a remembered token brings the very same each time."""
+        self.good_until = 0.0
+        """Until when they need not be looked at for a suspension."""
+
+
 class People:
     """Principal → chat user. The link is in the database; this process remembers those it has seen."""
 
@@ -41,11 +55,9 @@ class People:
         self._chat = chat
         self._links = links
         self._clock = clock
-        self._known: dict[str, Link] = {}
+        self._known = BoundedCache[str, _Seen](MOST)
         self._under_way: dict[str, asyncio.Task[Link]] = {}
-        self._told: dict[str, tuple[Principal, Link]] = {}
-        self._in_good_standing: dict[str, float] = {}
-        self._profiles: dict[str, tuple[float, ChatUser]] = {}
+        self._profiles = BoundedCache[str, ChatUser](MOST_PROFILES, clock=clock)
 
     async def id_of(self, me: Principal) -> str:
         """The id of the principal's chat user, who is created on first sight.
@@ -55,46 +67,37 @@ class People:
         known = self.remembered_id(me)
         if known is not None:
             return known
-        return (await self._look(me, self._known.get(me.user) or await self._link(me))).id
+        return (await self._look(me, self._seen_link(me) or await self._link(me))).id
 
     def cached_id(self, me: Principal) -> str | None:
         """The id of the principal's chat user in any standing; None if this process has not seen them."""
-        link = self._known.get(me.user)
+        link = self._seen_link(me)
         return None if link is None else link.user_id
 
     def remembered_id(self, me: Principal) -> str | None:
         """The same, if nobody need be asked; None says nothing."""
-        link = self._known.get(me.user)
-        if link is None:
-            return None
-        good_until = self._in_good_standing.get(link.user_id)
-        return link.user_id if good_until is not None and self._clock() < good_until else None
+        seen = self._known.get(me.user)
+        return seen.link.user_id if seen is not None and self._clock() < seen.good_until else None
 
     async def current(self, me: Principal) -> ChatUser:
         """The principal's chat user as they are now. A changed name or e-mail address gets there first."""
         await self.current_id(me)
-        return await self._look(me, self._known.get(me.user) or await self._link(me))
+        return await self._look(me, self._seen_link(me) or await self._link(me))
 
     def told_id(self, me: Principal) -> str | None:
         """`current_id`, if nobody need be asked or told; None says nothing."""
-        # By identity: a remembered token brings the very same principal each time.
-        told, link = self._told.get(me.user), self._known.get(me.user)
-        if told is None or link is None or told[0] is not me or told[1] is not link:
-            return None
-        return link.user_id
+        seen = self._known.get(me.user)
+        return seen.link.user_id if seen is not None and seen.told is me else None
 
     async def current_id(self, me: Principal) -> str:
         """The id, once a changed name or e-mail address has reached the chat user."""
         if (user_id := self.told_id(me)) is not None:
             return user_id
-        key = me.user
-        link = self._known.get(key) or await self._link(me)
+        link = self._seen_link(me) or await self._link(me)
         if changes := _news(me, link):
             link = await self._tell(me, link, changes)
-        else:
-            if len(self._told) >= MOST:
-                self._told.clear()
-            self._told[key] = me, link
+        elif (seen := self._known.get(me.user)) is not None and seen.link is link:
+            seen.told = me
         return link.user_id
 
     async def _look(self, me: Principal, link: Link) -> ChatUser:
@@ -103,17 +106,17 @@ class People:
             user = await self._chat.users.get(link.user_id)
         except chat_broker_sdk.NotFoundError:
             user = await self._chat.users.get(await self.find_again(me, instead_of=link.user_id))
-        if user.status == "suspended":
-            self._in_good_standing.pop(user.id, None)
+        is_suspended = user.status == "suspended"
+        seen = self._known.get(me.user)
+        if seen is not None and seen.link.user_id == user.id:
+            seen.good_until = 0.0 if is_suspended else until
+        if is_suspended:
             raise user_suspended()
-        if len(self._in_good_standing) >= MOST:
-            self._in_good_standing.clear()
-        self._in_good_standing[user.id] = until
         return user
 
     async def known_id(self, me: Principal) -> str | None:
         """The id of the principal's chat user, or None if there is none yet."""
-        link = self._known.get(me.user)
+        link = self._seen_link(me)
         if link is None:
             project = await self._chat.project()
             link = await self._links.find(project.id, me.issuer, me.subject)
@@ -126,21 +129,23 @@ class People:
         here: who was deleted stays out. Raises Refused `user_deleted`.
         """
         key = me.user
-        link = self._known.pop(key, None) or await self._link(me)
+        link = self._seen_link(me)
+        self._known.forget(key)
+        link = link or await self._link(me)
         if link.user_id != instead_of:
             return link.user_id
         found = await self._chat.users.find(link.external_id)
         if found is None or found.id == instead_of:
-            self._known.pop(key, None)
+            self._known.forget(key)
             raise user_deleted()
         moved = await self._links.move(
             link,
             to=replace(link, user_id=found.id, display_name=found.display_name, email=found.email),
         )
         if moved is None:
-            self._known.pop(key, None)
+            self._known.forget(key)
             raise _user_taken()
-        self._remember(key, moved)
+        self._known.put(key, _Seen(moved))
         return moved.user_id
 
     async def named(self, who: str) -> str:
@@ -167,22 +172,24 @@ class People:
 
         async def one(user_id: str) -> ChatUser | None:
             known = self._profiles.get(user_id)
-            if known is not None and now < known[0]:
-                return known[1]
+            if known is not None:
+                return known
             async with turn:
                 try:
                     user = await self._chat.users.get(user_id)
                 except chat_broker_sdk.NotFoundError:
                     return None
-            if len(self._profiles) >= MOST_PROFILES:
-                self._profiles.clear()
-            self._profiles[user_id] = (now + PROFILE_REMEMBERED_FOR, user)
+            self._profiles.put(user_id, user, until=now + PROFILE_REMEMBERED_FOR)
             return user
 
         found = await asyncio.gather(*(one(user_id) for user_id in user_ids))
         return [user for user in found if user is not None]
 
     # -- links ----------------------------------------------------------------------------------
+
+    def _seen_link(self, me: Principal) -> Link | None:
+        seen = self._known.get(me.user)
+        return None if seen is None else seen.link
 
     async def _link(self, me: Principal) -> Link:
         """One attempt at a time per principal, shared by all who wait for it."""
@@ -198,12 +205,7 @@ class People:
     def _landed(self, key: str, task: "asyncio.Task[Link]") -> None:
         self._under_way.pop(key, None)
         if not task.cancelled() and task.exception() is None:
-            self._remember(key, task.result())
-
-    def _remember(self, key: str, link: Link) -> None:
-        if len(self._known) >= MOST:
-            self._known.clear()
-        self._known[key] = link
+            self._known.put(key, _Seen(task.result()))
 
     async def _find_or_create(self, me: Principal) -> Link:
         project = await self._chat.project()
@@ -259,10 +261,10 @@ class People:
         with suppress(StateUnavailable):  # it is remembered here, and noted another time
             await self._links.note(link, changes)
         # Another request may have told something else meanwhile, or found another user.
-        known = self._known.get(me.user, link)
+        known = self._seen_link(me) or link
         if known.user_id == link.user_id:
             known = replace(known, **changes)
-        self._remember(me.user, known)
+        self._known.put(me.user, _Seen(known))
         return known
 
 

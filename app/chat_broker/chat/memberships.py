@@ -6,6 +6,7 @@ from collections.abc import Callable
 import chat_broker_sdk
 from chat_broker.chat.policy import Role
 from chat_broker.chat.ports import RoomChanges
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_sdk import AsyncChatClient, Member
 
 REMEMBERED_FOR = 5.0
@@ -28,7 +29,7 @@ class Memberships:
         self._chat = chat
         self._changes = changes
         self._clock = clock
-        self._known: dict[tuple[str, str], tuple[str, float, Role]] = {}
+        self._known = BoundedCache[tuple[str, str], tuple[str, Role]](MOST, clock=clock)
 
     def remembered(self, room_id: str, user_id: str) -> Role | None:
         """The user's role in the room, if nobody need be asked; None says nothing."""
@@ -36,9 +37,7 @@ class Memberships:
 
     def _remembered(self, room_id: str, user_id: str, mark: str | None) -> Role | None:
         known = self._known.get((room_id, user_id))
-        if known is not None and known[0] == mark and self._clock() < known[1]:
-            return known[2]
-        return None
+        return known[1] if known is not None and known[0] == mark else None
 
     async def role(self, room_id: str, user_id: str) -> Role | None:
         """The user's role in the room; None if they are not in it, or there is no such room."""
@@ -50,13 +49,11 @@ class Memberships:
         until = self._clock() + REMEMBERED_FOR
         member = await self.look(room_id, user_id)
         if member is None:
-            self._known.pop(key, None)
+            self._known.forget(key)
             return None
         role = "owner" if member.role == "owner" else "member"
         if mark is not None:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[key] = (mark, until, role)
+            self._known.put(key, (mark, role), until=until)
         return role
 
     async def look(self, room_id: str, user_id: str) -> Member | None:

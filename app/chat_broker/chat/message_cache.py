@@ -41,7 +41,10 @@ Kept = TypeVar("Kept")
 
 
 class _Memory(Generic[Kept]):
-    """What was made of some bytes, for as much of it as *most_bytes* hold."""
+    """What was made of some bytes, for as much of it as *most_bytes* hold.
+
+    No BoundedCache: entries differ a thousandfold in size, and nothing goes stale but what nobody asks for.
+    """
 
     def __init__(self, most_bytes: int, largest: int) -> None:
         self._most = most_bytes

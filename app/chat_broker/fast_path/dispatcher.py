@@ -43,6 +43,7 @@ from chat_broker.fast_path.header_cache import Head, Heads, Peer, read_head
 from chat_broker.http.cors import Cors
 from chat_broker.http.edge import BAD_REQUEST, HSTS, Edge, error_answer
 from chat_broker.http.rate_limit_headers import lines_for
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.http.headers import lines
 from chat_broker_kit.http.request_ids import new_request_id, request_id_of
 
@@ -309,7 +310,7 @@ class Lane:
         self._cors = cors
         self._heads = Heads()
         self._tables: dict[bytes, _Table] = {}
-        self._targets: dict[bytes, _Target] = {}
+        self._targets = BoundedCache[bytes, _Target](MOST_TARGETS)
         self._under_way: set[Call] = set()
         edge.metrics.count_also(self._under_way.__len__)
         self._watch: asyncio.TimerHandle | None = None
@@ -390,10 +391,8 @@ class Lane:
             "app": self._app,
         }
         target = _Target(*found, query, about)
-        if len(self._targets) >= MOST_TARGETS:
-            self._targets.clear()
         if len(line) <= LONGEST_TARGET:
-            self._targets[line] = target
+            self._targets.put(line, target)
         return target
 
     def remember(self, data: bytes, line: bytes, call: Call) -> None:

@@ -109,7 +109,11 @@ def read_head(headers: Headers) -> Head | None:
 
 
 class Heads:
-    """Heads by the SHA-256 of their lines; of credentials nothing but digests."""
+    """Heads by the SHA-256 of their lines; of credentials nothing but digests.
+
+    No BoundedCache: what is made of a credential must be forgotten when nobody uses it, without a
+    request that finds out. Two generations, turned by a timer, do that at the price of one dict.
+    """
 
     def __init__(self, *, most: int = MOST_REMEMBERED) -> None:
         self._most = most

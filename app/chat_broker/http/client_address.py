@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.http.origins import is_same_address
 
 log = structlog.get_logger(__name__)
@@ -89,7 +90,7 @@ class Proxies:
     def __init__(self, trusted: Iterable[Network] = ()) -> None:
         self._trusted = tuple(trusted)
         # Pure in what it is asked, and asked the same for each request of a connection.
-        self._clients: dict[tuple[str | bytes | None, ...], str] = {}
+        self._clients = BoundedCache[tuple[str | bytes | None, ...], str](MOST_CLIENTS)
         self._looks_left = FIRST_REQUESTS
 
     def trusts(self, address: Address | None) -> bool:
@@ -115,9 +116,7 @@ class Proxies:
         if found is None:
             found = self._walk(scope)
             if sum(map(len, told)) <= LONGEST_REMEMBERED:
-                if len(self._clients) >= MOST_CLIENTS:
-                    self._clients.clear()
-                self._clients[key] = found
+                self._clients.put(key, found)
         return found
 
     def _walk(self, scope: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ remembered; generation and status are read from the database for every check.
 
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 
 from chat_broker_kit import strict_json
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.chat.identity import instant, mark
 from chat_broker_server.chat.models import Minted, User
@@ -91,7 +91,7 @@ class Tokens:
         self._issuer = issuer
         self._default_life = default_life
         # SHA-256 of the token → its claims and key. Bounded; what is in it proves the signature only.
-        self._verified: OrderedDict[bytes, tuple[Claims, str]] = OrderedDict()
+        self._verified = BoundedCache[bytes, tuple[Claims, str]](REMEMBERED)
 
     async def mint(self, pid: str, user_id: str, expires_in: int | None = None) -> Minted:
         """A fresh token for *expires_in* seconds. Raises NotFound, or Forbidden `user_suspended`.
@@ -198,9 +198,7 @@ class Tokens:
         life = claims.exp - claims.iat
         if not (claims.sub and claims.pid and claims.sid and 0 < life <= MAX_LIFE):
             raise BadToken("its claims make no sense")
-        self._verified[digest] = claims, key.kid
-        if len(self._verified) > REMEMBERED:
-            self._verified.popitem(last=False)
+        self._verified.put(digest, (claims, key.kid))
         return claims
 
 

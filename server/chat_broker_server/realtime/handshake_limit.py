@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
+from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.http.client_address import address_key
 
 MOST_ADDRESSES = 50_000
@@ -16,10 +16,16 @@ class HandshakeLimit:
     Bounded: the address that has been quiet for longest is forgotten first. *clock* answers seconds.
     """
 
-    def __init__(self, a_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        a_minute: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        most: int = MOST_ADDRESSES,
+    ) -> None:
         self._a_minute = a_minute
         self._clock = clock
-        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._used = BoundedCache[str, tuple[float, float]](most)
         """Handshakes that still count against an address, and when that was so."""
 
     def take(self, address: str) -> int:
@@ -27,10 +33,8 @@ class HandshakeLimit:
         if not self._a_minute:
             return 0
         key, now = address_key(address), self._clock()
-        used, before = self._used.pop(key, (0.0, now))
+        used, before = self._used.get(key) or (0.0, now)
         used = max(0.0, used - (now - before) * self._a_minute / 60)
         allowed = used + 1 <= self._a_minute
-        self._used[key] = (used + 1 if allowed else used, now)
-        if len(self._used) > MOST_ADDRESSES:
-            self._used.popitem(last=False)
+        self._used.put(key, (used + 1 if allowed else used, now))
         return 0 if allowed else math.ceil((used + 1 - self._a_minute) * 60 / self._a_minute)

@@ -20,8 +20,8 @@ from chat_broker.auth.jwt.key_sets import Keys, KeysUnavailable
 from chat_broker.auth.jwt.keys import Key
 from chat_broker.auth.jwt.userinfo import ASK_AGAIN_SECONDS, Userinfo
 from chat_broker.auth.mode import ClaimNames, completed, lacks_names, principal_from
-from chat_broker.auth.recent import Recent
 from chat_broker.chat.principal import Principal
+from chat_broker_kit.bounded_cache import BoundedCache
 
 REMEMBERED_TOKENS = 10_000
 
@@ -71,7 +71,7 @@ class JwtMode:
         self._names = names or ClaimNames()
         self._aliased = aliased
         self._now = now
-        self._verified: Recent[_Verified] = Recent(REMEMBERED_TOKENS, now)
+        self._verified = BoundedCache[bytes, _Verified](REMEMBERED_TOKENS, clock=now)
 
     def find(self, request: HTTPConnection) -> Offer | None:
         """A bearer that looks like a JWT, or whatever is in the cookie."""

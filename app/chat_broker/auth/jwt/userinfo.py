@@ -12,7 +12,7 @@ import structlog
 from chat_broker.auth.breaker import Breaker
 from chat_broker.auth.jwt.discovery import discover_endpoint
 from chat_broker.auth.provider import Answer, BadAnswer, NoAnswer, NotSent
-from chat_broker.auth.recent import Recent
+from chat_broker_kit.bounded_cache import BoundedCache
 
 if TYPE_CHECKING:  # it loads httpx
     from chat_broker.auth.http import Http
@@ -59,8 +59,8 @@ class Userinfo:
         self._allowed_hosts = allowed_hosts
         self._clock = clock
         self._breaker = Breaker(clock)
-        self._by_subject: Recent[Profile] = Recent(PROFILES_KEPT, clock)
-        self._without: Recent[Profile] = Recent(PROFILES_KEPT, clock)
+        self._by_subject = BoundedCache[bytes, Profile](PROFILES_KEPT, clock=clock)
+        self._without = BoundedCache[bytes, Profile](PROFILES_KEPT, clock=clock)
         """By the digest of a token with which no profile could be had."""
         self._under_way: dict[bytes, asyncio.Task[Profile]] = {}
 

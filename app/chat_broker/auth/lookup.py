@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 from starlette.requests import HTTPConnection
 
-from chat_broker.auth.breaker import Breaker
 from chat_broker.auth.contract import ProviderUnavailable
 from chat_broker.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer, NotSent
 from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.breaker import Breaker
 from chat_broker_kit.locations import location
 from chat_broker_kit.logs.sampling import SampledEvents
 
@@ -69,7 +69,7 @@ class Asking:
         self._where = location(url)
         self._keep_seconds = keep_seconds
         self._now = now
-        self._breaker = Breaker(clock)
+        self._breaker = Breaker(clock=clock)
         self._clock = clock
         # Nobody's credentials are kept apart, so that a flood of junk does not push out good ones.
         self._good = BoundedCache[bytes, Verdict](REMEMBERED, clock=clock)
@@ -134,6 +134,7 @@ class Asking:
                 raise NoAnswer(f"status {answer.status}")  # noqa: TRY301 - treated like silence
         except NoAnswer as error:
             if isinstance(error, NotSent):
+                self._breaker.undecided()
                 log.warning("auth.provider_not_asked", provider=self._name, reason=str(error))
             else:
                 self._breaker.failed()

@@ -505,6 +505,21 @@ async def test_questions_that_found_no_free_connection_do_not_open_the_breaker()
         assert await auth(bearer="good")
 
 
+async def test_a_probe_that_found_no_free_connection_leaves_its_turn_to_the_next() -> None:
+    """The provider may well be back: nobody waits ten seconds more to find that out."""
+    provider = Asked(httpx.ConnectError("down"))
+    async with opened("introspection", provider, **INTROSPECTION) as auth:
+        for number in range(5):
+            with pytest.raises(ProviderUnavailable):
+                await auth(bearer=f"t{number}")
+        auth.pass_time(10)
+        provider.answer = httpx.PoolTimeout("busy")
+        with pytest.raises(ProviderUnavailable):
+            await auth(bearer="probe")
+        provider.answer = ACTIVE
+        assert await auth(bearer="next")
+
+
 async def test_odd_answers_do_not_open_the_breaker() -> None:
     provider = Asked(httpx.Response(500))
     async with opened("introspection", provider, **INTROSPECTION) as auth:

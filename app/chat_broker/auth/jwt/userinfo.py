@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from chat_broker.auth.breaker import Breaker
 from chat_broker.auth.jwt.discovery import discover_endpoint
 from chat_broker.auth.provider import Answer, BadAnswer, NoAnswer, NotSent
 from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.breaker import Breaker
 
 if TYPE_CHECKING:  # it loads httpx
     from chat_broker.auth.http import Http
@@ -58,7 +58,7 @@ class Userinfo:
         self._discovered: str | None = None
         self._allowed_hosts = allowed_hosts
         self._clock = clock
-        self._breaker = Breaker(clock)
+        self._breaker = Breaker(clock=clock)
         self._by_subject = BoundedCache[bytes, Profile](PROFILES_KEPT, clock=clock)
         self._without = BoundedCache[bytes, Profile](PROFILES_KEPT, clock=clock)
         """By the digest of a token with which no profile could be had."""
@@ -86,7 +86,9 @@ class Userinfo:
             answer = await self._http.get(endpoint, [("authorization", f"Bearer {token}")])
             profile = _read(answer, subject)
         except (NoAnswer, BadAnswer) as error:
-            if not isinstance(error, NotSent):
+            if isinstance(error, NotSent):
+                self._breaker.undecided()
+            else:
                 self._breaker.failed()
             self._discovered = None  # it may have moved
             log.warning("auth.no_userinfo", issuer=self._issuer, reason=str(error))

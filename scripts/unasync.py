@@ -12,7 +12,7 @@ SDK = Path(__file__).resolve().parent.parent / "sdk" / "chat_broker_sdk"
 SOURCE, TARGET = SDK / "_async", SDK / "_sync"
 BY_HAND = {
     "realtime.py"
-}  # its synchronous twin is a thread around it, chat_broker_sdk/_realtime_thread.py
+}  # its synchronous twin, chat_broker_sdk/_sync_socket.py, is a thread around it
 
 NAMES = {
     "AsyncChatClient": "ChatClient",
@@ -34,7 +34,7 @@ NAMES = {
     "__anext__": "__next__",
 }
 LINES = [
-    (r"from \.realtime import", "from chat_broker_sdk._realtime.thread import"),
+    (r"from \.realtime import", "from chat_broker_sdk._sync_socket import"),
     (r"Callable\[P, Awaitable\[T\]\]", "Callable[P, T]"),
     (r"from collections\.abc import Awaitable, Callable", "from collections.abc import Callable"),
     (r"await self\._socket\.disconnect\(\)", "self._socket.close()"),

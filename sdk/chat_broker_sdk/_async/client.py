@@ -13,7 +13,7 @@ from chat_broker_sdk._dialect import Dialect
 from chat_broker_sdk._errors import ConfigurationError
 from chat_broker_sdk._models import Project
 from chat_broker_sdk._options import Timeouts, timeouts
-from chat_broker_sdk._realtime.connection import Where
+from chat_broker_sdk._realtime.live_wire import Where
 from chat_broker_sdk._retry import MAX_ATTEMPTS
 from chat_broker_sdk._transports.base import Header, Response
 from chat_broker_sdk._transports.choose import AsyncCarrier, async_carrier

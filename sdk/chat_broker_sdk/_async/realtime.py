@@ -20,9 +20,10 @@ from chat_broker_sdk._models import (
     TokenExpiring,
     build,
 )
-from chat_broker_sdk._realtime.connection import Connection, TokenSource, Where, asking, pause_for
+from chat_broker_sdk._realtime.connection import Connection, TokenSource, asking, pause_for
 from chat_broker_sdk._realtime.events import Listening
 from chat_broker_sdk._realtime.handlers import MOST_WAITING, Handlers, Runner, run_here
+from chat_broker_sdk._realtime.live_wire import Where
 from chat_broker_sdk._realtime.room_feed import RoomFeed, may_join_again
 from chat_broker_sdk._urls import checked_id
 

@@ -5,11 +5,9 @@ import importlib.util
 import inspect
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from chat_broker_sdk._credentials import UserToken, seal, user_token
-from chat_broker_sdk._dialect import Dialect
 from chat_broker_sdk._ending import end
 from chat_broker_sdk._errors import (
     AuthenticationError,
@@ -21,9 +19,9 @@ from chat_broker_sdk._errors import (
 from chat_broker_sdk._log import log
 from chat_broker_sdk._models import SocketErrorEvent, Token
 from chat_broker_sdk._transports.loops import Loop, check_move, running_loop
-from chat_broker_sdk._urls import BaseUrl
 
 from .answers import acknowledged, error_event
+from .live_wire import LiveWire, OpenWire, Refusal, Where
 from .room_feed import NEEDS_NEW_TOKEN, may_reconnect, pause_before_reconnect
 
 ACKNOWLEDGED_WITHIN = 10.0
@@ -33,39 +31,6 @@ TOO_LARGE = "message_too_large"
 Said = str | Token
 TokenSource = str | Callable[[], Said | Awaitable[Said]]
 _Ask = Callable[[], Said | Awaitable[Said]]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why there is no connection, and whether trying again is useless."""
-
-    error: WebSocketError
-    for_good: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """What a connection is made from."""
-
-    base: BaseUrl
-    dialect: Dialect
-    token: UserToken | None
-    open_wire: "OpenWire | None" = None
-    """None: over the network."""
-
-
-class LiveWire(Protocol):
-    """One connection: opened once, ends once."""
-
-    async def open(self, where: Where, token: UserToken, seconds: float, /) -> Refusal | None: ...
-    async def wait(self) -> None: ...
-    async def call(self, event: str, args: tuple[Any, ...]) -> object: ...
-    async def close(self) -> None: ...
-    def abandon(self) -> None: ...
-
-
-OpenWire = Callable[[Callable[[str, Any], None], Callable[[], None]], LiveWire]
-"""(received, ended) → a connection that is not opened yet."""
 
 
 class Connection:

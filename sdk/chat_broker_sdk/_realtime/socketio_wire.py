@@ -17,7 +17,7 @@ from chat_broker_sdk._transports.base import LARGEST_BODY
 from chat_broker_sdk._transports.unreachable import os_error_of, reason_of
 
 from .answers import error_event
-from .connection import Refusal, Where
+from .live_wire import Refusal, Where
 from .room_feed import may_reconnect
 
 NAMESPACE = "/"

@@ -13,7 +13,7 @@ from chat_broker_sdk._dialect import Dialect
 from chat_broker_sdk._errors import ConfigurationError
 from chat_broker_sdk._models import Project
 from chat_broker_sdk._options import Timeouts, timeouts
-from chat_broker_sdk._realtime.connection import Where
+from chat_broker_sdk._realtime.live_wire import Where
 from chat_broker_sdk._retry import MAX_ATTEMPTS
 from chat_broker_sdk._transports.base import Header, Response
 from chat_broker_sdk._transports.choose import Carrier, carrier
@@ -27,7 +27,7 @@ from .transport import SyncHttpxTransport
 from .users import Users
 
 if TYPE_CHECKING:
-    from chat_broker_sdk._realtime.thread import ChatSocket
+    from chat_broker_sdk._sync_socket import ChatSocket
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -127,7 +127,7 @@ class ChatClient:
     def socket(self) -> "ChatSocket":
         """The live connection of this client's user; the same object every time."""
         if self._socket is None:
-            from chat_broker_sdk._realtime.thread import ChatSocket
+            from chat_broker_sdk._sync_socket import ChatSocket
 
             self._socket = ChatSocket(self._where)
         return self._socket

@@ -2,8 +2,7 @@
 
 import inspect
 
-from chat_broker_sdk._background import BackgroundTransport
-
+from .background import BackgroundTransport
 from .base import SyncTransport, Transport
 
 AsyncCarrier = Transport

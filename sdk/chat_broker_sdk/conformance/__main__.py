@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from chat_broker_sdk._errors import ChatError
 from chat_broker_sdk._version import __version__
 
-from .runner import GOT_WRONG, HAS, LACKS, SKIPPED, Finding, run
+from .checks import GOT_WRONG, HAS, LACKS, SKIPPED, Finding
+from .runner import run
 
 __all__ = ["Finding", "main", "run"]
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from chat_broker_sdk._errors import ChatError
 from chat_broker_sdk._models import Message, Model
 
-from .runner import Missing, World, check, expect, refused
+from .checks import Missing, World, check, expect, refused
 
 LONG = 8000
 LARGEST_ANSWER = 512 * 1024

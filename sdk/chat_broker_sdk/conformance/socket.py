@@ -9,7 +9,7 @@ from chat_broker_sdk._async.client import AsyncChatClient
 from chat_broker_sdk._errors import WebSocketError
 from chat_broker_sdk._models import SocketErrorEvent
 
-from .runner import World, check, expect
+from .checks import World, check, expect
 
 _AREA = "Socket.IO"
 

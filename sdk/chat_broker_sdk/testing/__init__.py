@@ -6,7 +6,8 @@ As a pytest plugin (`pytest_plugins = ["chat_broker_sdk.testing"]` in conftest.p
 
 import importlib.util
 
-from .fake_server import FakeChatApi, Fault, Seen
+from .fake_server import FakeChatApi, Fault
+from .fake_store import Seen
 
 __all__ = ["FakeChatApi", "Fault", "Seen"]
 

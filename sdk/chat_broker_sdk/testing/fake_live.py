@@ -3,19 +3,16 @@
 import asyncio
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chat_broker_sdk._credentials import UserToken
 from chat_broker_sdk._dialect import Events
 from chat_broker_sdk._errors import WebSocketError
-from chat_broker_sdk._realtime.connection import Refusal, Where
+from chat_broker_sdk._realtime.live_wire import Refusal, Where
 from chat_broker_sdk._realtime.room_feed import may_reconnect
-from chat_broker_sdk._transports.asgi import AsgiTransport
+from chat_broker_sdk._transports.asgi import AsgiApp, AsgiTransport
 
-from .fake_server import Problem
-
-if TYPE_CHECKING:
-    from .fake_server import FakeChatApi, FakeStore, Json
+from .fake_store import FakeStore, Json, Problem
 
 MOST_MISSED = 200
 
@@ -23,9 +20,9 @@ MOST_MISSED = 200
 class FakeTransport(AsgiTransport):
     """Carries requests to the fake, and opens live connections to it."""
 
-    def __init__(self, fake: "FakeChatApi") -> None:
+    def __init__(self, fake: AsgiApp, live: "FakeLive") -> None:
         super().__init__(fake)
-        self._live = fake.live
+        self._live = live
 
     def open_wire(
         self, received: Callable[[str, Any], None], ended: Callable[[], None]

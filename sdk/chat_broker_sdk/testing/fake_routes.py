@@ -2,12 +2,9 @@
 
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .fake_server import Problem, encoded
-
-if TYPE_CHECKING:
-    from .fake_server import FakeStore, Json, Seen
+from .fake_store import FakeStore, Json, Problem, Seen, encoded
 
 _USER_FILTERS = ("external_user_id", "status")
 _USER_FIELDS = {"username", "display_name", "email", "avatar_url", "status", "metadata"}

@@ -28,7 +28,7 @@ from chat_broker_sdk import (
     TimeoutError,  # noqa: A004
     Transport,
 )
-from chat_broker_sdk._background import BackgroundTransport
+from chat_broker_sdk._transports.background import BackgroundTransport
 from chat_broker_sdk._transports.base import LARGEST_BODY, Body
 from tests.sdk.conftest import KEY
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from chat_broker_sdk._async.realtime import AsyncChatSocket
-from chat_broker_sdk._background import BackgroundLoop
 from chat_broker_sdk._models import JoinedRoom, Message, ReadMark
-
-from .connection import Said, TokenSource, Where
-from .events import Listening
-from .handlers import Handler, Handlers
+from chat_broker_sdk._realtime.connection import Said, TokenSource
+from chat_broker_sdk._realtime.events import Listening
+from chat_broker_sdk._realtime.handlers import Handler, Handlers
+from chat_broker_sdk._realtime.live_wire import Where
+from chat_broker_sdk._transports.background import BackgroundLoop
 
 
 class ChatSocket(Listening):

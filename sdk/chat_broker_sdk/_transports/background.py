@@ -6,9 +6,10 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
 from typing import Any, TypeVar
 
-from ._ending import end
-from ._errors import ConfigurationError
-from ._transports.base import Request, Response, Transport
+from chat_broker_sdk._ending import end
+from chat_broker_sdk._errors import ConfigurationError
+
+from .base import Request, Response, Transport
 
 T = TypeVar("T")
 

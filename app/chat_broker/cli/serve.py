@@ -99,7 +99,7 @@ def how_to_try(settings: Settings) -> str:
         return f"\nThe broker is at {base}. Tokens: POST {chat}/token with your app's credential.\n"
     lines = textwrap.indent(commands(base, chat), "  ")
     return f"""
-The broker is at {base}, in development mode: anybody is whoever they say. That page says more.
+The broker is at {base}, in development mode: any name signs in, without a password. Open that page for more.
 
 {lines}
 """

@@ -18,14 +18,14 @@ from pydantic import ValidationError
 from chat_broker_kit.database.check import make_folder
 from chat_broker_kit.database.failures import CannotOpenDatabase
 from chat_broker_kit.database.transactions import Database
-from chat_broker_kit.database.url import shown_url
 from chat_broker_kit.process.listening import CannotListen, bind_port
 from chat_broker_kit.setting_sources import unreadable_files
-from chat_broker_server import logs
+from chat_broker_kit.urls.database import shown_url
 from chat_broker_server.credentials.api_keys import ApiKey, Keys, Project
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.database.open import check_database, open_database
 from chat_broker_server.errors import ChatError
+from chat_broker_server.observability import logs
 from chat_broker_server.settings import Settings
 
 T = TypeVar("T")

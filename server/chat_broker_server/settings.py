@@ -8,9 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chat_broker_kit.database.left_behind import left_behind
-from chat_broker_kit.database.url import check_database_url, url_warnings
 from chat_broker_kit.http.origins import listed_origin
-from chat_broker_kit.redis_url import check_redis_url
 from chat_broker_kit.setting_sources import (
     ENCODING,
     given_names,
@@ -18,6 +16,8 @@ from chat_broker_kit.setting_sources import (
     unknown_names,
     without_service_links,
 )
+from chat_broker_kit.urls.database import check_database_url, url_warnings
+from chat_broker_kit.urls.redis import check_redis_url
 
 ALIKE = 0.88
 """How much a name in the environment is like a setting before it is taken for a misspelt one. The broker's are not."""

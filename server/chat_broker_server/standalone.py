@@ -12,10 +12,10 @@ from chat_broker_kit.http.headers import NO_STORE, head_is_too_large
 from chat_broker_kit.http.refused_origins import RefusedOrigins
 from chat_broker_kit.http.request_ids import request_id_of
 from chat_broker_kit.http.websocket_denial import deny_websocket, is_handshake
-from chat_broker_kit.locations import location
 from chat_broker_kit.logs.outages import GOOD, Outages
 from chat_broker_kit.logs.sampling import SampledEvents
 from chat_broker_kit.process.draining import draining
+from chat_broker_kit.urls.location import location
 from chat_broker_server.embedded import Server, open_server
 from chat_broker_server.errors import (
     ChatError,
@@ -25,8 +25,8 @@ from chat_broker_server.errors import (
     TooManyRequests,
     Unavailable,
 )
-from chat_broker_server.logs import bug
-from chat_broker_server.metrics import Metrics
+from chat_broker_server.observability.logs import bug
+from chat_broker_server.observability.metrics import Metrics
 from chat_broker_server.realtime.handshake_limit import HandshakeLimit
 from chat_broker_server.rest.problems import problem
 from chat_broker_server.settings import Settings

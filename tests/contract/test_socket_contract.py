@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from chat_broker_server.chat.models import UserChanges
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from tests.conftest import postgres_database
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import connected

@@ -7,7 +7,7 @@ import pytest
 
 from chat_broker.settings import Settings
 from chat_broker_server.chat import sizes, validation
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.rest.request import BODY_LIMIT, PAGE_LIMIT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "frontend.md"

@@ -31,7 +31,7 @@ from chat_broker.errors import (
     Unavailable,
     as_broker_error,
 )
-from chat_broker_kit.instants import instant
+from chat_broker_kit.text.instants import instant
 from chat_broker_sdk import ChatUser
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
-from chat_broker_kit.instants import instant
+from chat_broker_kit.text.instants import instant
 
 Outcome = Literal["ok", "refused", "failed"]
 

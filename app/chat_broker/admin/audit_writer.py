@@ -18,7 +18,7 @@ from chat_broker.admin.audit_log import (
     unknown_key_call,
 )
 from chat_broker.chat.ports import StateUnavailable
-from chat_broker_kit.instants import instant
+from chat_broker_kit.text.instants import instant
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from chat_broker_kit.instants import instant
+from chat_broker_kit.text.instants import instant
 
 BOOTSTRAP: Final = "bootstrap"
 """The actor that the bootstrap key stands for."""

@@ -28,8 +28,8 @@ from chat_broker.errors import (
     room_not_found,
     user_not_found,
 )
-from chat_broker_kit.instants import instant
-from chat_broker_kit.one_line import is_one_line
+from chat_broker_kit.text.instants import instant
+from chat_broker_kit.text.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser, Message, Page, RevokeReceipt, Room, Token
 
 log = structlog.get_logger(__name__)

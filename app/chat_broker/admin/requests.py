@@ -10,8 +10,8 @@ from chat_broker.admin.keys import Scope
 from chat_broker.api.requests import LARGEST_LIMIT, Body, Metadata, Whole
 from chat_broker.chat.policy import Action
 from chat_broker.errors import BadInput
-from chat_broker_kit.instants import instant, to_utc
-from chat_broker_kit.one_line import is_one_line
+from chat_broker_kit.text.instants import instant, to_utc
+from chat_broker_kit.text.one_line import is_one_line
 
 LONGEST_REASON = 500
 LARGEST_EXPORT = 10_000

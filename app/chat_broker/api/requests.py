@@ -18,8 +18,8 @@ from pydantic import (
 from chat_broker.chat.broker import Window
 from chat_broker.errors import BadInput, FieldError, UnsupportedMediaType
 from chat_broker_kit.http.media_types import is_json
-from chat_broker_kit.one_line import is_one_line
 from chat_broker_kit.strict_json import NotStrictJson, parse
+from chat_broker_kit.text.one_line import is_one_line
 
 LARGEST_LIMIT = 200
 DEEPEST = 1_000_000

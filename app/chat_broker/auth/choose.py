@@ -21,7 +21,7 @@ from chat_broker.auth.jwt.userinfo import Userinfo
 from chat_broker.auth.mode import Mode
 from chat_broker.chat.principal import Principal
 from chat_broker.settings import AuthMode, Settings
-from chat_broker_kit.locations import location
+from chat_broker_kit.urls.location import location
 
 if TYPE_CHECKING:
     import httpx

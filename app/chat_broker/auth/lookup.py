@@ -14,8 +14,8 @@ from chat_broker.auth.contract import ProviderUnavailable
 from chat_broker.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer, NotSent
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.breaker import Breaker
-from chat_broker_kit.locations import location
 from chat_broker_kit.logs.sampling import SampledEvents
+from chat_broker_kit.urls.location import location
 
 outages = structlog.get_logger(__name__)
 log = SampledEvents(outages)

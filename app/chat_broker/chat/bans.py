@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeVar
 from chat_broker.chat.ports import Ban
 from chat_broker.errors import Conflict, user_suspended
 from chat_broker_kit.bounded_cache import BoundedCache
-from chat_broker_kit.instants import instant, parse_instant
+from chat_broker_kit.text.instants import instant, parse_instant
 
 T = TypeVar("T")
 

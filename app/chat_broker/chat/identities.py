@@ -16,7 +16,7 @@ from chat_broker.chat.ports import Link, Links, StateUnavailable
 from chat_broker.chat.principal import Principal
 from chat_broker.errors import Conflict, user_deleted, user_not_found, user_suspended
 from chat_broker_kit.bounded_cache import BoundedCache
-from chat_broker_kit.one_line import is_one_line
+from chat_broker_kit.text.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser
 
 EXTERNAL = "external:"

@@ -16,8 +16,8 @@ from chat_broker.storage.redis import connect
 from chat_broker.upstream.chat_api import open_chat
 from chat_broker_kit.database.check import existing_folder
 from chat_broker_kit.database.failures import CannotOpenDatabase
-from chat_broker_kit.database.url import is_sqlite, shown_url
 from chat_broker_kit.process.listening import CannotListen, bind_port
+from chat_broker_kit.urls.database import is_sqlite, shown_url
 from chat_broker_sdk import AuthenticationError, ChatError
 
 SMALL_DISK = 512 * 2**20

@@ -7,7 +7,7 @@ from chat_broker.storage.migrations import MIGRATIONS
 from chat_broker.upstream.chat_api import check_chat_database
 from chat_broker_kit.database.check import make_folder, schema_version
 from chat_broker_kit.database.failures import CannotOpenDatabase
-from chat_broker_kit.database.url import shown_url
+from chat_broker_kit.urls.database import shown_url
 
 
 def database_urls(settings: Settings) -> dict[str, str]:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from chat_broker.observability.readiness import Dependency
 from chat_broker.settings import Settings
-from chat_broker_kit.locations import location
 from chat_broker_kit.logs.outages import GOOD
+from chat_broker_kit.urls.location import location
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from chat_broker.settings.addresses import provider_address
-from chat_broker_kit.database.url import DatabaseUrlError, check_database_url
 from chat_broker_kit.process.listening import CannotListen, check_host
-from chat_broker_kit.redis_url import RedisUrlError, check_redis_url
+from chat_broker_kit.urls.database import DatabaseUrlError, check_database_url
+from chat_broker_kit.urls.redis import RedisUrlError, check_redis_url
 
 if TYPE_CHECKING:
     from chat_broker.settings.model import Settings

@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from chat_broker.settings.sources import secrets_folder
 from chat_broker_kit.database.left_behind import left_behind
-from chat_broker_kit.database.url import url_warnings
 from chat_broker_kit.setting_sources import given_names, service_links, unknown_names
+from chat_broker_kit.urls.database import url_warnings
 
 if TYPE_CHECKING:
     from chat_broker.settings.model import Settings

@@ -13,7 +13,7 @@ from chat_broker_kit.database.migrations import SchemaTooNew
 from chat_broker_kit.database.open import open_database as open_with_profile
 from chat_broker_kit.database.profile import Profile
 from chat_broker_kit.database.transactions import Database
-from chat_broker_kit.database.url import is_sqlite, shown_url, sqlite_path
+from chat_broker_kit.urls.database import is_sqlite, shown_url, sqlite_path
 
 log = structlog.get_logger(__name__)
 

@@ -21,8 +21,8 @@ from chat_broker.storage.memory import LocalRoomChanges, NoHints
 from chat_broker.storage.migrations import MIGRATIONS
 from chat_broker.storage.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
 from chat_broker_kit.database.transactions import Database, Query, all_rows
-from chat_broker_kit.locations import location
 from chat_broker_kit.tasks import end
+from chat_broker_kit.urls.location import location
 
 if TYPE_CHECKING:
     from chat_broker.storage.redis import RedisProbe

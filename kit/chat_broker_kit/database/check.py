@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_broker_kit.database.failures import CannotOpenDatabase, explain_failure
-from chat_broker_kit.database.url import is_sqlite, shown_url, sqlite_path
+from chat_broker_kit.urls.database import is_sqlite, shown_url, sqlite_path
 
 _SECONDS = 5.0
 

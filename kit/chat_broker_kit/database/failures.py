@@ -5,7 +5,7 @@ import socket
 import sqlite3
 import ssl
 
-from chat_broker_kit.database.url import is_sqlite, shown_url
+from chat_broker_kit.urls.database import is_sqlite, shown_url
 
 _CERTIFICATE_FILE = re.compile(r"sslrootcert|sslcert|sslkey|root certificate file")
 _MENDS = {

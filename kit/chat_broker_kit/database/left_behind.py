@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from chat_broker_kit.database.url import is_sqlite, shown_url, sqlite_path
+from chat_broker_kit.urls.database import is_sqlite, shown_url, sqlite_path
 
 
 def left_behind(setting: str, url: str | None, data_dir: Path, name: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from chat_broker_kit.database.profile import Profile
 from chat_broker_kit.database.transactions import Database
-from chat_broker_kit.database.url import is_sqlite, sqlite_path
+from chat_broker_kit.urls.database import is_sqlite, sqlite_path
 
 
 async def open_database(url: str, profile: Profile, *, pool: int) -> Database:

@@ -28,7 +28,7 @@ from chat_broker_kit.database.postgres_connections import (
 from chat_broker_kit.database.profile import Profile
 from chat_broker_kit.database.transactions import Query, Shortcut, Steps, Transaction, Undo
 from chat_broker_kit.database.write_state import WriteState
-from chat_broker_kit.locations import location
+from chat_broker_kit.urls.location import location
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from chat_broker_kit.database.transactions import Rows, Steps, UniqueViolation
-from chat_broker_kit.database.url import read_postgres_url
+from chat_broker_kit.urls.database import read_postgres_url
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from chat_broker_kit.locations import location
 from chat_broker_kit.tasks import end
+from chat_broker_kit.urls.location import location
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -12,7 +12,7 @@ import structlog
 
 from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.errors import ChatError
-from chat_broker_server.logs import bug
+from chat_broker_server.observability.logs import bug
 
 PAUSE = 30.0
 BREATH = 0.05

@@ -6,7 +6,7 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
-from chat_broker_kit.folding import fold
+from chat_broker_kit.text.folding import fold
 
 log = structlog.get_logger("chat_broker_server.database.rows")
 

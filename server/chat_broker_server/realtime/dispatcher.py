@@ -9,12 +9,12 @@ from socketio.exceptions import ConnectionRefusedError as Refusal
 
 from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_server.errors import ChatError
-from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import packets, requests
 from chat_broker_server.realtime.connections import Connection
 from chat_broker_server.realtime.counts import Counts
 from chat_broker_server.realtime.error_notices import failure, refusal
 from chat_broker_server.realtime.handlers import Answers
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.packets import (
     BadArgumentsError,
     Frame,

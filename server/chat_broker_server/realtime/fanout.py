@@ -15,10 +15,10 @@ import msgspec
 from chat_broker_server.chat import sizes
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import Message
-from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.counts import Counts
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.packets import Ready
 from chat_broker_server.realtime.send_queue import Outgoing
 

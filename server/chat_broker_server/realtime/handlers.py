@@ -11,9 +11,9 @@ from chat_broker_server.chat.models import Message, Room
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError, NotFound
-from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import requests
 from chat_broker_server.realtime.connections import Connection, RoomKey
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.subscriptions import Seats
 
 _encode = msgspec.json.Encoder().encode

@@ -17,7 +17,7 @@ from chat_broker_server.chat.events import Event, Receipt
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.credentials.tokens import Tokens
-from chat_broker_server.logs import bug
+from chat_broker_server.observability.logs import bug
 from chat_broker_server.realtime.counts import Counts
 from chat_broker_server.realtime.origins import IsOwnOrigin, is_named_by_host
 

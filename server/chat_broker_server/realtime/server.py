@@ -34,13 +34,13 @@ from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.cluster.nodes import Body, Close, Closed, Happened, Hello, Nodes, Online
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.errors import ChatError
-from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import recheck as standing
 from chat_broker_server.realtime.counts import Counts
 from chat_broker_server.realtime.dispatcher import Conversation
 from chat_broker_server.realtime.fanout import LiveRooms
 from chat_broker_server.realtime.handlers import Answers
 from chat_broker_server.realtime.handshake_guard import Gate
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.origins import IsOwnOrigin
 from chat_broker_server.realtime.polling_upgrade import Upgrades
 from chat_broker_server.realtime.presence import Presence

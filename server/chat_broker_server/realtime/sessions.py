@@ -15,12 +15,12 @@ from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_server.chat.events import EVERYBODY
 from chat_broker_server.credentials.tokens import Claims, Tokens
 from chat_broker_server.errors import ChatError, NotAuthenticated
-from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import packets, requests
 from chat_broker_server.realtime.connections import Connection, Connections, UserKey
 from chat_broker_server.realtime.counts import Counts
 from chat_broker_server.realtime.error_notices import RECONNECT, WORDS, failure, farewell, refusal
 from chat_broker_server.realtime.handlers import instant
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.send_queue import Outbox, Outgoing
 
 CONNECTION: Final = "chat_broker_server.connection"

@@ -9,10 +9,10 @@ from chat_broker_server.chat.models import PersonInRoom
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError
-from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.fanout import LiveRooms
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.presence import Presence
 from chat_broker_server.realtime.typing import TypingStates
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import uvicorn_takeover, websocket_frames
 from chat_broker_server.realtime.connections import Connection
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.packets import REFUSED, acceptable
 from chat_broker_server.realtime.polling_upgrade import Upgrades
 from chat_broker_server.realtime.sessions import Sessions

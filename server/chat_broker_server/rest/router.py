@@ -24,7 +24,7 @@ from chat_broker_server.errors import (
     NotAuthenticated,
     NotFound,
 )
-from chat_broker_server.logs import bug
+from chat_broker_server.observability.logs import bug
 from chat_broker_server.rest import auth, messages, rooms, users
 from chat_broker_server.rest.problems import problem
 from chat_broker_server.rest.request import Call, ClientGone, Parts, Receive, Reply, headers_of

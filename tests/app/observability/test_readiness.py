@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from chat_broker_kit.locations import location
+from chat_broker_kit.urls.location import location
 from tests.app.auth.signing import rsa_signer
 from tests.app.storage.test_full_disk import fill
 from tests.conftest import postgres_database

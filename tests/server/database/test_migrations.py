@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from chat_broker_kit import folding
 from chat_broker_kit.database.migrations import statements
+from chat_broker_kit.text import folding
 from chat_broker_server.database.migrations import MIGRATIONS
 from tests.conftest import postgres_database
 from tests.contract.servers import ChatApi, of_user

@@ -18,7 +18,7 @@ from chat_broker_server.credentials.api_keys import Keys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.database.open import open_database
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.server import Realtime
 from tests.server.realtime.socket_client import Socket, connected
 

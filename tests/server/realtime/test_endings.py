@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from chat_broker_sdk import AsyncChatClient, WebSocketError
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import Socket, opened
 from tests.server.realtime.test_transports import polled

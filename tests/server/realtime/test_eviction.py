@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chat_broker_server.chat.models import Member
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 
 

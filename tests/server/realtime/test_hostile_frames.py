@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from tests.server.realtime.live_node import LiveNode, running_node
 from tests.server.realtime.socket_client import connected, opened
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import connected
 

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chat_broker_server.chat.models import Room, User
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 
 POLL = "/socket.io/?EIO=4&transport=polling"

@@ -12,7 +12,7 @@ import pytest
 import socketio
 from websockets.exceptions import InvalidStatus
 
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import connected, opened
 

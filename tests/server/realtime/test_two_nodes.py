@@ -13,7 +13,7 @@ import redis.asyncio
 
 from chat_broker_server.chat.models import RoomChanges
 from chat_broker_server.cluster.bus import RedisBus
-from chat_broker_server.limits import Limits
+from chat_broker_server.realtime.limits import Limits
 from tests.programs import free_port, wait_for_port
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import connected

@@ -16,8 +16,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 
-from chat_broker_server.limits import Limits
 from chat_broker_server.realtime import uvicorn_takeover, websocket_frames
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.websocket_frames import Violation
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import address, connected, opened

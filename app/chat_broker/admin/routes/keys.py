@@ -15,7 +15,7 @@ from chat_broker.admin.routes.router import (
 from chat_broker.api.requests import read_query
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.errors import NotFound, Refused
-from chat_broker_kit.instants import instant
+from chat_broker_kit.text.instants import instant
 
 router = admin_router("admin: keys")
 

@@ -13,7 +13,7 @@ from chat_broker.api.responses import as_json
 from chat_broker.observability.readiness import Readiness
 from chat_broker.settings import Settings
 from chat_broker.upstream.chat_api import Upstream
-from chat_broker_kit.instants import instant
+from chat_broker_kit.text.instants import instant
 from chat_broker_sdk import ChatError
 from chat_broker_sdk import __version__ as sdk_version
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from chat_broker_kit import folding
 from chat_broker_kit.database.transactions import Query, Rows, Steps
+from chat_broker_kit.text import folding
 
 PORTION = 1000
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chat_broker_kit.redis_url import RedisUrlError, check_redis_url
+from chat_broker_kit.urls.redis import RedisUrlError, check_redis_url
 from tests.programs import run_command
 
 

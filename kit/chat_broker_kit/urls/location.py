@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from chat_broker_kit.database.url import POSTGRES, SQLITE, shown_url
+from chat_broker_kit.urls.database import POSTGRES, SQLITE, shown_url
 
 
 def location(url: str) -> str:

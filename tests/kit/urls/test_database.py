@@ -2,7 +2,7 @@
 
 import pytest
 
-from chat_broker_kit.database.url import (
+from chat_broker_kit.urls.database import (
     DatabaseUrlError,
     check_database_url,
     read_postgres_url,

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from chat_broker_kit.folding import fold
+from chat_broker_kit.text.folding import fold
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chat_broker_kit.instants import parse_instant, to_utc
+from chat_broker_kit.text.instants import parse_instant, to_utc
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from functools import partial
 
 import structlog
 
+from chat_broker_kit.allowance import Allowance
 from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.credentials import jws
-from chat_broker_server.realtime.limits import Allowance
 from chat_broker_server.settings import Algorithm
 
 # How old what a process knows may be: so long it may go on signing with a key just replaced.

@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import Iterator
 
+from chat_broker_kit.allowance import Allowance
 from chat_broker_server.credentials.tokens import Claims
-from chat_broker_server.realtime.limits import Allowance, Limits
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.send_queue import Outgoing
 
 RoomKey = tuple[str, str]

@@ -13,10 +13,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from chat_broker_kit.allowance import Allowance
 from chat_broker_kit.http.refused_origins import RefusedOrigins
 from chat_broker_kit.http.websocket_denial import deny_websocket
 from chat_broker_kit.logs.sampling import SampledLog
-from chat_broker_server.realtime.limits import Allowance, Limits
+from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.origins import IsOwnOrigin
 from chat_broker_server.realtime.packets import OVERSIZED, REFUSED, acceptable
 from chat_broker_server.realtime.send_queue import Outbox

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet
 
+from chat_broker_kit.allowance import Allowance
 from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_server.errors import ChatError
 from chat_broker_server.realtime import packets, requests
-from chat_broker_server.realtime.limits import Allowance
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)
 VALUES = st.recursive(

@@ -4,11 +4,14 @@ import re
 import tomllib
 from collections import Counter
 
+import pytest
+
 from tests.programs import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 MAP, _, DEPENDENCIES = PAGE.partition("\n## Runtime dependencies\n")
 CODE_PATH = re.compile(r"`((?:app|sdk|server|kit|tests|requirements)/[^`…]*)`")
+LAYER = re.compile(r"^  (\w+(?: · \w+)*) {2,}\S", re.MULTILINE)
 ROW = re.compile(r"^\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
@@ -37,6 +40,22 @@ def test_every_folder_of_the_packages_has_a_file_on_the_map() -> None:
     }
     named = CODE_PATH.findall(MAP)
     assert [one for one in sorted(folders) if not any(path.startswith(one) for path in named)] == []
+
+
+@pytest.mark.parametrize("package", ["chat_broker", "chat_broker_server", "chat_broker_sdk"])
+def test_the_layers_on_the_page_are_those_of_the_contract(package: str) -> None:
+    """But for `__main__`, and for the SDK's lowest layer, which the page sums up."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = (one["layers"] for one in contracts if one.get("containers") == [package])
+    expected = [set(re.split(r" [|:] ", layer)) for layer in layers if layer != "__main__"]
+    block = re.search(
+        rf"^[^\n]*`{package}`[^\n]*:\n\n```\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE
+    )
+    assert block is not None
+    shown = [set(names.split(" · ")) for names in LAYER.findall(block[1])]
+    assert shown == (expected[:-1] if package == "chat_broker_sdk" else expected)
 
 
 def test_every_runtime_dependency_has_one_line_that_says_why() -> None:

@@ -6,13 +6,12 @@ import signal
 import socket
 import sys
 import time
-from importlib.util import find_spec
 from types import FrameType
-from typing import Any
 
 import structlog
 import uvicorn
 
+from chat_broker_kit.http.choose_protocol import BOUNDED, choose_protocol
 from chat_broker_kit.process.hardening import protect_process, raise_file_limit, scrub_environment
 from chat_broker_kit.process.listening import addresses
 from chat_broker_server.settings import Settings, secret_names
@@ -66,7 +65,7 @@ def run(settings: Settings, port: socket.socket) -> int:
         app,
         host=settings.host,
         port=settings.port,
-        http=_http_protocol(),
+        http=choose_protocol(BOUNDED),
         ws="websockets-sansio",
         ws_max_size=LARGEST_SOCKET_MESSAGE,
         ws_per_message_deflate=False,
@@ -85,15 +84,6 @@ def run(settings: Settings, port: socket.socket) -> int:
     server = DrainingServer(config, app, settings.drain_seconds)
     server.run(sockets=[port])
     return 0 if server.started else 3
-
-
-def _http_protocol() -> Any:
-    """The kit's over httptools; uvicorn's own over h11 where httptools is not installed."""
-    if find_spec("httptools") is None:
-        return "h11"
-    from chat_broker_kit.http.protocol import BoundedHttpProtocol
-
-    return BoundedHttpProtocol
 
 
 def _hide_secrets() -> None:

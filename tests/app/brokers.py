@@ -104,6 +104,8 @@ class Running:
     server: chat_broker_server.Server
     stack: AsyncExitStack
     prefix: str
+    protocol: Any = None
+    """What is below ASGI, if anything is."""
 
     async def sign_in(self, name: str) -> Person:
         """Somebody who has signed in to the app as *name*."""
@@ -146,17 +148,24 @@ def served_at(app: Any) -> int | None:
 
 
 @asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[None]:
-    """*app*, its lifespan already begun, behind the program's own protocol, in this loop."""
+async def served(app: FastAPI, protocol: Any = FastPathProtocol) -> AsyncIterator[None]:
+    """*app*, its lifespan already begun, behind the program's own *protocol* or one of uvicorn's, in this loop."""
     config = uvicorn.Config(
-        app, lifespan="off", log_config=None, server_header=False, proxy_headers=False
+        app,
+        http=protocol,
+        lifespan="off",
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
     )
     config.load()
     assert config.loaded_app is app  # wrapped in anything, it would have no short way
     state = ServerState()
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(
-        lambda: FastPathProtocol(config, state, {}), "127.0.0.1", 0
+        lambda: config.http_protocol_class(config, state, {}),  # type: ignore[call-arg]
+        "127.0.0.1",
+        0,
     )
     app.state.port = listening.sockets[0].getsockname()[1]
     try:
@@ -188,11 +197,15 @@ def settings(data_dir: Path, **given: Any) -> Settings:
 
 @asynccontextmanager
 async def running(
-    data_dir: Path, *, over_the_wire: bool = False, **given: Any
+    data_dir: Path,
+    *,
+    over_the_wire: bool = False,
+    protocol: Any = FastPathProtocol,
+    **given: Any,
 ) -> AsyncIterator[Running]:
     """A broker over a Chat API of its own, both with their data in *data_dir*.
 
-    Called as an ASGI application; or *over_the_wire*, where hot routes have their short way.
+    Called as an ASGI application; or *over_the_wire*, where hot routes have their short way if *protocol* knows it.
     """
     async with AsyncExitStack() as stack:
         own = chat_broker_server.Settings(_env_file=None, data_dir=data_dir)
@@ -204,9 +217,15 @@ async def running(
         app = create_app(config, chat_transport=upstream)
         await stack.enter_async_context(app.router.lifespan_context(app))
         if over_the_wire:
-            await stack.enter_async_context(served(app))
+            await stack.enter_async_context(served(app, protocol))
         client = await stack.enter_async_context(http(app))
-        yield Running(app, upstream, client, server, stack, config.route_prefix)
+        below = protocol if over_the_wire else None
+        yield Running(app, upstream, client, server, stack, config.route_prefix, below)
+
+
+def is_uvicorns_refusal(broker: Running, body: bytes) -> bool:
+    """Was the request refused below ASGI by a protocol of uvicorn's own, which knows no problem+json?"""
+    return broker.protocol == "httptools" and body == b"Invalid HTTP request received."
 
 
 def code_of(answer: httpx.Response) -> str:

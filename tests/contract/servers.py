@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,12 +152,15 @@ async def embedded(folder: Path, database: str | None = None) -> AsyncIterator[C
 
 
 @asynccontextmanager
-async def standalone(folder: Path, database: str | None = None) -> AsyncIterator[ChatApi]:
-    """`chat-server serve` on a port, its project made by `chat-server create-project`."""
+async def standalone(
+    folder: Path, database: str | None = None, *, under: Sequence[str] = ()
+) -> AsyncIterator[ChatApi]:
+    """`chat-server serve` on a port, its project made by `chat-server create-project`. *under*: see `running_server`."""
     settings = {"DATA_DIR": str(folder)}
     if database:
         settings["CHAT_DATABASE_URL"] = database
-    async with running_server(folder, **settings) as program:
+    async with running_server(folder, under=under, **settings) as program:
+        assert ("http.ordinary_protocol" in program.log()) == bool(under)
         # While it runs: the command and the server share the database.
         code, out, err = await run_command(
             "chat-server", "create-project", "--name", "Contract", environment=settings

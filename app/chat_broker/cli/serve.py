@@ -21,6 +21,7 @@ from chat_broker.cli.signals import hear_signals
 from chat_broker.observability.logs import configure, write_access_log
 from chat_broker.pages.commands import commands
 from chat_broker.settings import Settings, remove_secrets, secret_names, setting_warnings
+from chat_broker_kit.http.choose_protocol import BOUNDED, choose_protocol
 from chat_broker_kit.process.hardening import (
     end_with_parent,
     protect_process,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+FAST_PATH = "chat_broker.fast_path.protocol:FastPathProtocol"
 GRACE_SECONDS = 30
 LARGEST_SOCKET_MESSAGE = 1024 * 1024
 """Far above the limit of a message (64 KiB): uvicorn closes without a word, the Chat API says why first."""
@@ -110,6 +112,7 @@ def serve(settings: Settings) -> int:
     import uvicorn
 
     factory = AppFactory(settings)
+    configure(settings)
     config = uvicorn.Config(
         factory,
         factory=True,
@@ -117,7 +120,7 @@ def serve(settings: Settings) -> int:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop" if _has("uvloop") else "asyncio",
-        http=_http_protocol(),
+        http=choose_protocol(FAST_PATH, BOUNDED),
         ws="websockets-sansio",
         ws_max_size=LARGEST_SOCKET_MESSAGE,
         ws_per_message_deflate=False,
@@ -132,7 +135,6 @@ def serve(settings: Settings) -> int:
         timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
         backlog=2048,
     )
-    configure(settings)
     for warning in setting_warnings(settings):
         log.warning("settings.warning", hint=warning)
     # Before the process is made opaque: afterwards the kernel does not say where its environment is.
@@ -151,9 +153,9 @@ def serve(settings: Settings) -> int:
         log.info("database.new", at=place)
     if settings.workers > 1:
         gc.enable()  # the workers are processes of their own
-        from chat_broker.cli.workers import Workers
+        from chat_broker.cli.workers import run_workers
 
-        Workers(config, sockets, drain_seconds=settings.drain_seconds).run()
+        run_workers(config, sockets, drain_seconds=settings.drain_seconds)
         return 0
     return run_process(config, sockets)
 
@@ -191,15 +193,6 @@ def bind_ports(settings: Settings) -> list[socket.socket]:
             sockets[0].close()
             raise
     return sockets
-
-
-def _http_protocol() -> Any:
-    """Ours over httptools; uvicorn's own over h11 where httptools is not installed."""
-    if not _has("httptools"):
-        return "h11"
-    from chat_broker.fast_path.protocol import FastPathProtocol
-
-    return FastPathProtocol
 
 
 def _has(module: str) -> bool:

@@ -15,7 +15,17 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+from chat_broker_kit.insides import Needs, misfit
+
 log = structlog.get_logger(__name__)
+
+NEEDS: Needs = {
+    Multiprocess: (
+        "config", "handle_hup", "keep_subprocess_alive", "processes", "run", "should_exit", "signal_queue", "sockets",
+        "terminate_all",
+    ),
+    Process: ("exitcode", "join", "kill", "parent_conn", "pid", "process", "start"),
+}  # fmt: skip
 
 
 class Workers(Multiprocess):
@@ -90,3 +100,16 @@ class Workers(Multiprocess):
         for process in self.processes:
             if process.pid is not None and process.exitcode is None:
                 os.kill(process.pid, number)
+
+
+def run_workers(config: Config, sockets: list[socket.socket], *, drain_seconds: float) -> None:
+    """Run them until told to stop, under uvicorn's own supervisor if ours does not fit the uvicorn that is installed.
+
+    Under uvicorn's, the port closes at once on SIGTERM, and SIGHUP starts every worker anew.
+    """
+    reason = misfit(NEEDS, Workers)
+    if reason:
+        log.warning("workers.ordinary_supervisor", reason=reason)
+        Multiprocess(config, sockets).run()
+    else:
+        Workers(config, sockets, drain_seconds=drain_seconds).run()

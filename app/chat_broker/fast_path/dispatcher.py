@@ -309,6 +309,8 @@ class Lane:
         self._edge = edge
         self._cors = cors
         self._heads = Heads()
+        self.caches_headers = True
+        """May header lines that came before go unparsed? Each connection asks once, when it is made."""
         self._tables: dict[bytes, _Table] = {}
         self._targets = BoundedCache[bytes, _Target](MOST_TARGETS)
         self._under_way: set[Call] = set()

@@ -5,20 +5,33 @@ ASGI messages has begun.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.types import Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from chat_broker.fast_path.dispatcher import Call, Lane
 from chat_broker.fast_path.header_cache import Peer
 from chat_broker_kit.http.headers import lines
 from chat_broker_kit.http.protocol import BoundedHttpProtocol
+from chat_broker_kit.insides import Needs
 from chat_broker_kit.process.draining import draining
 
 
 class FastPathProtocol(BoundedHttpProtocol):
     """A request to a hot route that came in one piece, head and body, is answered by the application's lane."""
+
+    NEEDS: ClassVar[Needs] = {
+        **BoundedHttpProtocol.NEEDS,
+        HttpToolsProtocol: (
+            *BoundedHttpProtocol.NEEDS[HttpToolsProtocol], "app", "client", "limit_concurrency", "on_body", "scheme", "scope",
+            "tasks", "timeout_keep_alive", "timeout_keep_alive_task",
+        ),
+        FlowControl: (*BoundedHttpProtocol.NEEDS[FlowControl], "drain", "write_paused"),
+        ServerState: (*BoundedHttpProtocol.NEEDS[ServerState], "tasks", "total_requests"),
+    }  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -27,6 +40,7 @@ class FastPathProtocol(BoundedHttpProtocol):
         self._lane: Lane | None = getattr(self.app, "lane", None)
         if self.limit_concurrency is not None:
             self._lane = None  # uvicorn's own answer to too many; ours are limits of other kinds
+        self._cache = self._lane if self._lane is not None and self._lane.caches_headers else None
         self._held: Call | None = None
         # Only then is the next byte the first of a request. One that lies in the body of another is nobody's.
         self._between_requests = True
@@ -45,9 +59,8 @@ class FastPathProtocol(BoundedHttpProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer a request that needs no parsing; else have it parsed."""
-        lane = self._lane
-        if self._quiet and lane is not None:
-            call = lane.recall(data, self._blank, self._peer)
+        if self._quiet and self._cache is not None:
+            call = self._cache.recall(data, self._blank, self._peer)
             if call is not None:
                 self._take(call)
                 return
@@ -57,8 +70,8 @@ class FastPathProtocol(BoundedHttpProtocol):
         whole, self._whole = self._whole, None
         if self._held is not None:
             self._let_go()
-        elif lane is not None and fresh and whole is not None:
-            lane.remember(data, self._line(), whole)
+        elif self._cache is not None and fresh and whole is not None:
+            self._cache.remember(data, self._line(), whole)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""

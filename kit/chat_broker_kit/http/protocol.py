@@ -8,19 +8,22 @@ import asyncio
 import resource
 from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 import httptools
 import msgspec
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
+from uvicorn.server import ServerState
 
 from chat_broker_kit.http.headers import NO_STORE, SECURITY_HEADERS, lines
 from chat_broker_kit.http.request_ids import new_request_id
+from chat_broker_kit.insides import Needs
 from chat_broker_kit.logs.sampling import SampledEvents
 from chat_broker_kit.process.draining import draining
 
@@ -54,6 +57,22 @@ log = SampledEvents(structlog.get_logger("chat_broker.http"))
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, bounded. Idle time between two requests is uvicorn's own concern (`timeout_keep_alive`)."""
+
+    NEEDS: ClassVar[Needs] = {
+        HttpToolsProtocol: (
+            "_should_upgrade", "_start_asgi_task", "_unset_keepalive_if_required", "connections", "cycle", "flow",
+            "handle_websocket_upgrade", "headers", "loop", "on_headers_complete", "on_message_begin", "on_message_complete",
+            "on_response_complete", "parser", "pause_writing", "pipeline", "resume_writing", "server_state", "shutdown",
+            "transport", "url",
+        ),
+        RequestResponseCycle: (
+            "disconnected", "keep_alive", "message_event", "more_body", "response_complete", "response_started",
+            "waiting_for_100_continue",
+        ),
+        FlowControl: ("pause_reading", "resume_reading"),
+        ServerState: ("default_headers",),
+    }  # fmt: skip
+    """See `chat_broker_kit.http.choose_protocol`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

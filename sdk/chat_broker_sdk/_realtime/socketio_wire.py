@@ -21,6 +21,8 @@ from .live_wire import Refusal, Where
 from .room_feed import may_reconnect
 
 NAMESPACE = "/"
+LOOPS = "read_loop_task", "write_loop_task"
+"""Tasks of python-engineio's client."""
 
 # At INFO the libraries log every packet, and the first one holds the token: their own loggers, whose level
 # a program may set, are not used at all.
@@ -107,12 +109,17 @@ class Wire:
             socketio_path=(where.base.path + where.dialect.socket_path).strip("/"),
             wait_timeout=seconds,
         )
-        reading = sio.eio.read_loop_task
         # An end that came with the acceptance has told nobody: the library was not connected yet.
-        if reading is None or sio.eio.state != "connected":
+        if sio.eio.state != "connected" or getattr(sio.eio, LOOPS[0], True) is None:
             raise aiohttp.ClientError("it ended at once")
-        # Not awaited: cancelling who waits would cancel the reading itself.
-        reading.add_done_callback(lambda _: self._ended())
+        reading = _loops_of(sio)
+        if not reading:
+            log.debug(
+                "chat_broker_sdk: this python-engineio is not known: an end may be heard late"
+            )
+        for task in reading[:1]:
+            # Not awaited: cancelling who waits would cancel the reading itself.
+            task.add_done_callback(lambda _: self._ended())
 
     def _on_connect_error(self, data: object = None) -> None:
         if isinstance(data, dict):
@@ -168,8 +175,13 @@ class Wire:
     async def _end_loops(self) -> None:
         """End the library's reader and writer, if either still waits."""
         if self._sio is not None:
-            loops = self._sio.eio.read_loop_task, self._sio.eio.write_loop_task
-            await end(*(loop for loop in loops if loop is not None))
+            await end(*_loops_of(self._sio))
+
+
+def _loops_of(sio: Any) -> list[asyncio.Task[Any]]:
+    """The library's reader and its writer, as far as they have begun, and as far as this version has them."""
+    found = (getattr(sio.eio, name, None) for name in LOOPS)
+    return [task for task in found if task is not None]
 
 
 def _answered(error: BaseException) -> str:

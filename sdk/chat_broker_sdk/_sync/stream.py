@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from chat_broker_sdk._log import log
 from chat_broker_sdk._transports.base import (
     CHUNK_FRAMING,
     LARGEST_HEAD,
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 READ_AHEAD = 64 * 1024
 """Bytes that may have come and are not counted yet as body: httpcore's one read."""
+BACKEND = "_network_backend"
+"""Of httpcore's pool: what opens its connections."""
 _NOTHING_READ = LARGEST_HEAD + READ_AHEAD
 
 MYSELF = "chat_broker_sdk.bounded_stream"
@@ -27,10 +30,12 @@ MYSELF = "chat_broker_sdk.bounded_stream"
 
 
 def bound(transport: "httpx.HTTPTransport") -> "httpx.HTTPTransport":
-    """Have *transport* open bounded streams. Without the attribute, only the deadline bounds what is not the body."""
+    """Have *transport* open bounded streams. If httpx has changed, the log says so, and only the deadline bounds what is not the body."""
     pool: Any = getattr(transport, "_pool", None)
-    if hasattr(pool, "_network_backend"):
-        pool._network_backend = BoundedBackend(pool._network_backend)
+    if hasattr(pool, BACKEND):
+        setattr(pool, BACKEND, BoundedBackend(getattr(pool, BACKEND)))
+    else:
+        log.warning("chat_broker_sdk: this httpx is not known: interim responses are unbounded")
     return transport
 
 

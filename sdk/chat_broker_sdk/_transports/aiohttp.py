@@ -4,8 +4,7 @@ import asyncio
 import importlib.util
 import ssl
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chat_broker_sdk._errors import ChatError, ConfigurationError
 
@@ -130,7 +129,7 @@ class AiohttpTransport:
     def _open(self) -> "aiohttp.ClientSession":
         import aiohttp
 
-        from .aiohttp_handler import BoundedHandler
+        from .aiohttp_handler import bound
 
         connector = aiohttp.TCPConnector(
             # `_turns` is the limit: aiohttp's own loses a wake-up if who is woken has just been cancelled.
@@ -139,9 +138,7 @@ class AiohttpTransport:
             keepalive_timeout=4.0,
             ssl=self._verify or True,
         )
-        if hasattr(connector, "_factory"):  # without it, only the deadline bounds interim responses
-            factory: Any = partial(BoundedHandler, asyncio.get_running_loop())
-            connector._factory = factory
+        bound(connector)
         self._session = aiohttp.ClientSession(
             connector=connector,
             max_line_size=LARGEST_HEAD,

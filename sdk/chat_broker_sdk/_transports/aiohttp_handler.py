@@ -4,18 +4,38 @@ without end. And a body that turns out to be no HTTP ends at once, not when the 
 Loads aiohttp, so it is imported where a session is opened.
 """
 
+import asyncio
+from functools import partial
 from typing import Any
 
-from aiohttp import StreamReader
+from aiohttp import StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 
 from chat_broker_sdk._errors import ServerError
+from chat_broker_sdk._log import log
 
 from .base import CHUNK_FRAMING, LARGEST_HEAD, no_http, too_much_beside_the_body
 
 READ_AHEAD = 1024 * 1024
 """Bytes that may have come and are not counted yet as body or framing: what aiohttp buffers, and the next read."""
+
+
+NEEDED = ("_payload", "_tail", "exception", "feed_data", "set_exception", "transport")
+"""Of aiohttp's own handler."""
+
+
+def bound(connector: TCPConnector) -> None:
+    """Have *connector* open bounded connections. If aiohttp has changed, the log says so, and only the deadline bounds what is not the body."""
+    loop = asyncio.get_running_loop()
+    handler = ResponseHandler(loop)
+    if hasattr(connector, "_factory") and all(hasattr(handler, name) for name in NEEDED):
+        factory: Any = partial(BoundedHandler, loop)
+        connector._factory = factory
+    else:
+        log.warning(
+            "chat_broker_sdk: AiohttpTransport does not know this aiohttp: interim responses are unbounded"
+        )
 
 
 class BoundedHandler(ResponseHandler):

@@ -19,14 +19,13 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-import engineio
 import msgspec
 import socketio
 import structlog
 
 from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.http.refused_origins import RefusedOrigins
-from chat_broker_kit.logs.sampling import SampledFilter, SampledLog
+from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_kit.tasks import end
 from chat_broker_server.chat.events import Event, Receipt
 from chat_broker_server.chat.service import Chat
@@ -44,43 +43,10 @@ from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.origins import IsOwnOrigin
 from chat_broker_server.realtime.polling_upgrade import Upgrades
 from chat_broker_server.realtime.presence import Presence
-from chat_broker_server.realtime.send_queue import Outbox
 from chat_broker_server.realtime.sessions import Sessions
+from chat_broker_server.realtime.socketio_library import open_library
 from chat_broker_server.realtime.subscriptions import Seats
 from chat_broker_server.realtime.websocket_server import Lines
-
-_library_log = logging.getLogger("chat_broker_server.socketio")
-_library_log.setLevel(logging.ERROR)
-_library_log.addFilter(SampledFilter())
-
-
-class _Engine(engineio.AsyncServer):  # type: ignore[misc]  # the library ships no types
-    """Engine.IO with queues of our own."""
-
-    queue_bytes = Limits().send_queue_bytes
-
-    def create_queue(self, *_: Any, **__: Any) -> Outbox:
-        return Outbox(self.queue_bytes)
-
-
-class _Manager(socketio.AsyncManager):  # type: ignore[misc]  # the library ships no types
-    """The library's list of sessions. Its rooms are not used, so a session need not be looked for in all of them."""
-
-    def basic_disconnect(self, sid: str, namespace: str, **_: Any) -> None:
-        for room in (sid, None):
-            self.basic_leave_room(sid, namespace, room)
-        self.callbacks.pop(sid, None)
-        for pending in (self.pending_connect, self.pending_disconnect):
-            sids = pending.get(namespace)
-            if sids and sid in sids:
-                sids.remove(sid)
-                if not sids:
-                    del pending[namespace]
-
-
-class _Server(socketio.AsyncServer):  # type: ignore[misc]  # the library ships no types
-    def _engineio_server_class(self) -> type[_Engine]:
-        return _Engine
 
 
 class Realtime:
@@ -96,8 +62,9 @@ class Realtime:
         limits: Limits | None = None,
         origins: Iterable[str] | None = None,
         is_own_origin: IsOwnOrigin = lambda _scope, _origin: False,
+        own_websockets: bool = True,
     ) -> None:
-        """*origins* and *is_own_origin*: see Gate."""
+        """*origins* and *is_own_origin*: see Gate. *own_websockets*: False leaves all of them to python-socketio."""
         self._limits = limits or Limits()
         self._chat = chat
         self._database = database
@@ -116,22 +83,10 @@ class Realtime:
         self._seats = Seats(chat, self._rooms, self._presence, self._limits, self.publish)
         log = SampledLog(logging.getLogger("chat_broker_server.realtime.server"))
         self._log = log
-        self._sio = _Server(
-            async_mode="asgi",
-            client_manager=_Manager(),
-            async_handlers=False,
-            monitor_clients=False,  # see _watch: one look at all every few seconds
-            cors_allowed_origins=[],  # the gate judges origins
-            http_compression=False,
-            cookie=None,
-            max_http_buffer_size=self._limits.message_bytes,
-            ping_interval=self._limits.ping_interval,
-            ping_timeout=self._limits.ping_timeout,
-            logger=_library_log,
-            engineio_logger=_library_log,
-        )
+        library = open_library(self._limits)
+        self._is_watched = library.is_watched
+        self._sio = library.sio
         self._eio = self._sio.eio
-        self._eio.queue_bytes = self._limits.send_queue_bytes
         self._sessions = Sessions(
             tokens,
             self._limits,
@@ -164,10 +119,11 @@ class Realtime:
             heard=conversation.hear,
             new_id=self._eio.generate_id,
             spawn=self._spawn,
+            takes=own_websockets,
+            moves=library.can_move,
         )
-        library = socketio.ASGIApp(self._sio, socketio_path=None)
         self.app = Gate(
-            library,
+            socketio.ASGIApp(self._sio, socketio_path=None),
             self._sessions,
             self._lines,
             limits=self._limits,
@@ -314,7 +270,7 @@ class Realtime:
             await asyncio.sleep(pause)
             try:
                 self._lines.look()
-                for socket in list(self._eio.sockets.values()):
+                for socket in list(self._eio.sockets.values()) if self._is_watched else ():
                     if socket.closed:
                         self._eio.sockets.pop(socket.sid, None)
                     elif not socket.closing:

@@ -6,10 +6,16 @@ hidden by a middleware, an extension that was agreed on: the websocket then goes
 
 from typing import Any
 
+import structlog
+
+from chat_broker_kit.insides import misfit
+
 try:
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 except ImportError:  # pragma: no cover
     WebSocketsSansIOProtocol = None  # type: ignore[assignment, misc]
+
+_log = structlog.get_logger("chat_broker_server.realtime.uvicorn_takeover")
 
 _NEEDED = (
     "close_sent",
@@ -23,6 +29,17 @@ _NEEDED = (
     "transport",
     "writable",
 )
+
+
+def is_possible() -> bool:
+    """Can the websockets of this uvicorn be taken over at all? If not, the log says why."""
+    if WebSocketsSansIOProtocol is None:
+        reason = "uvicorn has no WebSocketsSansIOProtocol"
+    else:
+        reason = misfit({WebSocketsSansIOProtocol: _NEEDED})
+    if reason:
+        _log.warning("socket.ordinary_way", of="websockets", reason=reason)
+    return not reason
 
 
 def protocol_behind(send: Any) -> Any | None:

@@ -38,8 +38,13 @@ class Lines:
         heard: Heard,
         new_id: Callable[[], str],
         spawn: Callable[[Awaitable[None]], Any],
+        takes: bool = True,
+        moves: bool = True,
     ) -> None:
-        """*heard* answers one packet of a connection."""
+        """*heard* answers one packet of a connection. *takes*: False leaves every websocket to the library; *moves*:
+        False leaves those to it that a polling session is to go on with."""
+        self._takes = takes and uvicorn_takeover.is_possible()
+        self._moves = moves
         self.message_bytes = limits.message_bytes
         self.queue_bytes = limits.send_queue_bytes
         self.last_words = limits.last_words
@@ -73,6 +78,8 @@ class Lines:
         True comes at once. From then on the connection lives by itself, as one of the server's connections; with
         *eio_sid* it is to go on with that polling session.
         """
+        if not self._takes or (eio_sid is not None and not self._moves):
+            return False
         protocol = uvicorn_takeover.protocol_behind(server_send)
         if protocol is None or not uvicorn_takeover.untouched(protocol):
             return False

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.app.brokers import Running, as_sent, code_of, running, served_at
+from tests.app.brokers import (
+    Running,
+    as_sent,
+    code_of,
+    is_uvicorns_refusal,
+    running,
+    served_at,
+)
 
 BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/token", {"expires_in": 60}),
@@ -171,7 +178,8 @@ async def test_a_bad_query_is_refused_on_every_read(broker: Running, path: str) 
         target = f"/chat{path}?{query}".encode()
         status, headers, body = await as_sent(broker.app, "GET", target, dict(alice.client.headers))
         assert status == 400, (query, status, body)
-        assert headers["content-type"] == "application/problem+json"
+        if not is_uvicorns_refusal(broker, body):
+            assert headers["content-type"] == "application/problem+json"
     assert len(broker.upstream.seen) == before
 
 
@@ -237,6 +245,6 @@ async def test_what_is_not_there_says_so_as_a_problem(
     if method == "FOO" and served_at(broker.app):
         status = 400  # a method that HTTP does not have fails in the server's parser already
     assert answer.status_code == status
-    if method != "HEAD":
+    if method != "HEAD" and not is_uvicorns_refusal(broker, answer.content):
         code_of(answer)
     assert ("allow" in answer.headers) == (status == 405)

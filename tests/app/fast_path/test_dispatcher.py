@@ -27,11 +27,12 @@ VARIES = re.compile(
 
 
 async def everything_asked(
-    folder: Path, *, over_the_wire: bool
+    folder: Path, *, over_the_wire: bool, caches_headers: bool = True
 ) -> list[tuple[str, int, dict[str, str], bytes]]:
     """The answers of a fresh broker to a fixed list of requests, good and bad, without what varies."""
     answers = []
     async with running(folder, over_the_wire=over_the_wire) as broker:
+        broker.app.lane.caches_headers = caches_headers
         alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
         room = await alice.room()
         await alice.say(room)
@@ -88,11 +89,14 @@ async def everything_asked(
     return answers
 
 
-async def test_both_ways_answer_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("caches_headers", [True, False])
+async def test_both_ways_answer_the_same(tmp_path: Path, caches_headers: bool) -> None:
     (tmp_path / "ordinary").mkdir()
     ordinary = await everything_asked(tmp_path / "ordinary", over_the_wire=False)
     (tmp_path / "lane").mkdir()
-    fast = await everything_asked(tmp_path / "lane", over_the_wire=True)
+    fast = await everything_asked(
+        tmp_path / "lane", over_the_wire=True, caches_headers=caches_headers
+    )
     assert len(ordinary) == len(fast) > 700
     assert {status for _, status, _, _ in fast} >= {200, 201, 400, 401, 404, 405, 413, 415}
     for one, other in zip(ordinary, fast, strict=True):

@@ -13,7 +13,8 @@ def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'chat.db'}"
 
 
-@pytest.fixture
-async def node(database_url: str) -> AsyncIterator[LiveNode]:
-    async with running_node(database_url) as node:
+@pytest.fixture(params=["own", "library"])
+async def node(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[LiveNode]:
+    """Websockets are served by this server itself, and by python-socketio."""
+    async with running_node(database_url, own_websockets=request.param == "own") as node:
         yield node

@@ -82,8 +82,9 @@ async def running_node(
     redis_url: str | None = None,
     origins: list[str] | None = None,
     wrapped: bool = False,
+    own_websockets: bool = True,
 ) -> AsyncIterator[LiveNode]:
-    """*wrapped*: hide the transport from the sockets, as a middleware would."""
+    """*wrapped*: hide the transport from the sockets, as a middleware would. *own_websockets*: see Realtime."""
     database = await open_database(database_url)
     bus: Bus | None = RedisBus(redis_url) if redis_url else None
     realtime: Realtime
@@ -95,7 +96,15 @@ async def running_node(
     keys = await open_signing_keys(database, "EdDSA")
     await Keys(database).ensure_project(PID, "tests")
     tokens = Tokens(database, keys, issuer="chat-server")
-    realtime = Realtime(chat, tokens, database, bus=bus, limits=limits, origins=origins)
+    realtime = Realtime(
+        chat,
+        tokens,
+        database,
+        bus=bus,
+        limits=limits,
+        origins=origins,
+        own_websockets=own_websockets,
+    )
     await realtime.start()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

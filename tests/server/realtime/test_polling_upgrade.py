@@ -17,6 +17,13 @@ from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 POLL = "/socket.io/?EIO=4&transport=polling"
 
 
+@pytest.fixture
+async def node(database_url: str) -> AsyncIterator[LiveNode]:
+    """This file is about the server's own websockets alone."""
+    async with running_node(database_url) as node:
+        yield node
+
+
 class Session:
     """A polling session of a user, and the websocket that is to take it over."""
 

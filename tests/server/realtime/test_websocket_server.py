@@ -25,6 +25,13 @@ from tests.server.realtime.socket_client import address, connected, opened
 LIMIT = 70_000
 
 
+@pytest.fixture
+async def node(database_url: str) -> AsyncIterator[LiveNode]:
+    """This file is about the server's own websockets alone."""
+    async with running_node(database_url) as node:
+        yield node
+
+
 def masked(payload: bytes, opcode: Opcode = Opcode.TEXT, *, final: bool = True) -> bytes:
     """A client's frame, as the library of the tests' clients writes it."""
     return Frame(opcode, payload, fin=final).serialize(mask=True, extensions=[])

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ._errors import ConfigurationError
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -17,8 +19,6 @@ class Timeouts:
     patience: float = 60.0
 
     def __post_init__(self) -> None:
-        from ._errors import ConfigurationError
-
         if not all(
             0 < value < 86_400 for value in (self.connect, self.read, self.total, self.patience)
         ):

@@ -63,7 +63,7 @@ def options(
 @cli.command()
 def serve() -> None:
     """Run the server: HOST, PORT, DATA_DIR, CHAT_DATABASE_URL, REDIS_URL and the rest."""
-    from chat_broker_server.serve import run
+    from chat_broker_server.serve import run  # uvicorn and all behind it are for this command alone
 
     settings = _settings(log_level=None)
     for warning in settings.warnings:

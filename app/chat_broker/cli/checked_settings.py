@@ -27,11 +27,8 @@ def _misspelt_names() -> list[str]:
 
     try:
         return name_warnings(Settings.model_fields)
-    except (
-        UnicodeDecodeError,
-        OSError,
-    ):  # a file that cannot be read is the problem that was found
-        return []
+    except (UnicodeDecodeError, OSError):
+        return []  # a file that cannot be read is the problem that was found
 
 
 def refuse_to_start(problems: list[str]) -> int:

@@ -61,8 +61,8 @@ def serve(
 def check_config() -> None:
     """Show what would run, secrets hidden; exit with 2 and every problem if it would not."""
     settings = settings_or_exit()
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console  # what draws is not loaded by a command that draws nothing
+    from rich.table import Table  # as above
 
     table = Table("setting", "value", box=None, pad_edge=False)
     for name in Settings.model_fields:
@@ -78,11 +78,11 @@ def check_config() -> None:
 def doctor() -> None:
     """Ask everything the broker depends on whether it answers; exit with 1 if something is wrong."""
     settings = settings_or_exit()
-    import asyncio
+    import asyncio  # only this command needs what follows
 
-    from rich.console import Console
+    from rich.console import Console  # as above
 
-    from chat_broker.cli.doctor import diagnose
+    from chat_broker.cli.doctor import diagnose  # as above
 
     findings = asyncio.run(diagnose(settings))
     console = Console(soft_wrap=True)

@@ -127,7 +127,7 @@ async def open_chat(
 
 async def check_chat_database(settings: Settings) -> str | None:
     """The schema's version in the embedded Chat API's database, None if there is none yet. Raises CannotOpenDatabase."""
-    import chat_broker_server
+    import chat_broker_server  # in front of a remote Chat API it is not loaded
 
     return await chat_broker_server.check_database(settings.chat_database)
 
@@ -192,8 +192,9 @@ def _timeouts(total: float) -> Timeouts:
 
 def _network() -> Transport:
     """The cheapest way out that is installed."""
-    from importlib.util import find_spec
+    from importlib.util import find_spec  # asked for a remote Chat API alone
 
+    # The SDK loads each when it is first named.
     from chat_broker_sdk import AiohttpTransport, HttptoolsTransport
 
     return HttptoolsTransport() if find_spec("httptools") else AiohttpTransport()
@@ -206,7 +207,7 @@ def _embedded_keys(settings: Settings) -> Callable[[], tuple[str | None, str | N
 
 
 def _open_server(settings: Settings, keys: ProjectKeys, is_own_origin: IsOwnOrigin) -> Any:
-    import chat_broker_server
+    import chat_broker_server  # as above
 
     origins = sorted(settings.own_origins) if settings.cors_origins else []
     own = chat_broker_server.Settings(

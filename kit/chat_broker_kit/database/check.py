@@ -130,7 +130,7 @@ async def _postgres_version(url: str, schema: Schema) -> str | None:
 
 
 async def _version_or_right_to_make_it(connection: Any, url: str, schema: Schema) -> str | None:
-    import asyncpg
+    import asyncpg  # loaded by now
 
     try:
         found = await connection.fetchval(schema.version_query)

@@ -11,7 +11,7 @@ async def open_database(url: str, profile: Profile, *, pool: int) -> Database:
     Raises SchemaTooNew, and what the driver raises if the database cannot be opened.
     """
     if is_sqlite(url):
-        from chat_broker_kit.database.sqlite import open_sqlite
+        from chat_broker_kit.database.sqlite import open_sqlite  # not needed by Postgres
 
         return await open_sqlite(sqlite_path(url), profile)
     from chat_broker_kit.database.postgres import open_postgres  # loads its driver

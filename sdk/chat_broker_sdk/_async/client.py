@@ -27,7 +27,7 @@ from .transport import HttpxTransport
 from .users import AsyncUsers
 
 if TYPE_CHECKING:
-    from .realtime import AsyncChatSocket
+    from .realtime import AsyncChatSocket  # most clients open no socket
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -27,7 +27,7 @@ from .transport import SyncHttpxTransport
 from .users import Users
 
 if TYPE_CHECKING:
-    from chat_broker_sdk._sync_socket import ChatSocket
+    from chat_broker_sdk._sync_socket import ChatSocket  # most clients open no socket
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -21,7 +21,7 @@ from chat_broker_sdk._waiting import HomeLoop, deadline
 from .stream import MYSELF, bound
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx  # optional, and long to load
 
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2")  # the last: of a transport of your own
 
@@ -43,7 +43,7 @@ class SyncHttpxTransport:
         verify: ssl.SSLContext | None = None,
     ) -> None:
         # In the functions that use it: a program with another transport starts without it.
-        import httpx
+        import httpx  # as above
 
         quiet("httpx", "httpcore")
         self._inner = inner
@@ -58,7 +58,7 @@ class SyncHttpxTransport:
 
     def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
-        import httpx
+        import httpx  # as above
 
         if self._home.moved():
             self._pools.clear()

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 
+from chat_broker_sdk._async.client import AsyncChatClient
 from chat_broker_sdk._errors import ChatError
 from chat_broker_sdk._models import Message, Model
 
@@ -26,8 +27,6 @@ async def _project(world: World) -> None:
 
 @check("Project", "a wrong key is 401")
 async def _wrong_key(world: World) -> None:
-    from chat_broker_sdk._async.client import AsyncChatClient
-
     api = world.client._api
     other = AsyncChatClient(
         str(api.server.base),

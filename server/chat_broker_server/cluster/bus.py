@@ -94,6 +94,7 @@ class RedisBus:
         ]
 
     def _client(self) -> "Redis":
+        # The library takes a third of a second to load, and one node needs none.
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff

@@ -99,7 +99,7 @@ def key_from_pem(pem: str) -> Key:
     data = pem.strip().replace("\\n", "\n").encode()
     try:
         if b"BEGIN CERTIFICATE" in data:
-            from cryptography.x509 import load_pem_x509_certificate
+            from cryptography.x509 import load_pem_x509_certificate  # a certificate is rare
 
             public: object = load_pem_x509_certificate(data).public_key()
         else:

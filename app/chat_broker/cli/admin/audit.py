@@ -231,8 +231,8 @@ def _walk(
     broker: "AdminClient", asked: dict[str, str | None], *, quiet: bool
 ) -> Iterator[dict[str, Any]]:
     """Every record of an export, with a bar for who waits."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.console import Console  # what draws is not loaded by a command that draws nothing
+    from rich.progress import Progress  # as above
 
     with Progress(
         console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()

@@ -29,6 +29,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=200, help="Items of a 
 @contextmanager
 def the_broker() -> "Iterator[AdminClient]":
     """The broker the environment names; what goes wrong becomes a message and an exit code."""
+    # The HTTP client is loaded by commands that ask something.
     from chat_broker.cli.admin.client import DEFAULT_URL, AdminClient, Problem, Unreachable
 
     key = os.environ.get("CHAT_BROKER_ADMIN_KEY", "")
@@ -48,14 +49,14 @@ def the_broker() -> "Iterator[AdminClient]":
 
 
 def stop(why: str, code: int) -> Any:
-    from rich.console import Console
+    from rich.console import Console  # what draws is not loaded by a command that draws nothing
 
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error[/]: {safe(why)}")
     raise typer.Exit(code)
 
 
 def say(text: str) -> None:
-    from rich.console import Console
+    from rich.console import Console  # what draws is not loaded by a command that draws nothing
 
     Console(soft_wrap=True, highlight=False).print(text)
 
@@ -65,8 +66,8 @@ def _json(value: Any) -> None:
 
 
 def table(columns: list[str], rows: list[list[Any]], *, nothing: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console  # what draws is not loaded by a command that draws nothing
+    from rich.table import Table  # as above
 
     # Where nobody looks at it, lines are for other programs: not cut at 80 characters.
     console = Console() if sys.stdout.isatty() else Console(width=400)
@@ -98,7 +99,7 @@ def cell(value: Any) -> str:
 
 def safe(text: str) -> str:
     """*text* of others as text: no markup of rich's, no control characters of the terminal's."""
-    from rich.markup import escape
+    from rich.markup import escape  # what draws is not loaded by a command that draws nothing
 
     return escape("".join(char if char.isprintable() else "\ufffd" for char in text))
 
@@ -151,7 +152,7 @@ def more(page: Mapping[str, Any]) -> None:
 
 @contextmanager
 def busy(what: str, *, quiet: bool) -> Iterator[None]:
-    from rich.console import Console
+    from rich.console import Console  # what draws is not loaded by a command that draws nothing
 
     console = Console(stderr=True)
     if quiet or not console.is_terminal:

@@ -31,6 +31,7 @@ def inspect_token(as_json: AsJson = False) -> None:
     Asks the broker that CHAT_BROKER_URL names. Exit code 1 if it would not be accepted, 3 if nobody
     can say.
     """
+    # The HTTP client is loaded by commands that ask something.
     from chat_broker.cli.admin.client import DEFAULT_URL, AdminClient
 
     text = sys.stdin.read(16_385).strip()
@@ -64,6 +65,7 @@ def inspect_token(as_json: AsJson = False) -> None:
 def _judged(
     broker: "AdminClient", text: str, header: Any, claims: Any
 ) -> tuple[bool | None, str | None, str]:
+    # The HTTP client is loaded by commands that ask something.
     from chat_broker.cli.admin.client import Problem, Unreachable
 
     if header is None or claims is None or len(text.split(".")) != 3:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -55,6 +56,7 @@ class AppFactory:
 
     def __call__(self) -> "FastAPI":
         """The application, with logging set up and the operator's signals heard."""
+        # With WORKERS, each process loads it, and not their parent.
         from chat_broker.main import create_app
 
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have read again is read below
@@ -109,6 +111,7 @@ The broker is at {base}, in development mode: any name signs in, without a passw
 
 def serve(settings: Settings) -> int:
     """Run until told to stop; answers the exit code."""
+    # Those who want the application alone need no server.
     import uvicorn
 
     factory = AppFactory(settings)
@@ -153,7 +156,7 @@ def serve(settings: Settings) -> int:
         log.info("database.new", at=place)
     if settings.workers > 1:
         gc.enable()  # the workers are processes of their own
-        from chat_broker.cli.workers import run_workers
+        from chat_broker.cli.workers import run_workers  # one process alone needs none of it
 
         run_workers(config, sockets, drain_seconds=settings.drain_seconds)
         return 0
@@ -162,7 +165,7 @@ def serve(settings: Settings) -> int:
 
 def run_process(config: "Config", sockets: list[socket.socket]) -> int:
     """This process on the sockets until told to stop; answers the exit code."""
-    import uvicorn
+    import uvicorn  # as above
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -196,6 +199,4 @@ def bind_ports(settings: Settings) -> list[socket.socket]:
 
 
 def _has(module: str) -> bool:
-    import importlib.util
-
     return importlib.util.find_spec(module) is not None

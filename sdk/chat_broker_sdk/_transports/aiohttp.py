@@ -14,7 +14,7 @@ from .turns import Turns
 from .unreachable import no_connection
 
 if TYPE_CHECKING:
-    import aiohttp
+    import aiohttp  # optional, and long to load
     from yarl import URL
 
 
@@ -45,7 +45,7 @@ class AiohttpTransport:
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt; see Transport."""
-        import aiohttp
+        import aiohttp  # as above, with what comes with it
 
         if asyncio.get_running_loop() is not self._loop:
             await self._move()
@@ -87,7 +87,7 @@ class AiohttpTransport:
             await session.close()
 
     async def _send(self, request: Request, seconds: float) -> Response:
-        import aiohttp
+        import aiohttp  # as above, with what comes with it
         from multidict import CIMultiDict
         from yarl import URL
 

@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
     # -- what asyncio calls ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        import httptools
+        import httptools  # optional
 
         self._transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpResponseParser(self)

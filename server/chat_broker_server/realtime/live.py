@@ -22,6 +22,7 @@ from chat_broker_server.realtime.counts import Counts
 from chat_broker_server.realtime.origins import IsOwnOrigin, is_named_by_host
 
 if TYPE_CHECKING:
+    # Socket.IO takes long to load: on a thread, when the first socket comes.
     from chat_broker_server.realtime.server import Realtime
 
 log = structlog.get_logger("chat_broker_server.realtime.live")

@@ -5,6 +5,8 @@ idle sockets and the growth of the database. `--only read,store` picks tables by
 
 - `read`, `write`, `latency`, `verify`: proxied, against nginx and the least that Python can do, and against peers
 - `client`: our HTTP client to the Chat API beside aiohttp's
+- `fast-path`, `websocket`: the broker without its fast path, or without the header cache; a message to a room over
+  python-socketio's websockets. Only with `--long`, or when asked for
 - `token`, `store`, `store-read`: the embedded Chat API; for a token also the remote one, and what the one call costs
 - `workers`: two workers against one, on a Postgres and a Redis of its own
 - `fanout`, `start`, `idle`, `growth`: a message to a room, a start, idle sockets, a database that has grown
@@ -23,7 +25,7 @@ from pathlib import Path
 from . import growth, workers, works
 from .compare import Lineup, Table, compare
 from .fanout import OURS as CHAT_SERVER
-from .fanout import fan_out, idle_sockets
+from .fanout import WEBSOCKETS, fan_out, idle_sockets
 from .goals import as_text as goals_as_text
 from .goals import decide
 from .ground import ROOT, open_ground
@@ -53,6 +55,13 @@ def _pieces(arguments: argparse.Namespace, lineup: Lineup) -> dict[str, Callable
     pieces["fanout"] = lambda: fan_out(lineup, rounds=few, seconds=longer, say=say)
     pieces["start"] = lambda: [start_up(rounds=few, say=say)]
     if arguments.long or arguments.only:
+        for work in works.ASKED_FOR:
+            pieces[work.key] = lambda work=work: [
+                compare(work, lineup, rounds=rounds, seconds=seconds, say=say)
+            ]  # type: ignore[misc]
+        pieces["websocket"] = lambda: fan_out(
+            lineup, rounds=few, seconds=longer, say=say, key="websocket", contenders=WEBSOCKETS
+        )
         pieces["idle"] = lambda: [idle_sockets(lineup, arguments.sockets, say=say)]
         pieces["growth"] = lambda: growth.tables(arguments.users, arguments.messages, say=say)
     return pieces

@@ -6,7 +6,7 @@ import secrets
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,6 +18,12 @@ from .measure import cores, cpu_seconds, memory_mb, on_core
 CLIENTS = 200
 OURS = "chat-server"
 PEER = "Node socket.io"
+ORDINARY = "chat-server, python-socketio's websockets"
+PEERS = ((PEER, targets.node_socketio), (OURS, targets.chat_broker_server))
+WEBSOCKETS = (
+    (ORDINARY, targets.chat_server_without_own_websockets),
+    (OURS, targets.chat_broker_server),
+)
 
 
 class Crowd:
@@ -102,20 +108,23 @@ def _deliveries(running: Running, crowd: Crowd, room: str, messages: int, every:
 
 
 def fan_out(
-    lineup: Lineup, *, rounds: int, seconds: float, say: Callable[[str], None]
+    lineup: Lineup,
+    *,
+    rounds: int,
+    seconds: float,
+    say: Callable[[str], None],
+    key: str = "fanout",
+    contenders: Iterable[tuple[str, targets.Start]] = PEERS,
 ) -> list[Table]:
     """Two tables: all messages at once, and ten a second. In turn; Node is warmed like everybody, by two bursts."""
-    burst = Table(
-        "fanout-burst", f"A message to a room of {CLIENTS}, at once", "CPU µs per delivery"
-    )
-    paced = Table(
-        "fanout-paced", f"A message to a room of {CLIENTS}, 10 a second", "CPU µs per delivery"
-    )
+    title = f"A message to a room of {CLIENTS}"
+    burst = Table(f"{key}-burst", f"{title}, at once", "CPU µs per delivery")
+    paced = Table(f"{key}-paced", f"{title}, 10 a second", "CPU µs per delivery")
     works = ((burst, CLIENTS, 0.0), (paced, int(10 * max(seconds, 3.0)), 0.1))
     rooms: dict[str, tuple[Running, Crowd, str]] = {}
     costs: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
-        for name, start in ((PEER, targets.node_socketio), (OURS, targets.chat_broker_server)):
+        for name, start in contenders:
             try:
                 running = lineup.get(start)
                 people = stack.enter_context(crowd())
@@ -157,7 +166,7 @@ def idle_sockets(lineup: Lineup, count: int, *, say: Callable[[str], None]) -> T
     table = Table("idle", f"{count} idle sockets", "KB per socket")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * count + 1000), hard))
-    for name, start in ((PEER, targets.node_socketio), (OURS, targets.chat_broker_server)):
+    for name, start in PEERS:
         try:
             running = lineup.get(start)
             if "api_key" in running.facts:

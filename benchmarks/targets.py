@@ -188,6 +188,33 @@ def broker_over_aiohttp(ground: Ground) -> Running:
     return ground.start("broker over aiohttp", command, environment, port=port)
 
 
+def broker_without_fast_path(ground: Ground) -> Running:
+    """The same, with hot routes sent through ASGI and FastAPI."""
+    port = free_port()
+    environment = {
+        **_broker_environment(ground, ground.folder / f"broker-{port}"),
+        **_remote(ground),
+        "FAST_PATH": "off",
+    }
+    command = [_ours("chat-broker"), "serve"]
+    return ground.start("broker without fast path", command, environment, port=port)
+
+
+def broker_without_header_cache(ground: Ground) -> Running:
+    """The same, with every head parsed."""
+    port = free_port()
+    environment = {
+        **_broker_environment(ground, ground.folder / f"broker-{port}"),
+        **_remote(ground),
+    }
+    command = [*_without("header-cache"), _ours("chat-broker"), "serve"]
+    return ground.start("broker without header cache", command, environment, port=port)
+
+
+def _without(what: str) -> list[str]:
+    return [sys.executable, str(PEERS / "without.py"), what]
+
+
 def broker_embedded(ground: Ground) -> Running:
     """Our broker with the embedded Chat API on SQLite."""
     port = free_port()
@@ -221,6 +248,15 @@ def broker_on(
 
 def chat_broker_server(ground: Ground) -> Running:
     """Our Chat API server alone, on SQLite; its API key is in `facts`."""
+    return _chat_server(ground, [])
+
+
+def chat_server_without_own_websockets(ground: Ground) -> Running:
+    """The same, with every websocket left to python-socketio."""
+    return _chat_server(ground, _without("websocket"))
+
+
+def _chat_server(ground: Ground, under: list[str]) -> Running:
     port = free_port()
     folder = ground.folder / f"chat-server-{port}"
     folder.mkdir()
@@ -235,7 +271,8 @@ def chat_broker_server(ground: Ground) -> Running:
     )
     if made.returncode:
         raise NotAvailable(f"create-project failed: {made.stderr.strip()[-300:]}")
-    running = ground.start("chat-server", [_ours("chat-server"), "serve"], environment, port=port)
+    command = [*under, _ours("chat-server"), "serve"]
+    running = ground.start("chat-server", command, environment, port=port)
     running.facts["api_key"] = made.stdout.strip().splitlines()[-1]
     return running
 

@@ -23,6 +23,8 @@ _NODE_WARM = 8.0  # before that V8 is still compiling, and the numbers are unfai
 
 _broker = Contender(OURS, targets.broker_remote)
 _over_aiohttp = Contender(OVER_AIOHTTP, targets.broker_over_aiohttp)
+_no_fast_path = Contender("broker, no fast path", targets.broker_without_fast_path)
+_no_header_cache = Contender("broker, no header cache", targets.broker_without_header_cache)
 _nginx = Contender(LIMIT, targets.nginx, warm=1.0, checks=False)
 _fastify = Contender(PEER, targets.fastify, warm=_NODE_WARM)
 _fastify_no_cache = Contender(
@@ -157,6 +159,14 @@ CLIENT = Work(
     200,
     is_page,
 )
+FAST_PATH = Work(
+    "fast-path",
+    "Proxied GET of messages: without the fast path, and without its header cache",
+    [_no_fast_path, _no_header_cache, _broker],
+    read,
+    200,
+    is_page,
+)
 LATENCY = Work(
     "latency",
     "Proxied GET, one connection",
@@ -207,4 +217,6 @@ STORE_READ = Work(
 )
 
 # Reading comes before writing: both stores are then asked for a room that is equally full.
+ASKED_FOR = (FAST_PATH,)
+"""Of the long form alone, or when a key asks for it."""
 ALL = (READ, WRITE, CLIENT, LATENCY, VERIFY, TOKEN, STORE, STORE_READ)

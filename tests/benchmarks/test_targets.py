@@ -20,7 +20,7 @@ def lineup() -> Iterator[Lineup]:
 
 def cases() -> Iterator[object]:
     """Every contender that can run here; peers join once `make bench` has installed their packages as they are locked now."""
-    for work in works.ALL:
+    for work in (*works.ALL, *works.ASKED_FOR):
         for contender in work.contenders:
             name, needs = contender.name, []
             if name.startswith("nginx"):

@@ -15,5 +15,6 @@ def misfit(*_: object) -> str:
 
 
 insides.misfit = misfit
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+if __name__ == "__main__":
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")

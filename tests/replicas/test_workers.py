@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.programs import Program, free_port, run_command, running_broker, running_server
+from tests.programs import ROOT, Program, free_port, run_command, running_broker, running_server
 from tests.server.realtime.socket_client import Socket, connected
 
 pytestmark = [pytest.mark.services("postgres", "redis"), pytest.mark.timeout(180)]
@@ -179,6 +180,19 @@ async def test_workers_do_not_outlive_the_process_that_started_them(
         await until_gone(everybody, within=20)
     async with running_broker(PORT=port, **settings) as broker, calling(broker) as http:
         assert (await http.get("/chat/me")).status_code == 200
+
+
+async def test_uvicorns_own_supervisor_serves_where_ours_does_not_fit(
+    settings: dict[str, str],
+) -> None:
+    under = (sys.executable, str(ROOT / "tests" / "contract" / "ordinary.py"))
+    async with running_broker(under=under, **settings) as broker, calling(broker) as http:
+        assert (await http.get("/chat/me")).status_code == 200
+        everybody = set(descendants(broker.process.pid))
+        assert len(workers(broker)) == 2
+        assert await broker.stop(within=30) == 0, broker.log()
+        await until_gone(everybody, within=20)
+        assert "workers.ordinary_supervisor" in broker.log()
 
 
 async def test_a_worker_that_dies_is_replaced(settings: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Whatever the Chat API does, the caller learns what to do, and nothing of what it said."""
 
 import asyncio
+import importlib.util
 import json
 import signal
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from chat_broker.main import create_app
+from chat_broker.upstream import chat_api
 from chat_broker_sdk import (
     AiohttpTransport,
     HttptoolsTransport,
@@ -318,3 +320,14 @@ async def test_names_from_claims_make_no_headers_and_one_call_each(broker: Runni
         counts.add(tuple(len(one.headers) for one in broker.upstream.seen[-2:]))
         assert not any("Evil" in str(one.headers) for one in broker.upstream.seen)
     assert len(counts) == 1
+
+
+def test_without_httptools_the_chat_api_is_called_over_aiohttp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = importlib.util.find_spec
+    assert isinstance(chat_api._network(), HttptoolsTransport)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "httptools" else real(name)
+    )
+    assert isinstance(chat_api._network(), AiohttpTransport)

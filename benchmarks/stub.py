@@ -13,7 +13,7 @@ from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
 NOW = "2026-01-01T00:00:00.000Z"
-CHAT_TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1LTEifQ.c3R1Yi1zaWduYXR1cmU"
+CHAT_TOKEN = "eyJhbGciOiJFZERTQSIsImtpZCI6InN0dWIiLCJ0eXAiOiJjaGF0K2p3dCJ9.eyJzdWIiOiJ1LTEifQ.c3R1Yi1zaWduYXR1cmU"
 _PROJECT = "project-1"
 _ROOM = re.compile(
     rf"/api/v1/projects/{_PROJECT}/rooms/room-1(/messages|/members/([A-Za-z0-9_-]+)|/read|)$"

@@ -203,7 +203,7 @@ def _bound(query: dict[str, str], name: str) -> str | None:
     if text is None:
         return None
     try:
-        # A "+" that nobody escaped has become a space on the way; no instant has one.
+        # A "+" that was not escaped has become a space on the way; no instant has one.
         return _instant(text.replace(" ", "+"))
     except ValueError as error:
         raise BadInput.field(name, str(error)) from None

@@ -45,7 +45,7 @@ class Gate:
         *,
         is_operators_key: Callable[[str], bool],
     ) -> None:
-        """*is_operators_key*: whether a credential is the operator's, sent here by mistake: it is shown to nobody."""
+        """*is_operators_key*: whether a credential is the operator's, sent here by mistake: no provider is asked about it."""
         self._authenticator = authenticator
         self._is_operators_key = is_operators_key
         self._browser = browser

@@ -20,7 +20,7 @@ from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.http.client_address import address_key
 
 Kind = Literal["token", "sign_out", "write", "read"]
-"""What a request does. Signing out is counted apart: it has to work for whoever has used up everything else."""
+"""What a request does. Signing out is counted apart: it has to work for a user who has used up everything else."""
 
 MOST_KEYS = 50_000
 """Of each window; when it is full the older half is forgotten, so a flood of keys costs no memory."""
@@ -228,7 +228,7 @@ class Rates:
     ) -> "Rates":
         """From the notation of the settings RATE_TOKEN, RATE_WRITE … Raises ValueError.
 
-        As often as somebody may ask for a token they may sign out.
+        A user may sign out as often as they may ask for a token.
         """
         return cls(
             token=read_limits("token", token),

@@ -1,6 +1,6 @@
-"""Mode `dev`: whoever says they are alice is alice. For development on one's own machine, never elsewhere.
+"""Mode `dev`: any username signs in, without a password. For development on one's own machine, never elsewhere.
 
-The username is the subject, byte for byte: Alice is somebody else, and her chat user is called so with a suffix.
+The username is the subject, byte for byte: Alice and alice are two users, and the second chat user's name gets a suffix.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""What an issuer's userinfo endpoint says of somebody whose access token holds no name (OpenID Connect Core 5.3)."""
+"""What an issuer's userinfo endpoint says of a user whose access token holds no name (OpenID Connect Core 5.3)."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ PROFILES_KEPT = 10_000
 PROFILE_SECONDS = 900.0
 """How long a profile is kept: of tokens that live for minutes, one a quarter of an hour is asked with."""
 ASK_AGAIN_SECONDS = 30.0
-"""How soon somebody is asked about again whose profile could not be had."""
+"""Seconds after which a profile that could not be read is asked for again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from .targets import Start
 OURS = "broker"
 PEER = "Fastify"
 EMBEDDED = "broker, embedded"
-SOURCES = ("app", "sdk", "server", "build/peers")
+SOURCES = ("app", "sdk", "server", "kit", "build/peers")
 _FIRST = {
     OURS: "/healthz",
     EMBEDDED: "/healthz",

@@ -9,7 +9,7 @@ from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.tasks import end
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus, RedisBus
-from chat_broker_server.cluster.deployment import deployment_id
+from chat_broker_server.cluster.deployment import Deployment, deployment
 from chat_broker_server.credentials.api_keys import Keys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import FreshToken, Tokens
@@ -114,14 +114,15 @@ async def open_server(
         if embedded_key is not None:
             project_id = await Keys(database).embedded_project()
         keys = Keys(database, embedded_key=embedded_key, embedded_project=project_id or "")
+        here = await deployment(database)
         live = Live(
             tokens,
             database,
-            bus=await _bus(settings, database),
+            bus=_bus(settings, here),
             origins=settings.cors_origins or None,
             is_own_origin=is_own_origin,
         )
-        chat = Chat(database, live.publish)
+        chat = Chat(database, live.publish, epoch=here.epoch)
         await live.start(chat)
         stack.push_async_callback(live.close)
         house = asyncio.create_task(keep_house(database))
@@ -130,8 +131,8 @@ async def open_server(
         yield Server(database, rest, tokens, live, project_id)
 
 
-async def _bus(settings: Settings, database: Database) -> Bus:
+def _bus(settings: Settings, here: Deployment) -> Bus:
     if settings.redis_url is None:
         return LocalBus()
-    prefix = settings.redis_prefix or f"chat-server:{await deployment_id(database)}"
+    prefix = settings.redis_prefix or f"chat-server:{here.id}"
     return RedisBus(settings.redis_url.get_secret_value(), prefix=prefix)

@@ -14,11 +14,30 @@ Role = Literal["owner", "member"]
 Status = Literal["active", "suspended"]
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """How much of something is taken or answered at once."""
+
+    content: int
+    """Characters of a message."""
+    metadata: int
+    """Bytes of JSON."""
+    body: int
+    """Bytes of a request."""
+    answer: int
+    """Bytes of an answer that ends early and says `has_more`."""
+    page: int
+    """Items of a page."""
+
+
 class Project(msgspec.Struct, frozen=True):
-    """The project that an API key opens."""
+    """The project that a credential opens, and what this server can do."""
 
     id: str
     name: str
+    epoch: str
+    """Numbers that were remembered under another one are worth nothing."""
+    features: tuple[str, ...]
+    limits: Limits
 
 
 class User(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from typing import Any
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import members, messages, rooms, users
 from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
     Idempotency,
     Member,
@@ -36,15 +37,20 @@ class Chat:
     `idempotency.Replayed` with the first answer when that key was used before.
     """
 
-    def __init__(self, database: Database, publish: Callable[[Event], None]) -> None:
+    def __init__(
+        self, database: Database, publish: Callable[[Event], None], *, epoch: str = ""
+    ) -> None:
+        """*epoch*: of *database*, see `cluster.deployment`."""
+        self.epoch = epoch
         self._database = database
         self._publish = publish
 
     # projects
 
     async def project(self, pid: str) -> Project:
-        """The project itself. Raises NotFound."""
-        return await self._database.read(partial(users.project, pid))
+        """The project itself, and what is offered. Raises NotFound."""
+        name = await self._database.read(partial(users.project_name, pid))
+        return Project(pid, name, self.epoch, FEATURES, LIMITS)
 
     # users
 

@@ -10,6 +10,9 @@ from chat_broker_server.chat.models import Message, Page
 LARGEST_ANSWER: Final = 512 * 1024
 """Bytes of JSON. A page by number is not bound by it: its size is what the caller has asked for."""
 
+LARGEST_PAGE: Final = 200
+"""Items of it."""
+
 _encode = msgspec.json.Encoder().encode
 
 

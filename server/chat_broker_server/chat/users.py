@@ -9,7 +9,7 @@ from chat_broker_kit.database.transactions import Query, Rows, Steps, UniqueViol
 from chat_broker_server.chat import idempotency, members
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.identity import instant, new_id
-from chat_broker_server.chat.models import Idempotency, Page, Project, User, UserChanges, UserDraft
+from chat_broker_server.chat.models import Idempotency, Page, User, UserChanges, UserDraft
 from chat_broker_server.database.rows import (
     TOUCHED,
     asked_columns,
@@ -48,11 +48,11 @@ def from_row(row: Sequence[Any]) -> User:
     return User(*values)
 
 
-def project(pid: str) -> Steps[Project]:
-    rows = yield Query("SELECT id, name FROM projects WHERE id = $1", pid)
+def project_name(pid: str) -> Steps[str]:
+    rows = yield Query("SELECT name FROM projects WHERE id = $1", pid)
     if not rows:
         raise NotFound.project()
-    return Project(*rows[0])
+    return str(rows[0][0])
 
 
 def get(pid: str, user_id: str) -> Steps[User]:

@@ -19,6 +19,7 @@ Check = Callable[[Any], Any]
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 METADATA_BYTES = 4096
+LONGEST_CONTENT = 8000
 MEMBER_IDS = 1000
 MAX_SEQ = 2**53
 
@@ -145,7 +146,7 @@ def identifiers(value: Any) -> Any:
     return value
 
 
-content = prose(8000)
+content = prose(LONGEST_CONTENT)
 description = prose(2000, least=0)
 client_msg_id = line(128)
 display_name = line(128)

@@ -7,7 +7,7 @@ from chat_broker_server.rest.users import revoked
 
 
 async def project(call: Call) -> Reply:
-    """GET /project: which project the key opens."""
+    """GET /project: which project the key or token opens, and what this server offers."""
     call.query()
     return ok(await call.chat.project(call.pid))
 

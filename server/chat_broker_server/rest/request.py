@@ -16,6 +16,7 @@ from chat_broker_kit.http.media_types import is_json
 from chat_broker_server.chat.events import Receipt
 from chat_broker_server.chat.models import Idempotency
 from chat_broker_server.chat.service import Chat
+from chat_broker_server.chat.sizes import LARGEST_PAGE
 from chat_broker_server.credentials.api_keys import Keys
 from chat_broker_server.credentials.tokens import Claims, Tokens
 from chat_broker_server.errors import (
@@ -32,7 +33,6 @@ CloseUser = Callable[..., Awaitable[Receipt]]
 
 BODY_LIMIT = LARGEST_BODY
 BODY_SECONDS = 30.0
-PAGE_LIMIT = 200
 LAST_PAGE = 1_000_000
 # A page of users or rooms is reached by walking past those before it.
 FURTHEST = 1_000_000
@@ -255,7 +255,7 @@ def page_of(query: dict[str, str], *, walked: bool = True) -> tuple[int, int]:
 
 def limit_of(query: dict[str, str]) -> int:
     """How many items at most; 50 unless asked otherwise."""
-    return number(query, "limit", 1, PAGE_LIMIT, 50)
+    return number(query, "limit", 1, LARGEST_PAGE, 50)
 
 
 def number(query: dict[str, str], name: str, least: int, most: int, default: int) -> int:

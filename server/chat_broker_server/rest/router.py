@@ -57,7 +57,7 @@ _T = f"{_R}/{{room_id}}/messages"
 ROUTES: tuple[tuple[str, str, Who, Handler], ...] = (
     ("GET", "/.well-known/jwks.json", Who.ANYBODY, auth.jwks),
     ("GET", f"{PREFIX}/auth/verify", Who.USER, auth.verify),
-    ("GET", f"{PREFIX}/project", Who.KEY, auth.project),
+    ("GET", f"{PREFIX}/project", Who.EITHER, auth.project),
     ("POST", f"{_P}/revoke", Who.KEY, auth.revoke_everything),
     ("GET", _U, Who.KEY, users.listed),
     ("POST", _U, Who.KEY, users.create),

@@ -2,7 +2,7 @@ CREATE TABLE alembic_version (
     version_num character varying(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO alembic_version VALUES ('0004');
+INSERT INTO alembic_version VALUES ('0005');
 CREATE TABLE api_keys (
     id text COLLATE "C" NOT NULL,
     project_id text COLLATE "C" NOT NULL,
@@ -15,6 +15,7 @@ CREATE TABLE api_keys (
 CREATE TABLE chat_deployment (
     one integer NOT NULL,
     id text NOT NULL,
+    epoch text,
     CONSTRAINT pk_chat_deployment PRIMARY KEY (one)
 );
 CREATE TABLE deletions (

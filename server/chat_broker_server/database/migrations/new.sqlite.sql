@@ -1,5 +1,5 @@
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
-INSERT INTO "alembic_version" VALUES('0004');
+INSERT INTO "alembic_version" VALUES('0005');
 CREATE TABLE api_keys (
     id TEXT NOT NULL,
     project_id TEXT NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE api_keys (
 );
 CREATE TABLE chat_deployment (
     one INTEGER NOT NULL,
-    id TEXT NOT NULL,
+    id TEXT NOT NULL, epoch TEXT,
     CONSTRAINT pk_chat_deployment PRIMARY KEY (one)
 );
 CREATE TABLE deletions (

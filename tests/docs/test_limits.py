@@ -8,7 +8,7 @@ import pytest
 from chat_broker.settings import Settings
 from chat_broker_server.chat import sizes, validation
 from chat_broker_server.realtime.limits import Limits
-from chat_broker_server.rest.request import BODY_LIMIT, PAGE_LIMIT
+from chat_broker_server.rest.request import BODY_LIMIT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "frontend.md"
 LIMITS = Limits()
@@ -28,7 +28,7 @@ def rows() -> dict[str, str]:
         ("`metadata` of a message, room or user", [validation.METADATA_BYTES // 1024]),
         ("a request's body", [BODY_LIMIT // 1024]),
         ("one message over a socket", [LIMITS.message_bytes // 1024]),
-        ("`limit` of a list", [PAGE_LIMIT, 50]),
+        ("`limit` of a list", [sizes.LARGEST_PAGE, 50]),
         ("a list of messages by cursor (`before`, `after`)", [sizes.LARGEST_ANSWER // 1024]),
         ("`missed` of `joinRoom`", [LIMITS.missed_messages, sizes.LARGEST_ANSWER // 1024]),
         (

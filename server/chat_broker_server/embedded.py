@@ -13,14 +13,14 @@ from chat_broker_server.cluster.deployment import Deployment, deployment
 from chat_broker_server.credentials.api_keys import Keys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import FreshToken, Tokens
-from chat_broker_server.database.housekeeping import keep_house
+from chat_broker_server.database.housekeeping import run_housekeeping
 from chat_broker_server.database.open import open_database
 from chat_broker_server.errors import ChatError, NotAuthenticated
 from chat_broker_server.realtime.live import Live
 from chat_broker_server.realtime.origins import IsOwnOrigin, is_named_by_host
-from chat_broker_server.rest.request import Parts
+from chat_broker_server.rest.request import Services
 from chat_broker_server.rest.router import Rest
-from chat_broker_server.rest.users import wished
+from chat_broker_server.rest.users import checked_lifetime
 from chat_broker_server.settings import Settings
 
 ASGIApp = Callable[
@@ -63,7 +63,7 @@ class Server:
         """
         if self.project_id is None:
             raise NotAuthenticated
-        return self._tokens.mint_now(self.project_id, user_id, wished(expires_in))
+        return self._tokens.mint_now(self.project_id, user_id, checked_lifetime(expires_in))
 
     def jwks(self) -> dict[str, Any]:
         """The public keys that verify chat tokens."""
@@ -125,9 +125,9 @@ async def open_server(
         chat = Chat(database, live.publish, epoch=here.epoch)
         await live.start(chat)
         stack.push_async_callback(live.close)
-        house = asyncio.create_task(keep_house(database))
+        house = asyncio.create_task(run_housekeeping(database))
         stack.push_async_callback(end, house)
-        rest = Rest(Parts(chat, tokens, keys, live.close_user))
+        rest = Rest(Services(chat, tokens, keys, live.close_user))
         yield Server(database, rest, tokens, live, project_id)
 
 

@@ -29,8 +29,8 @@ def rows() -> dict[str, str]:
         ("a request's body", [BODY_LIMIT // 1024]),
         ("one message over a socket", [LIMITS.message_bytes // 1024]),
         ("`limit` of a list", [sizes.LARGEST_PAGE, 50]),
-        ("a list of messages by cursor (`before`, `after`)", [sizes.LARGEST_ANSWER // 1024]),
-        ("`missed` of `joinRoom`", [LIMITS.missed_messages, sizes.LARGEST_ANSWER // 1024]),
+        ("a list of messages by cursor (`before`, `after`)", [sizes.LARGEST_RESPONSE // 1024]),
+        ("`missed` of `joinRoom`", [LIMITS.missed_messages, sizes.LARGEST_RESPONSE // 1024]),
         (
             "events that a socket sends",
             [int(LIMITS.events_per_second), LIMITS.event_burst],

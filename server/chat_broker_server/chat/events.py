@@ -1,32 +1,30 @@
-"""What happened in a room, as the sockets of that room will hear of it."""
+"""The events that a room's sockets receive, and the result of closing a user's sockets."""
 
 from typing import Final
 
 import msgspec
 
-EVERYBODY: Final = ""
-"""In place of a user's id: all users of a project."""
+ALL_USERS: Final = ""
+"""In place of a user id: all users of the project."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event of one room, published after the COMMIT that made it true, in commit order.
-
-    `payload` is the JSON of the contract's payload, encoded once for everybody.
-    """
+    """One event of a room. It is published after its COMMIT, in commit order."""
 
     name: str
     """The name on the wire: message, messageUpdated, messageDeleted, userJoined, userLeft, roomUpdated, roomDeleted."""
     project_id: str
     room_id: str
     payload: bytes
+    """JSON, encoded once for all sockets."""
     seq: int | None = None
-    """The message's place in the room, for `message` alone."""
+    """The message's number in the room; set for `message` only."""
     user_id: str | None = None
-    """Whom it is about, for userJoined and userLeft: that user's sockets leave the room."""
+    """The user who joined, left or types; None for other events."""
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """What closing somebody's sockets achieved: how many, on how many nodes, how fast."""
+class CloseResult(msgspec.Struct, frozen=True):
+    """How many sockets of a user were closed, how many nodes confirmed it, and how long that took."""
 
     sockets_closed: int = 0
     nodes_acked: int = 1

@@ -1,31 +1,23 @@
-"""Transactions about who is in which room."""
+"""Transactions about memberships."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat.events import Event
-from chat_broker_server.chat.identity import instant
-from chat_broker_server.chat.models import Member, Page, PersonInRoom
+from chat_broker_server.chat.ids import timestamp
+from chat_broker_server.chat.models import Member, Page, RoomUser
 from chat_broker_server.errors import Forbidden, NotFound
 
 COLUMNS = "m.room_id, m.user_id, u.username, u.display_name, m.role, m.joined_at, m.last_read_seq"
 SOURCE = "members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
 
 
-class Person(NamedTuple):
-    """Who somebody is, as others in the room see them."""
-
-    user_id: str
-    username: str
-    display_name: str | None
-
-
-def event(name: str, pid: str, room_id: str, person: Person) -> Event:
-    """userJoined or userLeft."""
-    payload = msgspec.json.encode(PersonInRoom(room_id, *person))
-    return Event(name, pid, room_id, payload, user_id=person.user_id)
+def event(name: str, pid: str, user: RoomUser | Member) -> Event:
+    """The event `userJoined` or `userLeft`."""
+    payload = RoomUser(user.room_id, user.user_id, user.username, user.display_name)
+    return Event(name, pid, user.room_id, msgspec.json.encode(payload), user_id=user.user_id)
 
 
 def get(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:
@@ -61,9 +53,9 @@ def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
 def join(
     pid: str, room_id: str, user_id: str, *, may_enter_private: bool
 ) -> Steps[tuple[Member, Event | None]]:
-    there = yield from get(pid, room_id, user_id)
-    if there is not None:
-        return there, None
+    member = yield from get(pid, room_id, user_id)
+    if member is not None:
+        return member, None
     private = yield from lock_room(pid, room_id)
     if private and not may_enter_private:
         raise NotFound.room()
@@ -74,10 +66,10 @@ def put(
     pid: str, room_id: str, user_id: str, role: str | None
 ) -> Steps[tuple[Member, Event | None]]:
     yield from lock_room(pid, room_id)
-    there = yield from get(pid, room_id, user_id)
-    if there is None:
+    member = yield from get(pid, room_id, user_id)
+    if member is None:
         return (yield from _add(pid, room_id, user_id, role or "member"))
-    if role is not None and role != there.role:
+    if role is not None and role != member.role:
         yield Query(
             "UPDATE members SET role = $4 WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
             pid,
@@ -85,54 +77,51 @@ def put(
             user_id,
             role,
         )
-        there = msgspec.structs.replace(there, role=role)
-    return there, None
+        member = msgspec.structs.replace(member, role=role)
+    return member, None
 
 
 def leave(pid: str, room_id: str, user_id: str, *, hide_private: bool) -> Steps[list[Event]]:
     private = yield from lock_room(pid, room_id)
-    there = yield from get(pid, room_id, user_id)
-    if there is None:
+    member = yield from get(pid, room_id, user_id)
+    if member is None:
         if private and hide_private:
             raise NotFound.room()
         return []
-    yield from drop(pid, room_id, user_id)
-    return [event("userLeft", pid, room_id, Person(*there_person(there)))]
+    yield from remove(pid, room_id, user_id)
+    return [event("userLeft", pid, member)]
 
 
-def there_person(member: Member) -> tuple[str, str, str | None]:
-    """Who a member is, without what they are in the room."""
-    return member.user_id, member.username, member.display_name
-
-
-def drop(pid: str, room_id: str, user_id: str) -> Steps[bool]:
-    """End a membership in a room that is locked; answers whether there was one."""
-    gone = yield Query(
+def remove(pid: str, room_id: str, user_id: str) -> Steps[bool]:
+    """End a membership in a locked room. False if there was none."""
+    deleted = yield Query(
         "DELETE FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING 1",
         pid,
         room_id,
         user_id,
     )
-    if gone:
+    if deleted:
         yield Query(
             "UPDATE rooms SET member_count = member_count - 1 WHERE project_id = $1 AND id = $2",
             pid,
             room_id,
         )
-    return bool(gone)
+    return bool(deleted)
 
 
 def lock_room(pid: str, room_id: str) -> Steps[bool]:
-    """Make others who change this room wait (on Postgres; on SQLite they wait already).
-    Answers whether the room is private; raises NotFound."""
-    private = yield from lock_if_there(pid, room_id)
+    """Lock the room until this transaction ends. Returns whether it is private; raises NotFound.
+
+    Only Postgres needs the lock: SQLite has one writer.
+    """
+    private = yield from lock_existing(pid, room_id)
     if private is None:
         raise NotFound.room()
     return private
 
 
-def lock_if_there(pid: str, room_id: str) -> Steps[bool | None]:
-    """`lock_room` that answers None for a room that does not exist."""
+def lock_existing(pid: str, room_id: str) -> Steps[bool | None]:
+    """`lock_room`, with None instead of NotFound."""
     rows = yield Query(
         "UPDATE rooms SET member_count = member_count"
         " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING private",
@@ -142,8 +131,8 @@ def lock_if_there(pid: str, room_id: str) -> Steps[bool | None]:
     return bool(rows[0][0]) if rows else None
 
 
-def outsider(pid: str, room_id: str, *, hide_private: bool) -> Steps[Any]:
-    """Raise what somebody hears who is not a member: NotFound, or Forbidden `not_a_member`."""
+def refuse_non_member(pid: str, room_id: str, *, hide_private: bool) -> Steps[Any]:
+    """Raise Forbidden `not_a_member`; or NotFound for no room, or for a private one with *hide_private*."""
     rows = yield Query(
         "SELECT private FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
         pid,
@@ -158,14 +147,14 @@ def _add(pid: str, room_id: str, user_id: str, role: str) -> Steps[tuple[Member,
     rows = yield Query(
         "INSERT INTO members (project_id, room_id, user_id, role, joined_at)"
         " SELECT project_id, $2, id, $4, $5 FROM users"
-        # Held until this is committed: whoever deletes the user then finds the membership, and ends it.
+        # The user row is locked until the COMMIT, so deleting the user then also ends this membership.
         " WHERE project_id = $1 AND id = $3 AND deleted_at IS NULL FOR SHARE"
         " ON CONFLICT (project_id, room_id, user_id) DO NOTHING RETURNING 1",
         pid,
         room_id,
         user_id,
         role,
-        instant(),
+        timestamp(),
     )
     if rows:
         yield Query(
@@ -176,5 +165,4 @@ def _add(pid: str, room_id: str, user_id: str, role: str) -> Steps[tuple[Member,
     member = yield from get(pid, room_id, user_id)
     if member is None:
         raise NotFound.user()
-    joined = event("userJoined", pid, room_id, Person(*there_person(member))) if rows else None
-    return member, joined
+    return member, event("userJoined", pid, member) if rows else None

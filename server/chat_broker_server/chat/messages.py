@@ -9,20 +9,20 @@ import msgspec
 from chat_broker_kit.database.transactions import Query, Rows, Shortcut, Steps, Undo
 from chat_broker_server.chat import idempotency, members
 from chat_broker_server.chat.events import Event
-from chat_broker_server.chat.identity import instant, new_id
-from chat_broker_server.chat.models import Idempotency, Message, Page, ReadMark
+from chat_broker_server.chat.ids import new_id, timestamp
+from chat_broker_server.chat.models import IdempotencyKey, Message, Page, ReadMark
 from chat_broker_server.chat.rooms import UNREAD
 from chat_broker_server.database.rows import metadata_of, metadata_text
 from chat_broker_server.errors import Conflict, Forbidden, NotFound
 
-# Without the room: whoever asks for its messages knows it.
+# Without room_id, which is a parameter of every query.
 COLUMNS = (
     "g.id, g.seq, g.user_id, u.username, u.display_name, g.content, g.client_msg_id,"
     " g.metadata, g.created_at, g.edited_at, g.deleted_at"
 )
 SOURCE = "messages g JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
 
-# Its time is never before that of the message before it, whatever the clocks say.
+# created_at never decreases within a room, even if clocks of servers differ.
 _NEXT = (
     "last_seq = last_seq + 1, last_message_at ="
     " CASE WHEN last_message_at > $3 THEN last_message_at ELSE $3 END"
@@ -70,8 +70,6 @@ _GAP = msgspec.Raw(b"\0")
 
 
 class Draft(NamedTuple):
-    """A message to post."""
-
     user_id: str
     content: str
     client_msg_id: str | None
@@ -84,7 +82,7 @@ def from_row(room_id: str, row: Sequence[Any]) -> Message:
 
 
 def from_rows(room_id: str, rows: Rows) -> list[Message]:
-    """Messages of the room from `COLUMNS`. A page has fifty of them or more, so this is one loop without calls."""
+    """Messages of the room from `COLUMNS`. A page has many, so one loop builds them without a call for each."""
     return [
         Message(
             message_id,
@@ -117,23 +115,23 @@ def from_rows(room_id: str, rows: Rows) -> list[Message]:
 
 
 def event(name: str, pid: str, message: Message) -> Event:
-    """message, messageUpdated or messageDeleted."""
+    """The event `message`, `messageUpdated` or `messageDeleted`."""
     seq = message.seq if name == "message" else None
     return Event(name, pid, message.room_id, msgspec.json.encode(message), seq=seq)
 
 
 def post(
-    pid: str, room_id: str, draft: Draft, hide_private: bool, once: Idempotency | None
+    pid: str, room_id: str, draft: Draft, hide_private: bool, idempotency_key: IdempotencyKey | None
 ) -> Steps[tuple[Message, Event | None]]:
-    # Takes the number and, on Postgres, the room: whoever posts next waits, so numbers are
-    # committed in their order, and what is read below is what holds when this commits.
+    # Takes the next number and, on Postgres, locks the room. Other posts wait until the COMMIT, so
+    # numbers are committed in order, and what is read below still holds at the COMMIT.
     yield Query(
         f"UPDATE rooms SET {_NEXT} WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
         pid,
         room_id,
-        instant(),
+        timestamp(),
     )
-    found = yield Query(
+    rows = yield Query(
         "SELECT r.last_seq, r.last_message_at, u.username, u.display_name, u.status,"
         " i.fingerprint, i.answer FROM members m"
         " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
@@ -145,20 +143,20 @@ def post(
         pid,
         room_id,
         draft.user_id,
-        once and once.scope,
-        once and once.key,
+        idempotency_key and idempotency_key.operation,
+        idempotency_key and idempotency_key.value,
         int(time.time()),
     )
-    if not found:
-        yield from idempotency.unused(pid, once)
-        yield from members.outsider(pid, room_id, hide_private=hide_private)
-    number, now, username, display_name, status, fingerprint, answer = found[0]
-    if once is not None and fingerprint is not None:
-        idempotency.repeat(once, fingerprint, answer)
+    if not rows:
+        yield from idempotency.refuse_used(pid, idempotency_key)
+        yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
+    number, now, username, display_name, status, fingerprint, response = rows[0]
+    if idempotency_key is not None and fingerprint is not None:
+        idempotency.replay(idempotency_key, fingerprint, response)
     if status == "suspended":
         raise Forbidden("user_suspended", "This user is suspended.")
     if draft.client_msg_id is not None:
-        said = yield Query(
+        earlier = yield Query(
             f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
             " AND g.user_id = $3 AND g.client_msg_id = $4",
             pid,
@@ -166,8 +164,8 @@ def post(
             draft.user_id,
             draft.client_msg_id,
         )
-        if said:
-            raise Undo((from_row(room_id, said[0]), None))
+        if earlier:
+            raise Undo((from_row(room_id, earlier[0]), None))
     message = _fresh(new_id(), room_id, draft, number, username, display_name, now)
     yield Query(
         f"{_INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {_AUTHOR_SEQ})",
@@ -181,9 +179,9 @@ def post(
         metadata_text(draft.metadata),
         now,
     )
-    told = event("message", pid, message)
-    yield from idempotency.keep(pid, once, told.payload)
-    return message, told
+    posted = event("message", pid, message)
+    yield from idempotency.claim_and_store(pid, idempotency_key, posted.payload)
+    return message, posted
 
 
 def _fresh(
@@ -213,7 +211,7 @@ def _fresh(
 
 
 def post_at_once(
-    pid: str, room_id: str, draft: Draft, once: Idempotency | None
+    pid: str, room_id: str, draft: Draft, idempotency_key: IdempotencyKey | None
 ) -> Shortcut[tuple[Message, Event | None]]:
     """`post` on Postgres, for a member whom nothing hinders, with a key that is new."""
     message_id = new_id()
@@ -228,23 +226,23 @@ def post_at_once(
         return posted, event("message", pid, posted)
 
     pieces = None
-    if once is not None:
+    if idempotency_key is not None:
         # What the answer will be around what the database alone knows. JSON has no NUL of its own.
         pieces = msgspec.json.encode(message(_GAP, _GAP, _GAP, _GAP)).decode().split("\0")
     query = Query(
         _POST_AT_ONCE,
         pid,
         room_id,
-        instant(),
+        timestamp(),
         message_id,
         draft.user_id,
         draft.content,
         draft.client_msg_id,
         metadata_text(draft.metadata),
-        once and once.scope,
-        once and once.key,
-        once and once.fingerprint,
-        int(time.time()) + idempotency.KEPT,
+        idempotency_key and idempotency_key.operation,
+        idempotency_key and idempotency_key.value,
+        idempotency_key and idempotency_key.fingerprint,
+        int(time.time()) + idempotency.RETENTION_SECONDS,
         pieces,
     )
     return Shortcut((pid, room_id), _POSTING, query, said)
@@ -252,7 +250,7 @@ def post_at_once(
 
 def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
     total = yield from last_seq(pid, room_id)
-    # Numbers have no gap, so a page is a stretch of them: no counting, no skipping.
+    # `seq` has no gaps, so a page is a range of it: the database neither counts nor skips rows.
     newest = total - (number - 1) * limit
     items: list[Message] = []
     if newest > 0:
@@ -314,7 +312,7 @@ def edit(pid: str, room_id: str, message_id: str, content: str, by: str | None) 
     message = yield from _changeable(pid, room_id, message_id, by)
     if message.deleted_at is not None:
         raise Conflict("message_deleted", "The message was deleted.")
-    now = instant()
+    now = timestamp()
     yield Query(
         "UPDATE messages SET content = $4, edited_at = $5"
         " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
@@ -331,7 +329,7 @@ def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[lis
     message = yield from _changeable(pid, room_id, message_id, by)
     if message.deleted_at is not None:
         return []
-    now = instant()
+    now = timestamp()
     yield Query(
         "UPDATE messages SET content = '', metadata = '{}', deleted_at = $4"
         " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
@@ -347,8 +345,8 @@ def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[lis
         message.seq,
         message.user_id,
     )
-    gone = msgspec.structs.replace(message, content="", metadata={}, deleted_at=now)
-    return [event("messageDeleted", pid, gone)]
+    deleted = msgspec.structs.replace(message, content="", metadata={}, deleted_at=now)
+    return [event("messageDeleted", pid, deleted)]
 
 
 def mark_read(
@@ -366,7 +364,7 @@ def mark_read(
         seq,
     )
     if not moved:
-        yield from members.outsider(pid, room_id, hide_private=hide_private)
+        yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
     rows = yield Query(
         f"SELECT m.last_read_seq, {UNREAD} FROM members m JOIN rooms r"
         " ON r.project_id = m.project_id AND r.id = m.room_id"
@@ -379,7 +377,7 @@ def mark_read(
 
 
 def last_seq(pid: str, room_id: str) -> Steps[int]:
-    """The number of the newest message. Raises NotFound."""
+    """The `seq` of the newest message, 0 if there is none. Raises NotFound."""
     rows = yield Query(
         "SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
         pid,
@@ -391,7 +389,7 @@ def last_seq(pid: str, room_id: str) -> Steps[int]:
 
 
 def _changeable(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[Message]:
-    """The message, if *by* may change it. To outsiders the room does not exist."""
+    """The message, if user *by* (None: the API key) may change it. Raises NotFound to non-members."""
     yield from members.lock_room(pid, room_id)
     role = None
     if by is not None:

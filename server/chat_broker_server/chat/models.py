@@ -1,8 +1,8 @@
-"""The values that travel: what is answered, and what may be asked, exactly as in the contract.
+"""The values of the contract: what responses hold, and checked drafts and changes.
 
-Answers encode to the contract's JSON with `msgspec.json.encode`; the order of their fields is
-the order of the columns in the queries that build them. Drafts and changes are what a caller
-sent, already checked (see `checks.py`). Instants are RFC 3339 text in UTC with milliseconds.
+`msgspec.json.encode` makes the contract's JSON of them. The fields are in the order of the columns in
+the queries that build them. `validation.py` makes the drafts and changes. Times are RFC 3339 text in
+UTC with milliseconds.
 """
 
 from typing import Any, Literal
@@ -15,7 +15,7 @@ Status = Literal["active", "suspended"]
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How much of something is taken or answered at once."""
+    """The largest requests and responses, as `GET /project` tells them."""
 
     content: int
     """Characters of a message."""
@@ -24,25 +24,23 @@ class Limits(msgspec.Struct, frozen=True):
     body: int
     """Bytes of a request."""
     answer: int
-    """Bytes of an answer that ends early and says `has_more`."""
+    """Bytes of a response with messages; a longer list is cut and has `has_more` set."""
     page: int
     """Items of a page."""
 
 
 class Project(msgspec.Struct, frozen=True):
-    """The project that a credential opens, and what this server can do."""
+    """The project of a credential, and what this server offers."""
 
     id: str
     name: str
     epoch: str
-    """Numbers that were remembered under another one are worth nothing."""
+    """Identifies the database. A `seq` that a client stored under another epoch means nothing."""
     features: tuple[str, ...]
     limits: Limits
 
 
 class User(msgspec.Struct, frozen=True):
-    """A chat user of one project."""
-
     id: str
     project_id: str
     external_user_id: str
@@ -57,7 +55,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Room(msgspec.Struct, frozen=True):
-    """A room; `unread` is there only where the room is listed for one of its members."""
+    """A room. `unread` is set only in a list of one member's rooms."""
 
     id: str
     project_id: str
@@ -75,7 +73,7 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A user in a room: role (`owner` or `member`) and how far they have read."""
+    """A user's membership in a room; `role` is `owner` or `member`."""
 
     room_id: str
     user_id: str
@@ -87,7 +85,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message at its place `seq`; a deleted one keeps the place, with empty content."""
+    """A message with its number `seq` in the room. A deleted message keeps the number and has no content."""
 
     id: str
     room_id: str
@@ -104,7 +102,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page of a list; `next_cursor` and `has_more` are there only where a cursor was used."""
+    """A page of a list. `next_cursor` and `has_more` are set only in a page by cursor."""
 
     items: list[Any]
     page: int
@@ -116,19 +114,18 @@ class Page(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, items: list[Any], page: int, limit: int, total: int) -> "Page":
-        """Page number *page* of a list of *total* items."""
         return cls(items, page, limit, total, -(-total // limit))
 
 
 class ReadMark(msgspec.Struct, frozen=True):
-    """How far a member has read, and how many messages of others wait after that."""
+    """The last message a member has read, and how many of others are unread."""
 
     last_read_seq: int
     unread: int
 
 
-class PersonInRoom(msgspec.Struct, frozen=True):
-    """Payload of userJoined and userLeft."""
+class RoomUser(msgspec.Struct, frozen=True):
+    """A user as other members see them: the payload of userJoined, userLeft and the typing events."""
 
     room_id: str
     user_id: str
@@ -136,8 +133,8 @@ class PersonInRoom(msgspec.Struct, frozen=True):
     display_name: str | None
 
 
-class Minted(msgspec.Struct, frozen=True):
-    """A fresh chat token and whose it is. `token` is a secret: it hides itself in `repr`."""
+class TokenResponse(msgspec.Struct, frozen=True):
+    """A new chat token and its user. `repr` hides the token, which is a secret."""
 
     token: str
     expires_in: int
@@ -146,12 +143,10 @@ class Minted(msgspec.Struct, frozen=True):
     token_type: str = "Bearer"  # noqa: S105 – the scheme, not a secret
 
     def __repr__(self) -> str:
-        return f"Minted(token=…, expires_at={self.expires_at!r}, user={self.user.id!r})"
+        return f"TokenResponse(token=…, expires_at={self.expires_at!r}, user={self.user.id!r})"
 
 
 class UserDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """A user to create."""
-
     username: str
     external_user_id: str
     display_name: str | None = None
@@ -161,7 +156,7 @@ class UserDraft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change about a user; UNSET leaves a field alone, None empties it."""
+    """Changes to a user. UNSET keeps a field, None clears it."""
 
     username: str | UnsetType = UNSET
     display_name: str | UnsetType | None = UNSET
@@ -172,7 +167,7 @@ class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoomDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """A room to create; its creator becomes the owner, `member_ids` become members."""
+    """A room to create. `created_by` becomes its owner, `member_ids` become members."""
 
     name: str
     created_by: str
@@ -183,7 +178,7 @@ class RoomDraft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoomChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change about a room; UNSET leaves a field alone, None empties it."""
+    """Changes to a room. UNSET keeps a field, None clears it."""
 
     name: str | UnsetType = UNSET
     description: str | UnsetType | None = UNSET
@@ -191,9 +186,9 @@ class RoomChanges(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
-class Idempotency(msgspec.Struct, frozen=True):
-    """An Idempotency-Key as the rules need it: where it counts, and for which body."""
+class IdempotencyKey(msgspec.Struct, frozen=True):
+    """The Idempotency-Key of one operation (caller, method and path), and the hash of the request body."""
 
-    scope: str
-    key: str
+    operation: str
+    value: str
     fingerprint: str

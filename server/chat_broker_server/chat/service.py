@@ -1,8 +1,7 @@
-"""What happens in rooms: the rules, used by REST and by the sockets alike.
+"""The rules of users, rooms, members and messages, for the REST routes and the sockets.
 
-`Chat` knows no web framework. Each method is one transaction, written in the file of its noun
-(`users.py`, `rooms.py`, `members.py`, `messages.py`); what others must hear of is published after
-the COMMIT, in commit order. Every method takes the project first, and reaches nothing outside it.
+Each method of `Chat` is one transaction, which `users.py`, `rooms.py`, `members.py` or `messages.py` defines. Its
+events are published after the COMMIT, in commit order. *pid* is the project; a method reaches nothing outside it.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from chat_broker_server.chat import members, messages, rooms, users
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
-    Idempotency,
+    IdempotencyKey,
     Member,
     Message,
     Page,
@@ -34,13 +33,13 @@ class Chat:
 
     Raises the errors of `errors.py`: NotFound for what is missing or of another project,
     Unavailable while the database cannot answer. Methods with *idempotency* raise
-    `idempotency.Replayed` with the first answer when that key was used before.
+    `idempotency.Replayed` with the first response if that key was used before.
     """
 
     def __init__(
         self, database: Database, publish: Callable[[Event], None], *, epoch: str = ""
     ) -> None:
-        """*epoch*: of *database*, see `cluster.deployment`."""
+        """*epoch* identifies *database*, see `cluster.deployment`."""
         self.epoch = epoch
         self._database = database
         self._publish = publish
@@ -48,88 +47,66 @@ class Chat:
     # projects
 
     async def project(self, pid: str) -> Project:
-        """The project itself, and what is offered. Raises NotFound."""
         name = await self._database.read(partial(users.project_name, pid))
         return Project(pid, name, self.epoch, FEATURES, LIMITS)
 
     # users
 
     async def create_user(
-        self, pid: str, draft: UserDraft, *, idempotency: Idempotency | None = None
+        self, pid: str, draft: UserDraft, *, idempotency: IdempotencyKey | None = None
     ) -> User:
         """Create a user. Raises Conflict `username_taken` or `external_user_id_taken`."""
         return await self._database.write(partial(users.create, pid, draft, idempotency))
 
     async def get_user(self, pid: str, user_id: str) -> User:
-        """One user. Raises NotFound, also for a deleted one."""
+        """The user. Raises NotFound, also for a deleted user."""
         return await self._database.read(partial(users.get, pid, user_id))
 
     async def list_users(
-        self,
-        pid: str,
-        *,
-        page: int = 1,
-        limit: int = 50,
-        external_user_id: str | None = None,
-        username: str | None = None,
-        status: str | None = None,
-        q: str | None = None,
+        self, pid: str, where: users.UserFilter, *, page: int = 1, limit: int = 50
     ) -> Page:
-        """A page of users, oldest first; *q* looks inside usernames, names and external ids, as `fold` compares them."""
-        where = users.Filter(external_user_id, username, status, q)
-        slow = q is not None or (page - 1) * limit > 10_000
+        """A page of the users that match, oldest first."""
+        slow = where.q is not None or (page - 1) * limit > 10_000
         return await self._database.read(partial(users.page, pid, where, page, limit), slow=slow)
 
     async def update_user(self, pid: str, user_id: str, changes: UserChanges) -> User:
-        """Change a user. Suspending raises the token generation: every token is dead for good."""
+        """Change a user. Suspending revokes all tokens of the user for good."""
         return await self._database.write(partial(users.update, pid, user_id, changes))
 
     async def delete_user(self, pid: str, user_id: str) -> None:
-        """Delete a user: their tokens die, they leave their rooms, their messages stay."""
+        """Delete a user: revokes the tokens and ends the memberships. The messages stay."""
         await self._database.write(partial(users.delete, pid, user_id), self._publish_all)
 
     # rooms
 
     async def create_room(
-        self, pid: str, draft: RoomDraft, *, idempotency: Idempotency | None = None
+        self, pid: str, draft: RoomDraft, *, idempotency: IdempotencyKey | None = None
     ) -> Room:
         """Create a room with its owner and members. Raises NotFound `user_not_found`."""
         return await self._database.write(partial(rooms.create, pid, draft, idempotency))
 
     async def get_room(self, pid: str, room_id: str) -> Room:
-        """One room. Raises NotFound."""
         return await self._database.read(partial(rooms.get, pid, room_id))
 
     async def list_rooms(
-        self,
-        pid: str,
-        *,
-        page: int = 1,
-        limit: int = 50,
-        member_id: str | None = None,
-        private: bool | None = None,
-        q: str | None = None,
+        self, pid: str, where: rooms.RoomFilter, *, page: int = 1, limit: int = 50
     ) -> Page:
-        """A page of rooms, oldest first; with *member_id* those of that user, with `unread`.
-
-        *q* looks inside names and descriptions, as `fold` compares them.
-        """
-        where = rooms.Filter(member_id, private, q)
-        slow = q is not None or (page - 1) * limit > 10_000
+        """A page of the rooms that match, oldest first. With a `member_id` each room has `unread`."""
+        slow = where.q is not None or (page - 1) * limit > 10_000
         return await self._database.read(partial(rooms.page, pid, where, page, limit), slow=slow)
 
     async def update_room(self, pid: str, room_id: str, changes: RoomChanges) -> Room:
-        """Change a room; its sockets hear `roomUpdated`."""
+        """Change a room and publish `roomUpdated`."""
         return await self._database.write(
             partial(rooms.update, pid, room_id, changes),
-            lambda room: self._publish(rooms.updated(room)),
+            lambda room: self._publish(rooms.updated_event(room)),
         )
 
     async def delete_room(self, pid: str, room_id: str) -> None:
-        """Delete a room and all that was said in it; its sockets hear `roomDeleted`."""
+        """Delete a room with its messages and publish `roomDeleted`."""
         await self._database.write(
             partial(rooms.delete, pid, room_id),
-            lambda _: self._publish(rooms.deleted(pid, room_id)),
+            lambda _: self._publish(rooms.deleted_event(pid, room_id)),
         )
 
     # members
@@ -137,8 +114,8 @@ class Chat:
     async def join(
         self, pid: str, room_id: str, user_id: str, *, may_enter_private: bool
     ) -> Member:
-        """Make the user a member, if they are not. A private room is NotFound to outsiders
-        unless *may_enter_private*: the key may, a user may not."""
+        """Make the user a member, if they are not. Raises NotFound for a private room without
+        *may_enter_private*, which only the API key has."""
         member, _ = await self._database.write(
             partial(members.join, pid, room_id, user_id, may_enter_private=may_enter_private),
             self._publish_second,
@@ -148,19 +125,19 @@ class Chat:
     async def leave(
         self, pid: str, room_id: str, user_id: str, *, hide_private: bool = False
     ) -> None:
-        """End the membership, if there is one. With *hide_private* (a user asks for themselves)
-        a private room they are not in is NotFound."""
+        """End the membership, if there is one. With *hide_private* (the user asks, not the API key)
+        a private room without that member is NotFound."""
         await self._database.write(
             partial(members.leave, pid, room_id, user_id, hide_private=hide_private),
             self._publish_all,
         )
 
     async def member(self, pid: str, room_id: str, user_id: str) -> Member | None:
-        """The membership of a user in a room, or None: no room, no user or no member."""
+        """The user's membership; None if there is none, or no such room or user."""
         return await self._database.read(partial(members.get, pid, room_id, user_id))
 
     async def members(self, pid: str, room_id: str, *, page: int = 1, limit: int = 50) -> Page:
-        """A page of the room's members, oldest accounts first. Raises NotFound for no room."""
+        """A page of the room's members, oldest accounts first. Raises NotFound."""
         slow = (page - 1) * limit > 10_000
         return await self._database.read(
             partial(members.page, pid, room_id, page, limit), slow=slow
@@ -169,14 +146,14 @@ class Chat:
     async def put_member(
         self, pid: str, room_id: str, user_id: str, *, role: str | None = None
     ) -> Member:
-        """Make the user a member with *role*; None keeps the role there is, or means `member`."""
+        """Make the user a member with *role*. None keeps the current role; a new member gets `member`."""
         member, _ = await self._database.write(
             partial(members.put, pid, room_id, user_id, role), self._publish_second
         )
         return member
 
     async def remove_member(self, pid: str, room_id: str, user_id: str) -> None:
-        """End the membership, if there is one. Raises NotFound for no room."""
+        """End the membership, if there is one. Raises NotFound if there is no room."""
         await self.leave(pid, room_id, user_id)
 
     # messages
@@ -191,13 +168,12 @@ class Chat:
         client_msg_id: str | None = None,
         metadata: dict[str, Any] | None = None,
         hide_private: bool = False,
-        idempotency: Idempotency | None = None,
+        idempotency: IdempotencyKey | None = None,
     ) -> Message:
-        """Say *content* in the room, as a member. A repeated *client_msg_id* answers the first.
+        """Post a message. A repeated *client_msg_id* of the user returns the first message.
 
-        Raises Forbidden `not_a_member`; NotFound if there is no room, or, with *hide_private*
-        (a user speaks for themselves), if it is private and not theirs; Forbidden
-        `user_suspended` for a suspended sender.
+        Raises Forbidden `not_a_member` or `user_suspended`. Raises NotFound if there is no room, or,
+        with *hide_private* (the user posts, not the API key), instead of `not_a_member` of a private room.
         """
         draft = messages.Draft(user_id, content, client_msg_id, metadata or {})
         message, _ = await self._database.write(
@@ -222,7 +198,7 @@ class Chat:
         after: int | None = None,
         limit: int = 50,
     ) -> Page:
-        """Messages next to a cursor (a `seq`): newest first before it, oldest first after it."""
+        """Messages next to a `seq`: newest first if *before* it, oldest first if *after* it."""
         return await self._database.read(
             partial(messages.between, pid, room_id, before, after, limit)
         )
@@ -230,13 +206,13 @@ class Chat:
     async def missed(
         self, pid: str, room_id: str, since_seq: int, limit: int = 200
     ) -> list[Message]:
-        """The first *limit* messages after *since_seq*, oldest first; [] if there is no room."""
+        """The first *limit* messages after *since_seq*, oldest first. Empty if there is no room."""
         return await self._database.read(partial(messages.after, pid, room_id, since_seq, limit))
 
     async def edit(
         self, pid: str, room_id: str, message_id: str, content: str, *, by: str | None
     ) -> Message:
-        """Replace the content. *by* is the user who asks (author or owner), None for the key.
+        """Replace the content. *by* is the user who edits (author or room owner), None for the API key.
 
         Raises NotFound, Forbidden `not_the_author`, Conflict `message_deleted`.
         """
@@ -248,7 +224,7 @@ class Chat:
     async def delete_message(
         self, pid: str, room_id: str, message_id: str, *, by: str | None
     ) -> None:
-        """Empty the message; it keeps its place. *by* as in `edit`. Repeating changes nothing."""
+        """Clear the message; it keeps its `seq`. *by* as in `edit`. A second call changes nothing."""
         await self._database.write(
             partial(messages.delete, pid, room_id, message_id, by), self._publish_all
         )
@@ -256,7 +232,7 @@ class Chat:
     async def mark_read(
         self, pid: str, room_id: str, user_id: str, seq: int, *, hide_private: bool = False
     ) -> ReadMark:
-        """Move the member's read mark forward to *seq*; it never moves back or past the end."""
+        """Move the member's read mark forward to *seq*, at most to the last message. It never moves back."""
         return await self._database.write(
             partial(messages.mark_read, pid, room_id, user_id, seq, hide_private)
         )
@@ -265,6 +241,6 @@ class Chat:
         for event in events:
             self._publish(event)
 
-    def _publish_second(self, answer: tuple[Any, Event | None]) -> None:
-        if answer[1] is not None:
-            self._publish(answer[1])
+    def _publish_second(self, result: tuple[Any, Event | None]) -> None:
+        if result[1] is not None:
+            self._publish(result[1])

@@ -1,4 +1,4 @@
-"""How large an answer may be. A list of messages that would be larger ends early, and says `has_more`."""
+"""The largest response with a list of messages. A longer list is cut and has `has_more` set."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,18 +7,18 @@ import msgspec
 
 from chat_broker_server.chat.models import Message, Page
 
-LARGEST_ANSWER: Final = 512 * 1024
-"""Bytes of JSON. A page by number is not bound by it: its size is what the caller has asked for."""
+LARGEST_RESPONSE: Final = 512 * 1024
+"""Bytes of JSON. A numbered page may be larger: its length is the `limit` of the request."""
 
 LARGEST_PAGE: Final = 200
-"""Items of it."""
+"""Items of a page, the largest `limit`."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-def fitting(messages: Sequence[Message], room: int) -> list[Message]:
-    """The first of *messages* whose JSON takes at most *room* bytes; one message always fits."""
-    left = room
+def fitting(messages: Sequence[Message], size: int) -> list[Message]:
+    """As many of *messages* as fit into *size* bytes of JSON, but at least one."""
+    left = size
     for count, message in enumerate(messages):
         left -= len(_encode(message)) + 1
         if left < 0 and count:
@@ -27,9 +27,9 @@ def fitting(messages: Sequence[Message], room: int) -> list[Message]:
 
 
 def shortened(page: Page) -> Page:
-    """*page*, which a cursor led to, with as many messages as an answer may hold."""
-    around = len(_encode(msgspec.structs.replace(page, items=[])))
-    items = fitting(page.items, LARGEST_ANSWER - around)
+    """*page* (by cursor) with only as many messages as fit into LARGEST_RESPONSE."""
+    overhead = len(_encode(msgspec.structs.replace(page, items=[])))
+    items = fitting(page.items, LARGEST_RESPONSE - overhead)
     if len(items) == len(page.items):
         return page
     return msgspec.structs.replace(page, items=items, next_cursor=items[-1].seq, has_more=True)

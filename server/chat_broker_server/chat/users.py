@@ -8,12 +8,19 @@ from msgspec import UNSET
 from chat_broker_kit.database.transactions import Query, Rows, Steps, UniqueViolation
 from chat_broker_server.chat import idempotency, members
 from chat_broker_server.chat.events import Event
-from chat_broker_server.chat.identity import instant, new_id
-from chat_broker_server.chat.models import Idempotency, Page, User, UserChanges, UserDraft
+from chat_broker_server.chat.ids import new_id, timestamp
+from chat_broker_server.chat.models import (
+    IdempotencyKey,
+    Page,
+    RoomUser,
+    User,
+    UserChanges,
+    UserDraft,
+)
 from chat_broker_server.database.rows import (
-    TOUCHED,
-    asked_columns,
+    SET_UPDATED_AT,
     assignments,
+    changed_columns,
     contains,
     folded,
     like,
@@ -27,13 +34,13 @@ COLUMNS = (
     " metadata, created_at, updated_at"
 )
 
-# A username is unique without regard to case. Of users from before that was so, all but the eldest of a name have a
-# twin's key: the name, a space, the id. It sorts directly behind the name, since no name has a space or a "!".
+# Usernames are unique without regard to case. Older databases may hold several users of one name: all but the first have
+# `username_twin`, which is the name, a space and the id. It sorts directly behind the name, since no name has a space or "!".
 _KEY = "coalesce(username_twin, lower(username))"
 
 
-class Filter(NamedTuple):
-    """Which users to list; None means all."""
+class UserFilter(NamedTuple):
+    """Which users to list. None matches every user; *q* searches usernames, display names and external ids."""
 
     external_user_id: str | None = None
     username: str | None = None
@@ -66,19 +73,19 @@ def get(pid: str, user_id: str) -> Steps[User]:
     return from_row(rows[0])
 
 
-def create(pid: str, draft: UserDraft, once: Idempotency | None) -> Steps[User]:
-    yield from idempotency.first(pid, once)
+def create(pid: str, draft: UserDraft, idempotency_key: IdempotencyKey | None) -> Steps[User]:
+    yield from idempotency.claim(pid, idempotency_key)
     while True:
         rows = yield from _insert(pid, draft)
         if rows:
             break
-        # Of one who has both names the external id is said, whichever index the database looked at first.
+        # If both are taken the external id is reported, whichever index the database checked first.
         yield from _refuse_taken_id(pid, draft.external_user_id)
         yield from _refuse_taken_name(pid, draft.username)
-        # Whoever was in the way is gone.
+        # The other user was deleted meanwhile: insert again.
     yield Query("UPDATE projects SET user_count = user_count + 1 WHERE id = $1", pid)
     user = from_row(rows[0])
-    yield from idempotency.remember(pid, once, user)
+    yield from idempotency.store(pid, idempotency_key, user)
     return user
 
 
@@ -88,8 +95,8 @@ def _insert(pid: str, draft: UserDraft) -> Steps[Rows]:
             "INSERT INTO users (project_id, id, external_user_id, username, display_name, email,"
             " avatar_url, metadata, created_at, updated_at, external_user_id_folded,"
             " display_name_folded) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11"
-            # Two at once are kept apart by the index; twins are not made any more.
-            f" WHERE NOT EXISTS (SELECT 1 FROM users WHERE {_named(12)})"
+            # The index refuses a second of two concurrent inserts; this refuses the name of a twin.
+            f" WHERE NOT EXISTS (SELECT 1 FROM users WHERE {_has_name(12)})"
             f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
             pid,
             new_id(),
@@ -99,21 +106,21 @@ def _insert(pid: str, draft: UserDraft) -> Steps[Rows]:
             draft.email,
             draft.avatar_url,
             metadata_text(draft.metadata),
-            instant(),
+            timestamp(),
             folded(draft.external_user_id),
             folded(draft.display_name),
-            *_keys(draft.username),
+            *_key_range(draft.username),
         )
     )
 
 
-def _named(n: int) -> str:
-    """The condition that a user has the name, in any case, whose `_keys` are parameter *n* and the one behind."""
+def _has_name(n: int) -> str:
+    """The SQL condition that a user has the name whose `_key_range` is parameters *n* and *n* + 1."""
     return f"project_id = $1 AND deleted_at IS NULL AND {_KEY} >= ${n} AND {_KEY} < ${n + 1}"
 
 
-def _keys(username: str) -> tuple[str, str]:
-    """From where to where the keys of those reach who have this name."""
+def _key_range(username: str) -> tuple[str, str]:
+    """The range of `_KEY` (end excluded) of the users with this name in any case."""
     key = username.lower() if username.isascii() else username
     return key, f"{key}!"
 
@@ -134,18 +141,18 @@ def _refuse_taken_id(pid: str, external_user_id: str) -> Steps[None]:
 
 
 def _refuse_taken_name(pid: str, username: str) -> Steps[None]:
-    rows = yield Query(f"SELECT 1 FROM users WHERE {_named(2)}", pid, *_keys(username))
+    rows = yield Query(f"SELECT 1 FROM users WHERE {_has_name(2)}", pid, *_key_range(username))
     if rows:
         raise _taken("username")
 
 
 def _refuse_new_name(pid: str, user_id: str, username: str) -> Steps[None]:
-    """Raise Conflict if somebody else has the name; nobody minds that a user keeps theirs."""
+    """Raise Conflict if another user has the name. A user may always keep the current name."""
     rows = yield Query(
-        f"SELECT 1 FROM users WHERE {_named(2)} AND id <> $4 AND EXISTS (SELECT 1 FROM users"
+        f"SELECT 1 FROM users WHERE {_has_name(2)} AND id <> $4 AND EXISTS (SELECT 1 FROM users"
         " WHERE project_id = $1 AND id = $4 AND deleted_at IS NULL AND username <> $5)",
         pid,
-        *_keys(username),
+        *_key_range(username),
         user_id,
         username,
     )
@@ -154,24 +161,24 @@ def _refuse_new_name(pid: str, user_id: str, username: str) -> Steps[None]:
 
 
 def update(pid: str, user_id: str, changes: UserChanges) -> Steps[User]:
-    asked = asked_columns(changes, ("display_name",))
-    settings = [TOUCHED, *([assignments(asked, 4)] if asked else [])]
+    columns = changed_columns(changes, ("display_name",))
+    assigned = [SET_UPDATED_AT, *([assignments(columns, 4)] if columns else [])]
     if changes.username is not UNSET:
         yield from _refuse_new_name(pid, user_id, changes.username)
-        n = 4 + list(asked).index("username")
-        settings.append(f"username_twin = CASE WHEN username = ${n} THEN username_twin END")
+        n = 4 + list(columns).index("username")
+        assigned.append(f"username_twin = CASE WHEN username = ${n} THEN username_twin END")
     if changes.status == "suspended":
-        settings.append(
+        assigned.append(
             "generation = generation + CASE WHEN status = 'suspended' THEN 0 ELSE 1 END"
         )
     try:
         rows = yield Query(
-            f"UPDATE users SET {', '.join(settings)}"
+            f"UPDATE users SET {', '.join(assigned)}"
             f" WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING {COLUMNS}",
             pid,
             user_id,
-            instant(),
-            *asked.values(),
+            timestamp(),
+            *columns.values(),
         )
     except UniqueViolation:
         raise _taken("username") from None
@@ -181,9 +188,9 @@ def update(pid: str, user_id: str, changes: UserChanges) -> Steps[User]:
 
 
 def delete(pid: str, user_id: str) -> Steps[list[Event]]:
-    """A tombstone keeps the name for the messages; username and external id become free.
+    """Mark the user as deleted. The row stays for the messages; username and external id become free.
 
-    Rows are locked in the order that everybody keeps: user, rooms (by id), project.
+    Rows are locked in the order of all transactions: user, rooms (by id), project.
     """
     rows = yield Query(
         "UPDATE users SET deleted_at = $3, updated_at = $3, status = 'active',"
@@ -192,27 +199,26 @@ def delete(pid: str, user_id: str) -> Steps[list[Event]]:
         " RETURNING username, display_name",
         pid,
         user_id,
-        instant(),
+        timestamp(),
     )
     if not rows:
         raise NotFound.user()
-    person = members.Person(user_id, *rows[0])
-    joined = yield Query(
+    room_ids = yield Query(
         "SELECT room_id FROM members WHERE project_id = $1 AND user_id = $2 ORDER BY room_id",
         pid,
         user_id,
     )
     events = []
-    for (room_id,) in joined:
-        # The room, or the membership alone, may be gone by now.
-        there = yield from members.lock_if_there(pid, room_id)
-        if there is not None and (yield from members.drop(pid, room_id, user_id)):
-            events.append(members.event("userLeft", pid, room_id, person))
+    for (room_id,) in room_ids:
+        # The room or the membership may have been deleted meanwhile.
+        private = yield from members.lock_existing(pid, room_id)
+        if private is not None and (yield from members.remove(pid, room_id, user_id)):
+            events.append(members.event("userLeft", pid, RoomUser(room_id, user_id, *rows[0])))
     yield Query("UPDATE projects SET user_count = user_count - 1 WHERE id = $1", pid)
     return events
 
 
-def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
+def page(pid: str, where: UserFilter, number: int, limit: int) -> Steps[Page]:
     condition = "project_id = $1 AND deleted_at IS NULL"
     parameters: list[Any] = [pid]
     for column in ("external_user_id", "status"):
@@ -221,33 +227,33 @@ def page(pid: str, where: Filter, number: int, limit: int) -> Steps[Page]:
             parameters.append(value)
             condition += f" AND {column} = ${len(parameters)}"
     if where.username is not None:
-        condition += f" AND {_named(len(parameters) + 1)}"
-        parameters += _keys(where.username)
+        condition += f" AND {_has_name(len(parameters) + 1)}"
+        parameters += _key_range(where.username)
     if where.q is not None:
         parameters.append(like(where.q))
         n = len(parameters)
         condition += (
-            # ASCII, and so the same on both databases.
+            # Usernames are ASCII, so lower() is the same on both databases.
             f" AND (lower(username) LIKE ${n} ESCAPE '!'"
             f" OR {contains(('display_name', 'external_user_id'), n)})"
         )
-    if where == Filter():
+    if where == UserFilter():
         total = yield Query("SELECT user_count FROM projects WHERE id = $1", pid)
-    elif where == Filter(status="active"):
-        # All but the few: an index holds the suspended ones alone.
+    elif where == UserFilter(status="active"):
+        # Counts the few suspended users, which have an index of their own.
         total = yield Query(
             "SELECT user_count - (SELECT count(*) FROM users WHERE project_id = $1"
             " AND status = 'suspended' AND deleted_at IS NULL) FROM projects WHERE id = $1",
             pid,
         )
     elif where.status == "suspended":
-        # Named in so many words, or the index of the suspended is not found.
+        # As a literal: the index of suspended users does not match a parameter.
         condition += " AND status = 'suspended'"
         total = yield Query(f"SELECT count(*) FROM users WHERE {condition}", *parameters)
     else:
         total = yield Query(f"SELECT count(*) FROM users WHERE {condition}", *parameters)
     n = len(parameters)
-    # A name is one user's: there is nothing to order, and no index that could.
+    # At most one user matches a name, and no index gives that order.
     unique = where.username is not None or where.external_user_id is not None
     order = "" if unique else " ORDER BY id"
     rows = yield Query(

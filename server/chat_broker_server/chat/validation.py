@@ -1,7 +1,7 @@
-"""What may be asked: from parsed JSON to drafts, with everything that is wrong said at once. Pure.
+"""Checks of request fields: from parsed JSON to drafts. An error names every wrong field. Pure.
 
-A check takes a value and answers it, or raises ValueError with the reason as a phrase
-("must be …"). None of them changes a value: what was sent is what is stored.
+A check returns the value, or raises ValueError with a phrase such as "must be an id". Texts are stored
+as they were sent.
 """
 
 import re
@@ -28,21 +28,19 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _LINE_CONTROL = re.compile("[\x00-\x1f\x7f\u0085\u2028\u2029]")
 
 
-def line(most: int, least: int = 1) -> Check:
-    """Text on one line, of *least* to *most* characters."""
+def single_line(most: int, least: int = 1) -> Check:
+    """Text of *least* to *most* characters on one line."""
+
+    check_length = text(most, least)
 
     def check(value: Any) -> Any:
-        if type(value) is not str or not least <= len(value) <= most:
-            raise ValueError(f"must be text of {least} to {most} characters")
-        if _LINE_CONTROL.search(value):
-            raise ValueError("must be on one line, without control characters")
-        return value
+        return _no_control(check_length(value))
 
     return check
 
 
-def prose(most: int, least: int = 1) -> Check:
-    """Text that may have several lines, of *least* to *most* characters."""
+def text(most: int, least: int = 1) -> Check:
+    """Text of *least* to *most* characters, with any line breaks."""
 
     def check(value: Any) -> Any:
         if type(value) is not str or not least <= len(value) <= most:
@@ -53,20 +51,19 @@ def prose(most: int, least: int = 1) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """Or null."""
     return lambda value: None if value is None else check(value)
 
 
-def whole(value: Any) -> Any:
-    """*value*, as an int if it is a float without a fraction: JSON has one kind of numbers."""
+def as_integer(value: Any) -> Any:
+    """*value*, as an int if it is a float without a fraction, since JSON does not tell 1.0 from 1."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 def integer(least: int, most: int) -> Check:
-    """A whole number in JSON, in a range; `1.0` and `1e3` are some, `true` is none."""
+    """An integer from *least* to *most*; `1.0` and `1e3` are integers, `true` is not."""
 
     def check(value: Any) -> Any:
-        value = whole(value)
+        value = as_integer(value)
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"must be an integer from {least} to {most}")
         return value
@@ -75,8 +72,6 @@ def integer(least: int, most: int) -> Check:
 
 
 def one_of(*choices: str) -> Check:
-    """One of a few words."""
-
     def check(value: Any) -> Any:
         if value not in choices:
             raise ValueError(f"must be {' or '.join(choices)}")
@@ -86,21 +81,19 @@ def one_of(*choices: str) -> Check:
 
 
 def identifier(value: Any) -> Any:
-    """An id, as this server makes them."""
     if type(value) is not str or not ID.fullmatch(value):
         raise ValueError("must be an id")
     return value
 
 
 def boolean(value: Any) -> Any:
-    """true or false."""
     if type(value) is not bool:
         raise ValueError("must be true or false")
     return value
 
 
 def metadata(value: Any) -> Any:
-    """A JSON object of at most 4 KiB; null means an empty one."""
+    """A JSON object of at most METADATA_BYTES; null becomes {}."""
     if value is None:
         return {}
     if type(value) is not dict:
@@ -111,21 +104,20 @@ def metadata(value: Any) -> Any:
 
 
 def username(value: Any) -> Any:
-    """1 to 64 of A–Z, a–z, 0–9, dot, underscore and hyphen."""
     if type(value) is not str or not _USERNAME.fullmatch(value):
         raise ValueError("must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
     return value
 
 
 def email(value: Any) -> Any:
-    """Something with one @ in it; whether it receives mail is not known here."""
+    """A text with one @. Whether the address exists is not checked."""
     if type(value) is not str or len(value) > 254 or not _EMAIL.fullmatch(value):
         raise ValueError("must be an e-mail address of at most 254 characters")
     return _no_control(value)
 
 
 def web_address(value: Any) -> Any:
-    """An http(s) URL: anything else could run in the browser that shows it."""
+    """An http(s) URL. Other schemes, such as `javascript:`, could run in a browser that shows it."""
     if type(value) is not str or len(value) > 2048:
         raise ValueError("must be an http(s) URL of at most 2048 characters")
     try:
@@ -138,7 +130,6 @@ def web_address(value: Any) -> Any:
 
 
 def identifiers(value: Any) -> Any:
-    """A list of ids."""
     if type(value) is not list or len(value) > MEMBER_IDS:
         raise ValueError(f"must be a list of at most {MEMBER_IDS} ids")
     for item in value:
@@ -146,10 +137,10 @@ def identifiers(value: Any) -> Any:
     return value
 
 
-content = prose(LONGEST_CONTENT)
-description = prose(2000, least=0)
-client_msg_id = line(128)
-display_name = line(128)
+content = text(LONGEST_CONTENT)
+description = text(2000, least=0)
+client_msg_id = single_line(128)
+display_name = single_line(128)
 role = one_of("owner", "member")
 status = one_of("active", "suspended")
 seq = integer(0, MAX_SEQ)
@@ -160,10 +151,10 @@ _PROFILE: dict[str, Check] = {
     "avatar_url": optional(web_address),
     "metadata": metadata,
 }
-_NEW_USER = {"username": username, "external_user_id": line(255), **_PROFILE}
+_NEW_USER = {"username": username, "external_user_id": single_line(255), **_PROFILE}
 _USER_CHANGES = {"username": username, "status": status, **_PROFILE}
 _ROOM: dict[str, Check] = {
-    "name": line(128),
+    "name": single_line(128),
     "description": optional(description),
     "private": boolean,
     "metadata": metadata,
@@ -205,27 +196,23 @@ def fields(body: Any, known: Mapping[str, Check], *required: str) -> dict[str, A
 
 
 def user_draft(body: Any) -> UserDraft:
-    """A user to create."""
     return UserDraft(**fields(body, _NEW_USER, "username", "external_user_id"))
 
 
 def user_changes(body: Any) -> UserChanges:
-    """Changes of a user."""
     return UserChanges(**fields(body, _USER_CHANGES))
 
 
 def room_draft(body: Any) -> RoomDraft:
-    """A room to create."""
     return RoomDraft(**fields(body, _NEW_ROOM, "name", "created_by"))
 
 
 def room_changes(body: Any) -> RoomChanges:
-    """Changes of a room."""
     return RoomChanges(**fields(body, _ROOM))
 
 
 def message(content: Any, client_msg_id: Any = None, metadata: Any = None) -> None:
-    """Judge the parts of a message that did not come as one JSON body. Raises BadInput."""
+    """Check the fields of a message that came as socket arguments. Raises BadInput."""
     body = {"content": content, "client_msg_id": client_msg_id, "metadata": metadata}
     try:
         strict_json.check(body)

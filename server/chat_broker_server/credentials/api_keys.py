@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from chat_broker_kit.database.transactions import Database, Query, Steps
-from chat_broker_server.chat.identity import instant, new_id
+from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.errors import BadInput, NotAuthenticated, NotFound
 
 _SHAPE = re.compile(r"ck_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
@@ -130,7 +130,7 @@ def _insert(pid: str, key_id: str, name: str, digest: str) -> Steps[ApiKey]:
     rows = yield Query("SELECT 1 FROM projects WHERE id = $1", pid)
     if not rows:
         raise NotFound.project()
-    now = instant()
+    now = timestamp()
     yield Query(
         "INSERT INTO api_keys (id, project_id, name, digest, created_at)"
         " VALUES ($1, $2, $3, $4, $5)",
@@ -177,7 +177,7 @@ def _revoke(key_id: str) -> Steps[ApiKey]:
         "UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1"
         " RETURNING id, project_id, name, created_at, revoked_at",
         key_id,
-        instant(),
+        timestamp(),
     )
     if not rows:
         raise NotFound("key_not_found", "There is no key with that id.")
@@ -190,7 +190,7 @@ def _project(pid: str, name: str) -> Steps[None]:
         " ON CONFLICT (id) DO NOTHING",
         pid,
         name,
-        instant(),
+        timestamp(),
     )
 
 

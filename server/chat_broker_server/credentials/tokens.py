@@ -17,8 +17,8 @@ import msgspec
 from chat_broker_kit import strict_json
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.database.transactions import Database, Query, Steps
-from chat_broker_server.chat.identity import instant, mark
-from chat_broker_server.chat.models import Minted, User
+from chat_broker_server.chat.ids import random_hex, timestamp
+from chat_broker_server.chat.models import TokenResponse, User
 from chat_broker_server.chat.users import COLUMNS as USER_COLUMNS
 from chat_broker_server.chat.users import from_row as user_from_row
 from chat_broker_server.credentials import jws
@@ -35,7 +35,7 @@ CLOCK_SET_BACK = 86_400
 REMEMBERED = 10_000
 
 _encode = msgspec.json.Encoder().encode
-_ends = lru_cache(maxsize=64)(instant)  # those of one second and one life end alike
+_ends = lru_cache(maxsize=64)(timestamp)  # those of one second and one life end alike
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +93,7 @@ class Tokens:
         # SHA-256 of the token → its claims and key. Bounded; what is in it proves the signature only.
         self._verified = BoundedCache[bytes, tuple[Claims, str]](REMEMBERED)
 
-    async def mint(self, pid: str, user_id: str, expires_in: int | None = None) -> Minted:
+    async def mint(self, pid: str, user_id: str, expires_in: int | None = None) -> TokenResponse:
         """A fresh token for *expires_in* seconds. Raises NotFound, or Forbidden `user_suspended`.
 
         The generation is read together with the status: a token whose minting was overtaken by a
@@ -102,7 +102,7 @@ class Tokens:
         user, generation = await self._database.read(partial(_bearer, pid, user_id))
         key = self._keys.fresh() or await self._keys.current()
         made = self._made(key, pid, user, generation, expires_in)
-        return Minted(made.token, made.expires_in, _ends(made.expires_at), user)
+        return TokenResponse(made.token, made.expires_in, _ends(made.expires_at), user)
 
     def mint_now(self, pid: str, user_id: str, expires_in: int) -> FreshToken | None:
         """The same as values, if nothing has to be waited for; None if something has. Raises likewise."""
@@ -124,8 +124,8 @@ class Tokens:
             pid=pid,
             ext=user.external_user_id,
             name=user.username,
-            sid=mark(),
-            jti=mark(),
+            sid=random_hex(),
+            jti=random_hex(),
             iat=now,
             exp=now + life,
             gen=generation,

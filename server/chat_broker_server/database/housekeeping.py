@@ -1,7 +1,7 @@
-"""What is tidied up behind everybody's back: old records, and the messages of deleted rooms.
+"""Removal of expired records and of the messages of deleted rooms.
 
-A room may hold a million messages; removing them in one transaction would stop all writing for
-seconds. They go a few hundred at a time, with pauses in which others write.
+A room may hold a million messages. Deleting them in one transaction would block all other writes for
+seconds, so they are deleted in portions, with pauses for other writes.
 """
 
 import asyncio
@@ -14,30 +14,30 @@ from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.errors import ChatError
 from chat_broker_server.observability.logs import bug
 
-PAUSE = 30.0
-BREATH = 0.05
+PAUSE_WHEN_DONE = 30.0
+PAUSE_BETWEEN_PORTIONS = 0.05
 PORTION = 500
 
 log = structlog.get_logger("chat_broker_server.database.housekeeping")
 
 
-async def keep_house(database: Database) -> None:
-    """Tidy up until cancelled. Every process may do so; they do not disturb each other."""
+async def run_housekeeping(database: Database) -> None:
+    """Remove old records until cancelled. Several processes may run it on one database."""
     while True:
         try:
             more = True
             while more:
-                more = await database.write(partial(tidy, int(time.time())))
-                await asyncio.sleep(BREATH)
+                more = await database.write(partial(remove_portion, int(time.time())))
+                await asyncio.sleep(PAUSE_BETWEEN_PORTIONS)
         except ChatError as error:
             log.info("housekeeping.later", reason=error.code)
         except Exception:  # noqa: BLE001 – a bug of ours is a 500; as text, since some log renderers show local variables
             bug(log, "housekeeping.failed")
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(PAUSE_WHEN_DONE)
 
 
-def tidy(now: int) -> Steps[bool]:
-    """Remove one portion; answers whether there is more."""
+def remove_portion(now: int) -> Steps[bool]:
+    """Remove one portion. True if there may be more to remove."""
     more = yield from _expired("idempotency", "project_id, scope, key", now)
     more |= yield from _expired("revoked_sessions", "project_id, user_id, session_id", now)
     more |= yield from _deleted_rooms()
@@ -58,14 +58,14 @@ def _deleted_rooms() -> Steps[bool]:
     if not rooms:
         return False
     pid, room_id = rooms[0]
-    gone = yield Query(
+    deleted = yield Query(
         "DELETE FROM messages WHERE project_id = $1 AND room_id = $2 AND seq IN"
         " (SELECT seq FROM messages WHERE project_id = $1 AND room_id = $2"
         f" ORDER BY seq LIMIT {PORTION}) RETURNING 1",
         pid,
         room_id,
     )
-    if not gone:
+    if not deleted:
         yield Query("DELETE FROM deletions WHERE project_id = $1 AND room_id = $2", pid, room_id)
         yield Query("DELETE FROM rooms WHERE project_id = $1 AND id = $2", pid, room_id)
     return True

@@ -1,4 +1,4 @@
-"""The database of the Chat API, and what callers hear while it cannot serve."""
+"""Opens the Chat API's database, and defines the errors for one that cannot answer or write."""
 
 import structlog
 
@@ -14,15 +14,15 @@ log = structlog.get_logger("chat_broker_server.database.open")
 
 
 def unavailable(reason: str) -> Unavailable:
-    """The caller's answer for a database that cannot serve now; the reason goes to the log."""
+    """The error for a database that cannot answer now. Logs the reason."""
     log.warning("database.unavailable", store="chat", reason=reason)
     return Unavailable("database_unavailable", "The database cannot answer right now. Try again.")
 
 
 def not_writable(reason: str) -> Unavailable:
-    """The caller's answer for a write that the database refuses while it answers reads; the reason goes to the log.
+    """The error for a database that answers reads and refuses writes, for example with a full disk. Logs the reason.
 
-    Its own code, because a client must not take it for a server that is down: a full disk would end reading, too.
+    It has a code of its own: a client that took it for a server that is down would stop reading, too.
     """
     log.warning("database.not_writable", store="chat", reason=reason)
     return Unavailable(
@@ -41,14 +41,14 @@ PROFILE = Profile(
 
 
 async def check_database(url: str) -> str | None:
-    """The schema's version at *url*, None if there is none yet; changes nothing. Raises CannotOpenDatabase."""
+    """The version of the schema at *url*; None for an empty or missing database. Changes nothing. Raises CannotOpenDatabase."""
     return await schema_version(url, MIGRATIONS.schema)
 
 
 async def open_database(url: str, *, pool: int = 10) -> Database:
-    """Open the database at *url* and bring its schema up to date.
+    """Open the database at *url* and migrate its schema.
 
-    Raises SchemaTooNew for a schema of a newer version, and what the driver raises (OSError,
-    its own errors) if the database cannot be opened.
+    Raises SchemaTooNew for the schema of a newer version, OSError or an error of the driver if the
+    database cannot be opened.
     """
     return await open_with_profile(url, PROFILE, pool=pool)

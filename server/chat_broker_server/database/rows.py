@@ -1,4 +1,4 @@
-"""From rows to values and back: metadata is stored as JSON text, and one damaged row spoils no list."""
+"""Values to columns and back: metadata as JSON text, changed columns, folded texts for searches."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def metadata_of(text: Any) -> dict[str, Any]:
-    """The object that was stored; {} where somebody else wrote nonsense into the table."""
+    """The metadata in a column. A column that is no JSON object is logged and read as {}, so that one row cannot break a list."""
     if text == "{}":
         return {}
     try:
@@ -25,20 +25,19 @@ def metadata_of(text: Any) -> dict[str, Any]:
 
 
 def metadata_text(value: dict[str, Any]) -> str:
-    """How it is stored."""
     return msgspec.json.encode(value).decode() if value else "{}"
 
 
 def folded(text: str | None) -> str | None:
-    """What is stored beside *text* to find it by (`fold`); None if that is *text* itself, or there is none."""
-    found = None if text is None else fold(text)
-    return None if found == text else found
+    """The value of a `…_folded` column: `fold(text)`, or None if that equals *text* or *text* is None."""
+    result = None if text is None else fold(text)
+    return None if result == text else result
 
 
-def asked_columns(changes: msgspec.Struct, searched: tuple[str, ...]) -> dict[str, Any]:
-    """The columns that *changes* sets, and what they are to hold; those of *searched* with what they are found by.
+def changed_columns(changes: msgspec.Struct, searched: tuple[str, ...]) -> dict[str, Any]:
+    """The columns that *changes* sets, with their values. Columns in *searched* get their `…_folded` column, too.
 
-    An UPDATE of others would undo what was written there since they were read.
+    Only these are updated: writing the others would undo changes of concurrent requests.
     """
     columns = {name: getattr(changes, name) for name in changes.__struct_fields__}
     columns = {name: value for name, value in columns.items() if value is not UNSET}
@@ -54,17 +53,17 @@ def assignments(columns: dict[str, Any], first: int) -> str:
     return ", ".join(f"{name} = ${n}" for n, name in enumerate(columns, first))
 
 
-# An instant that a slower writer took earlier is not put over a later one.
-TOUCHED = "updated_at = CASE WHEN updated_at > $3 THEN updated_at ELSE $3 END"
+# A transaction that took its time earlier but commits later must not set the time back.
+SET_UPDATED_AT = "updated_at = CASE WHEN updated_at > $3 THEN updated_at ELSE $3 END"
 
 
 def contains(columns: tuple[str, ...], n: int) -> str:
-    """The condition that one of *columns*, folded, is LIKE parameter *n*: see `like`."""
-    found = (f"coalesce({column}_folded, {column}) LIKE ${n} ESCAPE '!'" for column in columns)
-    return f"({' OR '.join(found)})"
+    """The SQL condition that one of *columns*, folded, matches parameter *n*, a pattern of `like`."""
+    conditions = (f"coalesce({column}_folded, {column}) LIKE ${n} ESCAPE '!'" for column in columns)
+    return f"({' OR '.join(conditions)})"
 
 
 def like(text: str) -> str:
-    """A LIKE pattern (ESCAPE '!') for what contains *text*, both folded; `%` and `_` stand for themselves."""
+    """The LIKE pattern (ESCAPE '!') of folded texts that contain *text*. `%` and `_` match literally."""
     escaped = fold(text).replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f"%{escaped}%"

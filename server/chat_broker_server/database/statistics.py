@@ -1,12 +1,11 @@
-"""What SQLite's planner is told about the tables: how they look when they are large.
+"""Fixed statistics of large tables for SQLite's query planner (its table `sqlite_stat1`).
 
-Without statistics it guesses that an index narrows as well as any other with as many columns, and then
-reads all members of a project to find one person's rooms. Gathered ones (ANALYZE) would describe
-the database of the day, most of all an empty one, and plans would change as it grows. These are
-fixed: the plans that are right for a large database are the plans, and tests see the same ones.
+Without statistics the planner takes all indexes of one width for equal, and reads all members of a project to find
+one user's rooms. With ANALYZE the plans would depend on the present data, and change as the database grows.
+Fixed statistics give the plans for a large database at all times, in tests too.
 """
 
-# Rows in all, then rows with the same first column, the same first two, and so on: SQLite's own form.
+# SQLite's format: number of rows, then rows per value of the first column, of the first two columns, and so on.
 STATISTICS: dict[tuple[str, str], str] = {
     ("members", "members"): "1000000 1000000 100 1",
     ("members", "ix_members_project_id_user_id_room_id"): "1000000 1000000 20 1",

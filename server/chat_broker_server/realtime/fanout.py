@@ -386,7 +386,7 @@ class LiveRooms:
             while room.delivered is not None and room.delivered < room.known:
                 before = room.delivered
                 found = await self._missed(*key, before, _PAGE)
-                messages = sizes.fitting(found, sizes.LARGEST_ANSWER)
+                messages = sizes.fitting(found, sizes.LARGEST_RESPONSE)
                 for message in messages:
                     if message.seq == room.delivered + 1:
                         self._counts.gaps_filled += 1

@@ -72,7 +72,9 @@ class Answers:
                 return Answer(_encode(body))
             case requests.Refresh():
                 fresh = await self._refresh(connection, claims, call.token)
-                return Answer(_encode({"ok": True, "expires_at": instant(fresh.exp)}))
+                return Answer(
+                    _encode({"ok": True, "expires_at": whole_second_timestamp(fresh.exp)})
+                )
 
     async def _post(self, claims: Claims, call: requests.Post) -> Answer:
         validation.message(call.content, call.client_msg_id, call.metadata)
@@ -129,7 +131,7 @@ class Answers:
         """
         payload = _encode(joined)
         left = self._limits.send_queue_bytes - connection.outbox.waiting
-        most = min(sizes.LARGEST_ANSWER, left // 2)
+        most = min(sizes.LARGEST_RESPONSE, left // 2)
         if len(payload) <= most:
             return payload
         around = len(payload) - len(_encode(joined.missed))
@@ -159,6 +161,6 @@ class Answers:
         return Answer()
 
 
-def instant(seconds: int) -> str:
+def whole_second_timestamp(seconds: int) -> str:
     """RFC 3339 in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -13,7 +13,7 @@ import structlog
 
 from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.tasks import end
-from chat_broker_server.chat.events import Event, Receipt
+from chat_broker_server.chat.events import CloseResult, Event
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.credentials.tokens import Tokens
@@ -80,10 +80,10 @@ class Live:
 
     async def close_user(
         self, pid: str, user_id: str, code: str, *, session_id: str | None = None
-    ) -> Receipt:
+    ) -> CloseResult:
         """See Realtime."""
         if self._realtime is None:
-            return Receipt(0, 1, 1, 0)
+            return CloseResult(0, 1, 1, 0)
         return await self._realtime.close_user(pid, user_id, code, session_id=session_id)
 
     async def drain(self) -> None:

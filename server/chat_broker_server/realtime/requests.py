@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from chat_broker_server.chat.validation import whole
+from chat_broker_server.chat.validation import as_integer
 from chat_broker_server.errors import BadInput
 
 #: Names that Socket.IO libraries treat as their own: no honest client sends them as events.
@@ -112,7 +112,7 @@ def _room_id(value: Any, expected: str) -> str:
 
 
 def _seq(value: Any, expected: str) -> int:
-    value = whole(value)
+    value = as_integer(value)
     if type(value) is not int or not 0 <= value <= MAX_SEQ:
         raise _wrong(expected)
     return value

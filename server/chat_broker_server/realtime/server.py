@@ -27,7 +27,7 @@ from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.http.refused_origins import RefusedOrigins
 from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_kit.tasks import end
-from chat_broker_server.chat.events import Event, Receipt
+from chat_broker_server.chat.events import CloseResult, Event
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.cluster.nodes import Body, Close, Closed, Happened, Hello, Nodes, Online
@@ -209,7 +209,7 @@ class Realtime:
 
     async def close_user(
         self, pid: str, user_id: str, code: str, *, session_id: str | None = None
-    ) -> Receipt:
+    ) -> CloseResult:
         """Close the sockets of a user (or of one session of theirs) on every node, saying *code*.
 
         To be called after the COMMIT that makes their tokens bad. Waits for the other nodes a second at most;
@@ -222,7 +222,7 @@ class Realtime:
             close, self._limits.close_deadline
         )
         took = round((time.monotonic() - began) * 1000)
-        return Receipt(here + elsewhere, 1 + answered, 1 + others, took)
+        return CloseResult(here + elsewhere, 1 + answered, 1 + others, took)
 
     def _tell(self, event: Event) -> None:
         stopped = self._seats.tell(event)

@@ -12,14 +12,14 @@ from typing import Any, Final
 import msgspec
 
 from chat_broker_kit.logs.sampling import SampledLog
-from chat_broker_server.chat.events import EVERYBODY
+from chat_broker_server.chat.events import ALL_USERS
 from chat_broker_server.credentials.tokens import Claims, Tokens
 from chat_broker_server.errors import ChatError, NotAuthenticated
 from chat_broker_server.realtime import packets, requests
 from chat_broker_server.realtime.connections import Connection, Connections, UserKey
 from chat_broker_server.realtime.counts import Counts
 from chat_broker_server.realtime.error_notices import RECONNECT, WORDS, failure, farewell, refusal
-from chat_broker_server.realtime.handlers import instant
+from chat_broker_server.realtime.handlers import whole_second_timestamp
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.send_queue import Outbox, Outgoing
 
@@ -136,7 +136,7 @@ class Sessions:
             began = time.monotonic()
             claims = await self._tokens.check(token)
             closed = (
-                self._closings.get((claims.pid, who), -1.0) for who in (claims.sub, EVERYBODY)
+                self._closings.get((claims.pid, who), -1.0) for who in (claims.sub, ALL_USERS)
             )
             if max(closed) < began:
                 return claims
@@ -154,7 +154,7 @@ class Sessions:
 
     def _token_expires(self, connection: Connection, claims: Claims) -> None:
         left = max(0, round(claims.exp - time.time()))
-        payload = _encode({"expires_at": instant(claims.exp), "expires_in": left})
+        payload = _encode({"expires_at": whole_second_timestamp(claims.exp), "expires_in": left})
         connection.outbox.send(packets.event("tokenExpiring", payload))
         delay = max(0.0, claims.exp + self._limits.expiry_grace - time.time())
         connection.after(
@@ -187,13 +187,13 @@ class Sessions:
     def close_user(self, pid: str, user_id: str, code: str, session_id: str | None) -> int:
         """Close the sockets of a user here, or those of one session; answers how many.
 
-        EVERYBODY stands for all users of the project.
+        ALL_USERS stands for all users of the project.
         """
         self._closings.pop((pid, user_id), None)
         self._closings[pid, user_id] = time.monotonic()  # at the end: the oldest stand first
         closed = 0
         users = [(pid, user_id)]
-        if user_id == EVERYBODY:
+        if user_id == ALL_USERS:
             users = [user for user in self.connections.users() if user[0] == pid]
         for connection in [each for user in users for each in self.connections.of(user)]:
             claims = connection.claims

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from chat_broker_server.chat.events import Event
-from chat_broker_server.chat.models import PersonInRoom
+from chat_broker_server.chat.models import RoomUser
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError
@@ -82,10 +82,10 @@ class Seats:
         if self._typing.stop(connection, key, claims.sub):
             self._stopped_typing(key, _person(connection, claims, key))
 
-    def _stopped_typing(self, key: RoomKey, person: PersonInRoom) -> None:
+    def _stopped_typing(self, key: RoomKey, person: RoomUser) -> None:
         self._say("userStoppedTyping", key, person)
 
-    def _say(self, name: str, key: RoomKey, person: PersonInRoom) -> None:
+    def _say(self, name: str, key: RoomKey, person: RoomUser) -> None:
         self._publish(Event(name, *key, msgspec.json.encode(person), user_id=person.user_id))
 
     def tell(self, event: Event) -> list[Connection]:
@@ -118,5 +118,5 @@ class Seats:
                 self.leave(connection, key)
 
 
-def _person(connection: Connection, claims: Claims, key: RoomKey) -> PersonInRoom:
-    return PersonInRoom(key[1], claims.sub, claims.name, connection.display_name)
+def _person(connection: Connection, claims: Claims, key: RoomKey) -> RoomUser:
+    return RoomUser(key[1], claims.sub, claims.name, connection.display_name)

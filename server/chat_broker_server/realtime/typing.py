@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from chat_broker_server.chat.models import PersonInRoom
+from chat_broker_server.chat.models import RoomUser
 from chat_broker_server.realtime.connections import Connection, RoomKey
 
 _Key = tuple[RoomKey, str]
@@ -12,7 +12,7 @@ _Key = tuple[RoomKey, str]
 class TypingStates:
     """The typing users of this node's sockets; a user typing on two sockets is typing once."""
 
-    def __init__(self, seconds: float, ended: Callable[[RoomKey, PersonInRoom], None]) -> None:
+    def __init__(self, seconds: float, ended: Callable[[RoomKey, RoomUser], None]) -> None:
         """*ended* is called when a state ends by itself."""
         self._seconds = seconds
         self._ended = ended
@@ -21,7 +21,7 @@ class TypingStates:
     def __len__(self) -> int:
         return len(self._states)
 
-    def begin(self, connection: Connection, room: RoomKey, person: PersonInRoom) -> bool:
+    def begin(self, connection: Connection, room: RoomKey, person: RoomUser) -> bool:
         """Typing goes on for another while; True if it was not known before."""
         sockets = self._states.setdefault((room, person.user_id), {})
         new = not sockets
@@ -43,6 +43,6 @@ class TypingStates:
         del self._states[room, user_id]
         return True
 
-    def _time_is_up(self, connection: Connection, room: RoomKey, person: PersonInRoom) -> None:
+    def _time_is_up(self, connection: Connection, room: RoomKey, person: RoomUser) -> None:
         if self.stop(connection, room, person.user_id):
             self._ended(room, person)

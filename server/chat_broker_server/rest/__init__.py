@@ -1,1 +1,0 @@
-"""The REST side: plain ASGI, one table of routes, problem+json."""

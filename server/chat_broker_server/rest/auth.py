@@ -1,21 +1,21 @@
-"""Routes about credentials: whose is this, and how to verify it."""
+"""Routes about credentials: the key's project, the token's user, revocation, and the public keys."""
 
-from chat_broker_server.chat.events import EVERYBODY
-from chat_broker_server.chat.identity import instant
-from chat_broker_server.rest.request import Call, Reply, ok
-from chat_broker_server.rest.users import revoked
-
-
-async def project(call: Call) -> Reply:
-    """GET /project: which project the key or token opens, and what this server offers."""
-    call.query()
-    return ok(await call.chat.project(call.pid))
+from chat_broker_server.chat.events import ALL_USERS
+from chat_broker_server.chat.ids import timestamp
+from chat_broker_server.rest.request import Request, Response, ok
+from chat_broker_server.rest.users import revocation_body
 
 
-async def verify(call: Call) -> Reply:
-    """GET /auth/verify: whose token it is; a bad one never gets here."""
-    call.query()
-    claims = call.claims
+async def project(request: Request) -> Response:
+    """GET /project: the project of the key or token, and what this server offers."""
+    request.query()
+    return ok(await request.chat.project(request.pid))
+
+
+async def verify(request: Request) -> Response:
+    """GET /auth/verify: the token's user. The router has refused a bad token before this runs."""
+    request.query()
+    claims = request.claims
     return ok(
         {
             "valid": True,
@@ -25,20 +25,19 @@ async def verify(call: Call) -> Reply:
                 "externalUserId": claims.ext,
                 "projectId": claims.pid,
             },
-            "expires_at": instant(claims.exp),
+            "expires_at": timestamp(claims.exp),
         }
     )
 
 
-async def revoke_everything(call: Call) -> Reply:
-    """POST /projects/{pid}/revoke: every token of the project is dead, and every socket closed."""
-    await call.body(optional=True)
-    generation = await call.parts.tokens.bump_project(call.pid)
-    return ok(
-        revoked(generation, await call.parts.close_user(call.pid, EVERYBODY, "token_revoked"))
-    )
+async def revoke_everything(request: Request) -> Response:
+    """POST /projects/{pid}/revoke: revokes every token of the project and closes all its sockets."""
+    await request.body(optional=True)
+    generation = await request.services.tokens.bump_project(request.pid)
+    closed = await request.services.close_user(request.pid, ALL_USERS, "token_revoked")
+    return ok(revocation_body(generation, closed))
 
 
-async def jwks(call: Call) -> Reply:
+async def jwks(request: Request) -> Response:
     """GET /.well-known/jwks.json"""
-    return ok(call.parts.tokens.jwks())
+    return ok(request.services.tokens.jwks())

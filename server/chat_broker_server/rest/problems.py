@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): what happened, and nothing about how."""
+"""Errors as `application/problem+json` (RFC 9457). They carry no traceback and no internal detail."""
 
 from http import HTTPStatus
 from typing import Any
@@ -6,13 +6,12 @@ from typing import Any
 import msgspec
 
 from chat_broker_server.errors import ChatError, MethodNotAllowed, NotAuthenticated
-from chat_broker_server.rest.request import Reply
+from chat_broker_server.rest.request import Response
 
 PROBLEM = ("content-type", "application/problem+json")
 
 
-def problem(error: ChatError, *, path: str, request_id: str) -> Reply:
-    """The reply to a failed call."""
+def problem(error: ChatError, *, path: str, request_id: str) -> Response:
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(error.status).phrase,
@@ -34,11 +33,11 @@ def problem(error: ChatError, *, path: str, request_id: str) -> Reply:
         retry_after = 1
     if retry_after is not None:
         headers.append(("retry-after", str(retry_after)))
-    return Reply(error.status, msgspec.json.encode(body), tuple(headers))
+    return Response(error.status, msgspec.json.encode(body), tuple(headers))
 
 
 def _challenge(code: str) -> str:
-    """RFC 6750: a token that was there and is bad is named so."""
+    """RFC 6750, section 3: `error` is only sent when the request carried a token."""
     if code in {"authentication_required", "api_key_invalid"}:
         return 'Bearer realm="chat"'
     return 'Bearer realm="chat", error="invalid_token"'

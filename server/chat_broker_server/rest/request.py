@@ -1,4 +1,4 @@
-"""One request on its way to a rule: who asks, for what, with which body; and its reply."""
+"""One REST request (credential, query, JSON body) and its response."""
 
 import asyncio
 import hashlib
@@ -13,8 +13,8 @@ import msgspec
 from chat_broker_kit import strict_json
 from chat_broker_kit.http.headers import LARGEST_BODY
 from chat_broker_kit.http.media_types import is_json
-from chat_broker_server.chat.events import Receipt
-from chat_broker_server.chat.models import Idempotency
+from chat_broker_server.chat.events import CloseResult
+from chat_broker_server.chat.models import IdempotencyKey
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.chat.sizes import LARGEST_PAGE
 from chat_broker_server.credentials.api_keys import Keys
@@ -29,55 +29,53 @@ from chat_broker_server.errors import (
 )
 
 Receive = Callable[[], Awaitable[Any]]
-CloseUser = Callable[..., Awaitable[Receipt]]
+CloseUser = Callable[..., Awaitable[CloseResult]]
 
 BODY_LIMIT = LARGEST_BODY
 BODY_SECONDS = 30.0
 LAST_PAGE = 1_000_000
-# A page of users or rooms is reached by walking past those before it.
-FURTHEST = 1_000_000
+# The database reads and skips all items before the page (OFFSET).
+LAST_ITEM = 1_000_000
 
 _NUMBER = re.compile(r"[0-9]{1,16}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _BAD_TEXT = re.compile("[\x00-\x1f\x7f]")
 
 
-class ClientGone(Exception):  # noqa: N818 – nothing failed here
-    """The caller hung up before the whole request was here: there is nothing to answer."""
+class ClientGone(Exception):  # noqa: N818 – not an error of this server
+    """The client closed the connection before the whole body had arrived. No response is sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What the routes work with."""
-
+class Services:
     chat: Chat
     tokens: Tokens
     keys: Keys
     close_user: CloseUser
 
 
-def headers_of(sent: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The request headers that mean something here, names in small letters; one of each.
+def known_headers(sent: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The headers that the routes read, by lower-case name; all others are dropped.
 
-    *sent*: names in any case. Raises BadInput for one that is there twice.
+    *sent* has names in any case. Raises BadInput if one of them occurs twice.
     """
-    found: dict[str, str] = {}
+    known: dict[str, str] = {}
     for sent_as, value in sent:
         name = _SPELLINGS.get(sent_as)
         if name is None:
             name = _SPELLINGS.get(sent_as.lower(), "")
-        if name in found:
+        if name in known:
             if name != "x-request-id":
                 raise BadInput("invalid_request", f"The header {name} is there twice.")
         elif name:
-            found[name] = value
-    return found
+            known[name] = value
+    return known
 
 
-# As names are usually written, so that few must be made small first; "" for what means nothing here.
+# The usual spellings, so that most names need no lower(); "" for a header that no route reads.
 _SPELLINGS = {
-    spelling: name.lower() if known else ""
-    for known, names in (
+    spelling: name.lower() if is_read else ""
+    for is_read, names in (
         (True, ("Authorization", "Content-Encoding", "Content-Length", "Content-Type")),
         (True, ("Idempotency-Key",)),
         (True, ("X-Request-ID", "X-API-Key")),
@@ -88,8 +86,8 @@ _SPELLINGS = {
 }
 
 
-class Call:
-    """One request. Its headers, route and credential are filled in as they become known."""
+class Request:
+    """One request. The router sets its headers, route and credential while it judges it."""
 
     __slots__ = (
         "_body",
@@ -99,18 +97,18 @@ class Call:
         "headers",
         "ids",
         "method",
-        "parts",
         "path",
         "pid",
         "request_id",
         "route",
+        "services",
     )
 
     def __init__(
-        self, parts: Parts, method: str, path: str, query: bytes, body: bytes | Receive
+        self, services: Services, method: str, path: str, query: bytes, body: bytes | Receive
     ) -> None:
-        """*path* and *query* as they were sent. *body*: all of it, or where an ASGI server hands it out."""
-        self.parts = parts
+        """*path* and *query* are still escaped. *body* is the whole body, or the ASGI `receive` to read it from."""
+        self.services = services
         self.method = method
         self.path = path
         self._query = query
@@ -118,30 +116,30 @@ class Call:
         self.headers: dict[str, str] = {}
         self.request_id = ""
         self.route = ""
-        """The template of its path, once there is one."""
+        """The template of the path; "" until the route is found."""
         self.code = ""
-        """Of the error that is answered, if one is."""
+        """The code of the error response; "" if there was none."""
         self.ids: dict[str, str] = {}
         self.pid = ""
         self._claims: Claims | None = None
 
     def admit(self, pid: str, claims: Claims | None) -> None:
-        """Its credential is good: for project *pid*, as the user of *claims* or as the key."""
+        """Note a checked credential for project *pid*: the token with *claims*, or the API key if they are None."""
         self.pid = pid
         self._claims = claims
 
     @property
     def chat(self) -> Chat:
-        return self.parts.chat
+        return self.services.chat
 
     @property
-    def asker(self) -> str | None:
-        """The user whose token this is; None for the key, which may speak for anybody."""
+    def token_user_id(self) -> str | None:
+        """The user of the chat token; None for the API key, which may act as any user."""
         return None if self._claims is None else self._claims.sub
 
     @property
     def claims(self) -> Claims:
-        """The token's claims, on routes that only a token opens."""
+        """The token's claims. Raises NotAuthenticated if the request has none."""
         if self._claims is None:
             raise NotAuthenticated("authentication_required", "A chat token is needed here.")
         return self._claims
@@ -149,13 +147,13 @@ class Call:
     # the body
 
     async def body(self, *, optional: bool = False) -> Any:
-        """The JSON value that was sent; {} for no body where it is *optional*."""
+        """The JSON value of the body; {} if it is *optional* and empty. Raises the ChatError of a bad body."""
         declared = self.headers.get("content-length")
         if declared is not None and declared.isdecimal() and int(declared[:20]) > BODY_LIMIT:
             raise TooLarge
         raw = self._body
         if not isinstance(raw, bytes):
-            raw = await _received(raw)
+            raw = await _read_in_time(raw)
         elif len(raw) > BODY_LIMIT:
             raise TooLarge
         if not raw:
@@ -173,8 +171,8 @@ class Call:
         except strict_json.NotStrictJson as error:
             raise BadInput("invalid_json", f"The JSON {error}.") from None
 
-    def idempotency(self, body: Any) -> Idempotency | None:
-        """The Idempotency-Key, if one was sent: it counts for this caller on this resource."""
+    def idempotency(self, body: Any) -> IdempotencyKey | None:
+        """The Idempotency-Key header, which is bound to this caller, method and path; None if there is none."""
         key = self.headers.get("idempotency-key")
         if key is None:
             return None
@@ -183,9 +181,9 @@ class Call:
                 "invalid_idempotency_key",
                 "An Idempotency-Key is 1 to 255 visible ASCII characters.",
             )
-        who = "key" if self._claims is None else f"user {self._claims.sub}"
+        caller = "key" if self._claims is None else f"user {self._claims.sub}"
         fingerprint = hashlib.sha256(_sorted(body)).hexdigest()
-        return Idempotency(f"{who} {self.method} {self.path}", key, fingerprint)
+        return IdempotencyKey(f"{caller} {self.method} {self.path}", key, fingerprint)
 
     # the query
 
@@ -214,7 +212,7 @@ class Call:
         return values
 
 
-async def _received(receive: Receive) -> bytes:
+async def _read_in_time(receive: Receive) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await _read_all(receive)
@@ -244,22 +242,21 @@ async def _read_all(receive: Receive) -> bytes:
     return raw
 
 
-def page_of(query: dict[str, str], *, walked: bool = True) -> tuple[int, int]:
-    """`page` and `limit` of a list, in range. *walked*: pages before it cost time."""
+def page_and_limit(query: dict[str, str], *, bounded: bool = True) -> tuple[int, int]:
+    """`page` and `limit` of a list, in range; with *bounded* up to LAST_ITEM only."""
     page = number(query, "page", 1, LAST_PAGE, 1)
-    limit = limit_of(query)
-    if walked and (page - 1) * limit > FURTHEST:
-        raise BadInput.field("page", f"lists are shown up to item {FURTHEST}")
+    limit = page_limit(query)
+    if bounded and (page - 1) * limit > LAST_ITEM:
+        raise BadInput.field("page", f"lists are shown up to item {LAST_ITEM}")
     return page, limit
 
 
-def limit_of(query: dict[str, str]) -> int:
-    """How many items at most; 50 unless asked otherwise."""
+def page_limit(query: dict[str, str]) -> int:
     return number(query, "limit", 1, LARGEST_PAGE, 50)
 
 
 def number(query: dict[str, str], name: str, least: int, most: int, default: int) -> int:
-    """A whole number from the query, in a range."""
+    """An integer of the query from *least* to *most*. Raises BadInput for anything else."""
     text = query.get(name)
     if text is None:
         return default
@@ -269,7 +266,7 @@ def number(query: dict[str, str], name: str, least: int, most: int, default: int
 
 
 def checked(query: dict[str, str], name: str, check: Callable[[Any], Any]) -> Any:
-    """One query parameter that passes *check*, or None if it is not there."""
+    """One query parameter that passes *check*; None if it is absent."""
     if name not in query:
         return None
     try:
@@ -289,8 +286,8 @@ def _text(raw: bytes) -> str:
     return text
 
 
-class Reply:
-    """What is answered: a status, JSON bytes, and headers beyond the usual ones."""
+class Response:
+    """A status, a JSON body, and headers beyond those that every response has."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -304,14 +301,12 @@ class Reply:
 
 _encode = msgspec.json.Encoder().encode
 _sorted = msgspec.json.Encoder(order="sorted").encode
-NO_CONTENT = Reply(204)
+NO_CONTENT = Response(204)
 
 
-def ok(value: Any) -> Reply:
-    """200 with a value."""
-    return Reply(200, _encode(value))
+def ok(value: Any) -> Response:
+    return Response(200, _encode(value))
 
 
-def created(value: Any) -> Reply:
-    """201 with what was made."""
-    return Reply(201, _encode(value))
+def created(value: Any) -> Response:
+    return Response(201, _encode(value))

@@ -1,156 +1,151 @@
 """Routes about rooms, members and read marks.
 
-A user sees the rooms they are in; any other room is answered as if it did not exist.
+For a user, a room they are no member of is NotFound, as one that does not exist.
 """
 
 from chat_broker_server.chat import validation
+from chat_broker_server.chat.rooms import RoomFilter
 from chat_broker_server.errors import BadInput, Forbidden, NotFound
-from chat_broker_server.rest.request import NO_CONTENT, Call, Reply, checked, created, ok, page_of
+from chat_broker_server.rest.request import (
+    NO_CONTENT,
+    Request,
+    Response,
+    checked,
+    created,
+    ok,
+    page_and_limit,
+)
 
-_SOMEBODY = {"user_id": validation.optional(validation.identifier)}
-_READ = {**_SOMEBODY, "seq": validation.seq}
+_USER_ID = {"user_id": validation.optional(validation.identifier)}
+_READ = {**_USER_ID, "seq": validation.seq}
 _MEMBER = {"role": validation.optional(validation.role)}
-_TRUTH = {"true": True, "false": False}
 
 
-async def create(call: Call) -> Reply:
-    """POST …/rooms"""
-    body = await call.body()
+async def create(request: Request) -> Response:
+    body = await request.body()
     draft = validation.room_draft(body)
-    return created(await call.chat.create_room(call.pid, draft, idempotency=call.idempotency(body)))
-
-
-async def listed(call: Call) -> Reply:
-    """GET …/rooms: all of them for the key, their own for a user."""
-    query = call.query("page", "limit", "member_id", "private", "q")
-    page, limit = page_of(query)
-    member_id = checked(query, "member_id", validation.identifier)
-    if call.asker is not None:
-        member_id = themselves(call, member_id)
-    private = checked(query, "private", validation.one_of("true", "false"))
-    return ok(
-        await call.chat.list_rooms(
-            call.pid,
-            page=page,
-            limit=limit,
-            member_id=member_id,
-            private=None if private is None else _TRUTH[private],
-            q=checked(query, "q", validation.line(128)),
-        )
+    return created(
+        await request.chat.create_room(request.pid, draft, idempotency=request.idempotency(body))
     )
 
 
-async def get(call: Call) -> Reply:
-    """GET …/rooms/{room_id}"""
-    call.query()
-    await inside(call)
-    return ok(await call.chat.get_room(call.pid, call.ids["room_id"]))
+async def list_all(request: Request) -> Response:
+    """GET …/rooms: all rooms for the API key, the user's own rooms for a token."""
+    query = request.query("page", "limit", "member_id", "private", "q")
+    page, limit = page_and_limit(query)
+    member_id = checked(query, "member_id", validation.identifier)
+    if request.token_user_id is not None:
+        member_id = own_user_id(request, member_id)
+    private = checked(query, "private", validation.one_of("true", "false"))
+    q = checked(query, "q", validation.single_line(128))
+    where = RoomFilter(member_id, None if private is None else private == "true", q)
+    return ok(await request.chat.list_rooms(request.pid, where, page=page, limit=limit))
 
 
-async def update(call: Call) -> Reply:
-    """PATCH …/rooms/{room_id}"""
-    changes = validation.room_changes(await call.body())
-    return ok(await call.chat.update_room(call.pid, call.ids["room_id"], changes))
+async def get(request: Request) -> Response:
+    request.query()
+    await require_member(request)
+    return ok(await request.chat.get_room(request.pid, request.ids["room_id"]))
 
 
-async def delete(call: Call) -> Reply:
-    """DELETE …/rooms/{room_id}"""
-    await call.chat.delete_room(call.pid, call.ids["room_id"])
+async def update(request: Request) -> Response:
+    changes = validation.room_changes(await request.body())
+    return ok(await request.chat.update_room(request.pid, request.ids["room_id"], changes))
+
+
+async def delete(request: Request) -> Response:
+    await request.chat.delete_room(request.pid, request.ids["room_id"])
     return NO_CONTENT
 
 
-async def join(call: Call) -> Reply:
-    """POST …/rooms/{room_id}/join"""
-    body = validation.fields(await call.body(optional=True), _SOMEBODY)
-    member = await call.chat.join(
-        call.pid,
-        call.ids["room_id"],
-        who(call, body.get("user_id")),
-        may_enter_private=call.asker is None,
+async def join(request: Request) -> Response:
+    body = validation.fields(await request.body(optional=True), _USER_ID)
+    member = await request.chat.join(
+        request.pid,
+        request.ids["room_id"],
+        acting_user_id(request, body.get("user_id")),
+        may_enter_private=request.token_user_id is None,
     )
     return ok(member)
 
 
-async def leave(call: Call) -> Reply:
-    """POST …/rooms/{room_id}/leave"""
-    body = validation.fields(await call.body(optional=True), _SOMEBODY)
-    await call.chat.leave(
-        call.pid,
-        call.ids["room_id"],
-        who(call, body.get("user_id")),
-        hide_private=call.asker is not None,
+async def leave(request: Request) -> Response:
+    body = validation.fields(await request.body(optional=True), _USER_ID)
+    await request.chat.leave(
+        request.pid,
+        request.ids["room_id"],
+        acting_user_id(request, body.get("user_id")),
+        hide_private=request.token_user_id is not None,
     )
     return NO_CONTENT
 
 
-async def members(call: Call) -> Reply:
-    """GET …/rooms/{room_id}/members"""
-    page, limit = page_of(call.query("page", "limit"))
-    await inside(call)
-    return ok(await call.chat.members(call.pid, call.ids["room_id"], page=page, limit=limit))
+async def list_members(request: Request) -> Response:
+    page, limit = page_and_limit(request.query("page", "limit"))
+    await require_member(request)
+    return ok(
+        await request.chat.members(request.pid, request.ids["room_id"], page=page, limit=limit)
+    )
 
 
-async def member(call: Call) -> Reply:
-    """GET …/rooms/{room_id}/members/{user_id}"""
-    call.query()
-    await inside(call)
-    found = await call.chat.member(call.pid, call.ids["room_id"], call.ids["user_id"])
-    if found is None:
-        await call.chat.get_room(call.pid, call.ids["room_id"])
+async def get_member(request: Request) -> Response:
+    request.query()
+    await require_member(request)
+    member = await request.chat.member(request.pid, request.ids["room_id"], request.ids["user_id"])
+    if member is None:
+        await request.chat.get_room(request.pid, request.ids["room_id"])
         raise NotFound.member()
-    return ok(found)
+    return ok(member)
 
 
-async def put_member(call: Call) -> Reply:
-    """PUT …/rooms/{room_id}/members/{user_id}"""
-    body = validation.fields(await call.body(optional=True), _MEMBER)
+async def put_member(request: Request) -> Response:
+    body = validation.fields(await request.body(optional=True), _MEMBER)
     return ok(
-        await call.chat.put_member(
-            call.pid, call.ids["room_id"], call.ids["user_id"], role=body.get("role")
+        await request.chat.put_member(
+            request.pid, request.ids["room_id"], request.ids["user_id"], role=body.get("role")
         )
     )
 
 
-async def remove_member(call: Call) -> Reply:
-    """DELETE …/rooms/{room_id}/members/{user_id}"""
-    await call.chat.remove_member(call.pid, call.ids["room_id"], call.ids["user_id"])
+async def remove_member(request: Request) -> Response:
+    await request.chat.remove_member(request.pid, request.ids["room_id"], request.ids["user_id"])
     return NO_CONTENT
 
 
-async def mark_read(call: Call) -> Reply:
-    """PUT …/rooms/{room_id}/read"""
-    body = validation.fields(await call.body(), _READ, "seq")
+async def mark_read(request: Request) -> Response:
+    body = validation.fields(await request.body(), _READ, "seq")
     return ok(
-        await call.chat.mark_read(
-            call.pid,
-            call.ids["room_id"],
-            who(call, body.get("user_id")),
+        await request.chat.mark_read(
+            request.pid,
+            request.ids["room_id"],
+            acting_user_id(request, body.get("user_id")),
             body["seq"],
-            hide_private=call.asker is not None,
+            hide_private=request.token_user_id is not None,
         )
     )
 
 
-async def inside(call: Call) -> None:
-    """Let members in, and the key; to everybody else the room does not exist."""
-    if call.asker is not None and (
-        await call.chat.member(call.pid, call.ids["room_id"], call.asker) is None
+async def require_member(request: Request) -> None:
+    """Raise NotFound if a user who is no member asks. The API key may read every room."""
+    if request.token_user_id is not None and (
+        await request.chat.member(request.pid, request.ids["room_id"], request.token_user_id)
+        is None
     ):
         raise NotFound.room()
 
 
-def who(call: Call, named: str | None) -> str:
-    """Whom a call is about: whoever the key names, or the token's own user."""
-    if call.asker is not None:
-        return themselves(call, named)
+def acting_user_id(request: Request, named: str | None) -> str:
+    """The user to act as: *named* for the API key, which must name one; else the token's own user."""
+    if request.token_user_id is not None:
+        return own_user_id(request, named)
     if named is None:
         raise BadInput.field("user_id", "is required with an API key")
     return named
 
 
-def themselves(call: Call, named: str | None) -> str:
-    """The token's own user, who may be named and must not be anybody else."""
-    asker = call.claims.sub
-    if named not in {None, asker}:
+def own_user_id(request: Request, named: str | None) -> str:
+    """The token's user. Raises Forbidden if *named* is another user."""
+    user_id = request.claims.sub
+    if named not in {None, user_id}:
         raise Forbidden("not_your_user", "A chat token acts for its own user alone.")
-    return asker
+    return user_id

@@ -13,7 +13,7 @@ import structlog
 
 from chat_broker_server.chat import messages
 from chat_broker_server.chat.events import Event
-from chat_broker_server.chat.models import Idempotency
+from chat_broker_server.chat.models import IdempotencyKey
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.database.open import open_database
 from tests.contract.servers import in_room, refused
@@ -50,7 +50,7 @@ async def test_a_message_is_one_trip_to_the_database(postgres_url: str) -> None:
         async with connected(postgres_url) as raw:
             pid, user_id, room_id = await a_room(raw)
         await chat.post(pid, room_id, user_id, "x")
-        key = Idempotency("scope", "key", "fingerprint")
+        key = IdempotencyKey("scope", "key", "fingerprint")
         for client_msg_id, once in ((None, None), ("c", None), (None, key)):
             before = wire.pieces
             await chat.post(
@@ -71,7 +71,7 @@ async def test_each_step_finds_what_it_wants_by_an_index(postgres_url: str) -> N
             " SET auto_explain.log_nested_statements = on; SET enable_seqscan = off; SET enable_bitmapscan = off"
         )
         raw.add_log_listener(lambda _, said: plans.append(str(said)))
-        draft, once = messages.Draft(user_id, "x", "c", {}), Idempotency("s", "k", "f")
+        draft, once = messages.Draft(user_id, "x", "c", {}), IdempotencyKey("s", "k", "f")
         _, function, query, answer = messages.post_at_once(pid, room_id, draft, once)
         await raw.execute(function)
         assert answer(await raw.fetch(query.sql, *query.parameters)) is not None

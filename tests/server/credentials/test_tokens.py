@@ -29,7 +29,7 @@ from chat_broker_server.credentials.signing_keys import (
     open_signing_keys,
 )
 from chat_broker_server.credentials.tokens import Tokens
-from chat_broker_server.database.housekeeping import tidy
+from chat_broker_server.database.housekeeping import remove_portion
 from chat_broker_server.database.open import open_database
 from chat_broker_server.errors import NotAuthenticated, NotFound
 from tests.conftest import postgres_database
@@ -280,7 +280,7 @@ async def test_a_session_that_was_ended_stays_so_after_the_clock_was_set_back(
     claims = await tokens.check(minted.token)
     await tokens.bump(PID, alice, claims.sid)
     monkeypatch.setattr(time, "time", lambda: real() + 7000)
-    await database.write(partial(tidy, int(time.time())))
+    await database.write(partial(remove_portion, int(time.time())))
     assert await code_of(tokens, minted.token) == "token_revoked"
 
 

@@ -15,7 +15,7 @@ from chat_broker_kit.database.sqlite import SqliteDatabase
 from chat_broker_kit.database.sqlite_connections import dialect
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import idempotency, members, messages, rooms, users
-from chat_broker_server.chat.models import Idempotency
+from chat_broker_server.chat.models import IdempotencyKey
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.database.open import open_database
@@ -25,15 +25,15 @@ CLAIMS = Claims("i", "chat", U, P, "e", "n", "s", "j", 0, 1, 0)
 
 HOT: dict[str, Callable[[], Steps[Any]]] = {
     "user": partial(users.get, P, U),
-    "users, page": partial(users.page, P, users.Filter(), 1, 50),
-    "users, by external id": partial(users.page, P, users.Filter("e"), 1, 50),
-    "users, by username": partial(users.page, P, users.Filter(None, "n"), 1, 50),
-    "users, active": partial(users.page, P, users.Filter(status="active"), 1, 50),
-    "users, suspended": partial(users.page, P, users.Filter(status="suspended"), 1, 50),
+    "users, page": partial(users.page, P, users.UserFilter(), 1, 50),
+    "users, by external id": partial(users.page, P, users.UserFilter("e"), 1, 50),
+    "users, by username": partial(users.page, P, users.UserFilter(None, "n"), 1, 50),
+    "users, active": partial(users.page, P, users.UserFilter(status="active"), 1, 50),
+    "users, suspended": partial(users.page, P, users.UserFilter(status="suspended"), 1, 50),
     "room": partial(rooms.get, P, R),
-    "rooms, page": partial(rooms.page, P, rooms.Filter(), 1, 50),
-    "rooms, open": partial(rooms.page, P, rooms.Filter(private=False), 1, 50),
-    "rooms of a member": partial(rooms.page, P, rooms.Filter(U), 1, 50),
+    "rooms, page": partial(rooms.page, P, rooms.RoomFilter(), 1, 50),
+    "rooms, open": partial(rooms.page, P, rooms.RoomFilter(private=False), 1, 50),
+    "rooms of a member": partial(rooms.page, P, rooms.RoomFilter(U), 1, 50),
     "member": partial(members.get, P, R, U),
     "members": partial(members.page, P, R, 1, 50),
     "messages, page": partial(messages.page, P, R, 3, 50),
@@ -41,7 +41,7 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "messages, after": partial(messages.between, P, R, None, 5, 50),
     "messages, missed": partial(messages.after, P, R, 5, 50),
     "post": partial(
-        messages.post, P, R, messages.Draft(U, "x", "c", {}), False, Idempotency("s", "k", "f")
+        messages.post, P, R, messages.Draft(U, "x", "c", {}), False, IdempotencyKey("s", "k", "f")
     ),
     "edit": partial(messages.edit, P, R, "m", "x", U),
     "mark read": partial(messages.mark_read, P, R, U, 5, False),
@@ -49,7 +49,7 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "check": partial(tokens._standing, CLAIMS),
     "revoke": partial(tokens._revoke, P, U, "s"),
     "api key": partial(api_keys._find, "k"),
-    "idempotency": partial(idempotency.first, P, Idempotency("s", "k", "f")),
+    "idempotency": partial(idempotency.claim, P, IdempotencyKey("s", "k", "f")),
 }
 
 # Rows that let a rule go on to its next query, by the number of columns it asks for.
@@ -200,7 +200,7 @@ async def test_a_large_room_costs_no_more_steps_than_a_small_one(tmp_path: Path)
         ("page 1", lambda n: partial(page_of, n, 1)),
         ("middle", lambda n: partial(page_of, n, n // 100)),
         ("cursor", lambda n: partial(messages.between, P, R, n // 2, None, 50)),
-        ("unread", lambda _: partial(rooms.page, P, rooms.Filter("a"), 1, 50)),
+        ("unread", lambda _: partial(rooms.page, P, rooms.RoomFilter("a"), 1, 50)),
     ):
         few, many = steps_of(small, rule(1_000)), steps_of(large, rule(100_000))
         assert many <= few * 1.1, (name, few, many)

@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from chat_broker_sdk import AsyncChatClient, Message
 from chat_broker_server.chat.models import Room, RoomChanges, User, UserChanges
-from chat_broker_server.chat.sizes import LARGEST_ANSWER
+from chat_broker_server.chat.sizes import LARGEST_RESPONSE
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.test_transports import polled
 
@@ -59,10 +59,10 @@ def checked(answer: dict[str, Any], *, whole: bool = True) -> list[int]:
     assert seqs == list(range(1, len(seqs) + 1))
     size = len(msgspec.json.encode(answer))
     one = len(msgspec.json.encode(answer["missed"][0]))
-    assert size <= LARGEST_ANSWER
+    assert size <= LARGEST_RESPONSE
     assert seqs
     if whole:
-        assert size > LARGEST_ANSWER - one - 1
+        assert size > LARGEST_RESPONSE - one - 1
     return seqs
 
 

@@ -6,15 +6,15 @@ from typing import Any, cast
 import pytest
 
 from chat_broker_server.errors import BadInput, NotFound
-from chat_broker_server.rest.request import Call, Parts, headers_of
+from chat_broker_server.rest.request import Request, Services, known_headers
 from chat_broker_server.rest.router import ROUTES, Rest
 
-REST = Rest(cast("Parts", None))
+REST = Rest(cast("Services", None))
 IDS = ("p-1", "A_b", "x" * 64)
 
 
-def called(path: str) -> Call:
-    return Call(cast("Parts", None), "GET", path, b"", b"")
+def called(path: str) -> Request:
+    return Request(cast("Services", None), "GET", path, b"", b"")
 
 
 def outcome(find: Any, path: str) -> Any:
@@ -58,7 +58,7 @@ def test_headers_are_known_however_they_are_spelt() -> None:
         ("X-Other", "o"),
         ("X-Other", "o"),
     ]
-    assert headers_of(sent) == {
+    assert known_headers(sent) == {
         "x-api-key": "k",
         "content-type": "t",
         "content-length": "2",
@@ -66,4 +66,4 @@ def test_headers_are_known_however_they_are_spelt() -> None:
         "x-request-id": "1",
     }
     with pytest.raises(BadInput, match="content-type is there twice"):
-        headers_of([*sent, ("CONTENT-TYPE", "t")])
+        known_headers([*sent, ("CONTENT-TYPE", "t")])

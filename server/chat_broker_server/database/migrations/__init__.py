@@ -1,4 +1,4 @@
-"""The migrations of the Chat API server, in order; what SQL alone cannot do stands beside them."""
+"""The migrations of the Chat API's database: numbered SQL files, and `steps` for what SQL alone cannot do."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Names are found whatever their case, width and accents, on every database alike: fills the columns that say so."""
+"""Step of migration 0002: fills the `…_folded` columns, which searches compare without case, width and accents."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,13 +9,12 @@ PORTION = 1000
 
 
 def fold_names() -> Steps[None]:
-    """Fill what users and rooms are found by."""
     yield from _fold_all("users", "external_user_id", "display_name")
     yield from _fold_all("rooms", "name", "description")
 
 
 def _fold_all(table: str, first: str, second: str) -> Steps[None]:
-    """A portion of rows at a time, by key, each row written once at most."""
+    """Walk the table by key, a portion of rows at a time, and write each row at most once."""
     portion = (
         f"SELECT project_id, id, {first}, {second} FROM {table}"  # noqa: S608 - names of ours
         f" WHERE (project_id, id) > ($1, $2) ORDER BY project_id, id LIMIT {PORTION}"
@@ -37,9 +36,9 @@ def _fold_all(table: str, first: str, second: str) -> Steps[None]:
 
 
 def _changed(rows: Rows) -> Iterator[tuple[str | None, ...]]:
-    """The key and both folded texts of each row that folding changes; None for a text that it does not."""
+    """Key and folded texts of each row that folding changes. None stands for a text that stays the same."""
     for project_id, row_id, *texts in rows:
         folded = [None if text is None else folding.fold(text) for text in texts]
-        kept = [None if new == old else new for new, old in zip(folded, texts, strict=True)]
-        if any(text is not None for text in kept):
-            yield project_id, row_id, *kept
+        changed = [None if new == old else new for new, old in zip(folded, texts, strict=True)]
+        if any(text is not None for text in changed):
+            yield project_id, row_id, *changed

@@ -8,7 +8,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from chat_broker_server.chat.identity import instant, mark, new_id
+from chat_broker_server.chat.ids import new_id, random_hex, timestamp
 
 
 def test_an_id_is_a_uuid_of_version_7_and_of_now() -> None:
@@ -28,15 +28,15 @@ def test_ids_of_many_threads_are_all_different() -> None:
         assert ages == sorted(ages)
 
 
-def test_marks_are_long_and_never_come_twice() -> None:
+def test_random_texts_are_long_and_never_repeat() -> None:
     """128 random bits each, also for many threads, and in a process that was forked off."""
     with ThreadPoolExecutor(8) as pool:
-        marks = [one for made in pool.map(lambda _: [mark() for _ in range(2000)], range(8)) for one in made]  # fmt: skip
-    assert len(set(marks)) == 16_000
-    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in marks)
+        texts = [one for made in pool.map(lambda _: [random_hex() for _ in range(2000)], range(8)) for one in made]  # fmt: skip
+    assert len(set(texts)) == 16_000
+    assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in texts)
     script = (
-        "import os; from chat_broker_server.chat.identity import mark; mark(); child = not os.fork();"
-        "os.write(1, (mark() + ' ').encode()); child or os.wait()"
+        "import os; from chat_broker_server.chat.ids import random_hex; random_hex(); child = not os.fork();"
+        "os.write(1, (random_hex() + ' ').encode()); child or os.wait()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -44,13 +44,13 @@ def test_marks_are_long_and_never_come_twice() -> None:
     assert len(set(done.stdout.split())) == 2
 
 
-def test_an_instant_is_the_utc_time_in_milliseconds() -> None:
+def test_a_timestamp_is_the_utc_time_in_milliseconds() -> None:
     for epoch, text in (
         (0, "1970-01-01T00:00:00.000Z"),
         (1_764_000_000.25, "2025-11-24T16:00:00.250Z"),
         (1_764_000_000, "2025-11-24T16:00:00.000Z"),
         (253_402_300_799, "9999-12-31T23:59:59.000Z"),
     ):
-        assert instant(epoch) == text
-    now = datetime.fromisoformat(instant())
+        assert timestamp(epoch) == text
+    now = datetime.fromisoformat(timestamp())
     assert abs((datetime.now(UTC) - now).total_seconds()) < 5

@@ -26,7 +26,7 @@ from chat_broker.admission.rate_limits import Limiter, Rates
 from chat_broker.api import docs, health, messages, rooms, token
 from chat_broker.api.openapi import CREDENTIALS
 from chat_broker.api.responses import as_json
-from chat_broker.auth.choose import Chain, build_authenticator, dev_sessions
+from chat_broker.auth.choose import ModeChain, build_authenticator, dev_sessions
 from chat_broker.auth.config import read_auth
 from chat_broker.auth.dev_login import dev_router
 from chat_broker.auth.header import ProxyHeaderGuard
@@ -184,7 +184,7 @@ def _assemble(
     proxies: Proxies,
     metrics: Metrics,
     state: State,
-    chain: Chain,
+    chain: ModeChain,
     upstream: Upstream,
     limiter: Limiter,
     side: Operators,

@@ -124,7 +124,7 @@ class Gate:
                     return False
             except BadToken:
                 return False
-        return not self._authenticator.takes(bearer)
+        return not self._authenticator.recognizes(bearer)
 
     async def _principal(self, request: HTTPConnection, address: str) -> Principal:
         try:

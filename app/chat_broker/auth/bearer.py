@@ -1,7 +1,7 @@
-"""Where a request carries credentials, read without believing any of them."""
+"""Reads bearer tokens and cookies from a request. Nothing here verifies them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -15,28 +15,28 @@ _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 DEV_PREFIX = "dev_"
 
 
-class Offer(NamedTuple):
-    """A credential that a request offers to one of the modes."""
+class Credential(NamedTuple):
+    """A credential that one of the modes has found in a request, not yet verified."""
 
     value: str
     carrier: Carrier
 
 
 def digest_of(carrier: Carrier, credential: bytes) -> bytes:
-    """What a credential is remembered by: SHA-256, since who reads the memory need not be handed the credential."""
+    """The cache key of a credential: a SHA-256, so that no cache holds the credential itself."""
     return sha256(b"%b\0%b" % (carrier.encode(), credential)).digest()
 
 
 def header_values(request: HTTPConnection, name: bytes) -> list[bytes]:
-    """Every value of the header *name* (lower case), in order."""
+    """Every value of the header *name* (in lower case), in the order of the request."""
     return [value for key, value in request.scope["headers"] if key == name]
 
 
 def bearer_token(request: HTTPConnection) -> str | None:
-    """The bearer token of the request, or None if it carries none.
+    """The bearer token of the request; None if there is none.
 
-    Raises AmbiguousCredentials for a second Authorization header, InvalidCredentials for a token of
-    impossible form.
+    Raises AmbiguousCredentials for a second `Authorization` header, InvalidCredentials for a token
+    that breaks RFC 6750's syntax.
     """
     values = header_values(request, b"authorization")
     if not values:
@@ -53,28 +53,42 @@ def bearer_token(request: HTTPConnection) -> str | None:
 
 
 def is_bearer(name: str, value: str) -> bool:
-    """Whether the header *name* (lower case) of that *value* is a bearer token."""
+    """Whether the header *name* (in lower case) with *value* holds a bearer token."""
     return name == "authorization" and value.strip(" ").partition(" ")[0].lower() == "bearer"
 
 
 def cookie_value(request: HTTPConnection, name: str) -> str | None:
-    """The cookie *name*, or None; AmbiguousCredentials if it is there with two values.
+    """The cookie *name*; None if there is none. Raises AmbiguousCredentials if it has two values.
 
-    A sibling host can set a second cookie of the same name, and then the order decides whose session
-    it is: nobody's, here.
+    A sibling host can set a second cookie of the same name. Choosing one by its place would let that
+    host choose the session.
     """
-    found: str | None = None
-    for key, value in cookie_pairs(request):
-        if key != name:
-            continue
-        if found is not None and found != value:
-            raise AmbiguousCredentials("a session cookie is there twice, with different values")
-        found = value
-    return found or None
+    values = {value for key, value in cookie_pairs(request) if key == name}
+    if len(values) > 1:
+        raise AmbiguousCredentials("a session cookie is there twice, with different values")
+    return values.pop() or None if values else None
+
+
+def bearer_or_cookie(
+    request: HTTPConnection, cookie_name: str | None, recognizes: Callable[[str], bool]
+) -> Credential | None:
+    """The bearer token, if *recognizes* accepts its form, or else the cookie; None without either.
+
+    Raises AmbiguousCredentials if both are there and differ.
+    """
+    token = bearer_token(request)
+    if token is not None and not recognizes(token):
+        token = None
+    cookie = cookie_value(request, cookie_name) if cookie_name else None
+    if token is None:
+        return Credential(cookie, "cookie") if cookie is not None else None
+    if cookie is not None and cookie != token:
+        raise AmbiguousCredentials("the bearer token and the cookie differ")
+    return Credential(token, "bearer")
 
 
 def cookie_pairs(request: HTTPConnection) -> Iterator[tuple[str, str]]:
-    """Every cookie of the request, as sent: nothing is unquoted or decoded."""
+    """Name and value of every cookie of the request, neither unquoted nor decoded."""
     for line in header_values(request, b"cookie"):
         for part in line.decode("latin-1").split(";"):
             name, separator, value = part.strip(" \t").partition("=")

@@ -1,4 +1,4 @@
-"""What the settings say about signing in, read whole: either a complete configuration or every problem."""
+"""Reads the settings of sign-in into one configuration, or reports every problem."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from chat_broker.auth.jwt.issuers import (
 from chat_broker.auth.mode import ClaimNames
 from chat_broker.settings import BadSettings, Settings
 
-# Headers that say how a message travels, or that would carry every cookie along.
+# Headers of the connection and the body, and the one that would forward every cookie.
 NEVER_FORWARDED = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host"}
     | {"keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -25,7 +25,10 @@ NEVER_FORWARDED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
-    """Everything the modes of `AUTH` need; None for what is not named there."""
+    """The configuration of each mode; None for a mode that `AUTH` does not name.
+
+    *aliased*: external ids begin with the issuer's alias, because there is more than one issuer.
+    """
 
     names: ClaimNames
     aliased: bool
@@ -35,14 +38,14 @@ class AuthConfig:
     header: ProxyHeaders | None = None
 
     @property
-    def asks_anybody(self) -> bool:
-        """Whether an HTTP client is needed at all."""
-        asked = any(issuer.key is None or issuer.userinfo for issuer in self.issuers)
-        return asked or self.introspection is not None or self.forward is not None
+    def needs_http(self) -> bool:
+        """Whether a mode sends requests to a provider."""
+        remote = any(issuer.key is None or issuer.userinfo for issuer in self.issuers)
+        return remote or self.introspection is not None or self.forward is not None
 
 
 def read_auth(settings: Settings) -> AuthConfig:
-    """The configuration *settings* describe. Raises BadSettings with all problems."""
+    """The configuration that *settings* describe. Raises BadSettings with all problems."""
     config, problems = _read(settings)
     if problems:
         raise BadSettings(problems)
@@ -50,7 +53,7 @@ def read_auth(settings: Settings) -> AuthConfig:
 
 
 def auth_problems(settings: Settings) -> list[str]:
-    """Every reason, as `NAME: why`, for which signing in would not work with *settings*."""
+    """Every problem of the sign-in settings, as `NAME: why`."""
     return _read(settings)[1]
 
 
@@ -66,13 +69,14 @@ def _read(settings: Settings) -> tuple[AuthConfig, list[str]]:
         problems += _header_problems(settings)
 
     alias_of = {issuer.issuer: issuer.alias for issuer in issuers}
-    introspected = settings.auth_introspection_issuer or settings.auth_jwt_issuer or ""
+    introspection_issuer = settings.auth_introspection_issuer or settings.auth_jwt_issuer or ""
     if "introspection" in modes:
-        alias_of.setdefault(introspected, "introspection")
-        problems += _userinfo_of_introspection(settings, introspected, issuers)[1]
-    everybody = set(alias_of.values()) | modes & {"forward", "header", "dev"}
-    aliased = len(everybody) > 1
-    if len(alias_of) + len(modes & {"forward", "header", "dev"}) > len(everybody):
+        alias_of.setdefault(introspection_issuer, "introspection")
+        problems += _userinfo_of_introspection(settings, introspection_issuer, issuers)[1]
+    other_modes = modes & {"forward", "header", "dev"}
+    aliases = set(alias_of.values()) | other_modes
+    aliased = len(aliases) > 1
+    if len(alias_of) + len(other_modes) > len(aliases):
         problems.append("AUTH_JWT_ISSUERS: an alias must not be the name of another mode of AUTH")
 
     config = AuthConfig(
@@ -84,7 +88,9 @@ def _read(settings: Settings) -> tuple[AuthConfig, list[str]]:
         ),
         aliased=aliased,
         issuers=tuple(issuers),
-        introspection=_introspection(settings, introspected, alias_of if aliased else {}, issuers),
+        introspection=_introspection(
+            settings, introspection_issuer, alias_of if aliased else {}, issuers
+        ),
         forward=_forward(settings, "forward" if aliased else None),
         header=ProxyHeaders(
             settings.auth_header_user, settings.auth_header_name, settings.auth_header_email
@@ -116,8 +122,8 @@ def _issuers(settings: Settings) -> tuple[list[Issuer], list[str]]:
                 f"AUTH_JWT_ISSUERS: say it in each entry, or {DISCOVERY}"
             )
         text = settings.auth_jwt_issuers.get_secret_value()
-        issuers, found = read_issuer_list(text, shared)
-        return issuers, problems + found
+        issuers, list_problems = read_issuer_list(text, shared)
+        return issuers, problems + list_problems
     secret = settings.auth_jwt_secret
     entry = {
         **shared,
@@ -135,9 +141,9 @@ def _issuers(settings: Settings) -> tuple[list[Issuer], list[str]]:
 def _userinfo_of_introspection(
     settings: Settings, issuer: str, issuers: Iterable[Issuer]
 ) -> tuple[str | None, list[str]]:
-    """Where to ask about introspected tokens: as for the JWTs of the same issuer; with its problems."""
+    """The userinfo endpoint for introspected tokens, as for JWTs of the same issuer, and its problems."""
     if "jwt" in settings.auth:
-        return next((one.userinfo for one in issuers if one.issuer == issuer), None), []
+        return next((each.userinfo for each in issuers if each.issuer == issuer), None), []
     userinfo = settings.auth_jwt_userinfo
     problem = userinfo and userinfo_problem(userinfo, issuer)
     return (None, [f"AUTH_JWT_USERINFO: {problem}"]) if problem else (userinfo, [])
@@ -158,10 +164,11 @@ def _introspection(
         alias=alias_of.get(issuer),
         audience=explicit or frozenset(settings.auth_jwt_audience),
         audience_required=bool(explicit),
-        keep_seconds=settings.auth_introspection_cache_seconds,
+        cache_seconds=settings.auth_introspection_cache_seconds,
         leeway=settings.auth_jwt_leeway,
         userinfo=_userinfo_of_introspection(settings, issuer, issuers)[0],
         userinfo_hosts=frozenset(settings.auth_jwt_jwks_hosts),
+        beside_dev="dev" in settings.auth,
     )
 
 
@@ -173,15 +180,15 @@ def _forward(settings: Settings, alias: str | None) -> SessionEndpoint | None:
         cookies=settings.auth_forward_cookies,
         headers=settings.auth_forward_headers,
         alias=alias,
-        keep_seconds=settings.auth_forward_cache_seconds,
+        cache_seconds=settings.auth_forward_cache_seconds,
     )
 
 
 def _forward_problems(settings: Settings) -> Iterable[str]:
-    named = {name.lower() for name in settings.auth_forward_headers}
-    if bad := sorted(named & NEVER_FORWARDED):
+    names = {name.lower() for name in settings.auth_forward_headers}
+    if bad := sorted(names & NEVER_FORWARDED):
         yield f"AUTH_FORWARD_HEADERS: {', '.join(bad)} cannot be passed on"
-    if "authorization" in named and not {"jwt", "introspection", "dev"}.isdisjoint(settings.auth):
+    if "authorization" in names and not {"jwt", "introspection", "dev"}.isdisjoint(settings.auth):
         yield "AUTH_FORWARD_HEADERS: Authorization belongs to another mode of AUTH already"
 
 

@@ -1,4 +1,4 @@
-"""What every way of signing in has in common."""
+"""The protocol of authenticators, and the errors of signing in."""
 
 from typing import Protocol
 
@@ -8,10 +8,10 @@ from chat_broker.chat.principal import Principal
 
 
 class Authenticator(Protocol):
-    """Tells who is asking. Safe to call for many requests at once."""
+    """Finds and verifies the credential of a request. Safe to call for many requests at once."""
 
     async def __call__(self, request: HTTPConnection, /) -> Principal | None:
-        """The principal; None if no credential of this kind was presented.
+        """The principal; None if the request has no credential.
 
         Raises InvalidCredentials, AmbiguousCredentials, BadProxyHeaders or ProviderUnavailable.
         """
@@ -24,37 +24,37 @@ class Authenticator(Protocol):
         """
         ...
 
-    def takes(self, bearer: str) -> bool:
-        """Whether *bearer*, in an `Authorization` header, would be taken for the app's credential, good or not."""
+    def recognizes(self, bearer: str) -> bool:
+        """Whether a mode would verify the bearer token as the app's credential, valid or not."""
         ...
 
 
 class BadToken(ValueError):  # noqa: N818 - named for what happened
-    """This is not a token we accept; the text says why, and holds nothing of the token itself."""
+    """The token is not accepted. The message says why, and holds no part of the token."""
 
 
-class InvalidCredentials(Exception):  # noqa: N818 - what was presented, not what failed
-    """A credential was presented and is not good. *reason* is for the log, never for the answer."""
+class _Refused(Exception):  # noqa: N818 - as above
+    """*reason* is for the log, never for the response."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class InvalidCredentials(_Refused):
+    """The request has a credential, and it is not valid."""
+
+
+class BadProxyHeaders(_Refused):
+    """The identity headers have a form that no proxy sends."""
 
 
 class AmbiguousCredentials(Exception):  # noqa: N818 - as above
-    """Two different credentials came in one request."""
-
-
-class BadProxyHeaders(Exception):  # noqa: N818 - as above
-    """Identity headers came in a form that no honest proxy sends. *reason* is for the log."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """One request carries two different credentials."""
 
 
 class ProviderUnavailable(Exception):  # noqa: N818 - as above
-    """The identity provider had to be asked and did not answer. *retry_after* is in seconds."""
+    """The identity provider did not respond when it was needed. *retry_after* is in seconds."""
 
     def __init__(self, retry_after: float = 5.0) -> None:
         super().__init__("the identity provider does not answer")

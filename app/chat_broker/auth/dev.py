@@ -1,6 +1,6 @@
-"""Mode `dev`: any username signs in, without a password. For development on one's own machine, never elsewhere.
+"""Mode `dev`: any username signs in without a password. For development on one machine only.
 
-The username is the subject, byte for byte: Alice and alice are two users, and the second chat user's name gets a suffix.
+The username is the subject, byte for byte: Alice and alice are two users. The second one's chat username gets a suffix.
 """
 
 import hmac
@@ -10,8 +10,8 @@ from hashlib import sha256
 
 from starlette.requests import HTTPConnection
 
-from chat_broker.auth.bearer import DEV_PREFIX, Offer, bearer_token, cookie_value
-from chat_broker.auth.contract import AmbiguousCredentials, BadToken, InvalidCredentials
+from chat_broker.auth.bearer import DEV_PREFIX, Credential, bearer_or_cookie
+from chat_broker.auth.contract import BadToken, InvalidCredentials
 from chat_broker.auth.jwt import base64url
 from chat_broker.auth.subject import check_subject
 from chat_broker.chat.principal import Principal
@@ -23,9 +23,9 @@ MAX_USERNAME_LENGTH = 64
 
 
 class DevSessions:
-    """Makes and reads the sessions of `POST /dev/login`: `dev_<username>.<expiry>.<mac>`.
+    """Creates and verifies the sessions of `POST /dev/login`: `dev_<username>.<expiry>.<mac>`.
 
-    *seed* is something all replicas share and a restart does not change. It need not be secret: the
+    *seed* is a text that all replicas share and that outlives a restart. It need not be secret: the
     login takes no password.
     """
 
@@ -34,20 +34,19 @@ class DevSessions:
         self._now = now
 
     def create(self, username: str) -> str:
-        """A session of *username*, for a day."""
-        expires = int(self._now()) + LIFETIME_SECONDS
-        body = f"{base64url.encode(username.encode())}.{expires}"
+        expires_at = int(self._now()) + LIFETIME_SECONDS
+        body = f"{base64url.encode(username.encode())}.{expires_at}"
         return f"{DEV_PREFIX}{body}.{self._mac(body)}"
 
     def read(self, session: str) -> tuple[str, int]:
-        """The username and the expiry; InvalidCredentials if it is not one of ours, or over."""
+        """Username and expiry (epoch seconds). Raises InvalidCredentials for a foreign or expired session."""
         body, _, mac = session.removeprefix(DEV_PREFIX).rpartition(".")
         if not hmac.compare_digest(self._mac(body).encode(), mac.encode("utf-8", "replace")):
             raise InvalidCredentials("this is not a development session of this broker")
-        name, _, expires = body.partition(".")
-        if self._now() >= int(expires):
+        name, _, expires_at = body.partition(".")
+        if self._now() >= int(expires_at):
             raise InvalidCredentials("the development session has expired")
-        return base64url.decode(name).decode(), int(expires)
+        return base64url.decode(name).decode(), int(expires_at)
 
     def _mac(self, body: str) -> str:
         text = body.encode("utf-8", "replace")
@@ -55,7 +54,7 @@ class DevSessions:
 
 
 def username_problem(username: str) -> str | None:
-    """Why nobody can be called that, or None."""
+    """Why *username* is not accepted; None if it is."""
     try:
         check_subject(username, name="username")
     except BadToken:
@@ -66,31 +65,21 @@ def username_problem(username: str) -> str | None:
 
 
 class DevMode:
-    """Judges the sessions that `POST /dev/login` made."""
+    """Verifies the sessions that `POST /dev/login` created."""
 
     def __init__(self, sessions: DevSessions, *, aliased: bool = False) -> None:
         self._sessions = sessions
         self._aliased = aliased
 
-    def find(self, request: HTTPConnection) -> Offer | None:
-        """A bearer that starts with `dev_`, or the cookie."""
-        token = bearer_token(request)
-        if token is not None and not self.takes(token):
-            token = None
-        cookie = cookie_value(request, COOKIE)
-        if token is not None:
-            if cookie is not None and cookie != token:
-                raise AmbiguousCredentials("the bearer token and the cookie differ")
-            return Offer(token, "bearer")
-        return Offer(cookie, "cookie") if cookie is not None else None
+    def find(self, request: HTTPConnection) -> Credential | None:
+        """A bearer token that starts with `dev_`, or the cookie."""
+        return bearer_or_cookie(request, COOKIE, self.recognizes)
 
-    def takes(self, bearer: str) -> bool:
-        """What begins as the sessions do."""
+    def recognizes(self, bearer: str) -> bool:
         return bearer.startswith(DEV_PREFIX)
 
-    async def judge(self, request: HTTPConnection, offer: Offer) -> Principal:  # noqa: ARG002 -- Mode's
-        """Whoever the session was made for."""
-        username, expires_at = self._sessions.read(offer.value)
+    async def authenticate(self, request: HTTPConnection, credential: Credential) -> Principal:  # noqa: ARG002 -- Mode's
+        username, expires_at = self._sessions.read(credential.value)
         return Principal(
             issuer=ISSUER,
             subject=username,
@@ -98,5 +87,5 @@ class DevMode:
             username=username,
             name=username,
             expires_at=expires_at,
-            carrier=offer.carrier,
+            carrier=credential.carrier,
         )

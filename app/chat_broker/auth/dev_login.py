@@ -1,4 +1,4 @@
-"""`POST /dev/login`: signs anybody in as anybody, in development."""
+"""`POST /dev/login`: signs in any username without a password, in development."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -12,7 +12,6 @@ MAX_BODY = 4096
 
 
 def dev_router(sessions: DevSessions) -> APIRouter:
-    """The one route of mode `dev`."""
     router = APIRouter(tags=["development"])
 
     @router.post(
@@ -37,7 +36,7 @@ def dev_router(sessions: DevSessions) -> APIRouter:
         """Sign in as *username*, without a password. Answers a bearer token and sets a cookie."""
         username = await _username(request)
         session = sessions.create(username)
-        answer = JSONResponse(
+        response = JSONResponse(
             {
                 "token": session,
                 "token_type": "Bearer",
@@ -46,7 +45,7 @@ def dev_router(sessions: DevSessions) -> APIRouter:
             },
             headers={"Cache-Control": "no-store"},
         )
-        answer.set_cookie(
+        response.set_cookie(
             COOKIE,
             session,
             max_age=LIFETIME_SECONDS,
@@ -55,13 +54,13 @@ def dev_router(sessions: DevSessions) -> APIRouter:
             samesite="strict",
             secure=request.scope["scheme"] == "https",  # plain http is usual on loopback
         )
-        return answer
+        return response
 
     return router
 
 
 async def _username(request: Request) -> str:
-    """The username of the body. A form or plain text is refused, so no other site's page can sign us in."""
+    """The username of the body. Only JSON is accepted: another site's page could send a form or plain text."""
     if not is_json(request.headers.get("content-type", "")):
         raise UnsupportedMediaType
     body = bytearray()

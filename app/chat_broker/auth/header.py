@@ -1,6 +1,6 @@
-"""Mode `header`: a proxy in front has signed the user in, and says who it is.
+"""Mode `header`: a proxy in front of the broker has signed the user in and sends identity headers.
 
-It is believed only if the connection comes from a configured network *and* carries the shared secret.
+They count only if the connection comes from a configured network *and* carries the shared secret.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chat_broker.auth.bearer import Offer
+from chat_broker.auth.bearer import Credential
 from chat_broker.auth.contract import BadProxyHeaders, BadToken, InvalidCredentials
 from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject
 from chat_broker.chat.principal import Principal
@@ -24,7 +24,7 @@ _SEPARATORS = str.maketrans("_.", "--")
 
 
 class ProxyHeaders:
-    """The header names that carry an identity, and what is refused because of them."""
+    """Reads the identity headers, and refuses names that another hop could mistake for one."""
 
     def __init__(self, user: str, name: str | None, email: str | None) -> None:
         self.user = user.lower().encode()
@@ -33,33 +33,33 @@ class ProxyHeaders:
         self.secret = SECRET_HEADER.lower().encode()
         exact = {self.user, self.name, self.email, self.secret} - {None}
         self._exact: frozenset[bytes] = frozenset(name for name in exact if name)
-        self._by_fold = {folded(header): header for header in self._exact}
+        self._folded = frozenset(folded(header) for header in self._exact)
 
     def read(self, scope: Mapping[str, Any]) -> dict[bytes, bytes]:
-        """Every identity header of the request, by its lower-case name.
+        """The identity headers of an ASGI scope of any type, by lower-case name.
 
-        Raises BadProxyHeaders for a name that some hop could take for one of them (`X_Forwarded_User`,
-        `X.Forwarded.User`), and for one that is there twice. On any kind of scope, from any peer.
+        Raises BadProxyHeaders for a repeated one, and for a name that some hop could mistake for one
+        of them (`X_Forwarded_User`, `X.Forwarded.User`).
         """
-        found: dict[bytes, bytes] = {}
+        headers: dict[bytes, bytes] = {}
         for key, value in scope["headers"]:
             lowered = key.lower()
             if lowered in self._exact:
-                if lowered in found:
+                if lowered in headers:
                     raise BadProxyHeaders("an identity header is there twice")
-                found[lowered] = value
-            elif folded(lowered) in self._by_fold:
+                headers[lowered] = value
+            elif folded(lowered) in self._folded:
                 raise BadProxyHeaders("a header's name looks like an identity header's")
-        return found
+        return headers
 
 
 def folded(name: bytes) -> str:
-    """The name as a careless hop might read it: case, `_`, `.` and blanks make no difference."""
+    """The name without differences that some hops ignore: case, `_` or `.` for `-`, and blanks."""
     return "".join(name.decode("latin-1").lower().translate(_SEPARATORS).split())
 
 
 class HeaderMode:
-    """Judges the identity headers of a proxy."""
+    """Verifies the identity headers of a proxy."""
 
     def __init__(
         self,
@@ -74,46 +74,43 @@ class HeaderMode:
         self._secret = sha256(secret.encode()).digest()
         self._aliased = aliased
 
-    def find(self, request: HTTPConnection) -> Offer | None:
-        """The user header. A proxy that shows the secret but names nobody is refused, not passed over."""
-        found = self._headers.read(request.scope)
-        if not found:
+    def find(self, request: HTTPConnection) -> Credential | None:
+        """The user header; empty if the proxy names no user, which `authenticate` then refuses."""
+        headers = self._headers.read(request.scope)
+        if not headers:
             return None
-        user = found.get(self._headers.user)
-        if user is None and not self._comes_from_proxy(request, found):
-            # Without a user header from the proxy there is nothing to believe: somebody else's
-            # X-Proxy-Secret, or a name and e-mail alone, are not a credential.
-            if self._headers.secret in found:
+        user = headers.get(self._headers.user)
+        if user is None and not self._comes_from_proxy(request, headers):
+            # A name and an e-mail address alone, not from the proxy, are no credential.
+            if self._headers.secret in headers:
                 raise InvalidCredentials("the proxy secret is wrong, or came from elsewhere")
             return None
-        return Offer((user or b"").decode("latin-1"), "header")
+        return Credential((user or b"").decode("latin-1"), "header")
 
-    def takes(self, bearer: str) -> bool:  # noqa: ARG002 -- Mode's
-        """None: who it is stands in other headers."""
+    def recognizes(self, bearer: str) -> bool:  # noqa: ARG002 -- Mode's
         return False
 
-    def _comes_from_proxy(self, request: HTTPConnection, found: Mapping[bytes, bytes]) -> bool:
-        shown = sha256(found.get(self._headers.secret, b"")).digest()
-        known = compare_digest(shown, self._secret)  # digests: any bytes may have been sent
-        return self._proxies.trusts(peer(request.scope)) and known
+    def _comes_from_proxy(self, request: HTTPConnection, headers: Mapping[bytes, bytes]) -> bool:
+        digest = sha256(headers.get(self._headers.secret, b"")).digest()
+        is_secret = compare_digest(digest, self._secret)  # digests: the header may hold any bytes
+        return self._proxies.trusts(peer(request.scope)) and is_secret
 
-    async def judge(self, request: HTTPConnection, offer: Offer) -> Principal:  # noqa: ARG002 -- read anew
-        """Whoever the proxy says it is."""
-        found = self._headers.read(request.scope)
+    async def authenticate(self, request: HTTPConnection, credential: Credential) -> Principal:  # noqa: ARG002 -- Mode's
+        headers = self._headers.read(request.scope)
         if not self._proxies.trusts(peer(request.scope)):
             raise InvalidCredentials("identity headers from an address that is no trusted proxy")
-        if not self._comes_from_proxy(request, found):
+        if not self._comes_from_proxy(request, headers):
             raise InvalidCredentials("the proxy secret is missing or wrong")
-        if not found.get(self._headers.user):
+        if not headers.get(self._headers.user):
             raise InvalidCredentials("the proxy names no user")
-        subject = self._text(found[self._headers.user])
+        subject = self._text(headers[self._headers.user])
         if subject != subject.strip() or "," in subject:
             raise BadProxyHeaders("the user header must hold one value")
         external_id = f"{ISSUER}:{subject}" if self._aliased else subject
         if len(external_id.encode()) > MAX_SUBJECT_LENGTH:
             raise BadProxyHeaders("the user header is too long")
         name, email = (
-            self._text(found[header]) if header and found.get(header) else None
+            self._text(headers[header]) if header and headers.get(header) else None
             for header in (self._headers.name, self._headers.email)
         )
         if email is not None and "," in email:
@@ -122,9 +119,8 @@ class HeaderMode:
             issuer=ISSUER,
             subject=subject,
             external_id=external_id,
-            username=None
-            if "@" in subject
-            else subject,  # an e-mail address is not for other users
+            # Other users see the username, so an e-mail address is not used as one.
+            username=None if "@" in subject else subject,
             name=name,
             email=email,
             carrier="header",
@@ -141,10 +137,10 @@ class HeaderMode:
 
 
 class ProxyHeaderGuard:
-    """Refuses look-alike and repeated identity headers on everything that comes in, sockets included.
+    """Refuses look-alike and repeated identity headers on every request and websocket.
 
-    Plain ASGI, to be put around the whole application while mode `header` is on: also where no
-    identity is read, nothing behind us shall see such headers.
+    ASGI middleware around the whole application while mode `header` is on, so that no route or
+    mounted application sees such headers.
     """
 
     def __init__(self, app: ASGIApp, headers: ProxyHeaders) -> None:

@@ -1,7 +1,6 @@
-"""Asks somebody else who a credential belongs to: once at a time, remembered briefly, behind a breaker."""
+"""Looks up credentials at a provider: one request per credential at a time, cached, behind a breaker."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,7 +10,13 @@ import structlog
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.contract import ProviderUnavailable
-from chat_broker.auth.provider import GATEWAY_ERRORS, Answer, BadAnswer, NoAnswer, NotSent
+from chat_broker.auth.provider import (
+    GATEWAY_ERRORS,
+    BadResponse,
+    NoResponse,
+    NotSent,
+    ProviderResponse,
+)
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.breaker import Breaker
 from chat_broker_kit.logs.sampling import SampledEvents
@@ -20,164 +25,157 @@ from chat_broker_kit.urls.location import location
 outages = structlog.get_logger(__name__)
 log = SampledEvents(outages)
 
-REMEMBERED = 10_000
-LOOKED_EVERY = 5.0
-"""Seconds after which what the last question found is too old to say how the provider is."""
+CACHE_SIZE = 10_000
+PROBE_INTERVAL_SECONDS = 5.0
+"""Seconds for which the last response says whether the provider is reachable."""
 
 Claims = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the provider said: claims, or None for *nobody's*; `good_until` is the credential's own end."""
+class LookupResult:
+    """The provider's result: claims, or None if the credential is not valid; `expires_at` in epoch seconds."""
 
     claims: Claims | None
-    good_until: float | None = None
+    expires_at: float | None = None
+
+
+SendRequest = Callable[[], Awaitable[ProviderResponse]]
+ReadResponse = Callable[[ProviderResponse], LookupResult]
 
 
 def cache_key(endpoint: str, client: str, credential: str) -> bytes:
-    """The name under which a verdict is kept: of this endpoint, for this client, on this credential.
-
-    Only a digest is kept, and one that never answers for another endpoint or client.
-    """
+    """The cache key of a result: a digest of endpoint, client and credential, so it holds no secret."""
     parts = (endpoint, client, sha256(credential.encode("utf-8", "surrogatepass")).hexdigest())
     return sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).digest()
 
 
-def wants_fresh_answer(request: HTTPConnection) -> bool:
-    """Whether a remembered verdict is too old for this request.
+def needs_fresh_result(request: HTTPConnection) -> bool:
+    """Whether the request must not use a cached result.
 
-    Minting is: a chat token outlives by far what is remembered here. Being wrong about a path costs
-    one more question, and never lets anybody in.
+    True for minting, because a chat token lives much longer than a cached result. A wrong match of the
+    path costs one more request to the provider.
     """
     return str(request.scope["path"]).rstrip("/").endswith("/token")
 
 
-class Asking:
-    """Verdicts of one provider. Fails closed: no verdict is ProviderUnavailable, never a guess."""
+class CredentialLookup:
+    """Results of one provider. Fails closed: without a response it raises ProviderUnavailable."""
 
     def __init__(
         self,
         name: str,
         url: str,
         *,
-        keep_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
+        cache_seconds: float,
+        clock: Callable[[], float],
+        now: Callable[[], float],
     ) -> None:
         self._name = name
         self._where = location(url)
-        self._keep_seconds = keep_seconds
+        self._cache_seconds = cache_seconds
         self._now = now
         self._breaker = Breaker(clock=clock)
         self._clock = clock
-        # Nobody's credentials are kept apart, so that a flood of junk does not push out good ones.
-        self._good = BoundedCache[bytes, Verdict](REMEMBERED, clock=clock)
-        self._nobody = BoundedCache[bytes, Verdict](REMEMBERED, clock=clock)
-        self._under_way: dict[bytes, asyncio.Task[Verdict]] = {}
-        self._silent_since: float | None = None
+        # Apart, so that a flood of invalid credentials does not push out valid ones.
+        self._valid = BoundedCache[bytes, LookupResult](CACHE_SIZE, clock=clock)
+        self._invalid = BoundedCache[bytes, LookupResult](CACHE_SIZE, clock=clock)
+        self._pending: dict[bytes, asyncio.Task[LookupResult]] = {}
+        self._unreachable_since: float | None = None
         self._last_at = float("-inf")
 
-    async def state(self, send: Callable[[], Awaitable[Answer]]) -> str:
-        """`ok` or `silent`: by the last question, or by *send* if that was too long ago."""
-        if self._clock() - self._last_at >= LOOKED_EVERY:
+    async def state(self, send: SendRequest) -> str:
+        """`ok` or `silent`, by the last response, or by *send* if that is over five seconds old."""
+        if self._clock() - self._last_at >= PROBE_INTERVAL_SECONDS:
             try:
-                answer = await send()
-            except NoAnswer as error:
+                response = await send()
+            except NoResponse as error:
                 if not isinstance(error, NotSent):
-                    self._found_silent(str(error))
-            except BadAnswer:
-                self._found_answering()
+                    self._note_unreachable(str(error))
+            except BadResponse:
+                self._note_reachable()
             else:
-                if answer.status >= 500:
-                    self._found_silent(f"status {answer.status}")
+                if response.status >= 500:
+                    self._note_unreachable(f"status {response.status}")
                 else:
-                    self._found_answering()
-        return "ok" if self._silent_since is None else "silent"
+                    self._note_reachable()
+        return "ok" if self._unreachable_since is None else "silent"
 
-    async def verdict(
-        self,
-        key: bytes,
-        send: Callable[[], Awaitable[Answer]],
-        read: Callable[[Answer], Verdict],
-        *,
-        fresh: bool,
-    ) -> Verdict:
-        """The verdict kept under *key*, or a new one: *send* asks, *read* understands the answer.
+    async def result(
+        self, key: bytes, send: SendRequest, read: ReadResponse, *, fresh: bool
+    ) -> LookupResult:
+        """The result cached under *key*, or a new one: *send* requests it, *read* parses the response.
 
-        *fresh* never settles for a kept one, nor for a question that began before this call.
+        *fresh* uses neither a cached result nor a request that was sent before this call.
         """
         if not fresh:
-            kept = self._good.get(key) or self._nobody.get(key)
-            if kept is not None and (kept.good_until is None or self._now() < kept.good_until):
-                return kept
-            under_way = self._under_way.get(key)
-            if under_way is not None:
-                return await asyncio.shield(under_way)
-        task = asyncio.create_task(self._ask(key, send, read))
-        if key not in self._under_way:
-            self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+            cached = self._valid.get(key) or self._invalid.get(key)
+            if cached is not None and (
+                cached.expires_at is None or self._now() < cached.expires_at
+            ):
+                return cached
+            pending = self._pending.get(key)
+            if pending is not None:
+                return await asyncio.shield(pending)
+        task = asyncio.create_task(self._request(key, send, read))
+        if key not in self._pending:
+            self._pending[key] = task
+            task.add_done_callback(lambda _: self._pending.pop(key, None))
         return await asyncio.shield(task)
 
-    async def _ask(
-        self,
-        key: bytes,
-        send: Callable[[], Awaitable[Answer]],
-        read: Callable[[Answer], Verdict],
-    ) -> Verdict:
+    async def _request(self, key: bytes, send: SendRequest, read: ReadResponse) -> LookupResult:
         if wait := self._breaker.wait():
             raise ProviderUnavailable(wait)
         try:
-            answer = await send()
-            if answer.status in GATEWAY_ERRORS:
-                raise NoAnswer(f"status {answer.status}")  # noqa: TRY301 - treated like silence
-        except NoAnswer as error:
+            response = await send()
+            if response.status in GATEWAY_ERRORS:
+                raise NoResponse(f"status {response.status}")  # noqa: TRY301 - as if unreachable
+        except NoResponse as error:
             if isinstance(error, NotSent):
                 self._breaker.undecided()
                 log.warning("auth.provider_not_asked", provider=self._name, reason=str(error))
             else:
                 self._breaker.failed()
-                self._found_silent(str(error))
+                self._note_unreachable(str(error))
             raise ProviderUnavailable from None
-        except BadAnswer as error:
-            raise self._nonsense(error) from None
-        self._found_answering()
+        except BadResponse as error:
+            raise self._unusable(error) from None
+        self._note_reachable()
         try:
-            verdict = read(answer)
-        except BadAnswer as error:
-            raise self._nonsense(error) from None
-        self._keep(key, verdict)
-        return verdict
+            result = read(response)
+        except BadResponse as error:
+            raise self._unusable(error) from None
+        self._cache(key, result)
+        return result
 
-    def _keep(self, key: bytes, verdict: Verdict) -> None:
-        self._good.forget(key)
-        self._nobody.forget(key)
-        if self._keep_seconds > 0:
-            kept = self._good if verdict.claims is not None else self._nobody
-            kept.put(key, verdict, until=self._clock() + self._keep_seconds)
+    def _cache(self, key: bytes, result: LookupResult) -> None:
+        self._valid.forget(key)
+        self._invalid.forget(key)
+        if self._cache_seconds > 0:
+            cache = self._valid if result.claims is not None else self._invalid
+            cache.put(key, result, until=self._clock() + self._cache_seconds)
 
-    def _nonsense(self, error: BadAnswer) -> ProviderUnavailable:
-        self._found_answering()
+    def _unusable(self, error: BadResponse) -> ProviderUnavailable:
+        self._note_reachable()
         log.warning(
             "auth.provider_bad_answer", provider=self._name, where=self._where, reason=str(error)
         )
         return ProviderUnavailable()
 
-    def _found_silent(self, reason: str) -> None:
+    def _note_unreachable(self, reason: str) -> None:
         self._last_at = self._clock()
-        if self._silent_since is None:
-            self._silent_since = self._last_at
+        if self._unreachable_since is None:
+            self._unreachable_since = self._last_at
         log.warning(
             "auth.provider_unreachable", provider=self._name, where=self._where, reason=reason
         )
 
-    def _found_answering(self) -> None:
+    def _note_reachable(self) -> None:
         self._breaker.answered()
         self._last_at = self._clock()
-        if self._silent_since is not None:
-            seconds = round(self._last_at - self._silent_since, 1)
-            self._silent_since = None
+        if self._unreachable_since is not None:
+            seconds = round(self._last_at - self._unreachable_since, 1)
+            self._unreachable_since = None
             outages.info(
                 "auth.provider_back", provider=self._name, where=self._where, seconds=seconds
             )

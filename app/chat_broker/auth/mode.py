@@ -1,4 +1,4 @@
-"""What each way of signing in has to do: find its credential, then judge it."""
+"""The protocol of a mode of `AUTH`, and how claims become a principal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,28 +6,33 @@ from typing import Any, Literal, Protocol
 
 from starlette.requests import HTTPConnection
 
-from chat_broker.auth.bearer import Offer
+from chat_broker.auth.bearer import Credential
 from chat_broker.auth.contract import BadToken
-from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject, lookup
+from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject, claim_value
 from chat_broker.chat.principal import Principal
 
 
 class Mode(Protocol):
-    """One way of signing in."""
+    """One way of signing in: finds its credential in a request, then verifies it."""
 
-    def find(self, request: HTTPConnection) -> Offer | None:
-        """The credential that is this mode's to judge; None if the request has none. Asks nobody."""
+    def find(self, request: HTTPConnection) -> Credential | None:
+        """The credential of this mode; None if the request has none. Sends no request."""
 
-    def takes(self, bearer: str) -> bool:
-        """Whether *bearer*, in an `Authorization` header, is a credential of this mode, good or not. Asks nobody."""
+    def recognizes(self, bearer: str) -> bool:
+        """Whether the bearer token has the form of this mode's credentials, valid or not. Sends no request."""
 
-    async def judge(self, request: HTTPConnection, offer: Offer) -> Principal | None:
-        """Whose credential it is. InvalidCredentials if nobody's; None if it stands for *not signed in*."""
+    async def authenticate(
+        self, request: HTTPConnection, credential: Credential
+    ) -> Principal | None:
+        """The principal of the credential; None if the app says that nobody is signed in.
+
+        Raises InvalidCredentials, BadProxyHeaders or ProviderUnavailable.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimNames:
-    """Which claims become the chat user."""
+    """The claims that the fields of a chat user are read from (`AUTH_CLAIM_…`)."""
 
     id: str = "sub"
     username: str = "preferred_username"
@@ -44,11 +49,11 @@ def principal_from(
     expires_at: int | None,
     carrier: Literal["bearer", "cookie", "header"],
 ) -> Principal:
-    """The principal that claims, already verified, speak of; BadToken without a usable id.
+    """The principal of verified claims. Raises BadToken without a usable id.
 
-    *alias* is given where there is more than one issuer, and then starts the external id.
+    *alias* is set where there is more than one issuer; the external id then begins with it.
     """
-    subject = lookup(claims, names.id)
+    subject = claim_value(claims, names.id)
     if names.id != "sub" and type(subject) is int:  # an app's own user number
         subject = str(subject)
     subject = check_subject(subject, name=names.id)
@@ -59,31 +64,31 @@ def principal_from(
         issuer=issuer,
         subject=subject,
         external_id=external_id,
-        username=_plain_text(lookup(claims, names.username)),
-        name=_plain_text(lookup(claims, names.name)),
-        email=_plain_text(lookup(claims, names.email)),
+        username=_plain_text(claim_value(claims, names.username)),
+        name=_plain_text(claim_value(claims, names.name)),
+        email=_plain_text(claim_value(claims, names.email)),
         expires_at=expires_at,
         carrier=carrier,
     )
 
 
-def lacks_names(principal: Principal) -> bool:
-    """Whether the claims said nothing of what to call them."""
+def lacks_profile(principal: Principal) -> bool:
+    """Whether the claims lack a username or a name."""
     return principal.username is None or principal.name is None
 
 
-def completed(principal: Principal, profile: Mapping[str, Any], names: ClaimNames) -> Principal:
-    """*principal* with what *profile* says where their own claims said nothing. Who it is stays."""
+def with_profile(principal: Principal, profile: Mapping[str, Any], names: ClaimNames) -> Principal:
+    """*principal* with names and e-mail from *profile* where its claims have none. Its id stays."""
     return replace(
         principal,
-        username=principal.username or _plain_text(lookup(profile, names.username)),
-        name=principal.name or _plain_text(lookup(profile, names.name)),
-        email=principal.email or _plain_text(lookup(profile, names.email)),
+        username=principal.username or _plain_text(claim_value(profile, names.username)),
+        name=principal.name or _plain_text(claim_value(profile, names.name)),
+        email=principal.email or _plain_text(claim_value(profile, names.email)),
     )
 
 
 def _plain_text(value: object) -> str | None:
-    """*value* if it is a text one could show on one line; what is only decoration never refuses anybody."""
+    """*value* if it is text of one line, else None. A bad name is left out; the user still signs in."""
     if not isinstance(value, str):
         return None
     try:

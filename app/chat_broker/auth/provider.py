@@ -1,4 +1,4 @@
-"""What an identity provider may be asked at, and how its answers are read: https, small, strict JSON."""
+"""Responses of identity providers as strict JSON, and which URLs may be requested."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -16,21 +16,21 @@ FILE_TYPES = frozenset(
 METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "instance-data"})
 
 
-class NoAnswer(Exception):  # noqa: N818 - named for what happened
-    """The provider could not be reached, was too slow, or hung up."""
+class NoResponse(Exception):  # noqa: N818 - named for what happened
+    """The provider could not be reached, was too slow, or closed the connection."""
 
 
-class NotSent(NoAnswer):
-    """All our connections were in use: this says nothing of the provider."""
+class NotSent(NoResponse):
+    """All connections were in use, so no request was sent. The provider may be well."""
 
 
-class BadAnswer(Exception):  # noqa: N818 - named for what happened
-    """The provider answered, but not what it should. The text names the fault, never the content."""
+class BadResponse(Exception):  # noqa: N818 - named for what happened
+    """The provider's response cannot be used. The message names the fault, never the content."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete answer of at most 50 KiB."""
+class ProviderResponse:
+    """A complete response of at most 50 KiB. *max_age* is in seconds, from `Cache-Control`."""
 
     status: int
     content_type: str
@@ -38,25 +38,25 @@ class Answer:
     date: str | None
     body: bytes
 
-    def json_object(self, *, from_a_file: bool = False) -> dict[str, Any]:
-        """The JSON object in the body; BadAnswer if it is labelled or shaped otherwise.
+    def json_object(self, *, from_file: bool = False) -> dict[str, Any]:
+        """The JSON object in the body. Raises BadResponse for another media type or a malformed body.
 
-        *from_a_file*: it may lie on a plain file server, which labels it as it labels files without an ending.
+        *from_file* also accepts the media types that file servers give to files without an extension.
         """
         kind = self.content_type.partition(";")[0].strip().lower()
         is_json = kind == "application/json" or (
             kind.startswith("application/") and kind.endswith("+json")
         )
-        if not is_json and not (from_a_file and kind in FILE_TYPES):
-            raise BadAnswer("the answer is not JSON")
+        if not is_json and not (from_file and kind in FILE_TYPES):
+            raise BadResponse("the answer is not JSON")
         try:
             return parse_object(self.body, unstored=True)
         except NotStrictJson:
-            raise BadAnswer("the answer is not a well-formed JSON object") from None
+            raise BadResponse("the answer is not a well-formed JSON object") from None
 
 
 def url_problem(url: str) -> str | None:
-    """Why *url* must not be asked, or None: https, or plain http on loopback; no user, no fragment."""
+    """Why *url* must not be requested; None if it may. It must be https, or http on loopback."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -77,7 +77,7 @@ def url_problem(url: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether *host* can only be this machine."""
+    """Whether *host* is a loopback address or a name that always resolves to one."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -87,7 +87,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_link_local(host: str) -> bool:
-    """Whether *host* is where clouds keep machine credentials: a link-local or metadata address."""
+    """Whether *host* is a link-local or metadata address, where clouds serve machine credentials."""
     if host.rstrip(".") in METADATA_HOSTS:
         return True
     try:

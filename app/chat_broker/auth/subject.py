@@ -1,4 +1,4 @@
-"""The values of claims, of a token or of any other answer about somebody, and which of them can be an id."""
+"""Reads claims by name or path, and checks which values can be a user id."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,8 @@ from chat_broker.auth.contract import BadToken
 MAX_SUBJECT_LENGTH = 255
 
 
-def lookup(claims: Mapping[str, Any], name: str) -> Any:
-    """The claim of that very name, or, failing that, the one its dots lead to (`user.id`)."""
+def claim_value(claims: Mapping[str, Any], name: str) -> Any:
+    """The claim *name*; without one, the member that the dotted path leads to (`user.id`); else None."""
     if name in claims:
         return claims[name]
     value: Any = claims
@@ -21,7 +21,7 @@ def lookup(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def check_subject(subject: object, *, name: str) -> str:
-    """The subject, byte for byte as given: 1 to 255 characters and bytes, none a control character."""
+    """*subject* unchanged. Raises BadToken unless it has 1 to 255 bytes and no control character."""
     if not isinstance(subject, str) or not subject:
         raise BadToken(f"the claim {name} is missing")
     if len(subject.encode("utf-8", "surrogatepass")) > MAX_SUBJECT_LENGTH:

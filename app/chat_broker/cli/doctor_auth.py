@@ -11,12 +11,12 @@ import httpx
 
 from chat_broker.auth.config import AuthConfig, auth_problems, read_auth
 from chat_broker.auth.forward import SessionEndpoint
-from chat_broker.auth.http import Http, open_http
+from chat_broker.auth.http import ProviderClient, open_provider_client
 from chat_broker.auth.introspection import IntrospectionEndpoint
 from chat_broker.auth.jwt.discovery import discover_endpoint, discovery_url
 from chat_broker.auth.jwt.issuers import DISCOVERY, Issuer
-from chat_broker.auth.jwt.key_sets import key_set_in
-from chat_broker.auth.provider import Answer, BadAnswer, NoAnswer
+from chat_broker.auth.jwt.key_sets import read_key_set
+from chat_broker.auth.provider import BadResponse, NoResponse, ProviderResponse
 from chat_broker.settings import Settings
 
 Level = Literal["ok", "warning", "error"]
@@ -44,8 +44,8 @@ async def diagnose(
         return [Finding("error", "settings", problem) for problem in problems]
     config = read_auth(settings)
     findings = list(_of_settings(settings, config))
-    if config.asks_anybody:
-        async with open_http(transport) as http:
+    if config.needs_http:
+        async with open_provider_client(transport) as http:
             doctor = _Doctor(http, now, settings.auth_jwt_leeway)
             asked: dict[str, tuple[str | None, frozenset[str]]] = {}
             for issuer in config.issuers:
@@ -90,7 +90,7 @@ def _of_settings(settings: Settings, config: AuthConfig) -> Iterator[Finding]:
 
 
 class _Doctor:
-    def __init__(self, http: Http, now: Callable[[], float], leeway: int) -> None:
+    def __init__(self, http: ProviderClient, now: Callable[[], float], leeway: int) -> None:
         self._http = http
         self._now = now
         self._leeway = leeway
@@ -103,7 +103,7 @@ class _Doctor:
             if url is None:
                 url = await discover_endpoint(self._http, name, "jwks_uri", issuer.jwks_hosts)
                 yield Finding("ok", name, f"its discovery document names {url}")
-        except (NoAnswer, BadAnswer) as error:
+        except (NoResponse, BadResponse) as error:
             yield _fault(name, discovery_url(name), error, "check AUTH_JWT_ISSUER")
             return
         try:
@@ -113,8 +113,8 @@ class _Doctor:
             if answer.status != 200:
                 yield Finding("error", name, f"{url} answers {answer.status}", "check its address")
                 return
-            keys = key_set_in(answer, issuer.algorithms)
-        except (NoAnswer, BadAnswer) as error:
+            keys = read_key_set(answer.json_object(from_file=True), issuer.algorithms)
+        except (NoResponse, BadResponse) as error:
             yield _fault(name, url, error, "check AUTH_JWT_JWKS_URL and AUTH_JWT_ALGORITHMS")
             return
         usable = [*keys.by_kid.values(), *keys.without_kid]
@@ -135,7 +135,7 @@ class _Doctor:
                 where = await discover_endpoint(self._http, issuer, "userinfo_endpoint", hosts)
             made_up = f"Bearer {secrets.token_urlsafe(16)}"
             answer = await self._http.get(where, [("authorization", made_up)])
-        except (NoAnswer, BadAnswer) as error:
+        except (NoResponse, BadResponse) as error:
             yield _fault(issuer, f"its userinfo endpoint ({where})", error, mend)
             return
         if answer.status in {401, 403}:
@@ -165,7 +165,7 @@ class _Doctor:
                     f"answers {answer.status} about a token that nobody issued, not active: false",
                     "check that AUTH_INTROSPECTION_URL is an RFC 7662 endpoint",
                 )
-        except (NoAnswer, BadAnswer) as error:
+        except (NoResponse, BadResponse) as error:
             yield _fault(endpoint.url, endpoint.url, error, "check AUTH_INTROSPECTION_URL")
             return
         if skew := self._skew(endpoint.url, answer):
@@ -174,7 +174,7 @@ class _Doctor:
     async def forward(self, endpoint: SessionEndpoint) -> AsyncIterator[Finding]:
         try:
             answer = await self._http.get(endpoint.url)
-        except (NoAnswer, BadAnswer) as error:
+        except (NoResponse, BadResponse) as error:
             yield _fault(endpoint.url, endpoint.url, error, "check AUTH_FORWARD_URL")
             return
         if answer.status in {401, 403}:
@@ -189,7 +189,7 @@ class _Doctor:
         if skew := self._skew(endpoint.url, answer):
             yield skew
 
-    def _skew(self, subject: str, answer: Answer) -> Finding | None:
+    def _skew(self, subject: str, answer: ProviderResponse) -> Finding | None:
         """By its Date header, which is whole seconds: a difference of one or two is none."""
         try:
             there = parsedate_to_datetime(answer.date or "").timestamp()
@@ -210,6 +210,6 @@ class _Doctor:
 
 
 def _fault(subject: str, url: str, error: Exception, mend: str) -> Finding:
-    if isinstance(error, NoAnswer):
+    if isinstance(error, NoResponse):
         return Finding("error", subject, f"{url} does not answer ({error})", mend)
     return Finding("error", subject, f"{url}: {error}", mend)

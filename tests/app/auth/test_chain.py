@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_broker.auth.choose import Chain, build_authenticator
+from chat_broker.auth.choose import ModeChain, build_authenticator
 from chat_broker.auth.contract import (
     AmbiguousCredentials,
     BadProxyHeaders,
@@ -70,7 +70,7 @@ class Asked:
 
 
 class Opened:
-    def __init__(self, chain: Chain, now: Clock, clock: Clock) -> None:
+    def __init__(self, chain: ModeChain, now: Clock, clock: Clock) -> None:
         self.chain, self.now, self.clock = chain, now, clock
 
     async def __call__(self, *headers: tuple[str, str], **more: Any) -> Any:

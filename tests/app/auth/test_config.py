@@ -173,7 +173,7 @@ def test_nothing_secret_is_in_a_configuration() -> None:
     assert HS256["auth_jwt_secret"] not in repr(config)
     assert INTROSPECTION["auth_introspection_client_secret"] not in repr(config)
     assert config.aliased is False
-    assert config.asks_anybody is True
+    assert config.needs_http is True
 
 
 PRESETS: dict[str, dict[str, Any]] = {

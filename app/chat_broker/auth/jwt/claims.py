@@ -1,4 +1,4 @@
-"""What a signed payload claims, and whether we believe it here and now."""
+"""Checks the claims of a token: issuer, audience, subject, purpose and times."""
 
 import math
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ from chat_broker_kit.strict_json import NotStrictJson, parse_object
 VerifiedClaims = NewType("VerifiedClaims", Mapping[str, Any])
 """Claims whose signature, issuer, audience and times have been checked."""
 
-MAX_INSTANT = 2**53
+MAX_NUMERIC_DATE = 2**53
 # RFC 8725 section 3.11: a token of another kind must not pass for one of these.
 ACCESS_TOKEN_TYPES = frozenset({"jwt", "at+jwt"})
-# Where issuers of one key for all their tokens say what a token is for: Keycloak; Cognito and Hydra; two libraries
-# that apps make their own tokens with.
+# Issuers that sign all tokens with one key name the purpose of a token here: Keycloak; Cognito and Hydra; two
+# libraries with which apps issue tokens of their own.
 _PURPOSE_CLAIMS = ("typ", "token_use", "token_type", "type")
 _OTHER_PURPOSES = frozenset({"refresh", "refresh_token", "offline", "logout"})
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a token of one issuer must say. Times in seconds."""
+    """The claims that tokens of one issuer must have. Times in seconds."""
 
     issuer: str
     audience: frozenset[str]
@@ -34,20 +34,20 @@ class Expected:
 
 
 def check_type(typ: str | None, expected: Expected) -> None:
-    """BadToken unless the header `typ` is the configured one, or, unconfigured, is harmless."""
-    given = None if typ is None else bare_type(typ)
+    """Raise BadToken unless the header `typ` is the configured one; without one, absent or of an access token."""
+    actual = None if typ is None else bare_type(typ)
     if expected.typ is not None:
-        if given != bare_type(expected.typ):
+        if actual != bare_type(expected.typ):
             raise BadToken("the token has the wrong typ")
-    elif given is not None and given not in ACCESS_TOKEN_TYPES:
+    elif actual is not None and actual not in ACCESS_TOKEN_TYPES:
         raise BadToken("the token is of another kind: its typ is neither JWT nor at+jwt")
 
 
 def check_purpose(claims: Mapping[str, Any]) -> None:
-    """BadToken for what its own claims say is no access token: an event about a session, or a refresh token.
+    """Raise BadToken for a token whose claims name another purpose: a security event, or a refresh token.
 
     A logout token may have the `typ` and the audience of an access token (OpenID Connect Back-Channel Logout 1.0
-    section 2.4); `events` is what makes it one (RFC 8417 section 2.2).
+    section 2.4); its claim `events` tells them apart (RFC 8417 section 2.2).
     """
     if "events" in claims:
         raise BadToken("the token tells of events: it is a logout token or the like")
@@ -58,7 +58,7 @@ def check_purpose(claims: Mapping[str, Any]) -> None:
 
 
 def issuer_of(payload: bytes) -> tuple[str, dict[str, Any]]:
-    """The issuer a payload names, unbelieved, and the object it is in; BadToken if there is none."""
+    """The claim `iss` and all claims of the payload, unverified. Raises BadToken without an `iss`."""
     try:
         claims = parse_object(payload, unstored=True)
     except NotStrictJson:
@@ -70,46 +70,44 @@ def issuer_of(payload: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def check_claims(claims: Mapping[str, Any], expected: Expected, *, now: float) -> VerifiedClaims:
-    """Vouch for the claims of a payload whose signature is right; BadToken if one of them is not.
+    """The claims as verified, once the signature is. Raises BadToken for the first that is wrong.
 
-    *now* is the epoch in seconds. A token is good until, but not at, `exp` plus leeway.
+    *now* is in epoch seconds. A token is valid before, but not at, `exp` plus leeway.
     """
     if claims.get("iss") != expected.issuer:
         raise BadToken("the token is from another issuer")
     check_audience(claims.get("aud"), expected.audience)
     check_subject(claims.get("sub"), name="sub")
     check_purpose(claims)
-    end = end_of(claims)
-    if end is None:
+    expires_at = expiry_of(claims)
+    if expires_at is None:
         raise BadToken("the claim exp is missing")
-    check_end(end + expected.leeway, now=now)
-    issued = instant(claims, "iat")
-    if issued is not None and issued > now + expected.leeway:
+    check_expiry(expires_at + expected.leeway, now=now)
+    issued_at = numeric_date(claims, "iat")
+    if issued_at is not None and issued_at > now + expected.leeway:
         raise BadToken("the token was issued in the future")
-    valid_from = instant(claims, "nbf")
-    if valid_from is not None and valid_from > now + expected.leeway:
-        raise BadToken("the token is not valid yet")
+    check_not_before(claims, now=now, leeway=expected.leeway)
     if expected.max_age is not None:
-        if issued is None:
+        if issued_at is None:
             raise BadToken("the claim iat is missing, and a longest lifetime is configured")
-        if end - math.floor(issued) > expected.max_age:
+        if expires_at - math.floor(issued_at) > expected.max_age:
             raise BadToken("the token lives longer than is allowed here")
     return VerifiedClaims(claims)
 
 
 def check_audience(audience: object, expected: frozenset[str]) -> None:
-    """BadToken unless *audience*, a string or a list of strings, names one that is expected."""
-    given = [audience] if isinstance(audience, str) else audience
-    if not isinstance(given, list) or not given:
+    """Raise BadToken unless *audience*, a string or a list of strings, holds one of *expected*."""
+    audiences = [audience] if isinstance(audience, str) else audience
+    if not isinstance(audiences, list) or not audiences:
         raise BadToken("the claim aud is missing")
-    if not all(isinstance(name, str) for name in given):
+    if not all(isinstance(name, str) for name in audiences):
         raise BadToken("the claim aud is neither a string nor a list of strings")
-    if expected.isdisjoint(given):
+    if expected.isdisjoint(audiences):
         raise BadToken("the token is meant for another audience")
 
 
-def instant(claims: Mapping[str, Any], name: str) -> float | None:
-    """The claim in seconds since the epoch; None if absent, BadToken if anything else.
+def numeric_date(claims: Mapping[str, Any], name: str) -> float | None:
+    """The claim in epoch seconds; None if absent. Raises BadToken if it is not a NumericDate.
 
     A NumericDate may have a fraction (RFC 7519 section 2).
     """
@@ -118,21 +116,28 @@ def instant(claims: Mapping[str, Any], name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadToken(f"the claim {name} is not a number of seconds")
-    if not 0 <= value <= MAX_INSTANT:  # NaN is not, either
+    if not 0 <= value <= MAX_NUMERIC_DATE:  # NaN is not, either
         raise BadToken(f"the claim {name} is not a number of seconds")
     return value
 
 
-def end_of(claims: Mapping[str, Any], leeway: int = 0) -> int | None:
-    """The second from which a credential of these claims is no good any more: `exp` and *leeway*; None without `exp`.
+def expiry_of(claims: Mapping[str, Any], leeway: int = 0) -> int | None:
+    """The epoch second at which a credential with these claims expires, leeway included; None without `exp`.
 
-    This is both what lets a credential in and what bounds the life of what is made with it. A fraction is cut off.
+    It also bounds the lifetime of chat tokens issued for the credential. A fraction is cut off.
     """
-    expires = instant(claims, "exp")
-    return None if expires is None else math.floor(expires) + leeway
+    expires_at = numeric_date(claims, "exp")
+    return None if expires_at is None else math.floor(expires_at) + leeway
 
 
-def check_end(end: int | None, *, now: float) -> None:
-    """BadToken from *end* on."""
-    if end is not None and now >= end:
+def check_expiry(expires_at: int | None, *, now: float) -> None:
+    """Raise BadToken at and after *expires_at*."""
+    if expires_at is not None and now >= expires_at:
         raise BadToken("the token has expired")
+
+
+def check_not_before(claims: Mapping[str, Any], *, now: float, leeway: int) -> None:
+    """Raise BadToken before `nbf`, allowing for *leeway*."""
+    valid_from = numeric_date(claims, "nbf")
+    if valid_from is not None and valid_from > now + leeway:
+        raise BadToken("the token is not valid yet")

@@ -1,12 +1,13 @@
-"""Where an issuer has its keys and endpoints, by its OpenID Connect discovery document."""
+"""Finds an issuer's endpoints in its OpenID Connect discovery document."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from chat_broker.auth.provider import BadAnswer, is_link_local, url_problem
+from chat_broker.auth.provider import BadResponse, is_link_local, url_problem
 
 if TYPE_CHECKING:  # it loads httpx
-    from chat_broker.auth.http import Http
+    from chat_broker.auth.http import ProviderClient
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -16,31 +17,55 @@ def discovery_url(issuer: str) -> str:
     return issuer.removesuffix("/") + WELL_KNOWN
 
 
-async def discover_endpoint(
-    http: "Http", issuer: str, member: str, allowed_hosts: frozenset[str]
-) -> str:
-    """The address under *member* of the issuer's document, for example `jwks_uri`.
+@dataclass(slots=True)
+class Endpoint:
+    """The URL of one endpoint of an issuer: configured, or discovered and cached until `forget`."""
 
-    It must be where the issuer is (same scheme, host and port), or on one of *allowed_hosts*.
-    Raises NoAnswer or BadAnswer.
+    http: "ProviderClient"
+    issuer: str
+    member: str
+    configured: str | None
+    allowed_hosts: frozenset[str]
+    discovered: str | None = None
+
+    async def url(self) -> str:
+        """Raises NoResponse or BadResponse if the URL must be discovered and cannot be."""
+        if url := self.configured or self.discovered:
+            return url
+        url = await discover_endpoint(self.http, self.issuer, self.member, self.allowed_hosts)
+        self.discovered = url
+        return url
+
+    def forget(self) -> None:
+        """Discover the URL again next time, because the endpoint may have moved."""
+        self.discovered = None
+
+
+async def discover_endpoint(
+    http: "ProviderClient", issuer: str, member: str, allowed_hosts: frozenset[str]
+) -> str:
+    """The URL in *member* of the issuer's document, for example `jwks_uri`.
+
+    It must have the issuer's origin (scheme, host and port), or one of *allowed_hosts*.
+    Raises NoResponse or BadResponse.
     """
-    answer = await http.get(discovery_url(issuer))
-    if answer.status != 200:
-        raise BadAnswer(f"the discovery document answers {answer.status}")
-    document = answer.json_object(from_a_file=True)
+    response = await http.get(discovery_url(issuer))
+    if response.status != 200:
+        raise BadResponse(f"the discovery document answers {response.status}")
+    document = response.json_object(from_file=True)
     if document.get("issuer") != issuer:
-        raise BadAnswer("the discovery document is another issuer's")
+        raise BadResponse("the discovery document is another issuer's")
     url = document.get(member)
     if not isinstance(url, str):
-        raise BadAnswer(f"the discovery document names no {member}")
+        raise BadResponse(f"the discovery document names no {member}")
     if problem := url_problem(url):
-        raise BadAnswer(f"the {member} of the discovery document {problem}")
+        raise BadResponse(f"the {member} of the discovery document {problem}")
     parts = urlsplit(url)
     if is_link_local(parts.hostname or ""):
-        raise BadAnswer(f"the {member} of the discovery document is a link-local address")
-    at_home = _origin(url) == _origin(issuer)
-    if not at_home and not {parts.hostname, parts.netloc.lower()} & allowed_hosts:
-        raise BadAnswer(
+        raise BadResponse(f"the {member} of the discovery document is a link-local address")
+    same_origin = _origin(url) == _origin(issuer)
+    if not same_origin and not {parts.hostname, parts.netloc.lower()} & allowed_hosts:
+        raise BadResponse(
             f"the {member} of the discovery document is on another host than the issuer "
             "(AUTH_JWT_JWKS_HOSTS would allow it)"
         )

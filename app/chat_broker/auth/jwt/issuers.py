@@ -1,8 +1,8 @@
-"""Which issuers are trusted, read from the settings with every problem named."""
+"""Reads the trusted issuers from the settings, and reports every problem."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ MAX_LEEWAY = 120
 DISCOVERY = "discovery"
 
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
-_ENTRY = frozenset(
+_MEMBERS = frozenset(
     {"alias", "issuer", "audience", "jwks_url", "jwks_hosts", "public_key", "secret"}
     | {"algorithms", "typ", "leeway", "max_age", "userinfo"}
 )
@@ -29,11 +29,11 @@ _ENTRY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """One trusted issuer: what its tokens must say, and how its keys are found.
+    """One trusted issuer: the claims its tokens must have, and its keys.
 
-    `key` is a configured key; without one the keys are published, at `jwks_url` or where discovery
-    says. `algorithms` None: each published key serves its own one. `userinfo`: where to ask for claims that tokens
-    lack; "discovery" if its discovery document says.
+    `key` is a configured key; without one, the keys are published at `jwks_url` or where the discovery
+    document says. `algorithms` None: the default one of each published key. `userinfo`: the endpoint
+    for claims that tokens lack, or "discovery".
     """
 
     alias: str
@@ -47,77 +47,92 @@ class Issuer:
 
     @property
     def issuer(self) -> str:
-        """The exact `iss`."""
         return self.expected.issuer
 
 
 def read_issuer(
     entry: Mapping[str, Any], where: Mapping[str, str]
 ) -> tuple[Issuer | None, list[str]]:
-    """The issuer of *entry* (keys as in AUTH_JWT_ISSUERS), or None with all its problems.
+    """The issuer of *entry* (members as in AUTH_JWT_ISSUERS), or None and all its problems.
 
-    *where* says under which setting's name a problem of a key is reported.
+    *where* maps a member to the name of the setting that a problem is reported under.
     """
     problems: list[str] = []
 
-    def complain(key: str, problem: str) -> None:
-        problems.append(f"{where.get(key, key)}: {problem}")
-
-    for unknown in sorted(set(entry) - _ENTRY):
-        complain(unknown, "is not known")
-    alias, issuer = entry.get("alias"), entry.get("issuer")
-    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias):
-        complain("alias", "must be 1 to 32 of a-z, 0-9 and -")
-    if not isinstance(issuer, str) or not issuer:
-        complain("issuer", "is required")
-        issuer = None
-    audience = _names(entry.get("audience"))
-    if not audience:
-        complain("audience", "is required")
-    for name in ("jwks_url",):
-        url = entry.get(name)
-        if url and (problem := url_problem(str(url))):
-            complain(name, problem)
-    sources = [name for name in ("jwks_url", "public_key", "secret") if entry.get(name)]
-    if len(sources) > 1:
-        complain(
-            sources[0], f"and {where.get(sources[1], sources[1])} are both set; which one holds?"
-        )
-    if not sources and issuer is not None and (problem := url_problem(issuer)):
-        complain("issuer", f"{problem}, so its keys cannot be discovered: say where they are")
-
-    algorithms = frozenset(_names(entry.get("algorithms"))) or None
-    family = "oct" if entry.get("secret") else None
-    if algorithms is not None:
-        problem, family = _family_problem(algorithms, secret=family == "oct")
+    def report(member: str, problem: str | None) -> None:
         if problem:
-            complain("algorithms", problem)
-    key = _configured_key(entry, algorithms, complain)
+            problems.append(f"{where.get(member, member)}: {problem}")
 
-    leeway, max_age = entry.get("leeway", 30), entry.get("max_age")
-    if type(leeway) is not int or not 0 <= leeway <= MAX_LEEWAY:
-        complain("leeway", f"must be 0 to {MAX_LEEWAY} seconds")
-    if max_age is not None and (type(max_age) is not int or max_age <= 0):
-        complain("max_age", "must be a positive number of seconds")
-    typ = entry.get("typ")
-    if typ is not None and not isinstance(typ, str):
-        complain("typ", "must be a string")
-    userinfo = entry.get("userinfo") or None
-    if userinfo is not None and (problem := userinfo_problem(userinfo, issuer)):
-        complain("userinfo", problem)
+    for unknown in sorted(set(entry) - _MEMBERS):
+        report(unknown, "is not known")
+    for member, problem in _claim_problems(entry):
+        report(member, problem)
+    for member, problem in _source_problems(entry, where):
+        report(member, problem)
+    algorithms = frozenset(_names(entry.get("algorithms"))) or None
+    if algorithms is not None:
+        report("algorithms", _family_problem(algorithms, secret=bool(entry.get("secret"))))
+    key = _configured_key(entry, algorithms, report)
+    userinfo, issuer_name = entry.get("userinfo") or None, entry.get("issuer")
+    if userinfo is not None:
+        has_issuer = isinstance(issuer_name, str) and issuer_name
+        report("userinfo", userinfo_problem(userinfo, issuer_name if has_issuer else None))
     if problems:
         return None, problems
-    acceptable = key.algorithms if key else algorithms or PUBLIC_KEY_ALGORITHMS
-    expected = Expected(issuer or "", frozenset(audience), leeway, typ or None, max_age)
-    hosts = frozenset(name.lower() for name in _names(entry.get("jwks_hosts")))
-    url = entry.get("jwks_url")
-    return Issuer(
-        str(alias), expected, key, url or None, hosts, algorithms, acceptable, userinfo
-    ), []
+    expected = Expected(
+        entry["issuer"],
+        frozenset(_names(entry["audience"])),
+        entry.get("leeway", 30),
+        entry.get("typ") or None,
+        entry.get("max_age"),
+    )
+    issuer = Issuer(
+        entry["alias"],
+        expected,
+        key,
+        entry.get("jwks_url") or None,
+        frozenset(name.lower() for name in _names(entry.get("jwks_hosts"))),
+        algorithms,
+        key.algorithms if key else algorithms or PUBLIC_KEY_ALGORITHMS,
+        userinfo,
+    )
+    return issuer, []
+
+
+def _claim_problems(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Problems of the alias and of the claims that tokens must have."""
+    alias, issuer = entry.get("alias"), entry.get("issuer")
+    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias):
+        yield "alias", "must be 1 to 32 of a-z, 0-9 and -"
+    if not isinstance(issuer, str) or not issuer:
+        yield "issuer", "is required"
+    if not _names(entry.get("audience")):
+        yield "audience", "is required"
+    leeway, max_age, typ = entry.get("leeway", 30), entry.get("max_age"), entry.get("typ")
+    if type(leeway) is not int or not 0 <= leeway <= MAX_LEEWAY:
+        yield "leeway", f"must be 0 to {MAX_LEEWAY} seconds"
+    if max_age is not None and (type(max_age) is not int or max_age <= 0):
+        yield "max_age", "must be a positive number of seconds"
+    if typ is not None and not isinstance(typ, str):
+        yield "typ", "must be a string"
+
+
+def _source_problems(
+    entry: Mapping[str, Any], where: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Problems of the source of the keys: a URL, a configured key, or discovery."""
+    url, issuer = entry.get("jwks_url"), entry.get("issuer")
+    if url and (problem := url_problem(str(url))):
+        yield "jwks_url", problem
+    sources = [name for name in ("jwks_url", "public_key", "secret") if entry.get(name)]
+    if len(sources) > 1:
+        yield sources[0], f"and {where.get(sources[1], sources[1])} are both set; which one holds?"
+    if not sources and isinstance(issuer, str) and issuer and (problem := url_problem(issuer)):
+        yield "issuer", f"{problem}, so its keys cannot be discovered: say where they are"
 
 
 def userinfo_problem(userinfo: object, issuer: str | None) -> str | None:
-    """Why *issuer*'s tokens must not, or cannot, be shown to *userinfo* (an address, or "discovery"); or None."""
+    """Why *userinfo* (a URL, or "discovery") cannot be *issuer*'s userinfo endpoint; None if it can."""
     if userinfo == DISCOVERY:
         problem = url_problem(issuer) if issuer is not None else None
         return problem and f"cannot be discovered, because the issuer {problem}: say its address"
@@ -134,24 +149,23 @@ def _names(value: object) -> list[str]:
     return []
 
 
-def _family_problem(algorithms: frozenset[str], *, secret: bool) -> tuple[str | None, str | None]:
-    """One family an issuer (RFC 8725 section 3.1): a key must never be taken for one of another kind."""
+def _family_problem(algorithms: frozenset[str], *, secret: bool) -> str | None:
+    """One family per issuer (RFC 8725 section 3.1): a key must not be used as one of another kind."""
     families = {
         family for family, members in FAMILIES.items() if not members.isdisjoint(algorithms)
     }
     known = frozenset().union(*FAMILIES.values())
     if unknown := sorted(algorithms - known):
-        return f"names {', '.join(unknown)}, which is not supported", None
+        return f"names {', '.join(unknown)}, which is not supported"
     if len(families) > 1:
-        return "mixes families: choose HS256, or RS and PS, or ES, or EdDSA", None
-    family = families.pop()
-    if secret != (family == "oct"):
-        return "does not fit the key: HS256 goes with a secret, and only with one", None
-    return None, family
+        return "mixes families: choose HS256, or RS and PS, or ES, or EdDSA"
+    if secret != (families == {"oct"}):
+        return "does not fit the key: HS256 goes with a secret, and only with one"
+    return None
 
 
 def _configured_key(
-    entry: Mapping[str, Any], algorithms: frozenset[str] | None, complain: Any
+    entry: Mapping[str, Any], algorithms: frozenset[str] | None, report: Callable[[str, str], None]
 ) -> Key | None:
     name = "secret" if entry.get("secret") else "public_key"
     value = entry.get(name)
@@ -162,10 +176,10 @@ def _configured_key(
             return key_from_secret(str(value).encode())
         key = key_from_pem(str(value)).narrowed(algorithms)
     except UnusableKey as error:
-        complain(name, f"cannot be used: {error}")
+        report(name, f"cannot be used: {error}")
         return None
     if key is None:
-        complain("algorithms", "does not fit the key")
+        report("algorithms", "does not fit the key")
     return key
 
 
@@ -183,13 +197,13 @@ def read_issuer_list(text: str, defaults: Mapping[str, Any]) -> tuple[list[Issue
         if not isinstance(entry, dict):
             problems.append(f"AUTH_JWT_ISSUERS[{position}]: must be an object")
             continue
-        where = {name: f"AUTH_JWT_ISSUERS[{position}].{name}" for name in (*_ENTRY, *entry)}
-        issuer, found = read_issuer({**defaults, **entry}, where)
-        problems += found
+        where = {name: f"AUTH_JWT_ISSUERS[{position}].{name}" for name in (*_MEMBERS, *entry)}
+        issuer, entry_problems = read_issuer({**defaults, **entry}, where)
+        problems += entry_problems
         if issuer is not None:
             issuers.append(issuer)
-    for what in ("alias", "issuer"):
-        named = [getattr(issuer, what) for issuer in issuers]
-        if len(set(named)) != len(named):
-            problems.append(f"AUTH_JWT_ISSUERS: has two entries of the same {what}")
+    for member in ("alias", "issuer"):
+        values = [getattr(issuer, member) for issuer in issuers]
+        if len(set(values)) != len(values):
+            problems.append(f"AUTH_JWT_ISSUERS: has two entries of the same {member}")
     return issuers, problems

@@ -1,7 +1,6 @@
-"""One signed token in compact form, taken apart strictly, and its signature.
+"""Parses one compact JWS strictly, and verifies its signature.
 
-`parse` believes nothing: what it returns is called Unverified. `verify` is the only way from there to
-a payload that was signed with a given key.
+`parse` returns an `Unverified` token. Only `verify` returns a payload whose signature is checked.
 """
 
 import re
@@ -16,17 +15,17 @@ from chat_broker_kit.strict_json import NotStrictJson, parse_object
 
 MAX_TOKEN_LENGTH = 8192
 LONGEST_HEADER = 1024
-"""Characters of a chat token's header; who sends more does not fill our memory with them."""
+"""Characters of a chat token's header. Longer ones are not parsed, so they do not fill the cache."""
 CHAT_TOKEN_TYPE = "chat+jwt"  # noqa: S105 -- the name of a type
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", re.ASCII)
-# Refused whatever they say: extensions we do not understand, and forms that are not a plain JWS.
+# Refused with any value: extensions that we do not implement, and forms other than a plain JWS.
 _REFUSED_HEADERS = ("crit", "b64", "zip", "enc")
 
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """The parts of a token whose signature nobody has checked yet."""
+    """The parts of a token whose signature has not been checked."""
 
     algorithm: str
     kid: str | None
@@ -37,12 +36,12 @@ class Unverified:
 
 
 def looks_like_jws(text: str) -> bool:
-    """Whether *text* is three dot-separated base64url parts, so that only a JWT can be meant."""
+    """Whether *text* has the form of a JWT: three base64url parts separated by dots."""
     return _COMPACT.fullmatch(text) is not None
 
 
 def parse(token: str) -> Unverified:
-    """Take a compact JWS apart; BadToken if anything about its form is not exactly as it should be."""
+    """The parts of a compact JWS. Raises BadToken for any deviation from its form."""
     if len(token) > MAX_TOKEN_LENGTH:
         raise BadToken(f"the token is longer than {MAX_TOKEN_LENGTH} characters")
     parts = token.split(".")
@@ -71,7 +70,7 @@ def parse(token: str) -> Unverified:
 
 
 def is_chat_token(token: str) -> bool:
-    """Whether *token*, unbelieved, says that it is a chat token."""
+    """Whether the unverified header of *token* names the type of a chat token."""
     protected, dot, _ = token.partition(".")
     return bool(dot) and len(protected) <= LONGEST_HEADER and _names_chat_token(protected)
 
@@ -86,7 +85,7 @@ def _names_chat_token(protected: str) -> bool:
 
 
 def bare_type(typ: str) -> str:
-    """A media type as it stands in `typ`: case and the prefix `application/` say nothing (RFC 7515 section 4.1.9)."""
+    """The media type in `typ`, without the optional `application/`, in lower case (RFC 7515 section 4.1.9)."""
     return typ.lower().removeprefix("application/")
 
 
@@ -98,7 +97,7 @@ def _text(header: dict[str, Any], name: str, *, required: bool = False) -> str:
 
 
 def verify(token: Unverified, key: Key) -> bytes:
-    """The payload, once *key* has signed it under an algorithm it is bound to; else BadToken."""
+    """The payload, if *key* has signed it with one of its algorithms. Raises BadToken otherwise."""
     if token.algorithm not in key.algorithms:
         raise BadToken("the token is not signed with the algorithm of its key")
     if not key.verifies(token.algorithm, token.signing_input, token.signature):

@@ -1,7 +1,4 @@
-"""A key that may verify signatures: what it is, and the few algorithms it is for.
-
-Whatever a provider publishes that is not such a key raises `UnusableKey`, with the reason.
-"""
+"""Verification keys, from JWK, PEM or a secret, each bound to the algorithms it may be used with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,7 +39,7 @@ _CURVES: dict[str, tuple[ec.EllipticCurve, str, int]] = {
     "P-384": (ec.SECP384R1(), "ES384", 48),
     "P-521": (ec.SECP521R1(), "ES512", 66),
 }
-# Some publish ES512 keys under the name of their curve.
+# Some providers publish ES512 keys under the name of their curve.
 _MISSPELLED = {"ES521": "ES512"}
 
 Check = Callable[[str, bytes, bytes], bool]
@@ -50,14 +47,14 @@ Check = Callable[[str, bytes, bytes], bool]
 
 
 class UnusableKey(ValueError):  # noqa: N818 - named for what happened
-    """This key must not, or cannot, verify a signature."""
+    """The key must not, or cannot, verify a signature. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """A verification key, bound to the algorithms it may be used with.
 
-    `default` is the algorithm it serves when nobody named one: exactly one a key.
+    `default` is its one algorithm where neither the JWK nor the settings name any.
     """
 
     kid: str | None
@@ -68,7 +65,7 @@ class Key:
     _check: Check = field(repr=False, compare=False)
 
     def narrowed(self, allowed: frozenset[str] | None) -> "Key | None":
-        """This key for *allowed* algorithms only (None: its default one); None if none is left."""
+        """This key with *allowed* algorithms only (None: its default one); None if none is left."""
         wanted = frozenset({self.default}) if allowed is None else allowed
         if allowed is None and self.family == "OKP":
             wanted = FAMILIES["OKP"]  # two names of one algorithm (RFC 9864)
@@ -78,12 +75,12 @@ class Key:
         return Key(self.kid, self.family, left, self.default, self.fingerprint, self._check)
 
     def verifies(self, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
-        """Whether *signature* is this key's, under *algorithm*, which must be one of its own."""
+        """Whether *signature* is valid; False too if the key does not have *algorithm*."""
         return algorithm in self.algorithms and self._check(algorithm, signing_input, signature)
 
 
 def key_from_secret(secret: bytes, *, kid: str | None = None) -> Key:
-    """An HS256 key of a shared secret of at least 32 bytes."""
+    """The HS256 key of a shared secret. Raises UnusableKey below 32 bytes."""
     if len(secret) < MIN_SECRET_BYTES:
         raise UnusableKey(f"the secret is shorter than {MIN_SECRET_BYTES} bytes")
 
@@ -95,7 +92,7 @@ def key_from_secret(secret: bytes, *, kid: str | None = None) -> Key:
 
 
 def key_from_pem(pem: str) -> Key:
-    """The key of a PEM text (`BEGIN PUBLIC KEY`, `RSA PUBLIC KEY`, or `CERTIFICATE`)."""
+    """The key of a PEM text (`PUBLIC KEY`, `RSA PUBLIC KEY` or `CERTIFICATE`). Raises UnusableKey."""
     data = pem.strip().replace("\\n", "\n").encode()
     try:
         if b"BEGIN CERTIFICATE" in data:
@@ -106,11 +103,11 @@ def key_from_pem(pem: str) -> Key:
             public = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
         raise UnusableKey("not a PEM public key") from None
-    return _of_public_key(public, kid=None, named=None)
+    return _of_public_key(public, kid=None, alg=None)
 
 
 def key_from_jwk(jwk: Mapping[str, Any]) -> Key:
-    """The verification key of one member of a JWK set; symmetric keys are never taken from one."""
+    """The key of one member of a JWK set. Raises UnusableKey, also for a symmetric key."""
     kid = jwk.get("kid")
     if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID_LENGTH):
         raise UnusableKey("kid is not a short string")
@@ -119,8 +116,8 @@ def key_from_jwk(jwk: Mapping[str, Any]) -> Key:
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         raise UnusableKey("key_ops do not include verify")
-    named = jwk.get("alg")
-    if named is not None and not isinstance(named, str):
+    alg = jwk.get("alg")
+    if alg is not None and not isinstance(alg, str):
         raise UnusableKey("alg is not a string")
     try:
         public = _public_numbers(jwk)
@@ -128,7 +125,7 @@ def key_from_jwk(jwk: Mapping[str, Any]) -> Key:
         raise UnusableKey("this kind of key is not supported") from None
     except (ValueError, TypeError) as error:
         raise error if isinstance(error, UnusableKey) else UnusableKey("malformed key") from None
-    return _of_public_key(public, kid=kid, named=named)
+    return _of_public_key(public, kid=kid, alg=alg)
 
 
 def _public_numbers(jwk: Mapping[str, Any]) -> object:
@@ -159,8 +156,8 @@ def _member(jwk: Mapping[str, Any], name: str) -> bytes:
     return base64url.decode(text)
 
 
-def _of_public_key(public: object, *, kid: str | None, named: str | None) -> Key:
-    """*named* is the JWK's own `alg`: if it is there, the key serves that one and no other."""
+def _of_public_key(public: object, *, kid: str | None, alg: str | None) -> Key:
+    """The key of *public*. *alg* is the JWK's `alg`: if set, it is the key's only algorithm."""
     match public:
         case rsa.RSAPublicKey():
             if not MIN_RSA_BITS <= public.key_size <= MAX_RSA_BITS:
@@ -181,8 +178,8 @@ def _of_public_key(public: object, *, kid: str | None, named: str | None) -> Key
             check = _eddsa_check(public)
         case _:
             raise UnusableKey("this kind of key is not supported")
-    if named is not None:
-        only = _MISSPELLED.get(named, named)
+    if alg is not None:
+        only = _MISSPELLED.get(alg, alg)
         if only not in algorithms:
             raise UnusableKey("alg is not an algorithm of this kind of key")
         default = only

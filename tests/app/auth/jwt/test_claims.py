@@ -11,12 +11,12 @@ from chat_broker.auth.jwt.claims import (
     check_claims,
     check_purpose,
     check_type,
-    end_of,
-    instant,
+    expiry_of,
     issuer_of,
+    numeric_date,
 )
 from chat_broker.auth.mode import ClaimNames, principal_from
-from chat_broker.auth.subject import lookup
+from chat_broker.auth.subject import claim_value
 from tests.app.auth.signing import AUDIENCE, ISSUER, NOW, claims
 
 EXPECTED = Expected(ISSUER, frozenset({AUDIENCE, "other"}))
@@ -105,9 +105,9 @@ def test_nothing_is_valid_before_its_time(name: str, why: str) -> None:
 )  # fmt: skip
 def test_instants_are_numbers_of_seconds(name: str, value: object) -> None:
     refuses(claims(**{name: value}), saying="number of seconds")
-    assert instant({}, name) is None
-    assert instant({name: 2**53}, name) == 2**53
-    assert instant({name: 0}, name) == 0
+    assert numeric_date({}, name) is None
+    assert numeric_date({name: 2**53}, name) == 2**53
+    assert numeric_date({name: 0}, name) == 0
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
@@ -117,7 +117,7 @@ def test_an_instant_may_have_a_fraction(fraction: float) -> None:
     check_claims(said, EXPECTED, now=NOW + fraction)
     refuses(said, saying="not valid yet|in the future", now=NOW + fraction - 30.01)
     refuses(said, saying="expired", now=NOW + 90)
-    assert end_of(said, 30) == NOW + 90
+    assert expiry_of(said, 30) == NOW + 90
     bounded = Expected(ISSUER, frozenset({AUDIENCE}), max_age=60)
     check_claims(claims(exp=NOW + 60 + fraction, iat=NOW + fraction), bounded, now=NOW + 1)
 
@@ -262,9 +262,9 @@ def test_claims_may_be_elsewhere() -> None:
     said = {"user": {"id": 42, "name": "A"}, "https://example.com/nick.name": "nick"}
     who = principal(said, id="user.id", name="user.name", username="https://example.com/nick.name")
     assert (who.subject, who.name, who.username) == ("42", "A", "nick")
-    assert lookup({"a.b": 1, "a": {"b": 2}}, "a.b") == 1
-    assert lookup({"a": [1]}, "a.b") is None
-    assert lookup({"a": {}}, "a.b") is None
+    assert claim_value({"a.b": 1, "a": {"b": 2}}, "a.b") == 1
+    assert claim_value({"a": [1]}, "a.b") is None
+    assert claim_value({"a": {}}, "a.b") is None
 
 
 @pytest.mark.parametrize("value", [None, "", True, 1.0, [], {}, "x" * 256, "a\nb"])

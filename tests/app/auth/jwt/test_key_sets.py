@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from chat_broker.auth.contract import BadToken
-from chat_broker.auth.http import MAX_BYTES, MAX_CONNECTIONS, open_http
+from chat_broker.auth.http import MAX_BYTES, MAX_CONNECTIONS, open_provider_client
 from chat_broker.auth.jwt.discovery import discover_endpoint, discovery_url
 from chat_broker.auth.jwt.key_sets import (
     FixedKey,
@@ -22,7 +22,7 @@ from chat_broker.auth.jwt.key_sets import (
     read_key_set,
 )
 from chat_broker.auth.jwt.keys import Key
-from chat_broker.auth.provider import BadAnswer, NoAnswer, NotSent, url_problem
+from chat_broker.auth.provider import BadResponse, NoResponse, NotSent, url_problem
 from tests.app.auth.signing import ISSUER, Clock, Signer, ec_signer, ed_signer, number, rsa_signer
 from tests.sdk.transports.http_corpus import ENDLESS
 
@@ -71,7 +71,7 @@ class Opened:
 @pytest.fixture
 async def opened() -> Any:
     provider, clock = Provider(rsa_signer()), Clock(1000.0)
-    async with open_http(httpx.MockTransport(provider)) as http:
+    async with open_provider_client(httpx.MockTransport(provider)) as http:
         fetch = PublishedKeys(
             http,
             issuer=ISSUER,
@@ -344,7 +344,7 @@ def test_a_set_holds_only_keys_that_may_verify() -> None:
 
 
 def test_two_keys_of_one_name_spoil_the_set() -> None:
-    with pytest.raises(BadAnswer, match="same kid"):
+    with pytest.raises(BadResponse, match="same kid"):
         read_key_set({"keys": [rsa_signer("k").jwk, ec_signer("k").jwk]}, None)
 
 
@@ -389,7 +389,7 @@ async def discover(
             document if isinstance(document, httpx.Response) else httpx.Response(200, json=document)
         )
 
-    async with open_http(httpx.MockTransport(answer)) as http:
+    async with open_provider_client(httpx.MockTransport(answer)) as http:
         return await discover_endpoint(http, issuer, "jwks_uri", allowed)
 
 
@@ -434,17 +434,17 @@ async def test_the_keys_are_where_the_issuer_is() -> None:
     ],
 )
 async def test_a_document_cannot_send_us_elsewhere(uri: object) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponse):
         await discover({"issuer": ISSUER, "jwks_uri": uri})
     allowed = frozenset({"169.254.169.254", "metadata.google.internal"})
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponse):
         await discover({"issuer": ISSUER, "jwks_uri": uri}, allowed=allowed)
 
 
 async def test_another_host_may_be_allowed_by_name() -> None:
     document = {"issuer": ISSUER, "jwks_uri": "https://keys.example.net/keys"}
     assert await discover(document, allowed=frozenset({"keys.example.net"}))
-    with pytest.raises(BadAnswer, match="AUTH_JWT_JWKS_HOSTS"):
+    with pytest.raises(BadResponse, match="AUTH_JWT_JWKS_HOSTS"):
         await discover(document, allowed=frozenset({"example.net"}))
     with_port = {"issuer": ISSUER, "jwks_uri": "https://keys.example.net:8443/keys"}
     assert await discover(with_port, allowed=frozenset({"keys.example.net:8443"}))
@@ -452,7 +452,7 @@ async def test_another_host_may_be_allowed_by_name() -> None:
 
 @pytest.mark.parametrize("issuer", [None, "", ISSUER + "/", "https://evil.test", [ISSUER]])
 async def test_a_document_is_its_own_issuers(issuer: object) -> None:
-    with pytest.raises(BadAnswer, match="another issuer"):
+    with pytest.raises(BadResponse, match="another issuer"):
         await discover({"issuer": issuer, "jwks_uri": f"{ISSUER}/keys"})
 
 
@@ -460,7 +460,7 @@ async def test_a_document_is_its_own_issuers(issuer: object) -> None:
     "answer", [httpx.Response(404), httpx.Response(301, headers={"location": "/x"})]
 )
 async def test_a_missing_document_is_a_bad_answer(answer: httpx.Response) -> None:
-    with pytest.raises(BadAnswer, match="discovery"):
+    with pytest.raises(BadResponse, match="discovery"):
         await discover(answer)
 
 
@@ -489,7 +489,7 @@ async def test_a_file_server_may_label_keys_and_document_as_it_does_files(kind: 
         return httpx.MockTransport(answer)
 
     async def keys_of(*documents: Any) -> Any:
-        async with open_http(labelled(*documents)) as http:
+        async with open_provider_client(labelled(*documents)) as http:
             fetch = PublishedKeys(
                 http, issuer=ISSUER, jwks_url=None, allowed_hosts=frozenset(), algorithms=None
             )
@@ -498,13 +498,13 @@ async def test_a_file_server_may_label_keys_and_document_as_it_does_files(kind: 
     keys, _ = await keys_of(*good)
     assert len(keys) == 1
     for bad in ({}, {"keys": []}, {"keys": "x"}, ["keys"], "text"):
-        with pytest.raises(BadAnswer):
+        with pytest.raises(BadResponse):
             await keys_of(good[0], bad)
 
 
 async def test_keys_are_discovered_once_and_again_after_a_failure() -> None:
     provider, clock = Provider(rsa_signer()), Clock(1000.0)
-    async with open_http(httpx.MockTransport(provider)) as http:
+    async with open_provider_client(httpx.MockTransport(provider)) as http:
         fetch = PublishedKeys(
             http, issuer=ISSUER, jwks_url=None, allowed_hosts=frozenset(), algorithms=None
         )
@@ -576,8 +576,8 @@ class Drip(httpx.AsyncByteStream):
 async def test_an_answer_that_drips_is_cut_off_after_two_seconds() -> None:
     started = asyncio.get_running_loop().time()
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Drip()))
-    async with open_http(transport) as http:
-        with pytest.raises(NoAnswer):
+    async with open_provider_client(transport) as http:
+        with pytest.raises(NoResponse):
             await http.get(f"{ISSUER}/keys")
     assert 1.9 < asyncio.get_running_loop().time() - started < 3
 
@@ -591,10 +591,10 @@ async def test_a_question_that_finds_no_free_connection_ends_after_half_of_its_t
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
-    async with open_http() as http:
+    async with open_provider_client() as http:
         asked = (http.get(url) for _ in range(MAX_CONNECTIONS + 5))
         ended = await asyncio.gather(*asked, return_exceptions=True)
-    assert all(isinstance(each, NoAnswer) for each in ended)
+    assert all(isinstance(each, NoResponse) for each in ended)
     assert sum(isinstance(each, NotSent) for each in ended) == 5
     server.close()
 
@@ -615,8 +615,8 @@ async def test_an_answer_without_an_end_is_given_up(name: str) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     began = asyncio.get_running_loop().time()
     before = memory_mb()
-    async with open_http() as http:
-        with pytest.raises((NoAnswer, BadAnswer)):
+    async with open_provider_client() as http:
+        with pytest.raises((NoResponse, BadResponse)):
             await http.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys")
     assert asyncio.get_running_loop().time() - began < 4
     assert memory_mb() - before < 32
@@ -630,7 +630,7 @@ def memory_mb() -> float:
 
 
 async def test_keys_that_could_not_be_asked_for_may_be_asked_for_at_once_again() -> None:
-    answers = iter([NotSent("busy"), NoAnswer("down")])
+    answers = iter([NotSent("busy"), NoResponse("down")])
 
     async def fetch() -> tuple[KeySet, int | None]:
         raise next(answers)
@@ -647,8 +647,8 @@ async def test_a_compressed_answer_is_refused() -> None:
 
     bomb = gzip.compress(json.dumps({"keys": [], "x": " " * 10_000_000}).encode())
     answer = httpx.Response(200, content=bomb, headers={"content-encoding": "gzip"})
-    async with open_http(httpx.MockTransport(lambda _: answer)) as http:
-        with pytest.raises(BadAnswer, match="compressed"):
+    async with open_provider_client(httpx.MockTransport(lambda _: answer)) as http:
+        with pytest.raises(BadResponse, match="compressed"):
             await http.get(f"{ISSUER}/keys")
 
 
@@ -659,7 +659,7 @@ async def test_a_cookie_of_one_answer_never_travels_with_another_question() -> N
         seen.append(request.headers.get("cookie"))
         return httpx.Response(200, headers={"set-cookie": "who=alice; Path=/"})
 
-    async with open_http(httpx.MockTransport(answer)) as http:
+    async with open_provider_client(httpx.MockTransport(answer)) as http:
         for _ in range(3):
             await http.get(f"{ISSUER}/session")
     assert seen == [None, None, None]

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 import chat_broker_kit.tasks
-import chat_broker_sdk._ending
+import chat_broker_sdk._tasks
 
 
 @pytest.mark.parametrize(
     "end",
-    [chat_broker_kit.tasks.end, chat_broker_sdk._ending.end],
+    [chat_broker_kit.tasks.end, chat_broker_sdk._tasks.cancel_and_wait],
     ids=lambda end: end.__module__,
 )
 async def test_a_task_ends_even_if_it_swallows_a_cancellation(

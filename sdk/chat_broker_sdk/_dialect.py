@@ -1,11 +1,11 @@
-"""Every decision about the wire that the public README leaves open, in one replaceable value."""
+"""The wire format's choices that the public README leaves open, as one replaceable value."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
-    """Path segments, relative to the project."""
+    """Path segments below the project."""
 
     users: str = "users"
     rooms: str = "rooms"
@@ -20,7 +20,7 @@ class Routes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
-    """Socket.IO event names: first what the client sends, then what the server sends."""
+    """Socket.IO event names: first those the client sends, then those the server sends."""
 
     join_room: str = "joinRoom"
     leave_room: str = "leaveRoom"
@@ -50,9 +50,9 @@ class Dialect:
     The defaults are this project's contract. For a server that differs, pass
     `dialect=Dialect(api_key_header="Authorization", api_key_prefix="Bearer ", prefix="/v2")`.
 
-    *project_id*: known beforehand, so that it is never asked for. *project_scope*: False where routes
-    start right after the prefix, without `/projects/{id}`. *idempotency_header*: None where the server
-    ignores it; POSTs that create are then sent once and never repeated.
+    *project_id*: set it to save the call that fetches it. *project_scope*: False where routes start right
+    after the prefix, without `/projects/{id}`. *idempotency_header*: None where the server ignores it; POSTs
+    that create something are then never retried.
     """
 
     prefix: str = "/api/v1"

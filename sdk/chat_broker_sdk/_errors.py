@@ -1,18 +1,18 @@
-"""Everything that can go wrong, as one tree.
+"""The errors of the SDK, as one tree.
 
 ChatError                        base: status, code, request_id, retry_after
 ├── ConfigurationError           the client was built or used wrongly (also a ValueError)
 ├── AuthenticationError          401, 403: the key or token is missing, wrong, or not allowed to do this
-├── NotFoundError                404: no such thing, or not visible to this caller
+├── NotFoundError                404: it does not exist, or this caller may not see it
 ├── ValidationError              400, 413, 415, 422 …: the input was refused; `errors` names the fields
-├── ConflictError                409: something with that name, or that very call, exists already
-├── RateLimitError               429: too many calls; `retry_after` says how long to wait
-├── ServerError                  5xx, or an answer that is not what the contract says (`bad_response`)
+├── ConflictError                409: the name is taken, or the same call is still running
+├── RateLimitError               429: too many calls; wait `retry_after` seconds
+├── ServerError                  5xx, or a response that breaks the contract (`bad_response`)
 │   └── UnsupportedOperationError   501: this server does not offer the operation
-├── NetworkError                 no answer came: refused, reset, cut off
-│   ├── TimeoutError             no answer came in time (also the built-in TimeoutError)
-│   └── CircuitOpenError         not even sent: the last calls all failed
-└── WebSocketError               the live connection was refused, lost for good, or not open
+├── NetworkError                 no complete response: refused, reset, cut off
+│   ├── TimeoutError             no complete response in time (also the built-in TimeoutError)
+│   └── CircuitOpenError         not sent: the last attempts all failed
+└── WebSocketError               the live connection was refused, has ended, or is not open
 """
 
 import builtins
@@ -28,17 +28,18 @@ _LONGEST_DETAIL = 500
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One refused field: where it is, and why."""
+    """One refused field of the input, and the reason."""
 
     field: str
     message: str
 
 
 class ChatError(Exception):
-    """Something about a chat call failed. Holds no credential and no response body.
+    """Base of all errors of the SDK. Holds no credential and no response body.
 
-    *status* is the HTTP status, or None when nothing was answered; *code* is the contract's stable
-    snake_case name of the problem; *retry_after* is in seconds.
+    *status* is the HTTP status, None without a response. *code* is the contract's stable snake_case name of
+    the problem. *request_id* finds the request in the server's log. *retry_after* is in seconds. *errors*
+    names the refused fields.
     """
 
     def __init__(
@@ -60,20 +61,20 @@ class ChatError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened, in one sentence."""
+        """The error in one sentence."""
         return str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Survive pickle and copy with every attribute (keyword-only arguments do not by themselves)."""
+        """Keep all attributes through pickle and copy, which would drop keyword-only arguments."""
         return _rebuild, (type(self), self.message, dict(self.__dict__))
 
     def __repr__(self) -> str:
-        facts = [
+        attributes = [
             f"{name}={value!r}"
             for name in ("status", "code", "request_id", "retry_after")
             if (value := getattr(self, name)) is not None
         ]
-        return f"{type(self).__name__}({', '.join([repr(self.message), *facts])})"
+        return f"{type(self).__name__}({', '.join([repr(self.message), *attributes])})"
 
 
 def _rebuild(kind: type[ChatError], message: str, attributes: dict[str, Any]) -> ChatError:
@@ -91,11 +92,11 @@ class AuthenticationError(ChatError):
 
 
 class NotFoundError(ChatError):
-    """There is no such thing, or this caller may not know of it (404)."""
+    """It does not exist, or this caller may not see it (404)."""
 
 
 class ValidationError(ChatError):
-    """The input was refused, by the server or before anything was sent; see `errors` for the fields."""
+    """The input was refused, by the server or before anything was sent; `errors` names the fields."""
 
 
 class ConflictError(ChatError):
@@ -107,7 +108,7 @@ class RateLimitError(ChatError):
 
 
 class ServerError(ChatError):
-    """The server failed (5xx), or answered something the contract does not allow (`bad_response`)."""
+    """The server failed (5xx), or its response breaks the contract (`bad_response`)."""
 
 
 class UnsupportedOperationError(ServerError):
@@ -115,19 +116,19 @@ class UnsupportedOperationError(ServerError):
 
 
 class NetworkError(ChatError):
-    """No complete answer came: refused, reset, or cut off. A call that is not repeatable may have happened."""
+    """No complete response: refused, reset, or cut off. A call that is not retried may have taken effect."""
 
 
 class TimeoutError(NetworkError, builtins.TimeoutError):  # noqa: A001 - the name the README promises
-    """No complete answer came in time."""
+    """No complete response arrived in time."""
 
 
 class CircuitOpenError(NetworkError):
-    """Nothing was sent, because the last calls all failed; wait `retry_after` seconds."""
+    """Nothing was sent, because the last attempts all failed; wait `retry_after` seconds."""
 
 
 class WebSocketError(ChatError):
-    """The live connection was refused, was lost for good, or is not open."""
+    """The live connection was refused, has ended and will not reconnect, or is not open."""
 
 
 _KINDS: Mapping[int, tuple[type[ChatError], str]] = {
@@ -146,7 +147,7 @@ _KINDS: Mapping[int, tuple[type[ChatError], str]] = {
 
 
 def kind_of(status: int) -> tuple[type[ChatError], str]:
-    """The class for an error *status*, and the code to use where the server gave none."""
+    """The class for an error *status*, and the code for a response without one."""
     if known := _KINDS.get(status):
         return known
     if 400 <= status < 500:
@@ -157,30 +158,27 @@ def kind_of(status: int) -> tuple[type[ChatError], str]:
 def from_problem(
     status: int, problem: object, *, request_id: str | None, retry_after: float | None
 ) -> ChatError:
-    """The error for an answer of *status* whose body parsed to *problem* (None if it was no JSON).
+    """The error for a response with *status*, whose JSON body is *problem* (None if it is not JSON).
 
-    Only the contract's fields are believed, each only in its expected shape; anything else of the body
-    goes nowhere.
+    Reads only the contract's fields, each only in its expected shape.
     """
     kind, code = kind_of(status)
-    told: Mapping[str, Any] = problem if isinstance(problem, Mapping) else {}
-    if isinstance(given := told.get("code"), str) and _CODE.fullmatch(given):
-        code = given
-    if isinstance(given := told.get("request_id"), str):
-        request_id = given
-    if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
-        request_id = None
+    fields: Mapping[str, Any] = problem if isinstance(problem, Mapping) else {}
+    if isinstance(value := fields.get("code"), str) and _CODE.fullmatch(value):
+        code = value
+    if isinstance(value := fields.get("request_id"), str):
+        request_id = value
     message = f"The Chat API answered {status} ({code})"
-    detail = told.get("detail") or told.get("message")
+    detail = fields.get("detail") or fields.get("message")
     if isinstance(detail, str):
         message = f"{message}: {_one_line(detail)}"
     return kind(
         message,
         status=status,
         code=code,
-        request_id=request_id,
+        request_id=_valid_request_id(request_id),
         retry_after=retry_after,
-        errors=_field_errors(told.get("errors")),
+        errors=_field_errors(fields.get("errors")),
     )
 
 
@@ -190,12 +188,16 @@ def _one_line(text: str) -> str:
     return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"
 
 
-def _field_errors(given: object) -> tuple[FieldError, ...]:
-    if not isinstance(given, list):
+def _valid_request_id(request_id: str | None) -> str | None:
+    return request_id if request_id and _REQUEST_ID.fullmatch(request_id) else None
+
+
+def _field_errors(items: object) -> tuple[FieldError, ...]:
+    if not isinstance(items, list):
         return ()
     return tuple(
         FieldError(_one_line(item["field"]), _one_line(item["message"]))
-        for item in given[:50]
+        for item in items[:50]
         if isinstance(item, Mapping)
         and isinstance(item.get("field"), str)
         and isinstance(item.get("message"), str)
@@ -203,12 +205,10 @@ def _field_errors(given: object) -> tuple[FieldError, ...]:
 
 
 def bad_response(what: str, *, status: int | None, request_id: str | None = None) -> ServerError:
-    """The error for an answer that breaks the contract; *what* says how, never quoting it."""
-    if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
-        request_id = None
+    """The error for a response that breaks the contract. *what* says how, without quoting it."""
     return ServerError(
         f"The Chat API's answer is not what the contract says: {what}",
         status=status,
         code="bad_response",
-        request_id=request_id,
+        request_id=_valid_request_id(request_id),
     )

@@ -5,14 +5,14 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-__all__ = ["UNSET", "UnsetType", "given", "present"]
+__all__ = ["UNSET", "UnsetType", "without_none", "without_unset"]
 
 
-def present(**fields: Any) -> dict[str, Any]:
-    """The *fields* that are not None: for creating, where absent and null are one."""
+def without_none(**fields: Any) -> dict[str, Any]:
+    """The *fields* that are not None: the body of a call for which an absent field and null mean the same."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def given(more: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-    """The *fields* that were given, None (to clear one) included, and *more* for a newer server's."""
+def without_unset(more: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """The *fields* that are not UNSET, and *more*: the body of an update, where None clears a field."""
     return {**{name: value for name, value in fields.items() if value is not UNSET}, **more}

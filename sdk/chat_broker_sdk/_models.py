@@ -1,4 +1,4 @@
-"""What the Chat API answers with: frozen values. Fields this version does not know are kept in `model_extra`."""
+"""The Chat API's responses as frozen values. Fields that this version does not know are kept in `model_extra`."""
 
 from datetime import datetime
 from functools import cache
@@ -11,21 +11,22 @@ T = TypeVar("T")
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every answer: attributes in snake_case, compared by value, never changed.
+    """Base of all responses: attributes in snake_case, compared by value, immutable.
 
-    `model_extra` holds the fields a newer server sent that this SDK has no attribute for.
+    `model_extra` holds the fields of a newer server that this SDK has no attribute for.
     """
 
     model_extra: dict[str, Any] = {}
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        """The value that *text* spells as the wire does; ValueError if it is none of this kind."""
+        """The value of a JSON response. Raises ValueError for any other shape."""
         return parse(text, cls)
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as the wire spells it (`totalPages`, `userId`), JSON types only, unknown fields included."""
-        return _plain(self)
+        """JSON types with the wire's field names (`totalPages`, `userId`), unknown fields included."""
+        plain: dict[str, Any] = _merge_extra(msgspec.to_builtins(self))
+        return plain
 
 
 class Project(Model, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ class ChatUser(Model, frozen=True, kw_only=True):
 
 
 class Token(Model, frozen=True, kw_only=True):
-    """A chat JWT for one user. The repr does not show it."""
+    """A chat JWT for one user, valid for *expires_in* seconds. The repr does not show it."""
 
     token: str
     token_type: str = "Bearer"  # noqa: S105 - a scheme
@@ -65,7 +66,10 @@ class Token(Model, frozen=True, kw_only=True):
 
 
 class RevokeReceipt(Model, frozen=True, kw_only=True):
-    """What a revocation did: the user's new token *generation*, and the live connections it closed."""
+    """The result of a revocation: the user's new token *generation*, and how many live connections it closed.
+
+    *nodes_acked* of the server's *nodes_total* nodes have confirmed it, after *took_ms* milliseconds.
+    """
 
     generation: int | None = None
     sockets_closed: int | None = None
@@ -75,7 +79,7 @@ class RevokeReceipt(Model, frozen=True, kw_only=True):
 
 
 class Room(Model, frozen=True, kw_only=True):
-    """A room. *unread* is there only where the room was listed for a member."""
+    """A room. *unread* is None unless the room was listed for a member."""
 
     id: str
     name: str
@@ -93,7 +97,7 @@ class Room(Model, frozen=True, kw_only=True):
 
 
 class Member(Model, frozen=True, kw_only=True):
-    """One user's place in one room. *role* is `owner`, `member`, or what the server adds."""
+    """One user's membership in one room. *role* is `owner`, `member`, or another role of the server."""
 
     user_id: str
     room_id: str | None = None
@@ -105,14 +109,14 @@ class Member(Model, frozen=True, kw_only=True):
 
 
 class ReadMark(Model, frozen=True, kw_only=True):
-    """How far a member has read, and how many messages are left."""
+    """The `seq` up to which a member has read, and the number of unread messages."""
 
     last_read_seq: int
     unread: int | None = None
 
 
 class Message(Model, frozen=True, kw_only=True):
-    """A message. *seq* counts from 1 in each room without a gap and is the order everybody sees.
+    """A message. *seq* counts from 1 in each room, without a gap, and is the order of display.
 
     A deleted message keeps its place, with empty content and *deleted_at*.
     """
@@ -132,7 +136,7 @@ class Message(Model, frozen=True, kw_only=True):
 
 
 class AuthUser(Model, frozen=True, kw_only=True):
-    """Whom a chat token stands for (`userId` and so on on the wire)."""
+    """The user of a chat token. The wire spells the fields `userId`, `externalUserId`, `projectId`."""
 
     user_id: str = field(name="userId")
     username: str | None = None
@@ -141,7 +145,7 @@ class AuthUser(Model, frozen=True, kw_only=True):
 
 
 class AuthInfo(Model, frozen=True, kw_only=True):
-    """What `auth.verify()` found out about a chat token."""
+    """The result of `auth.verify()` for a chat token."""
 
     user: AuthUser
     valid: bool = True
@@ -149,7 +153,7 @@ class AuthInfo(Model, frozen=True, kw_only=True):
 
 
 class Page(Model, Generic[T], frozen=True, kw_only=True):
-    """One page of a list, a plain value. *next_cursor* and *has_more* are there only where a cursor was used."""
+    """One page of a list. *next_cursor* and *has_more* are None unless the list was read by cursor."""
 
     items: tuple[T, ...]
     page: int = 1
@@ -161,7 +165,7 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
 
     @property
     def is_last(self) -> bool:
-        """Whether no page follows, as far as this one can tell."""
+        """Whether no page follows. A page without totals is the last one if it is empty."""
         if self.has_more is not None:
             return not self.has_more
         if self.total_pages is not None:
@@ -170,9 +174,9 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
 
 
 class JoinedRoom(Model, frozen=True, kw_only=True):
-    """What the server says to `socket.join_room`: the room, who is there, and what was missed.
+    """The result of `socket.join_room`: the room, how many members are online, and the missed messages.
 
-    *has_more*: `missed` is not all of it. The socket fetches the rest by itself.
+    *has_more*: `missed` is not complete. The socket fetches the rest itself.
     """
 
     ok: bool = True
@@ -184,7 +188,7 @@ class JoinedRoom(Model, frozen=True, kw_only=True):
 
 
 class MemberEvent(Model, frozen=True, kw_only=True):
-    """Somebody joined, left, began or stopped typing."""
+    """A user joined or left a room, or started or stopped typing there."""
 
     room_id: str
     user_id: str
@@ -193,13 +197,13 @@ class MemberEvent(Model, frozen=True, kw_only=True):
 
 
 class RoomDeleted(Model, frozen=True, kw_only=True):
-    """A room is gone."""
+    """The room with this id was deleted."""
 
     room_id: str
 
 
 class TokenExpiring(Model, frozen=True, kw_only=True):
-    """The connection's token runs out in *expires_in* seconds."""
+    """The connection's token expires in *expires_in* seconds."""
 
     expires_at: datetime | None = None
     expires_in: float | None = None
@@ -208,8 +212,8 @@ class TokenExpiring(Model, frozen=True, kw_only=True):
 class SocketErrorEvent(Model, frozen=True, kw_only=True):
     """A problem the server reported on the live connection.
 
-    *closing*: the server ends the connection with it, and *reconnect* says whether connecting again helps. An error
-    without it ends nothing.
+    *closing*: the server closes the connection, and *reconnect* says whether connecting again can succeed. Other
+    errors leave the connection open. *retry_after* is in seconds.
     """
 
     code: str = "error"
@@ -223,19 +227,18 @@ _decoders: dict[int, tuple[Any, msgspec.json.Decoder[Any]]] = {}
 
 
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    # By identity, and with the kind itself, so that its id stays its own: to hash `Page[Message]` takes as long as to
-    # decode a short body.
-    known = _decoders.get(id(kind))
-    if known is None or known[0] is not kind:
-        known = _decoders[id(kind)] = kind, msgspec.json.Decoder(kind)
-    return known[1]
+    # Looked up by id, because hashing `Page[Message]` takes as long as decoding a short body. The entry holds the
+    # type itself, so that no other object gets its id.
+    cached = _decoders.get(id(kind))
+    if cached is None or cached[0] is not kind:
+        cached = _decoders[id(kind)] = kind, msgspec.json.Decoder(kind)
+    return cached[1]
 
 
 def parse(body: bytes, kind: type[T]) -> T:
-    """*body* as *kind*; ValueError if it is not JSON of that shape.
+    """*body* as a value of type *kind*. Raises ValueError if it is not JSON of that shape.
 
-    A body with known fields only is decoded straight into the value; the detour over a dict is taken
-    only for one that holds fields to keep.
+    A body without unknown fields is decoded directly; only others are decoded into a dict first.
     """
     try:
         decoded: T = _decoder(kind).decode(body)
@@ -246,53 +249,44 @@ def parse(body: bytes, kind: type[T]) -> T:
 
 
 def build(value: Any, kind: type[T]) -> T:
-    """*value* (what a JSON parser returns) as *kind*, unknown fields kept; ValueError if the shape differs."""
-    return msgspec.convert(_sorted_out(value, kind), kind)
+    """*value* (parsed JSON) as *kind*, unknown fields in `model_extra`. Raises ValueError for any other shape."""
+    return msgspec.convert(_move_extra(value, kind), kind)
 
 
-def _sorted_out(value: Any, kind: Any) -> Any:
-    """*value* with the fields that *kind* does not know moved into `model_extra`, at every depth."""
+def _move_extra(value: Any, kind: Any) -> Any:
+    """*value* with the fields unknown to *kind* moved into `model_extra`, at every depth."""
     origin = get_origin(kind) or kind
     if isinstance(value, list) and origin is tuple:
         item = get_args(kind)[0]
-        return [_sorted_out(each, item) for each in value]
+        return [_move_extra(each, item) for each in value]
     if not isinstance(value, dict) or not (isinstance(origin, type) and issubclass(origin, Model)):
         options = get_args(kind) if isinstance(value, dict) else ()
         models = [
             option for option in options if isinstance(option, type) and issubclass(option, Model)
         ]
-        return _sorted_out(value, models[0]) if models else value
-    known = _fields(kind)
-    kept = {name: _sorted_out(each, known[name]) for name, each in value.items() if name in known}
-    extra = {name: each for name, each in value.items() if name not in known}
-    return {**kept, "model_extra": extra} if extra else kept
+        return _move_extra(value, models[0]) if models else value
+    types = _field_types(kind)
+    known = {name: _move_extra(each, types[name]) for name, each in value.items() if name in types}
+    extra = {name: each for name, each in value.items() if name not in types}
+    return {**known, "model_extra": extra} if extra else known
 
 
 @cache
-def _fields(kind: Any) -> dict[str, Any]:
-    info = msgspec.inspect.type_info(kind)
-    assert isinstance(info, msgspec.inspect.StructType)  # noqa: S101 - kinds are ours
-    origin = get_origin(kind) or kind
-    hints = msgspec.structs.fields(kind)
-    known = {each.encode_name: each.type for each in hints if each.name != "model_extra"}
+def _field_types(kind: Any) -> dict[str, Any]:
+    fields = msgspec.structs.fields(kind)
+    types = {each.encode_name: each.type for each in fields if each.name != "model_extra"}
     if args := get_args(kind):
-        known = {
+        types = {
             name: tuple[args[0], ...] if get_origin(each) is tuple else each  # type: ignore[valid-type]  # a run-time type
-            for name, each in known.items()
+            for name, each in types.items()
         }
-    assert issubclass(origin, Model)  # noqa: S101
-    return known
+    return types
 
 
-def _plain(value: Model) -> dict[str, Any]:
-    plain: dict[str, Any] = _merged(msgspec.to_builtins(value))
-    return plain
-
-
-def _merged(value: Any) -> Any:
+def _merge_extra(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_merged(each) for each in value]
+        return [_merge_extra(each) for each in value]
     if not isinstance(value, dict):
         return value
     extra = value.pop("model_extra", {})
-    return {**{name: _merged(each) for name, each in value.items()}, **extra}
+    return {**{name: _merge_extra(each) for name, each in value.items()}, **extra}

@@ -1,16 +1,17 @@
 """How long a call may take."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from ._errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. *connect* for a connection, *read* for one attempt, *total* for a call with all its repeats.
+    """Limits in seconds. Raises ConfigurationError for a value outside 0 to 86,400.
 
-    *patience*: the longest pause before a repeat. A server whose `Retry-After` asks for more ends the call at
-    once, so that the caller's own caller can be told instead of being kept waiting.
+    *connect*: opening a connection. *read*: one attempt. *total*: a call with all its retries.
+    *patience*: the longest pause before a retry. A server whose `Retry-After` asks for more ends the call at
+    once with that error.
     """
 
     connect: float = 1.0
@@ -19,16 +20,14 @@ class Timeouts:
     patience: float = 60.0
 
     def __post_init__(self) -> None:
-        if not all(
-            0 < value < 86_400 for value in (self.connect, self.read, self.total, self.patience)
-        ):
+        if not all(0 < value < 86_400 for value in astuple(self)):
             raise ConfigurationError(
                 "Timeouts are seconds above 0 and below a day", code="bad_timeout"
             )
 
 
-def timeouts(given: "Timeouts | float") -> Timeouts:
-    """A single number is the limit of everything."""
-    if isinstance(given, Timeouts):
-        return given
-    return Timeouts(connect=min(1.0, given), read=given, total=given)
+def timeouts(value: "Timeouts | float") -> Timeouts:
+    """*value* as Timeouts. A number limits an attempt and a call, and connecting where it is below 1 s."""
+    if isinstance(value, Timeouts):
+        return value
+    return Timeouts(connect=min(1.0, value), read=value, total=value)

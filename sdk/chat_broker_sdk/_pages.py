@@ -1,8 +1,8 @@
-"""Walking a list by page numbers, so that nothing is skipped while rows come and go. Pure.
+"""Walks a list by page numbers without skipping rows that are added or deleted meanwhile. Pure.
 
-When rows that were walked past are deleted, those behind move up, and the next page begins too late. So each page is
-asked for in a size that makes it begin with something seen already: what follows it in the same answer is what
-follows it in the list. If it begins with a stranger, the walk steps back until it does not.
+When rows before the current page are deleted, later rows move up, and the next page would begin too late. So each
+request chooses a page size that makes the next page begin with a row already seen: the rows after it in the response
+are the rows after it in the list. If the page begins with an unseen row, the walk steps back.
 """
 
 from collections.abc import Callable
@@ -12,28 +12,28 @@ from ._models import Page
 
 T = TypeVar("T")
 
-LEAST = 20
-"""Sizes up to this one suffice to make pages overlap anywhere in a list of two hundred million."""
+MIN_SIZE = 20
+"""From this size on, a smaller page size that makes pages overlap exists anywhere in a list of 200 million rows."""
 
 
 class PageWalk(Generic[T]):
-    """Which page to ask for next, and what of it is new. *key* names a row for good.
+    """Which page to request next, and which of its rows are new.
 
-    The list's order may be any, as long as rows do not change places in it.
+    *key* returns a row's permanent id. The list may have any order in which rows do not change places.
     """
 
     def __init__(self, limit: int, key: Callable[[T], str]) -> None:
         self.number = 1
-        self.size = self._largest = max(limit, LEAST)
+        self.size = self._largest = max(limit, MIN_SIZE)
         self.done = False
         self._key = key
         self._seen: set[str] = set()
         self._overlaps = False
         self._back = 1
-        self._fixed = False  # the server gives pages of its own size, whatever it is asked for
+        self._fixed = False  # the server ignores the requested size
 
     def fresh(self, page: Page[T]) -> list[T]:
-        """What of the page asked for is new; then `number` and `size` are the next one's, or `done` is set."""
+        """The unseen rows of *page*. Afterwards `number` and `size` are the next page's, or `done` is set."""
         size = self._real_size(page)
         start = (self.number - 1) * size
         keys = [self._key(item) for item in page.items]
@@ -51,10 +51,10 @@ class PageWalk(Generic[T]):
         return new
 
     def _real_size(self, page: Page[T]) -> int:
-        """How many rows the server puts into a page: it may allow fewer than were asked for."""
-        size, got = page.limit, len(page.items)
-        if size is None and (got > self.size or (not self._seen and page.total_pages != 1)):
-            size = got  # it does not say: the first page shows it
+        """The server's page size, which may be smaller than the requested one."""
+        size, count = page.limit, len(page.items)
+        if size is None and (count > self.size or (not self._seen and page.total_pages != 1)):
+            size = count  # the server does not say; a full first page shows it
         if size is None or size < 1 or size == self.size:
             return self.size
         self._fixed = self._fixed or self.number > 1 or size > self.size
@@ -67,7 +67,7 @@ class PageWalk(Generic[T]):
         return page.total_pages is not None and self.number >= page.total_pages
 
     def _aim(self, reached: int) -> None:
-        """At the page that holds the last of *reached* rows, and the most of those behind it."""
+        """Choose the page that holds row number *reached* and as many rows after it as possible."""
         self.number, self.size, gain = reached // self._largest + 1, self._largest, 0
         if reached and not self._fixed:
             for size in range(self._largest, self._largest // 2, -1):
@@ -77,6 +77,6 @@ class PageWalk(Generic[T]):
         self._overlaps = gain > 0 and self.number > 1
 
     def _step_back(self, start: int) -> None:
-        """Rows before *start* have gone: look that much further ahead in the list, and further each time."""
+        """Rows before *start* were deleted: go back one page, and twice as far each time."""
         self._aim(max(start - self._back * self._largest, 0))
         self._back *= 2

@@ -1,4 +1,4 @@
-"""May this call be repeated, after how long, and may anything be sent at all. Pure: no clock, no chance, no socket."""
+"""Retry rules, retry budget and circuit breaker. Pure: no clock, no randomness, no socket."""
 
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -11,7 +11,7 @@ TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 FAILURES_TO_OPEN = 5
 REFUSED_BY_A_HEALTHY_SERVER = frozenset({"writes_unavailable"})
-"""Codes of a 503 that says nothing against the next call: the disk is full, and reads are answered."""
+"""Codes of a 503 that does not count as a failure: the disk is full, and reads still work."""
 OPEN_FOR = 30.0
 
 BUDGET_RESERVE = 10.0
@@ -20,7 +20,7 @@ BUDGET_SHARE = 0.09
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt ended. *status* None: no answer. *repeatable*: a second time does no harm."""
+    """How one attempt ended. *status* is None without a response. *repeatable*: sending it twice does no harm."""
 
     status: int | None
     code: str | None
@@ -29,10 +29,10 @@ class Outcome:
 
 
 def is_transient(outcome: Outcome) -> bool:
-    """Could the same call succeed a moment later?"""
+    """Whether the same call may succeed a moment later."""
     if outcome.status is None:
         return True
-    if outcome.status == 409:  # the first of the two is still running; its answer will be ours
+    if outcome.status == 409:  # the first attempt still runs; a retry gets its response
         return outcome.code == "idempotency_in_progress"
     return outcome.status in TRANSIENT
 
@@ -48,9 +48,8 @@ def pause_before_retry(
 ) -> float | None:
     """Seconds to wait before attempt *attempt* + 1, or None to give up.
 
-    *attempt* counts from 1. *spread* in [0, 1) is chance: full jitter, between nothing and twice as
-    much with each attempt. A server's `Retry-After` is obeyed as the least; one that does not fit into
-    *remaining* ends the call at once instead of after a vain wait.
+    *attempt* counts from 1. *spread* is random in [0, 1): full jitter, whose upper bound doubles with each
+    attempt. `Retry-After` is added. A pause that does not fit into *remaining* seconds ends the call at once.
     """
     if attempt >= min(max_attempts, MAX_ATTEMPTS) or not outcome.repeatable:
         return None
@@ -59,55 +58,49 @@ def pause_before_retry(
     pause = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * spread
     if outcome.retry_after is not None:
         pause += outcome.retry_after
-    elif outcome.status == 429:  # told to slow down, but not by how much: not a moment to be quick
+    elif outcome.status == 429:  # without Retry-After: wait at least the first pause
         pause += FIRST_PAUSE
     return pause if pause < remaining else None
 
 
 def retry_after(value: str | None, *, now: float) -> float | None:
-    """Seconds of a `Retry-After` header, between 0 and 60; None if absent or unreadable.
-
-    *now* is epoch seconds, for the date form.
-    """
+    """Seconds of a `Retry-After` header, 0 to 60; None if absent or invalid. *now*: epoch seconds, for its date form."""
     if not value:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:12]), LONGEST_RETRY_AFTER)
     try:
-        moment = parsedate_to_datetime(text).timestamp()
+        retry_at = parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return max(0.0, min(moment - now, LONGEST_RETRY_AFTER))
+    return max(0.0, min(retry_at - now, LONGEST_RETRY_AFTER))
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many repeats a client may still make: each call earns a little, each repeat costs one.
+    """How many retries a client may still make. Each call adds 0.09, each retry costs 1.
 
-    Keeps the load on a failing server under 1.1 times the calls, however many callers there are.
+    Keeps the attempts against a failing server under 1.1 times the calls.
     """
 
     tokens: float = BUDGET_RESERVE
 
     def after_call(self) -> "Budget":
-        """One more call was begun."""
         if self.tokens >= BUDGET_RESERVE:
             return self
         return Budget(min(BUDGET_RESERVE, self.tokens + BUDGET_SHARE))
 
     def after_retry(self) -> "Budget":
-        """One repeat was made."""
         return Budget(self.tokens - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Whether a server that only fails is left in peace.
+    """A circuit breaker: stops calls to a server that only fails.
 
-    Closed until five attempts in a row failed; then open for 30 s; then one attempt goes through, whose
-    end decides. 429 and every other definite answer below 500 count as success, and so do 501 and a 503
-    of a server that refuses writes alone.
+    Closed until five attempts in a row failed, then open for 30 s, then one attempt probes the server and its
+    outcome decides. Every status below 500, 501, and the 503 of a server that refuses only writes count as success.
     """
 
     failures: int = 0
@@ -115,7 +108,7 @@ class Breaker:
     probing: bool = False
 
     def wait(self, now: float) -> float:
-        """Seconds until something may be sent; 0 means now."""
+        """Seconds until the next attempt may be sent; 0 means now."""
         if self.open_until is None:
             return 0.0
         if now < self.open_until:
@@ -123,11 +116,11 @@ class Breaker:
         return 1.0 if self.probing else 0.0
 
     def before_attempt(self) -> "Breaker":
-        """An attempt begins (`wait` has said 0)."""
+        """The state while an attempt runs. Call it after `wait` has returned 0."""
         return self if self.open_until is None else replace(self, probing=True)
 
     def after_attempt(self, status: int | None, now: float, code: str | None = None) -> "Breaker":
-        """The attempt ended with *status* and the problem's *code*; None for no answer, and for no code."""
+        """The state after an attempt. *status*: None without a response; *code*: the problem's, if it has one."""
         if status is not None and (status < 500 or status == 501):
             return CLOSED
         if status == 503 and code in REFUSED_BY_A_HEALTHY_SERVER:
@@ -138,9 +131,9 @@ class Breaker:
         return Breaker(failures)
 
     def after_cancel(self) -> "Breaker":
-        """The attempt ended without a verdict: nothing is learnt, and the next may probe."""
+        """The state after an attempt without an outcome: the next one may probe."""
         return replace(self, probing=False) if self.probing else self
 
 
 CLOSED = Breaker()
-"""How every breaker begins, and what success makes of it again: then nobody need ask it anything."""
+"""The state at the start and after each success. Compared by identity, so that a healthy server's breaker costs nothing."""

@@ -1,4 +1,4 @@
-"""The synchronous `client.socket`: the asynchronous one on a thread of its own."""
+"""The synchronous `client.socket`: an AsyncChatSocket on a background thread."""
 
 import asyncio
 import inspect
@@ -8,75 +8,78 @@ from typing import Any
 
 from chat_broker_sdk._async.realtime import AsyncChatSocket
 from chat_broker_sdk._models import JoinedRoom, Message, ReadMark
-from chat_broker_sdk._realtime.connection import Said, TokenSource
-from chat_broker_sdk._realtime.events import Listening
+from chat_broker_sdk._realtime.connection import TokenResult, TokenSource
+from chat_broker_sdk._realtime.events import EventMethods
 from chat_broker_sdk._realtime.handlers import Handler, Handlers
-from chat_broker_sdk._realtime.live_wire import Where
+from chat_broker_sdk._realtime.wire import ConnectOptions
 from chat_broker_sdk._transports.background import BackgroundLoop
 
 
-class ChatSocket(Listening):
-    """One user's live connection for synchronous code; see AsyncChatSocket for what it promises.
+class ChatSocket(EventMethods):
+    """One user's live connection for synchronous code, with the promises of AsyncChatSocket.
 
-    Handlers run one after the other on a second thread, and may call the client and this socket.
+    Handlers run one at a time on a second thread, and may call the client and this socket.
     """
 
-    def __init__(self, where: Callable[[], Where]) -> None:
+    def __init__(self, options: Callable[[], ConnectOptions]) -> None:
         self._background = BackgroundLoop()
-        self._hands: ThreadPoolExecutor | None = None
-        self._socket = AsyncChatSocket(where, run=self._on_hands)
+        self._executor: ThreadPoolExecutor | None = None
+        self._socket = AsyncChatSocket(options, run=self._run_on_thread)
 
-    async def _on_hands(self, handler: Handler, args: tuple[Any, ...]) -> None:
+    async def _run_on_thread(self, handler: Handler, args: tuple[Any, ...]) -> None:
         if inspect.iscoroutinefunction(handler):
             await handler(*args)
             return
-        if self._hands is None:
-            self._hands = ThreadPoolExecutor(1, thread_name_prefix="chat_broker_sdk handlers")
-        await asyncio.get_running_loop().run_in_executor(self._hands, handler, *args)
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="chat_broker_sdk handlers")
+        await asyncio.get_running_loop().run_in_executor(self._executor, handler, *args)
 
     @property
-    def _handlers(self) -> Handlers:  # type: ignore[override]  # those of the socket on the thread
+    def _handlers(self) -> Handlers:  # type: ignore[override]  # the background socket's
         return self._socket._handlers
 
     @property
     def connected(self) -> bool:
-        """Whether events flow right now."""
+        """Whether the connection is open at this moment."""
         return self._socket.connected
 
     def connect(self, token: TokenSource | None = None, *, within: float = 10.0) -> None:
-        """Connect; returns when connected. A token function runs on a thread, and may call the client."""
-        source = _off_the_loop(token) if callable(token) else token
+        """Return when connected, as AsyncChatSocket does. A token function runs on a thread, and may call the client."""
+        source = _in_thread(token) if callable(token) else token
         self._background.run(self._socket.connect(source, within=within))
 
     def disconnect(self) -> None:
-        """Close the connection, end the threads."""
+        """Close the connection, and end the handlers' thread."""
         self._background.run(self._socket.disconnect())
-        hands, self._hands = self._hands, None
-        if hands is not None:
-            hands.shutdown(wait=False)
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
 
     def close(self) -> None:
-        """Disconnect and end the thread. Called by a handler, it leaves the thread to end with the program."""
+        """Disconnect, and end the background thread. Called by a handler, the thread ends with the program."""
         self.disconnect()
         self._background.close()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Return when `disconnect` was called; raise WebSocketError when the connection ended for good.
+        """Return after `disconnect`, or after *timeout* seconds.
 
-        With *timeout*, return after that many seconds at the latest.
+        Raises WebSocketError when the connection has ended and will not reconnect.
         """
         self._background.run(_within(self._socket, timeout))
 
     def refresh_token(self, token: str | None = None) -> None:
-        """Give the server a fresh token over the open connection."""
+        """Send a new token over the open connection: *token*, or that of the token function. Raises WebSocketError."""
         self._background.run(self._socket.refresh_token(token))
 
     def join_room(self, room_id: str, *, since_seq: int | None = None) -> JoinedRoom:
-        """Hear of what happens in the room; with *since_seq*, first of every message after that one."""
+        """Receive the room's events. With *since_seq*, first receive each message after that `seq`.
+
+        Makes the user a member of a room that is not private. Raises WebSocketError with the server's code.
+        """
         return self._background.run(self._socket.join_room(room_id, since_seq=since_seq))
 
     def leave_room(self, room_id: str) -> None:
-        """Hear no more of the room."""
+        """Stop receiving the room's events. The user stays a member."""
         self._background.run(self._socket.leave_room(room_id))
 
     def send_message(
@@ -87,7 +90,7 @@ class ChatSocket(Listening):
         client_msg_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> Message:
-        """Say *content* in the room; answers with the stored message."""
+        """Post *content* in the room, and return the stored message. Posted once, also if the connection breaks meanwhile."""
         return self._background.run(
             self._socket.send_message(
                 room_id, content, client_msg_id=client_msg_id, metadata=metadata
@@ -95,27 +98,27 @@ class ChatSocket(Listening):
         )
 
     def start_typing(self, room_id: str) -> None:
-        """Show the others that this user types; it ends by itself after 6 s."""
+        """Show the other members that this user is typing, for 6 s."""
         self._background.run(self._socket.start_typing(room_id))
 
     def stop_typing(self, room_id: str) -> None:
-        """Take that back."""
+        """Show the other members that this user has stopped typing."""
         self._background.run(self._socket.stop_typing(room_id))
 
     def mark_read(self, room_id: str, *, seq: int) -> ReadMark:
-        """Move this user's read mark up to *seq*; it never moves back."""
+        """Move this user's read mark up to *seq*. It never moves back."""
         return self._background.run(self._socket.mark_read(room_id, seq=seq))
 
 
-def _off_the_loop(ask: Callable[[], Any]) -> Callable[[], Any]:
-    async def asked() -> Said:
-        answer = await asyncio.to_thread(ask)
-        if inspect.isawaitable(answer):
-            answer = await answer
-        said: Said = answer
-        return said
+def _in_thread(token_function: Callable[[], Any]) -> Callable[[], Any]:
+    async def call() -> TokenResult:
+        result: Any = await asyncio.to_thread(token_function)
+        if inspect.isawaitable(result):
+            result = await result
+        token: TokenResult = result
+        return token
 
-    return asked
+    return call
 
 
 async def _within(socket: AsyncChatSocket, seconds: float | None) -> None:

@@ -1,4 +1,4 @@
-"""The one place where URLs are made. Pure."""
+"""Builds and checks all URLs. Pure functions."""
 
 import ipaddress
 import re
@@ -10,14 +10,14 @@ from urllib.parse import quote_plus, urlsplit
 from ._errors import ConfigurationError, ValidationError
 
 HOSTED_URL = "https://chat-server-psq1.onrender.com"
-"""The public Chat API; used only where it is named: `base_url=chat_broker_sdk.HOSTED_URL`."""
+"""The public Chat API. Used only when passed: `base_url=chat_broker_sdk.HOSTED_URL`."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FIXED_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _HOST = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
-_FINAL_TAIL = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+(?:\?[A-Za-z0-9_.~%=&+-]+)?")
+_PATH_AND_QUERY = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+(?:\?[A-Za-z0-9_.~%=&+-]+)?")
 
 Query = Mapping[str, str | int | bool | None]
 
@@ -34,22 +34,22 @@ class BaseUrl:
 
     @property
     def address(self) -> str:
-        """Scheme, host and port, for messages: each of them may be the wrong one."""
+        """Scheme, host and port for messages; the port also where it is the default."""
         if re.search(r":[0-9]+$", self.origin):
             return self.origin
         return f"{self.origin}:{443 if self.origin.startswith('https:') else 80}"
 
 
 def base_url(text: str, *, allow_http: bool = False) -> BaseUrl:
-    """Check a server's address; raises ConfigurationError.
+    """The checked address of a server. Raises ConfigurationError (`bad_base_url`).
 
-    https, or http to where the network is the machine's own: a loopback address, `localhost` and names
-    under it, or a name without a dot (a Compose or Kubernetes service name, which no public DNS
-    resolves). Everything else over http needs *allow_http*. No user information, query or fragment.
+    Accepts https, and http to hosts that are not public: a loopback address, `localhost` and names under it, or
+    a name without a dot (a Compose or Kubernetes service, which public DNS does not resolve). Other hosts over
+    http need *allow_http*. User information, query and fragment are refused.
     """
 
     def refuse(why: str) -> ConfigurationError:
-        # The address is not repeated: it may hold a password.
+        # Does not quote the address, which may hold a password.
         return ConfigurationError(f"The base URL {why}", code="bad_base_url")
 
     if not text:
@@ -70,7 +70,7 @@ def base_url(text: str, *, allow_http: bool = False) -> BaseUrl:
     if "?" in text or "#" in text:
         raise refuse("holds a query or a fragment")
     host = parts.hostname or ""
-    is_address = _address(host) is not None
+    is_address = _ip_address(host) is not None
     if not (is_address or (len(host) <= 253 and _HOST.fullmatch(host) and not host[-1].isdigit())):
         raise refuse("has no valid host name")
     if parts.netloc.endswith(":"):
@@ -78,24 +78,24 @@ def base_url(text: str, *, allow_http: bool = False) -> BaseUrl:
     path = parts.path.rstrip("/")
     if not _FIXED_PATH.fullmatch(path):
         raise refuse("has a path with other than plain segments")
-    if parts.scheme == "http" and not allow_http and not _stays_inside(host):
+    if parts.scheme == "http" and not allow_http and not _is_not_public(host):
         raise refuse("is plain http to a public host; use https, or say allow_http=True")
     shown = f"[{host}]" if ":" in host else host
     return BaseUrl(f"{parts.scheme}://{shown}" + (f":{port}" if port else ""), path)
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
 
 
-def _stays_inside(host: str) -> bool:
-    address = _address(host)
+def _is_not_public(host: str) -> bool:
+    address = _ip_address(host)
     if address is not None:
         return address.is_loopback
-    # A dotless name starts with a letter here: `134744072` is another spelling of 8.8.8.8.
+    # A name without a dot must start with a letter: `134744072` is another spelling of 8.8.8.8.
     return (
         host == "localhost"
         or host.endswith(".localhost")
@@ -104,7 +104,7 @@ def _stays_inside(host: str) -> bool:
 
 
 def checked_id(value: object, name: str) -> str:
-    """*value* if it can be one path segment and nothing else; raises ValidationError before anything is sent."""
+    """*value*, if it is a single path segment. Raises ValidationError (`bad_id`)."""
     if isinstance(value, str) and _is_id(value):
         return value
     raise ValidationError(
@@ -119,13 +119,15 @@ def _is_id(text: str) -> bool:
 
 
 def url(base: BaseUrl, path: str, query: Query | None = None) -> str:
-    """The address of *path* (made of checked ids and the dialect's constants) on *base*.
+    """The URL of *path* (checked ids and the dialect's constants) on *base*.
 
-    The last look at what leaves: host and path must be what was asked for, whatever happened before.
+    The last check before a request is sent: raises ValidationError for anything but plain segments and a query.
     """
     tail = path
     if query:
-        pairs = [f"{name}={_value(value)}" for name, value in query.items() if value is not None]
+        pairs = [
+            f"{name}={_query_value(value)}" for name, value in query.items() if value is not None
+        ]
         if pairs:
             tail = f"{path}?{'&'.join(pairs)}"
     if not _is_plain(tail):
@@ -135,11 +137,10 @@ def url(base: BaseUrl, path: str, query: Query | None = None) -> str:
 
 @lru_cache(maxsize=4096)
 def _is_plain(tail: str) -> bool:
-    """Is it segments and a query, and nothing that leads elsewhere? Calls go to the same few places again and again."""
-    return _FINAL_TAIL.fullmatch(tail) is not None
+    return _PATH_AND_QUERY.fullmatch(tail) is not None
 
 
-def _value(value: str | int | bool) -> str:
+def _query_value(value: str | int | bool) -> str:
     if value is True:
         return "true"
     if value is False:

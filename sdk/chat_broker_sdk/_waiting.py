@@ -1,4 +1,4 @@
-"""The few things that wait, once for each twin. `_sync` uses the same names without `async_` and `Async`."""
+"""Sleeping, locks and deadlines for both clients. `_sync` uses the names without `async_` and `Async`."""
 
 import threading
 import time
@@ -8,56 +8,54 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from ._transports.loops import Loop, check_move, running_loop
+from ._transports.loops import Loop, check_loop_closed, running_loop
 
 sleep = time.sleep
 Lock = threading.Lock
 
 
-def deadline(seconds: float) -> AbstractContextManager[object]:
-    """Nothing: a thread cannot be interrupted, so every single wait has its own limit instead."""
+def time_limit(seconds: float) -> AbstractContextManager[object]:
+    """No limit: a thread cannot be interrupted, so each blocking operation has its own timeout."""
     return nullcontext(seconds)
 
 
-def async_deadline(seconds: float) -> AbstractContextManager[object]:
-    """Cancel what runs inside after *seconds*, and raise the built-in TimeoutError."""
+def async_time_limit(seconds: float) -> AbstractContextManager[object]:
+    """Cancels the block after *seconds* and raises the built-in TimeoutError."""
     return anyio.fail_after(seconds)
 
 
 async def async_sleep(seconds: float) -> None:
-    """Wait without holding up the loop."""
     await anyio.sleep(seconds)
 
 
 class HomeLoop:
-    """Nothing: what synchronous code opens belongs to no event loop."""
+    """The counterpart of AsyncHomeLoop for synchronous code, whose connections belong to no event loop."""
 
-    def moved(self) -> bool:
-        """Never."""
+    def loop_changed(self) -> bool:
         return False
 
 
 class AsyncHomeLoop:
-    """The event loop that a transport's connections belong to: the first that used it, and after its end the next."""
+    """The event loop that a transport's connections belong to: that of the first call, and once it is closed the next."""
 
     def __init__(self) -> None:
         self._loop: Loop | None = None
 
-    def moved(self) -> bool:
-        """Whether this is another loop than before, so that what is open is of no use.
+    def loop_changed(self) -> bool:
+        """Whether the running loop is another one than before: connections of the old loop are then useless.
 
-        Raises ConfigurationError while the other one is not closed.
+        Raises ConfigurationError if the old loop is not closed.
         """
         loop = running_loop()
         if loop is self._loop:
             return False
-        check_move(self._loop)
+        check_loop_closed(self._loop)
         self._loop = loop
         return True
 
 
 class AsyncLock:
-    """A lock for each event loop: two loops do not keep each other waiting."""
+    """A lock with a separate state for each event loop."""
 
     def __init__(self) -> None:
         self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""The one place that sends: build → send → retry → parse or raise."""
+"""Sends all requests: build → send → retry → parse or raise."""
 
 import random
 import time
@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 import msgspec
 
 from chat_broker_sdk import _retry
+from chat_broker_sdk._cache import put_bounded
 from chat_broker_sdk._credentials import ApiKey, UserToken
 from chat_broker_sdk._dialect import Dialect
 from chat_broker_sdk._errors import (
@@ -38,7 +39,8 @@ from chat_broker_sdk._version import __version__
 from chat_broker_sdk._waiting import AsyncLock, async_sleep
 
 T = TypeVar("T")
-Who = Literal["key", "user", "either"]
+Auth = Literal["key", "user", "either"]
+"""The credential of a call. `either`: the API key, or the token where there is no key."""
 
 _COMMON: tuple[Header, ...] = (
     ("Accept", "application/json"),
@@ -47,15 +49,16 @@ _COMMON: tuple[Header, ...] = (
 )
 _JSON_BODY: tuple[Header, ...] = (("Content-Type", "application/json"),)
 _ENCODER = msgspec.json.Encoder()
-_MOST_ADDRESSES = 4096
+_MAX_CACHED_URLS = 4096
 
-last_response: ContextVar[list[Response] | None] = ContextVar(
-    "chat_broker_sdk_last_response", default=None
+recorded_responses: ContextVar[list[Response] | None] = ContextVar(
+    "chat_broker_sdk_recorded_responses", default=None
 )
+"""Collects the responses of `with_raw_response`; None outside of it."""
 
 
-class AsyncServer:
-    """What all copies of a client share: the connections, and what was learnt about the server."""
+class AsyncServerState:
+    """What all copies of a client share about one server: connections, breaker, retry budget, project."""
 
     def __init__(self, base: BaseUrl, transport: Transport) -> None:
         self.base = base
@@ -67,11 +70,11 @@ class AsyncServer:
 
 
 class AsyncApi:
-    """Sends calls to one server with one set of credentials. Copied, never changed."""
+    """Sends calls to one server with one set of credentials. Immutable: `copy` makes another one."""
 
     def __init__(
         self,
-        server: AsyncServer,
+        server: AsyncServerState,
         *,
         dialect: Dialect,
         key: ApiKey | None,
@@ -85,11 +88,11 @@ class AsyncApi:
         self.token = token
         self.timeouts = timeouts
         self.max_attempts = max_attempts
-        self._with_key = None if key is None else _headers_with(key, dialect)
-        self._addresses: dict[tuple[str, ...], str] = {}
+        self._key_headers = None if key is None else _headers_with(key, dialect)
+        self._urls: dict[tuple[str, ...], str] = {}
 
     def copy(self, **changes: Any) -> "AsyncApi":
-        """This one with some settings changed, over the same connections."""
+        """An AsyncApi with *changes*, over the same connections."""
         settings: dict[str, Any] = {
             "server": self.server,
             "dialect": self.dialect,
@@ -103,35 +106,35 @@ class AsyncApi:
     # -- the project ----------------------------------------------------------------------------
 
     async def project(self) -> Project:
-        """The project of this client's key; asked for once, by one of however many calls want it."""
+        """The project of this client's credentials. Fetched once, also by concurrent calls."""
         server = self.server
         if server.project is not None:
             return server.project
         async with server.project_lock:
             if server.project is None:
-                server.project = await self._find_project()
+                server.project = await self._fetch_project()
             return server.project
 
-    async def _find_project(self) -> Project:
+    async def _fetch_project(self) -> Project:
         dialect = self.dialect
         if dialect.project_id is not None:
-            found = Project(id=dialect.project_id)
+            project = Project(id=dialect.project_id)
         elif self.key is not None:
             path = dialect.prefix + dialect.project_path
-            found = await self.request("GET", path, Project, who="key")
+            project = await self.request("GET", path, Project, auth="key")
         else:
             info = await self.request(
-                "GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user"
+                "GET", dialect.prefix + dialect.verify_path, AuthInfo, auth="user"
             )
             if info.user.project_id is None:
                 raise bad_response("it names no project for this token", status=200)
-            found = Project(id=info.user.project_id)
+            project = Project(id=info.user.project_id)
         try:
-            checked_id(found.id, "project id")
+            checked_id(project.id, "project id")
         except ChatError:
             pass
         else:
-            return found
+            return project
         raise bad_response("the project's id is no id", status=200)
 
     # -- calls ----------------------------------------------------------------------------------
@@ -140,10 +143,10 @@ class AsyncApi:
     async def request(
         self,
         method: str,
-        where: str | tuple[str, ...],
+        path: str | tuple[str, ...],
         into: type[T],
         *,
-        who: Who = ...,
+        auth: Auth = ...,
         query: Query | None = ...,
         body: Mapping[str, Any] | None = ...,
         creates: bool = ...,
@@ -154,10 +157,10 @@ class AsyncApi:
     async def request(
         self,
         method: str,
-        where: str | tuple[str, ...],
+        path: str | tuple[str, ...],
         into: None = None,
         *,
-        who: Who = ...,
+        auth: Auth = ...,
         query: Query | None = ...,
         body: Mapping[str, Any] | None = ...,
         creates: bool = ...,
@@ -167,79 +170,60 @@ class AsyncApi:
     async def request(
         self,
         method: str,
-        where: str | tuple[str, ...],
+        path: str | tuple[str, ...],
         into: type[T] | None = None,
         *,
-        who: Who = "key",
+        auth: Auth = "key",
         query: Query | None = None,
         body: Mapping[str, Any] | None = None,
         creates: bool = False,
         idempotency_key: str | None = None,
     ) -> T | None:
-        """Call a route, repeat what may be repeated, and answer with the parsed reply (its bytes for `bytes`).
+        """Call a route, retry where that is safe, and return the parsed response (`bytes`: its body as it is).
 
-        *where*: checked ids and the dialect's words below the project, or a whole path of the server. *creates*: a
-        POST whose repetition would make a second thing. It gets an Idempotency-Key, and is repeated only because of it.
+        *path*: checked ids and the dialect's words below the project, or a whole path as one string. *creates*: a
+        POST that creates something. It carries an Idempotency-Key, and is retried only with one.
+        Raises ChatError.
         """
-        credential = self._credential(who)  # a call that cannot be made asks for no project either
-        server, timeouts = self.server, self.timeouts
-        if isinstance(where, str):
-            address = url(server.base, where, query)
+        credential = self._credential(
+            auth
+        )  # before the project is fetched for a call without credential
+        server = self.server
+        if isinstance(path, str):
+            address = url(server.base, path, query)
         else:
             if self.dialect.project_scope and server.project is None:
                 await self.project()
-            address = self._address(where, query)
+            address = self._project_url(path, query)
         key = None
         if creates and self.dialect.idempotency_header is not None:
             key = _new_key() if idempotency_key is None else _checked_key(idempotency_key)
         request = self._request(method, address, body, key, credential)
         if server.budget.tokens < _retry.BUDGET_RESERVE:
             server.budget = server.budget.after_call()
-        ends = time.monotonic() + timeouts.total
-        response: Response | None = None
-        failure: ChatError | None = None
-        if server.breaker is _retry.CLOSED:
-            # As in `_attempt`, without a coroutine more: nearly every call goes this way.
-            judged = False
-            try:
-                response = await server.transport.send(
-                    request, timeout=min(timeouts.read, timeouts.total)
-                )
-                judged = True
-            except ChatError as error:
-                judged = True
-                failure = self._failed(error)
-            finally:
-                if not judged:
-                    server.breaker = server.breaker.after_cancel()
-            if response is not None:
-                self._answered(response)
-        else:
-            response, failure = await self._attempt(request, min(timeouts.read, timeouts.total))
-        if response is None or response.status >= 300:
-            response = await self._more_attempts(
-                request,
-                response,
-                failure,
-                ends,
-                repeatable=not creates or key is not None,
-                credential=credential,
+        deadline = time.monotonic() + self.timeouts.total
+        result = await self._attempt(request, min(self.timeouts.read, self.timeouts.total))
+        response: Response | None
+        if isinstance(result, ChatError) or result.status >= 300:
+            repeatable = not creates or key is not None
+            response = await self._retry(
+                request, result, deadline, credential, repeatable=repeatable
             )
+        else:
+            response = result
         return None if into is None or response is None else _parsed(response, into)
 
-    def _address(self, where: tuple[str, ...], query: Query | None) -> str:
-        """The address of *where* below the project, which is known; remembered if it has no query."""
-        known = self._addresses.get(where) if query is None else None
-        if known is not None:
-            return known
+    def _project_url(self, path: tuple[str, ...], query: Query | None) -> str:
+        """The URL of *path* below the project, which has been fetched. Cached if it has no query."""
+        cached = self._urls.get(path) if query is None else None
+        if cached is not None:
+            return cached
         project = self.server.project
-        within = f"/projects/{project.id}" if self.dialect.project_scope and project else ""
-        made = url(self.server.base, f"{self.dialect.prefix}{within}/{'/'.join(where)}", query)
+        scope = f"/projects/{project.id}" if self.dialect.project_scope and project else ""
+        built = url(self.server.base, f"{self.dialect.prefix}{scope}/{'/'.join(path)}", query)
         if query is None:
-            if len(self._addresses) >= _MOST_ADDRESSES:
-                self._addresses.clear()
-            self._addresses[where] = made
-        return made
+            put_bounded(self._urls, path, built, _MAX_CACHED_URLS)
+        return built
 
     def _request(
         self,
@@ -250,59 +234,58 @@ class AsyncApi:
         credential: ApiKey | UserToken,
     ) -> Request:
         content = None if body is None else _encoded(body)
-        # Last, and in a function that has returned when something can fail: no frame keeps the headers.
+        # Built last, in a function that has returned before a request can fail: no traceback holds the headers.
         headers: tuple[Header, ...] = ()
         if key is not None and self.dialect.idempotency_header is not None:
             headers = ((self.dialect.idempotency_header, key),)
-        if self._with_key is not None and credential is self.key:
-            shared = self._with_key(content is not None)
+        if self._key_headers is not None and credential is self.key:
+            shared = self._key_headers(content is not None)
             return Request(method, address, headers, content, shared=shared)
-        # Users come and go: their tokens are for no transport to keep.
-        about_body = () if content is None else _JSON_BODY
-        own = (*_COMMON, credential.header(self.dialect), *about_body)
+        # Not shared: transports cache shared headers, and there are many tokens.
+        content_type = () if content is None else _JSON_BODY
+        own = (*_COMMON, credential.header(self.dialect), *content_type)
         return Request(method, address, own + headers, content)
 
-    def _credential(self, who: Who) -> ApiKey | UserToken:
-        credential = self.token if who == "user" else self.key
-        if credential is None and who == "either":
+    def _credential(self, auth: Auth) -> ApiKey | UserToken:
+        credential = self.token if auth == "user" else self.key
+        if credential is None and auth == "either":
             credential = self.token
         if credential is not None:
             return credential
-        if who == "user":
+        if auth == "user":
             raise AuthenticationError(
                 "This call needs a chat token: jwt_token=…", code="jwt_required"
             )
         raise AuthenticationError("This call needs the project's API key", code="api_key_required")
 
-    async def _more_attempts(
+    async def _retry(
         self,
         request: Request,
-        response: Response | None,
-        failure: ChatError | None,
-        ends: float,
+        result: Response | ChatError,
+        deadline: float,
+        credential: ApiKey | UserToken,
         *,
         repeatable: bool,
-        credential: ApiKey | UserToken,
     ) -> Response | None:
-        """What comes of a call whose first attempt failed, by *failure* or with the status of *response*."""
-        server, timeouts = self.server, self.timeouts
+        """The response of a call whose first attempt ended with *result*, a failure. Raises the last ChatError."""
+        server = self.server
         attempt = 1
-        last: ChatError | None = None
-        unsure = False  # an earlier attempt may have reached the server
+        failure: ChatError | None = None
+        may_have_arrived = False  # an earlier attempt may have taken effect
         while True:
-            if response is not None:
-                if response.status < 300:
-                    return response
-                if response.status in {404, 410} and unsure and request.method == "DELETE":
-                    return None  # gone, as was asked; by an attempt whose answer was lost
-                failure = _error(response, self.dialect, credential)
-            assert failure is not None  # noqa: S101 - one of the two is always there
-            if isinstance(failure, CircuitOpenError):
-                raise last or failure  # opened by this very call: its own failure says more
-            last = failure
-            unsure = unsure or (
-                failure.code != CONNECTIONS_IN_USE if response is None else response.status >= 500
-            )
+            previous = failure
+            if isinstance(result, Response):
+                if result.status < 300:
+                    return result
+                if result.status in {404, 410} and may_have_arrived and request.method == "DELETE":
+                    return None  # deleted by an earlier attempt, whose response was lost
+                failure = _error(result, self.dialect, credential)
+                may_have_arrived = may_have_arrived or result.status >= 500
+            else:
+                failure = result
+                if isinstance(failure, CircuitOpenError):
+                    raise previous or failure  # the cause that opened the breaker says more
+                may_have_arrived = may_have_arrived or failure.code != CONNECTIONS_IN_USE
             pause = _retry.pause_before_retry(
                 Outcome(
                     None if isinstance(failure, NetworkError) else failure.status,
@@ -313,83 +296,74 @@ class AsyncApi:
                 attempt,
                 max_attempts=self.max_attempts,
                 spread=random.random(),  # noqa: S311 - spreads load, guards nothing
-                remaining=min(ends - time.monotonic(), timeouts.patience),
+                remaining=min(deadline - time.monotonic(), self.timeouts.patience),
                 budget=server.budget,
             )
             if pause is None or failure.code == "bad_response":
                 raise failure
             server.budget = server.budget.after_retry()
             await async_sleep(pause)
-            remaining = ends - time.monotonic()
-            if remaining <= 0:  # slept a little too long: what went wrong before says more
-                raise last
+            remaining = deadline - time.monotonic()
+            if (
+                remaining <= 0
+            ):  # the sleep took too long: the earlier failure says more than a timeout
+                raise failure
             attempt += 1
-            response, failure = await self._attempt(request, min(timeouts.read, remaining))
+            result = await self._attempt(request, min(self.timeouts.read, remaining))
 
-    async def _attempt(
-        self, request: Request, seconds: float
-    ) -> tuple[Response | None, ChatError | None]:
-        """Send once and tell the breaker how it went. Errors are returned, so that no frame keeps them."""
+    async def _attempt(self, request: Request, seconds: float) -> Response | ChatError:
+        """Send once and record the outcome. Errors are returned, so that no traceback holds the request."""
         server = self.server
         if server.breaker is not _retry.CLOSED:
             wait = server.breaker.wait(time.monotonic())
             if wait > 0:
-                return None, CircuitOpenError(
+                return CircuitOpenError(
                     "The Chat API failed several times in a row; nothing is sent for now",
                     code="circuit_open",
                     retry_after=wait,
                 )
             server.breaker = server.breaker.before_attempt()
-        judged = False
         try:
             response = await server.transport.send(request, timeout=seconds)
-            judged = True
         except ChatError as error:
-            judged = True
-            return None, self._failed(error)
-        finally:
-            if not judged:
-                server.breaker = server.breaker.after_cancel()
-        self._answered(response)
-        return response, None
-
-    def _failed(self, error: ChatError) -> ChatError:
-        """Tell the breaker of *error*, and answer it without its frames."""
-        server = self.server
-        no_answer = isinstance(error, NetworkError) or (
-            error.code == "bad_response" and error.status is None
-        )
-        if no_answer and server.base.address not in error.message:
-            error.args = (f"{error.message} ({server.base.address})",)
-            log.debug("chat_broker_sdk: no answer: %s", error.message)
-        # Neither says anything of the server: nothing has left this process.
-        if error.code == CONNECTIONS_IN_USE or isinstance(error, ConfigurationError):
+            return self._record_failure(error)
+        except BaseException:
             server.breaker = server.breaker.after_cancel()
-            return error.with_traceback(None)
-        # An answer that was too large or broken is still an answer.
-        status = error.status if error.code == "bad_response" else None
-        server.breaker = server.breaker.after_attempt(status, time.monotonic())
-        return error.with_traceback(None)
-
-    def _answered(self, response: Response) -> None:
-        """Tell the breaker, and whoever wants to see it, of *response*."""
-        server = self.server
+            raise
         if server.breaker is not _retry.CLOSED or response.status >= 500:
             code = _code(response) if response.status == 503 else None
             server.breaker = server.breaker.after_attempt(response.status, time.monotonic(), code)
-        if (kept := last_response.get()) is not None:
-            kept.append(response)
+        if (recorded := recorded_responses.get()) is not None:
+            recorded.append(response)
+        return response
+
+    def _record_failure(self, error: ChatError) -> ChatError:
+        """Tell the breaker of *error*, and return it with the server's address and without its frames."""
+        server = self.server
+        no_response = isinstance(error, NetworkError) or (
+            error.code == "bad_response" and error.status is None
+        )
+        if no_response and server.base.address not in error.message:
+            error.args = (f"{error.message} ({server.base.address})",)
+            log.debug("chat_broker_sdk: no answer: %s", error.message)
+        if error.code == CONNECTIONS_IN_USE or isinstance(error, ConfigurationError):
+            server.breaker = server.breaker.after_cancel()  # nothing was sent
+        else:
+            # A response that is too large or malformed still shows a working server.
+            status = error.status if error.code == "bad_response" else None
+            server.breaker = server.breaker.after_attempt(status, time.monotonic())
+        return error.with_traceback(None)
 
 
 def _headers_with(key: ApiKey, dialect: Dialect) -> Callable[[bool], tuple[Header, ...]]:
-    """What every request with *key* begins with, behind a function, as the key itself is: has it a body of JSON?"""
+    """A function from "has a JSON body" to the headers of each request with *key*. A closure hides them, as it hides the key."""
     headers = (*_COMMON, key.header(dialect))
     with_body = (*headers, *_JSON_BODY)
     return lambda has_body: with_body if has_body else headers
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
-    """JSON of *body*; what cannot be JSON is the caller's mistake, and is said as such."""
+    """JSON of *body*. Raises ValidationError if it cannot be JSON."""
     try:
         return _ENCODER.encode(body)
     except (TypeError, ValueError, RecursionError, OverflowError):
@@ -403,8 +377,8 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 
 def _new_key() -> str:
-    """A key nobody else has. It begins with the time, so that a server's index of keys grows at one end."""
-    # Unique, not secret: a system call for each would cost as much as the request's head.
+    """A unique idempotency key. It begins with the time, so that a server's index of keys grows at one end."""
+    # Not secret, so no system call for randomness: that costs as much as encoding the request's head.
     return f"{time.time_ns():x}{random.getrandbits(64):016x}"
 
 
@@ -431,15 +405,12 @@ def _parsed(response: Response, into: type[T]) -> T:
             return cast("T", response.body)
         try:
             return parse(response.body, into)
-        except (
-            ValueError,
-            RecursionError,
-        ):  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
             pass
         what = "the body does not have the expected shape"
     else:
         what = "the body is not JSON"
-    # Raised out here: the parser's exception quotes the body.
+    # Raised outside of the except clause: the parser's exception quotes the body.
     raise bad_response(what, status=response.status, request_id=response.header("x-request-id"))
 
 
@@ -449,7 +420,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def _problem(response: Response) -> object:
-    """The body of an error, or None if it is no JSON."""
+    """The parsed body of an error, or None if it is not JSON."""
     with suppress(ValueError, RecursionError):
         return msgspec.json.decode(response.body) if response.body else None
     return None

@@ -1,4 +1,4 @@
-"""client.auth"""
+"""client.auth: checking a chat token."""
 
 from chat_broker_sdk._models import AuthInfo
 
@@ -6,14 +6,14 @@ from .api import AsyncApi
 
 
 class AsyncAuth:
-    """Questions about a chat token."""
+    """Calls about this client's own chat token."""
 
     def __init__(self, api: AsyncApi) -> None:
         self._api = api
 
     async def verify(self) -> AuthInfo:
-        """Whom this client's token stands for. Raises AuthenticationError if it is no longer good."""
+        """The user of this client's token. Raises AuthenticationError if the token is not valid any more."""
         dialect = self._api.dialect
         return await self._api.request(
-            "GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user"
+            "GET", dialect.prefix + dialect.verify_path, AuthInfo, auth="user"
         )

@@ -1,10 +1,10 @@
-"""client.messages"""
+"""client.messages: posting, reading, editing and deleting messages."""
 
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar, overload
 
 from chat_broker_sdk._errors import ValidationError
-from chat_broker_sdk._fields import present
+from chat_broker_sdk._fields import without_none
 from chat_broker_sdk._models import Message, Page
 from chat_broker_sdk._urls import checked_id
 
@@ -16,7 +16,7 @@ _PAGE = Page[Message]
 
 
 class AsyncMessages:
-    """Messages of a room. With the API key, for any member; with a token alone, for that user."""
+    """The messages of a room. With the API key, for any member; with a token alone, for its user."""
 
     def __init__(self, api: AsyncApi) -> None:
         self._api = api
@@ -25,7 +25,7 @@ class AsyncMessages:
     def _path(self, room_id: str) -> tuple[str, ...]:
         return self._routes.rooms, checked_id(room_id, "room_id"), self._routes.messages
 
-    def _message(self, room_id: str, message_id: str) -> tuple[str, ...]:
+    def _message_path(self, room_id: str, message_id: str) -> tuple[str, ...]:
         return *self._path(room_id), checked_id(message_id, "message_id")
 
     async def create(
@@ -38,18 +38,19 @@ class AsyncMessages:
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Message:
-        """Say *content* in the room as *user_id*, exactly once however often the call is repeated.
+        """Post *content* (1 to 8,000 characters) in the room as *user_id*. Retries never post it twice.
 
-        Raises AuthenticationError with code `not_a_member` if the user is not in the room.
+        A repeated *client_msg_id* returns the first message. Raises AuthenticationError (`not_a_member`) if the
+        user is not in the room.
         """
-        body = present(
+        body = without_none(
             content=content, user_id=user_id, client_msg_id=client_msg_id, metadata=metadata
         )
         return await self._api.request(
             "POST",
             self._path(room_id),
             Message,
-            who="either",
+            auth="either",
             body=body,
             creates=True,
             idempotency_key=idempotency_key,
@@ -88,15 +89,15 @@ class AsyncMessages:
         after: int | None = None,
         into: Any = _PAGE,
     ) -> Any:
-        """One page: by number, newest first, or by cursor, where *before* and *after* are a `seq`.
+        """One page, by number and newest first, or by cursor: *before* and *after* are a `seq`.
 
-        *into*: another type that msgspec knows how to decode, for who wants less of it or wants it otherwise; `bytes`
-        for the body as it came, of which nothing but its content type has been looked at.
+        *into*: another type for msgspec to decode the response into; `bytes` for the body as it is, of which only the
+        content type has been checked.
         """
         query = None
         if not (page is None and limit is None and before is None and after is None):
             query = {"page": page, "limit": limit, "before": before, "after": after}
-        return await self._api.request("GET", self._path(room_id), into, who="either", query=query)
+        return await self._api.request("GET", self._path(room_id), into, auth="either", query=query)
 
     async def iterate(
         self,
@@ -106,10 +107,10 @@ class AsyncMessages:
         before: int | None = None,
         after: int | None = None,
     ) -> AsyncIterator[Message]:
-        """Every message of the room once, newest first; with *after*, oldest first from that `seq` on.
+        """Each message of the room once, newest first; with *after*, those after that `seq`, oldest first.
 
-        Pages follow `seq`, not numbers: none is repeated or skipped while people write. With *after*,
-        what is written meanwhile is included.
+        Pages follow `seq`: no message is repeated or skipped while others are posted. With *after*, messages posted
+        meanwhile are included. Raises ValidationError if both *before* and *after* are set.
         """
         if before is not None and after is not None:
             raise ValidationError("before and after exclude each other", code="bad_request")
@@ -140,7 +141,7 @@ class AsyncMessages:
     async def _downwards(
         self, room_id: str, before: int | None, limit: int
     ) -> AsyncIterator[Message]:
-        number = 1  # counts on only on a server without cursors
+        number = 1  # grows only on a server without cursors
         seen: set[str] = set()
         while True:
             if before is None:
@@ -155,13 +156,13 @@ class AsyncMessages:
             ]
             for message in sorted(fresh, key=lambda message: -(message.seq or 0)):
                 yield message
-            marks = [message.seq for message in fresh if message.seq is not None]
-            if marks and len(marks) == len(fresh):
-                before = min(marks)
+            seqs = [message.seq for message in fresh if message.seq is not None]
+            if seqs and len(seqs) == len(fresh):
+                before = min(seqs)
                 if before <= 1:
                     return
             else:
-                # No seq to go by: page numbers then, and ids so that a shifted page repeats nothing.
+                # Without seq: page numbers, and ids so that a shifted page repeats nothing.
                 seen.update(message.id for message in fresh)
                 number += 1
             if page.has_more is False or (before is None and page.is_last) or not page.items:
@@ -170,15 +171,15 @@ class AsyncMessages:
                 return
 
     async def update(self, room_id: str, message_id: str, *, content: str) -> Message:
-        """Change what a message says; it keeps its place and gets an `edited_at`."""
+        """Change a message's content. It keeps its `seq` and gets an `edited_at`."""
         return await self._api.request(
             "PATCH",
-            self._message(room_id, message_id),
+            self._message_path(room_id, message_id),
             Message,
-            who="either",
+            auth="either",
             body={"content": content},
         )
 
     async def delete(self, room_id: str, message_id: str) -> None:
-        """Delete a message; its place stays, empty. Raises UnsupportedOperationError where not offered."""
-        await self._api.request("DELETE", self._message(room_id, message_id), who="either")
+        """Delete a message. It keeps its `seq`, without content. Raises UnsupportedOperationError where not offered."""
+        await self._api.request("DELETE", self._message_path(room_id, message_id), auth="either")

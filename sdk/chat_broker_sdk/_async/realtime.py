@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from chat_broker_sdk._dialect import Events
 from chat_broker_sdk._errors import WebSocketError, bad_response
-from chat_broker_sdk._fields import present
+from chat_broker_sdk._fields import without_none
 from chat_broker_sdk._models import (
     JoinedRoom,
     MemberEvent,
@@ -20,98 +20,106 @@ from chat_broker_sdk._models import (
     TokenExpiring,
     build,
 )
-from chat_broker_sdk._realtime.connection import Connection, TokenSource, asking, pause_for
-from chat_broker_sdk._realtime.events import Listening
-from chat_broker_sdk._realtime.handlers import MOST_WAITING, Handlers, Runner, run_here
-from chat_broker_sdk._realtime.live_wire import Where
+from chat_broker_sdk._realtime.connection import (
+    LiveConnection,
+    TokenSource,
+    random_pause,
+    token_function_of,
+)
+from chat_broker_sdk._realtime.events import EventMethods
+from chat_broker_sdk._realtime.handlers import MAX_WAITING, Handlers, Runner, run_here
 from chat_broker_sdk._realtime.room_feed import RoomFeed, may_join_again
+from chat_broker_sdk._realtime.wire import ConnectOptions
 from chat_broker_sdk._urls import checked_id
 
 T = TypeVar("T")
 
-JOINS_AT_ONCE = 4
+MAX_CONCURRENT_JOINS = 4
 
 
-class AsyncChatSocket(Listening):
-    """One user's live connection. It comes back by itself, with all its rooms, and without gaps.
+class AsyncChatSocket(EventMethods):
+    """One user's live connection. It reconnects automatically, joins its rooms again, and misses no message.
 
-    Handlers are told one event at a time, in order. What one raises is logged and stops nothing. A slow handler delays
-    the next event, not the connection. When a thousand events wait, further messages are left with the server and
-    fetched by `seq` once half of those are told; other events wait up to two thousand, and are dropped then, of which
-    `on_error` is told (`events_dropped`).
+    Handlers run one event at a time, in order. Their exceptions are logged. A slow handler delays the next event, not
+    the connection. While 1,000 events wait, further messages are left on the server, and fetched by `seq` once half of
+    the events are handled. Other events are dropped while 2,000 wait, which `on_error` reports (`events_dropped`).
     """
 
-    def __init__(self, where: Callable[[], Where], *, run: Runner = run_here) -> None:
-        self._where = where
+    def __init__(self, options: Callable[[], ConnectOptions], *, run: Runner = run_here) -> None:
+        self._options = options
         self._handlers = Handlers(run)
         self._feeds: dict[str, RoomFeed] = {}
         self._joining: set[str] = set()
-        self._turns = asyncio.Semaphore(JOINS_AT_ONCE)
+        self._join_limit = asyncio.Semaphore(MAX_CONCURRENT_JOINS)
         self._dropping = False
-        self._work: set[asyncio.Task[None]] = set()
-        self._connection = Connection(
-            where, received=self._received, reported=self._report, up=self._up, down=self._down
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connection = LiveConnection(
+            options,
+            on_event=self._on_event,
+            on_error=self._dispatch_error,
+            on_connect=self._on_connect,
+            on_disconnect=self._on_disconnect,
         )
 
     # -- connection -----------------------------------------------------------------------------
 
     @property
     def connected(self) -> bool:
-        """Whether events flow right now."""
+        """Whether the connection is open at this moment."""
         return self._connection.connected
 
     async def connect(self, token: TokenSource | None = None, *, within: float = 10.0) -> None:
-        """Connect; returns when connected, and from then on reconnects by itself.
+        """Return when connected. From then on the socket reconnects automatically.
 
-        *token*: a chat JWT, or a function (also asynchronous) that returns one, or returns what
-        `users.generate_token` does; it is asked at every connect, and before the token runs out. Without
-        it, the client's jwt_token. Raises WebSocketError: `jwt_required`; the server's code if it refuses
-        for good; `connect_failed` if there is no connection *within* so many seconds.
+        *token*: a chat JWT, or a function (also a coroutine function) that returns one, as a string or as the Token of
+        `users.generate_token`. The function is called at each connect, and before its token expires. Without *token*,
+        the client's jwt_token is used. Raises WebSocketError: `jwt_required`; the server's code if it refuses for good;
+        `connect_failed` if there is no connection *within* so many seconds.
         """
-        ask = asking(token)
+        token_function = token_function_of(token)
         del token
-        if self._connection.moved():
-            self._turns = asyncio.Semaphore(JOINS_AT_ONCE)
+        if self._connection.loop_changed():
+            self._join_limit = asyncio.Semaphore(MAX_CONCURRENT_JOINS)
         self._handlers.start()
         try:
-            await self._connection.start(ask, within)
+            await self._connection.start(token_function, within)
         except BaseException as error:
             if not isinstance(error, WebSocketError) or error.code != "already_connected":
                 await self._handlers.stop()
             raise
 
     async def disconnect(self) -> None:
-        """Close the connection and leave it closed; handlers still hear of what came before."""
+        """Close the connection. Returns when the handlers of earlier events have run."""
         await self._connection.stop()
-        for task in tuple(self._work):
+        for task in tuple(self._tasks):
             task.cancel()
         self._feeds.clear()
         await self._handlers.stop()
 
     async def wait(self) -> None:
-        """Return when `disconnect` was called; raise WebSocketError when the connection ended for good."""
+        """Return after `disconnect`. Raises WebSocketError when the connection has ended and will not reconnect."""
         await self._connection.wait()
 
     async def refresh_token(self, token: str | None = None) -> None:
-        """Give the server a fresh token over the open connection; without *token*, the token function's."""
+        """Send a new token over the open connection: *token*, or that of the token function. Raises WebSocketError."""
         await self._connection.refresh(self._events.refresh_token, token)
 
     @property
     def _events(self) -> Events:
-        return self._where().dialect.events
+        return self._options().dialect.events
 
     # -- calls ----------------------------------------------------------------------------------
 
     async def join_room(self, room_id: str, *, since_seq: int | None = None) -> JoinedRoom:
-        """Hear of what happens in the room; with *since_seq*, first of every message after that one.
+        """Receive the room's events. With *since_seq*, first receive each message after that `seq`.
 
-        It makes the user a member of a room that is not private; `leave_room` does not undo that, `rooms.leave` does.
-        Where the server gives what was missed in several answers, this returns with the first, and the rest is
-        fetched meanwhile. After a reconnect the room is joined again by itself, from the last message on. Raises
-        WebSocketError with the server's code.
+        Makes the user a member of a room that is not private; `rooms.leave` undoes that, `leave_room` does not. If the
+        missed messages take several responses, this returns after the first, and the rest is fetched meanwhile. After a
+        reconnect the room is joined again automatically, from the last message on. Raises WebSocketError with the
+        server's code.
         """
         checked_id(room_id, "room_id")
-        feed = self._feeds[room_id] = RoomFeed(since_seq, most=MOST_WAITING)
+        feed = self._feeds[room_id] = RoomFeed(since_seq, max_held=MAX_WAITING)
         try:
             joined = await self._join(room_id, feed)
         except BaseException:
@@ -123,7 +131,7 @@ class AsyncChatSocket(Listening):
         return joined
 
     async def leave_room(self, room_id: str) -> None:
-        """Hear no more of the room. The user stays a member."""
+        """Stop receiving the room's events. The user stays a member."""
         self._feeds.pop(checked_id(room_id, "room_id"), None)
         await self._connection.call(self._events.leave_room, room_id)
 
@@ -135,49 +143,50 @@ class AsyncChatSocket(Listening):
         client_msg_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> Message:
-        """Say *content* in the room; answers with the stored message. Once, also if the connection breaks."""
-        draft = present(
+        """Post *content* in the room, and return the stored message. Posted once, also if the connection breaks meanwhile."""
+        draft = without_none(
             roomId=checked_id(room_id, "room_id"),
             content=content,
             clientMsgId=client_msg_id or uuid.uuid4().hex,
             metadata=metadata,
         )
-        answer = await self._connection.call(self._events.send_message, draft)
-        return _built(answer.get("message"), Message)
+        acknowledgement = await self._connection.call(self._events.send_message, draft)
+        return _parsed(acknowledgement.get("message"), Message)
 
     async def start_typing(self, room_id: str) -> None:
-        """Show the others that this user types; it ends by itself after 6 s."""
+        """Show the other members that this user is typing, for 6 s."""
         checked_id(room_id, "room_id")
-        await self._connection.call(self._events.start_typing, room_id, again=False)
+        await self._connection.call(self._events.start_typing, room_id, repeatable=False)
 
     async def stop_typing(self, room_id: str) -> None:
-        """Take that back."""
+        """Show the other members that this user has stopped typing."""
         checked_id(room_id, "room_id")
-        await self._connection.call(self._events.stop_typing, room_id, again=False)
+        await self._connection.call(self._events.stop_typing, room_id, repeatable=False)
 
     async def mark_read(self, room_id: str, *, seq: int) -> ReadMark:
-        """Move this user's read mark up to *seq*; it never moves back."""
+        """Move this user's read mark up to *seq*. It never moves back."""
         mark = {"roomId": checked_id(room_id, "room_id"), "seq": seq}
-        answer = await self._connection.call(self._events.mark_read, mark)
-        return _built({name: answer[name] for name in answer if name != "ok"}, ReadMark)
+        acknowledgement = await self._connection.call(self._events.mark_read, mark)
+        del acknowledgement["ok"]
+        return _parsed(acknowledgement, ReadMark)
 
     # -- rooms over reconnects ------------------------------------------------------------------
 
-    def _up(self) -> None:
-        self._handlers.tell("connect")
+    def _on_connect(self) -> None:
+        self._handlers.dispatch("connect")
         for room_id in self._feeds:
             self._rejoin_soon(room_id)
 
-    def _down(self, code: str) -> None:
+    def _on_disconnect(self, code: str) -> None:
         for feed in self._feeds.values():
             feed.disconnected()
-        self._handlers.tell("disconnect", code)
+        self._handlers.dispatch("disconnect", code)
 
     async def _join(self, room_id: str, feed: RoomFeed) -> JoinedRoom:
-        """Join, from the last message on, and show what was missed if there is room for it."""
+        """Join from the last message on. Deliver the missed messages unless too many events wait."""
         since = feed.last
-        what = room_id if since is None else {"roomId": room_id, "sinceSeq": since}
-        joined = _built(await self._connection.call(self._events.join_room, what), JoinedRoom)
+        request = room_id if since is None else {"roomId": room_id, "sinceSeq": since}
+        joined = _parsed(await self._connection.call(self._events.join_room, request), JoinedRoom)
         if since is None or not self._handlers.full:
             self._deliver(feed.joined(joined.last_seq, joined.missed))
         return joined
@@ -189,21 +198,21 @@ class AsyncChatSocket(Listening):
 
     async def _rejoin(self, room_id: str) -> None:
         try:
-            async with self._turns:
+            async with self._join_limit:
                 await self._catch_up(room_id)
         except WebSocketError as error:
-            # A lost connection is not the room's fault; the next one joins again.
+            # After a lost connection the next one joins again.
             if error.code not in {"not_connected", "connection_lost"}:
                 self._feeds.pop(room_id, None)
-            self._tell_error(error)
+            self._report_error(error)
         finally:
             self._joining.discard(room_id)
 
     async def _catch_up(self, room_id: str) -> None:
-        """Join until nothing is missing, in as many steps as the server and the handlers need."""
-        refused = in_vain = 0
+        """Join again until no message is missing."""
+        refusals = joins_without_progress = 0
         while (feed := self._feeds.get(room_id)) is not None and feed.is_behind:
-            await self._handlers.room()
+            await self._handlers.wait_for_room()
             since = feed.last
             try:
                 await self._join(room_id, feed)
@@ -211,63 +220,64 @@ class AsyncChatSocket(Listening):
                 if not may_join_again(error.code, error.retry_after):
                     raise
                 if error.code == "timeout":
-                    self._tell_error(error)
-                refused += 1
-                await asyncio.sleep(pause_for(refused, error.retry_after))
+                    self._report_error(error)
+                refusals += 1
+                await asyncio.sleep(random_pause(refusals, error.retry_after))
                 continue
-            refused = 0
-            in_vain = in_vain + 1 if feed.last == since and feed.has_gap else 0
-            if in_vain > 1:  # no step forward: what is missing cannot be had
+            refusals = 0
+            stuck = feed.last == since and feed.has_gap
+            joins_without_progress = joins_without_progress + 1 if stuck else 0
+            if joins_without_progress > 1:  # the server does not have the missing messages
                 self._deliver(feed.give_up_gap())
 
     def _deliver(self, messages: list[Message]) -> None:
         for message in messages:
-            self._handlers.tell("message", message)
+            self._handlers.dispatch("message", message)
 
     # -- what the server sends -------------------------------------------------------------------
 
-    def _received(self, event: str, payload: Any) -> None:
-        known = _kinds(self._events).get(event)
-        if known is None:
+    def _on_event(self, event: str, payload: Any) -> None:
+        model = _models_by_event(self._events).get(event)
+        if model is None:
             return  # a newer server's event
-        name, kind = known
+        name, kind = model
         try:
             value = build(payload, kind)
         except ValueError:
-            self._tell_error(
+            self._report_error(
                 WebSocketError(
                     f"{name} came in a shape the contract does not know", code="bad_response"
                 )
             )
             return
         if isinstance(value, Message) and name == "message":
-            self._message(value)
+            self._on_message(value)
             return
         if isinstance(value, RoomDeleted):
             self._feeds.pop(value.room_id, None)
         elif isinstance(value, TokenExpiring):
             self._spawn(self._refresh())
-        self._tell(name, value)
+        self._dispatch(name, value)
 
-    def _message(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         room_id = message.room_id or ""
         feed = self._feeds.get(room_id)
         if feed is None or message.seq is None:
-            self._tell("message", message)
+            self._dispatch("message", message)
             return
         full = self._handlers.full
-        self._deliver(feed.live(message, room=not full))
+        self._deliver(feed.live(message, defer=full))
         if feed.has_gap or (full and feed.is_behind):
             self._rejoin_soon(room_id)
 
-    def _tell(self, name: str, value: Model) -> None:
-        """Tell handlers of what no server will say again, unless far too much waits."""
-        if self._handlers.waiting < 2 * MOST_WAITING:
+    def _dispatch(self, name: str, value: Model) -> None:
+        """Queue an event that the server does not repeat; drop it if far too many wait."""
+        if self._handlers.waiting < 2 * MAX_WAITING:
             self._dropping = False
-            self._handlers.tell(name, value)
+            self._handlers.dispatch(name, value)
         elif not self._dropping:
             self._dropping = True
-            self._tell_error(
+            self._report_error(
                 WebSocketError(
                     "Handlers are too slow: events other than messages were dropped",
                     code="events_dropped",
@@ -278,24 +288,25 @@ class AsyncChatSocket(Listening):
         try:
             await self.refresh_token()
         except WebSocketError as error:
-            self._tell_error(error)
+            self._report_error(error)
 
-    def _report(self, said: SocketErrorEvent) -> None:
-        self._handlers.tell("error", said)
+    def _dispatch_error(self, error: SocketErrorEvent) -> None:
+        self._handlers.dispatch("error", error)
 
-    def _tell_error(self, error: WebSocketError) -> None:
-        said = SocketErrorEvent(
-            code=error.code or "error", message=error.message, retry_after=error.retry_after
+    def _report_error(self, error: WebSocketError) -> None:
+        self._dispatch_error(
+            SocketErrorEvent(
+                code=error.code or "error", message=error.message, retry_after=error.retry_after
+            )
         )
-        self._handlers.tell("error", said)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-def _kinds(events: Events) -> dict[str, tuple[str, type[Model]]]:
+def _models_by_event(events: Events) -> dict[str, tuple[str, type[Model]]]:
     return {
         events.message: ("message", Message),
         events.message_updated: ("message_updated", Message),
@@ -310,7 +321,7 @@ def _kinds(events: Events) -> dict[str, tuple[str, type[Model]]]:
     }
 
 
-def _built(value: object, kind: type[T]) -> T:
+def _parsed(value: object, kind: type[T]) -> T:
     try:
         return build(value, kind)
     except ValueError:

@@ -1,5 +1,5 @@
-"""httpcore's network below HttpxTransport, with the bounds it lacks: it reads interim responses without end, and a thread
-that waits for the rest of a head looks at no clock."""
+"""The network layer below HttpxTransport, with two bounds that httpcore lacks: the bytes of interim responses, and the
+time a thread waits for the rest of a head."""
 
 import ssl
 import time
@@ -10,9 +10,9 @@ from chat_broker_sdk._log import log
 from chat_broker_sdk._transports.base import (
     CHUNK_FRAMING,
     LARGEST_HEAD,
-    no_http,
+    not_http,
+    overhead_too_large,
     timed_out,
-    too_much_beside_the_body,
 )
 
 if TYPE_CHECKING:
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     import httpx
 
 READ_AHEAD = 64 * 1024
-"""Bytes that may have come and are not counted yet as body: httpcore's one read."""
+"""Bytes that may have been read and not yet been counted as body: one read of httpcore's."""
 BACKEND = "_network_backend"
-"""Of httpcore's pool: what opens its connections."""
-_NOTHING_READ = LARGEST_HEAD + READ_AHEAD
+"""The private attribute of httpcore's pool that opens connections."""
+_FULL_ALLOWANCE = LARGEST_HEAD + READ_AHEAD
 
-MYSELF = "chat_broker_sdk.bounded_stream"
-"""What `get_extra_info` answers with the stream itself: httpcore hands out a wrapped one."""
+BOUNDED_STREAM = "chat_broker_sdk.bounded_stream"
+"""The key with which `get_extra_info` returns the AsyncBoundedStream: httpcore passes a wrapped one on."""
 
 
 def bound(transport: "httpx.AsyncHTTPTransport") -> "httpx.AsyncHTTPTransport":
-    """Have *transport* open bounded streams. If httpx has changed, the log says so, and only the deadline bounds what is not the body."""
+    """Make *transport* open bounded streams. If httpx has changed, log a warning: interim responses are then unbounded."""
     pool: Any = getattr(transport, "_pool", None)
     if hasattr(pool, BACKEND):
         setattr(pool, BACKEND, AsyncBoundedBackend(getattr(pool, BACKEND)))
@@ -40,7 +40,7 @@ def bound(transport: "httpx.AsyncHTTPTransport") -> "httpx.AsyncHTTPTransport":
 
 
 class AsyncBoundedBackend:
-    """Opens bounded streams."""
+    """An httpcore.AsyncNetworkBackend that opens bounded streams. Methods without a docstring are httpcore's."""
 
     def __init__(self, inner: "httpcore.AsyncNetworkBackend") -> None:
         self._inner = inner
@@ -53,45 +53,46 @@ class AsyncBoundedBackend:
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> "AsyncBoundedStream":
-        """See httpcore.AsyncNetworkBackend."""
         return AsyncBoundedStream(
             await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
         )
 
     async def sleep(self, seconds: float) -> None:
-        """See httpcore.AsyncNetworkBackend."""
         await self._inner.sleep(seconds)
 
 
 class AsyncBoundedStream:
-    """One connection. A request begins with `write`; from then on its answer is counted, and its time runs."""
+    """One connection. A `write` begins a request: its deadline, and the count of bytes that are not its response's body.
+
+    Methods without a docstring are httpcore's.
+    """
 
     def __init__(self, inner: "httpcore.AsyncNetworkStream") -> None:
         self._inner = inner
-        self._beside = 0
+        self._overhead_left = 0
         self._seconds = self._deadline = 0.0
 
     def body_received(self, size: int) -> None:
-        """*size* bytes of what was read were a piece of the body."""
-        self._beside += size + CHUNK_FRAMING
+        """Count *size* bytes that have been read as a piece of the body."""
+        self._overhead_left += size + CHUNK_FRAMING
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        """See httpcore.AsyncNetworkStream. Raises ChatError where an answer is too long or too late."""
+        """At most *max_bytes* bytes. Raises ChatError for a response that is too long or too late."""
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise timed_out(self._seconds)
-        patience = remaining if timeout is None else min(timeout, remaining)
-        data = await self._inner.read(max_bytes, patience)
-        if self._beside == _NOTHING_READ and data[:5] != b"HTTP/"[: len(data)]:
-            raise no_http()  # h11 would wait for the end of a head
-        self._beside -= len(data)
-        if self._beside < 0:
-            raise too_much_beside_the_body()
+        limit = remaining if timeout is None else min(timeout, remaining)
+        data = await self._inner.read(max_bytes, limit)
+        if self._overhead_left == _FULL_ALLOWANCE and data[:5] != b"HTTP/"[: len(data)]:
+            raise not_http()  # h11 would wait for the end of a head
+        self._overhead_left -= len(data)
+        if self._overhead_left < 0:
+            raise overhead_too_large()
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
-        """See httpcore.AsyncNetworkStream. *timeout* is the whole call's."""
-        self._beside = _NOTHING_READ
+        """Send *buffer*. *timeout* is that of the whole attempt."""
+        self._overhead_left = _FULL_ALLOWANCE
         self._seconds = timeout or 0.0
         self._deadline = time.monotonic() + self._seconds
         await self._inner.write(buffer, timeout)
@@ -102,15 +103,12 @@ class AsyncBoundedStream:
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
     ) -> "AsyncBoundedStream":
-        """See httpcore.AsyncNetworkStream."""
         return AsyncBoundedStream(
             await self._inner.start_tls(ssl_context, server_hostname, timeout)
         )
 
     async def aclose(self) -> None:
-        """See httpcore.AsyncNetworkStream."""
         await self._inner.aclose()
 
     def get_extra_info(self, info: str) -> Any:
-        """See httpcore.AsyncNetworkStream."""
-        return self if info == MYSELF else self._inner.get_extra_info(info)
+        return self if info == BOUNDED_STREAM else self._inner.get_extra_info(info)

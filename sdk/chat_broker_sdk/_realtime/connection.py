@@ -1,4 +1,4 @@
-"""A live connection that comes back: tokens, attempts, and when to stop."""
+"""A live connection that reconnects: its tokens, its attempts, and when it gives up."""
 
 import asyncio
 import importlib.util
@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from chat_broker_sdk._credentials import UserToken, seal, user_token
-from chat_broker_sdk._ending import end
 from chat_broker_sdk._errors import (
     AuthenticationError,
     ChatError,
@@ -18,253 +17,255 @@ from chat_broker_sdk._errors import (
 )
 from chat_broker_sdk._log import log
 from chat_broker_sdk._models import SocketErrorEvent, Token
-from chat_broker_sdk._transports.loops import Loop, check_move, running_loop
+from chat_broker_sdk._tasks import cancel_and_wait
+from chat_broker_sdk._transports.loops import Loop, check_loop_closed, running_loop
 
-from .answers import acknowledged, error_event
-from .live_wire import LiveWire, OpenWire, Refusal, Where
+from .acknowledgements import checked_acknowledgement, error_event, refused
 from .room_feed import NEEDS_NEW_TOKEN, may_reconnect, pause_before_reconnect
+from .wire import ConnectFailure, ConnectOptions, Wire, WireFactory
 
-ACKNOWLEDGED_WITHIN = 10.0
-TOO_LARGE = "message_too_large"
-"""The code with which a server ends a connection over which too long a message came: sent again, it ends the next."""
+ACKNOWLEDGE_TIMEOUT = 10.0
+MESSAGE_TOO_LARGE = "message_too_large"
+"""The code with which a server ends a connection that sent too long a message. Such an event is not sent again."""
 
-Said = str | Token
-TokenSource = str | Callable[[], Said | Awaitable[Said]]
-_Ask = Callable[[], Said | Awaitable[Said]]
+TokenResult = str | Token
+TokenSource = str | Callable[[], TokenResult | Awaitable[TokenResult]]
+TokenFunction = Callable[[], TokenResult | Awaitable[TokenResult]]
 
 
-class Connection:
-    """Holds a Wire open for as long as it makes sense.
+class LiveConnection:
+    """Keeps a Wire open, and opens another one after it ends, until the server refuses for good.
 
-    *received(event, payload)* hears of all events but `error`, which is *reported*; *up* is called after
-    every connect, *down(code)* after every end.
+    Calls *on_event(event, payload)* for all events but `error`, *on_error* for those, *on_connect* after each
+    connect, and *on_disconnect(code)* after each end.
     """
 
     def __init__(
         self,
-        where: Callable[[], Where],
+        options: Callable[[], ConnectOptions],
         *,
-        received: Callable[[str, Any], None],
-        reported: Callable[[SocketErrorEvent], None],
-        up: Callable[[], None],
-        down: Callable[[str], None],
+        on_event: Callable[[str, Any], None],
+        on_error: Callable[[SocketErrorEvent], None],
+        on_connect: Callable[[], None],
+        on_disconnect: Callable[[str], None],
     ) -> None:
-        self._where = where
-        self._received = received
-        self._reported = reported
-        self._on_up = up
-        self._on_down = down
-        self._ask: _Ask | None = None
+        self._options = options
+        self._on_event = on_event
+        self._on_error = on_error
+        self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
+        self._token_function: TokenFunction | None = None
         self._token: UserToken | None = None
-        self._expired: str | None = None
-        self._wire: LiveWire | None = None
+        self._expired_token: str | None = None
+        self._wire: Wire | None = None
         self._loop: Loop | None = None
-        self._is_up = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
-        self._last_words: SocketErrorEvent | None = None
-        self._ended: WebSocketError | None = None
+        self._connected = asyncio.Event()
+        self._reconnect_task: asyncio.Task[None] | None = None
+        self._closing_error: SocketErrorEvent | None = None
+        self._end_error: WebSocketError | None = None
 
     @property
     def connected(self) -> bool:
-        """Whether events flow right now."""
-        return self._is_up.is_set()
+        """Whether the connection is open at this moment."""
+        return self._connected.is_set()
 
-    def moved(self) -> bool:
-        """Whether this is another event loop than before, which is closed: what it has left is forgotten then.
+    def loop_changed(self) -> bool:
+        """Whether the running loop is another one than before. The old loop's connection is then dropped.
 
-        Raises ConfigurationError while the other one is not closed.
+        Raises ConfigurationError if the old loop is not closed.
         """
         loop = running_loop()
         if loop is self._loop:
             return False
-        check_move(self._loop)
+        check_loop_closed(self._loop)
         self._loop = loop
-        self._is_up = asyncio.Event()
+        self._connected = asyncio.Event()
         if self._wire is not None:
             self._wire.abandon()
-        self._wire = self._keeper = self._ended = None
+        self._wire = self._reconnect_task = self._end_error = None
         return True
 
-    async def start(self, ask: _Ask | None, seconds: float) -> None:
-        """Connect within *seconds*, and stay connected. Raises WebSocketError."""
-        if self._keeper is not None and not self._keeper.done():
+    async def start(self, token_function: TokenFunction | None, seconds: float) -> None:
+        """Connect within *seconds*, and reconnect from then on. Raises WebSocketError.
+
+        *token_function* None: use the client's own token.
+        """
+        if self._reconnect_task is not None and not self._reconnect_task.done():
             raise WebSocketError("The socket is connected already", code="already_connected")
-        if ask is None and self._where().token is None:
+        if token_function is None and self._options().token is None:
             raise WebSocketError(
                 "The live connection needs a chat token: jwt_token=… or connect(token)",
                 code="jwt_required",
             )
-        if self._where().open_wire is None:
-            _need_library()
-        self._ask = ask
-        self._ended = self._expired = None
+        if self._options().open_wire is None:
+            _require_aiohttp()
+        self._token_function = token_function
+        self._end_error = self._expired_token = None
         clock = asyncio.get_running_loop().time
-        ends = clock() + seconds
+        deadline = clock() + seconds
         attempt = 0
-        while (refusal := await self._open(max(ends - clock(), 0.05))) is not None:
+        while (failed := await self._open(max(deadline - clock(), 0.05))) is not None:
             attempt += 1
-            pause = pause_for(attempt, refusal.error.retry_after)
-            if refusal.for_good or clock() + pause > ends:
-                raise refusal.error
+            pause = random_pause(attempt, failed.error.retry_after)
+            if failed.permanent or clock() + pause > deadline:
+                raise failed.error
             await asyncio.sleep(pause)
-        self._keeper = asyncio.create_task(self._keep(), name="chat_broker_sdk connection")
+        self._reconnect_task = asyncio.create_task(
+            self._keep_connected(), name="chat_broker_sdk connection"
+        )
 
     async def stop(self) -> None:
-        """Disconnect and stay so."""
-        self.moved()
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            await end(keeper)
+        """Disconnect, and do not reconnect."""
+        self.loop_changed()
+        task, self._reconnect_task = self._reconnect_task, None
+        if task is not None:
+            await cancel_and_wait(task)
         was_up = self.connected
-        await self._drop()
+        await self._close_wire()
         if was_up:
-            self._on_down("client_disconnect")
+            self._on_disconnect("client_disconnect")
 
     async def wait(self) -> None:
-        """Return when `stop` was called; raise WebSocketError when the connection ended for good."""
-        self.moved()
-        if self._keeper is not None:
-            await asyncio.wait([self._keeper])
-        if self._ended is not None:
-            raise self._ended
+        """Return after `stop`. Raises WebSocketError when the connection has ended and will not reconnect."""
+        self.loop_changed()
+        if self._reconnect_task is not None:
+            await asyncio.wait([self._reconnect_task])
+        if self._end_error is not None:
+            raise self._end_error
 
-    async def call(self, event: str, *args: Any, again: bool = True) -> dict[str, Any]:
-        """Send *event* and wait for its acknowledgement.
+    async def call(self, event: str, *args: Any, repeatable: bool = True) -> dict[str, Any]:
+        """Send *event*, and return its acknowledgement. Raises WebSocketError.
 
-        If the connection breaks first, it is sent over the next one where *again*: for what does no harm
-        twice. Raises WebSocketError.
+        A *repeatable* event is sent again over the next connection if this one breaks first.
         """
-        self.moved()
-        answer: object = None
+        self.loop_changed()
+        acknowledgement: object = None
         try:
-            async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
-                while answer is None:
-                    wire = await self._open_wire()
-                    answer = await wire.call(event, args)
-                    said = self._last_words
-                    if answer is None and said is not None and said.code == TOO_LARGE:
-                        raise WebSocketError(
-                            f"{event} was refused ({said.code}): {said.message}", code=said.code
-                        )
-                    if answer is None and not again:
+            async with asyncio.timeout(ACKNOWLEDGE_TIMEOUT):
+                while acknowledgement is None:
+                    wire = await self._wait_for_wire()
+                    acknowledgement = await wire.call(event, args)
+                    if acknowledgement is not None:
+                        break
+                    error = self._closing_error
+                    if error is not None and error.code == MESSAGE_TOO_LARGE:
+                        raise refused(event, error)
+                    if not repeatable:
                         raise WebSocketError(
                             f"The connection broke before {event} was acknowledged",
                             code="connection_lost",
                         )
         except TimeoutError:
-            answer = None
-        if answer is None:
+            acknowledgement = None
+        if acknowledgement is None:
             raise WebSocketError(
-                f"{event} was not acknowledged within {ACKNOWLEDGED_WITHIN:.3g} s", code="timeout"
+                f"{event} was not acknowledged within {ACKNOWLEDGE_TIMEOUT:.3g} s", code="timeout"
             )
-        return acknowledged(event, answer, self._token)
+        return checked_acknowledgement(event, acknowledgement, self._token)
 
     async def refresh(self, event: str, token: str | None = None) -> None:
-        """Send a new token in band with *event*: *token*, or what the token function says.
-
-        Without either there is nothing new to send, and nothing is sent.
-        """
+        """Send a new token with *event*: *token*, or the token function's. Sends nothing if there is no new one."""
         before = None if self._token is None else self._token.reveal()
         if token is not None:
             self._token = user_token(seal(token))
-        elif (refusal := await self._ask_token()) is not None:
-            raise refusal.error
+        elif (failed := await self._load_token()) is not None:
+            raise failed.error
         if self._token is not None and self._token.reveal() != before:
             await self.call(event, {"token": self._token.reveal()})
 
-    # -- the loop ---------------------------------------------------------------------------------
+    # -- reconnecting -----------------------------------------------------------------------------
 
-    async def _open_wire(self) -> LiveWire:
+    async def _wait_for_wire(self) -> Wire:
         while True:
-            if self._wire is not None and self._is_up.is_set():
+            if self._wire is not None and self._connected.is_set():
                 return self._wire
-            keeper = self._keeper
-            if keeper is None or keeper.done():
-                raise self._ended or WebSocketError(
+            task = self._reconnect_task
+            if task is None or task.done():
+                raise self._end_error or WebSocketError(
                     "The socket is not connected", code="not_connected"
                 )
-            up = asyncio.create_task(self._is_up.wait())
+            connected = asyncio.create_task(self._connected.wait())
             try:
-                await asyncio.wait([up, keeper], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([connected, task], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                up.cancel()
+                connected.cancel()
 
-    async def _keep(self) -> None:
+    async def _keep_connected(self) -> None:
         while True:
             if self._wire is not None:
                 await self._wire.wait()
-            said = self._last_words
-            await self._drop()
-            code = said.code if said else "connection_lost"
-            self._on_down(code)
-            if said is not None and not may_reconnect(said.code, said.reconnect):
-                self._ended = WebSocketError(
-                    said.message or "The server ended the connection", code=code
+            error = self._closing_error
+            await self._close_wire()
+            code = error.code if error else "connection_lost"
+            self._on_disconnect(code)
+            if error is not None and not may_reconnect(error.code, error.reconnect):
+                self._end_error = WebSocketError(
+                    error.message or "The server ended the connection", code=code
                 )
                 return
             if code == NEEDS_NEW_TOKEN and self._token is not None:
-                self._expired = self._token.reveal()
-            attempt, retry_after = 1, said.retry_after if said else None
-            await asyncio.sleep(pause_for(attempt, retry_after))
-            while (refusal := await self._open(10.0)) is not None:
-                if refusal.for_good:
-                    self._ended = refusal.error
-                    self._reported(
+                self._expired_token = self._token.reveal()
+            attempt, retry_after = 1, error.retry_after if error else None
+            await asyncio.sleep(random_pause(attempt, retry_after))
+            while (failed := await self._open(10.0)) is not None:
+                if failed.permanent:
+                    self._end_error = failed.error
+                    self._on_error(
                         SocketErrorEvent(
-                            code=refusal.error.code or "error",
-                            message=refusal.error.message,
+                            code=failed.error.code or "error",
+                            message=failed.error.message,
                             reconnect=False,
                             closing=True,
                         )
                     )
                     return
                 attempt += 1
-                await asyncio.sleep(pause_for(attempt, refusal.error.retry_after))
+                await asyncio.sleep(random_pause(attempt, failed.error.retry_after))
 
-    async def _open(self, seconds: float) -> Refusal | None:
-        if (refusal := await self._ask_token()) is not None:
-            return refusal
+    async def _open(self, seconds: float) -> ConnectFailure | None:
+        if (failed := await self._load_token()) is not None:
+            return failed
         token = self._token
-        assert token is not None  # noqa: S101 - just asked for
-        self._last_words = None
-        where = self._where()
-        make = where.open_wire or _network_wire()
-        wire = make(self._hear, self._is_up.clear)
-        if (refusal := await wire.open(where, token, seconds)) is not None:
-            if refusal.error.code == NEEDS_NEW_TOKEN:
-                self._expired = token.reveal()
-            return refusal
+        assert token is not None  # noqa: S101 - just loaded
+        self._closing_error = None
+        options = self._options()
+        open_wire = options.open_wire or _socketio_wire()
+        wire = open_wire(self._dispatch, self._connected.clear)
+        if (failed := await wire.open(options, token, seconds)) is not None:
+            if failed.error.code == NEEDS_NEW_TOKEN:
+                self._expired_token = token.reveal()
+            return failed
         self._wire = wire
-        self._is_up.set()
-        self._on_up()
+        self._connected.set()
+        self._on_connect()
         return None
 
-    def _hear(self, event: str, payload: Any = None, *_: Any) -> None:
-        if event == self._where().dialect.events.error:
-            said = error_event(payload, self._token)
-            if said.closing:
-                self._last_words = said
-            self._reported(said)
+    def _dispatch(self, event: str, payload: Any = None, *_: Any) -> None:
+        if event == self._options().dialect.events.error:
+            error = error_event(payload, self._token)
+            if error.closing:
+                self._closing_error = error
+            self._on_error(error)
         else:
-            self._received(event, payload)
+            self._on_event(event, payload)
 
-    async def _drop(self) -> None:
-        self._is_up.clear()
+    async def _close_wire(self) -> None:
+        self._connected.clear()
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.close()
 
-    async def _ask_token(self) -> Refusal | None:
-        """Get the token to use into `self._token`; None, or why there is none."""
+    async def _load_token(self) -> ConnectFailure | None:
+        """Set `self._token` for the next connect or refresh. Returns why there is none."""
         try:
-            if self._ask is None:
-                self._token = self._where().token
+            if self._token_function is None:
+                self._token = self._options().token
             else:
-                answer = self._ask()
-                if inspect.isawaitable(answer):
-                    answer = await answer
+                result = self._token_function()
+                if inspect.isawaitable(result):
+                    result = await result
                 self._token = user_token(
-                    seal(answer.token if isinstance(answer, Token) else answer)
+                    seal(result.token if isinstance(result, Token) else result)
                 )
         except ChatError as error:
             failure = WebSocketError(
@@ -272,32 +273,32 @@ class Connection:
                 code=error.code or "no_token",
                 retry_after=error.retry_after,
             )
-            return Refusal(failure, isinstance(error, AuthenticationError | NotFoundError))
-        except Exception:  # noqa: BLE001 - the caller's function; logged
+            return ConnectFailure(failure, isinstance(error, AuthenticationError | NotFoundError))
+        except Exception:  # noqa: BLE001 - the application's function; logged
             log.exception("chat_broker_sdk: the token function failed")
             failure = WebSocketError("No token: the token function failed", code="no_token")
-            return Refusal(failure, for_good=False)
-        if self._token is None or self._token.reveal() == self._expired:
+            return ConnectFailure(failure, permanent=False)
+        if self._token is None or self._token.reveal() == self._expired_token:
             failure = WebSocketError(
                 "The token has expired, and there is no other", code=NEEDS_NEW_TOKEN
             )
-            return Refusal(failure, for_good=True)
+            return ConnectFailure(failure, permanent=True)
         return None
 
 
-def pause_for(attempt: int, retry_after: float | None) -> float:
-    """Seconds to wait before attempt *attempt*, by chance."""
+def random_pause(attempt: int, retry_after: float | None) -> float:
+    """`pause_before_reconnect` with a random spread."""
     spread = random.random()  # noqa: S311 - spreads load, guards nothing
     return pause_before_reconnect(attempt, spread=spread, retry_after=retry_after)
 
 
-def _network_wire() -> OpenWire:
-    from .socketio_wire import Wire  # with it comes aiohttp, which is optional
+def _socketio_wire() -> WireFactory:
+    from .socketio_wire import SocketIoWire  # loads aiohttp, which is optional
 
-    return Wire
+    return SocketIoWire
 
 
-def _need_library() -> None:
+def _require_aiohttp() -> None:
     if importlib.util.find_spec("aiohttp") is None:
         raise ConfigurationError(
             "The live connection needs aiohttp: pip install aiohttp",
@@ -305,8 +306,8 @@ def _need_library() -> None:
         )
 
 
-def asking(source: TokenSource | None) -> _Ask | None:
-    """A function to ask, of a token, a function, or nothing. A bare token is sealed into it."""
+def token_function_of(source: TokenSource | None) -> TokenFunction | None:
+    """*source* as a function. A bare token is sealed in the function's closure. None for None."""
     if source is None or callable(source):
         return source
     sealed = seal(source)

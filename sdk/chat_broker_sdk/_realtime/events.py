@@ -1,4 +1,4 @@
-"""The `on_…` methods of a live connection, the same for both twins."""
+"""The `on_…` methods of both clients' `socket`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -25,8 +25,8 @@ DisconnectHandler = TypeVar("DisconnectHandler", bound=Callable[[str], Any])
 AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Any])
 
 
-class Listening:
-    """Each `on_…` takes a function or coroutine function, returns it, and so serves as a decorator."""
+class EventMethods:
+    """Registers handlers. Each `on_…` takes a function or coroutine function and returns it: usable as a decorator."""
 
     _handlers: Handlers
 
@@ -35,7 +35,7 @@ class Listening:
         return handler
 
     def on_message(self, handler: MessageHandler) -> MessageHandler:
-        """A message, each once, in the room's order; also one that was missed while away."""
+        """A message was posted. Called once for each, in order of `seq`, also for those missed while disconnected."""
         return self._on("message", handler)
 
     def on_message_updated(self, handler: MessageHandler) -> MessageHandler:
@@ -43,23 +43,23 @@ class Listening:
         return self._on("message_updated", handler)
 
     def on_message_deleted(self, handler: MessageHandler) -> MessageHandler:
-        """A message was deleted; its content is empty."""
+        """A message was deleted. Its content is empty."""
         return self._on("message_deleted", handler)
 
     def on_user_joined(self, handler: MemberHandler) -> MemberHandler:
-        """Somebody became a member of the room."""
+        """A user became a member of the room."""
         return self._on("user_joined", handler)
 
     def on_user_left(self, handler: MemberHandler) -> MemberHandler:
-        """Somebody is no longer a member of the room."""
+        """A user is no longer a member of the room."""
         return self._on("user_left", handler)
 
     def on_user_typing(self, handler: MemberHandler) -> MemberHandler:
-        """Somebody types."""
+        """A user has started typing."""
         return self._on("user_typing", handler)
 
     def on_user_stopped_typing(self, handler: MemberHandler) -> MemberHandler:
-        """Somebody types no more."""
+        """A user has stopped typing."""
         return self._on("user_stopped_typing", handler)
 
     def on_room_updated(self, handler: RoomHandler) -> RoomHandler:
@@ -67,25 +67,25 @@ class Listening:
         return self._on("room_updated", handler)
 
     def on_room_deleted(self, handler: RoomDeletedHandler) -> RoomDeletedHandler:
-        """A room is gone."""
+        """A room was deleted."""
         return self._on("room_deleted", handler)
 
     def on_token_expiring(self, handler: ExpiringHandler) -> ExpiringHandler:
-        """The token runs out soon; a token function is asked for the next one by itself."""
+        """The token expires soon. A token function is then called automatically, and its token sent."""
         return self._on("token_expiring", handler)
 
     def on_error(self, handler: ErrorHandler) -> ErrorHandler:
-        """The server reported a problem; or the connection ended for good (`closing`, and `reconnect` False)."""
+        """The server reported a problem, or the connection has ended and will not reconnect (`reconnect` False)."""
         return self._on("error", handler)
 
     def on_connect(self, handler: ConnectHandler) -> ConnectHandler:
-        """The connection is open, the first time or again."""
+        """The connection was opened, for the first time or again."""
         return self._on("connect", handler)
 
     def on_disconnect(self, handler: DisconnectHandler) -> DisconnectHandler:
-        """The connection ended; told why, by code: the server's, `connection_lost`, `client_disconnect`."""
+        """The connection ended. The argument is the server's code, `connection_lost`, or `client_disconnect`."""
         return self._on("disconnect", handler)
 
     def off(self, handler: Callable[..., Any]) -> None:
-        """Tell *handler* of nothing any more."""
+        """Stop calling *handler*, for all events."""
         self._handlers.remove(handler)

@@ -1,4 +1,4 @@
-"""Who wants to hear of what on a live connection, and telling them one after the other."""
+"""The handlers of a live connection, and the queue of events that wait for them."""
 
 import asyncio
 import inspect
@@ -7,74 +7,71 @@ from typing import Any
 
 from chat_broker_sdk._log import log
 
-MOST_WAITING = 1000
-"""So many events may wait for slow handlers before messages are left with the server."""
+MAX_WAITING = 1000
+"""How many events may wait for slow handlers before messages are left on the server."""
 
 Handler = Callable[..., Any]
 Runner = Callable[[Handler, tuple[Any, ...]], Awaitable[None]]
 
 
 async def run_here(handler: Handler, args: tuple[Any, ...]) -> None:
-    """Call *handler* on this loop and wait for it if it is asynchronous."""
+    """Call *handler* on the running loop, and await its result if it is awaitable."""
     result = handler(*args)
     if inspect.isawaitable(result):
         await result
 
 
 class Handlers:
-    """Tells handlers of events in order, one at a time; a failing one is logged and the rest are told.
+    """Calls handlers for events in order, one at a time. An exception of a handler is logged; the others still run.
 
-    *run* says where a handler runs: on the loop, or on a thread of its own for synchronous code.
+    *run* calls a handler: on the event loop, or on another thread for synchronous code.
     """
 
     def __init__(self, run: Runner = run_here) -> None:
         self._run = run
-        self._wanted: dict[str, list[Handler]] = {}
+        self._by_event: dict[str, list[Handler]] = {}
         self._queue: asyncio.Queue[tuple[str, tuple[Any, ...]] | None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._has_room = asyncio.Event()
 
     @property
     def waiting(self) -> int:
-        """How many events are not told yet."""
+        """How many events wait for their handlers."""
         return 0 if self._queue is None else self._queue.qsize()
 
     @property
     def full(self) -> bool:
-        """Whether too many events wait already."""
-        return self.waiting >= MOST_WAITING
+        """Whether messages must be left on the server."""
+        return self.waiting >= MAX_WAITING
 
-    async def room(self) -> None:
-        """Return when half of the events that may wait do so, or fewer."""
-        while self.waiting > MOST_WAITING // 2:
+    async def wait_for_room(self) -> None:
+        """Return when at most half of MAX_WAITING events wait."""
+        while self.waiting > MAX_WAITING // 2:
             self._has_room.clear()
             await self._has_room.wait()
 
     def add(self, event: str, handler: Handler) -> None:
-        """*handler* hears of *event* from now on."""
-        self._wanted.setdefault(event, []).append(handler)
+        self._by_event.setdefault(event, []).append(handler)
 
     def remove(self, handler: Handler) -> None:
-        """*handler* hears of nothing any more."""
-        for handlers in self._wanted.values():
+        for handlers in self._by_event.values():
             while handler in handlers:
                 handlers.remove(handler)
 
-    def tell(self, event: str, *args: Any) -> None:
-        """Queue one event; returns at once."""
-        if self._queue is not None and self._wanted.get(event):
+    def dispatch(self, event: str, *args: Any) -> None:
+        """Queue an event for its handlers, if it has any."""
+        if self._queue is not None and self._by_event.get(event):
             self._queue.put_nowait((event, args))
 
     def start(self) -> None:
-        """Begin telling."""
         if self._task is None or self._task.done():
             self._queue, self._has_room = asyncio.Queue(), asyncio.Event()
             self._task = asyncio.create_task(
-                self._tell_all(self._queue), name="chat_broker_sdk handlers"
+                self._run_all(self._queue), name="chat_broker_sdk handlers"
             )
 
     async def stop(self) -> None:
-        """Tell what is queued, then end. Called by a handler, it returns before that."""
+        """Return when the queued events are handled. Called by a handler, it returns at once."""
         if self._queue is not None:
             self._queue.put_nowait(None)
             self._queue = None
@@ -82,13 +79,13 @@ class Handlers:
         if task is not None and not task.done() and task is not asyncio.current_task():
             await asyncio.wait([task])
 
-    async def _tell_all(self, queue: asyncio.Queue[tuple[str, tuple[Any, ...]] | None]) -> None:
+    async def _run_all(self, queue: asyncio.Queue[tuple[str, tuple[Any, ...]] | None]) -> None:
         while (queued := await queue.get()) is not None:
             event, args = queued
-            if queue.qsize() <= MOST_WAITING // 2:
+            if queue.qsize() <= MAX_WAITING // 2:
                 self._has_room.set()
-            for handler in tuple(self._wanted.get(event, ())):
+            for handler in tuple(self._by_event.get(event, ())):
                 try:
                     await self._run(handler, args)
-                except Exception:  # noqa: BLE001 - the caller's function; logged
+                except Exception:  # noqa: BLE001 - the application's function; logged
                     log.exception("chat_broker_sdk: a handler of %s failed", event)

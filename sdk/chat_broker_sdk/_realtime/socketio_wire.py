@@ -1,4 +1,4 @@
-"""One Socket.IO connection, from handshake to end. What comes after the end is for others to decide."""
+"""One Socket.IO connection, from its handshake to its end. LiveConnection decides about the next one."""
 
 import asyncio
 import logging
@@ -10,45 +10,47 @@ import aiohttp
 import socketio
 
 from chat_broker_sdk._credentials import UserToken
-from chat_broker_sdk._ending import end
 from chat_broker_sdk._errors import WebSocketError
 from chat_broker_sdk._log import log
+from chat_broker_sdk._tasks import cancel_and_wait
 from chat_broker_sdk._transports.base import LARGEST_BODY
-from chat_broker_sdk._transports.unreachable import os_error_of, reason_of
+from chat_broker_sdk._transports.connect_errors import describe_os_error, find_os_error
 
-from .answers import error_event
-from .live_wire import Refusal, Where
+from .acknowledgements import error_event, refused
 from .room_feed import may_reconnect
+from .wire import ConnectFailure, ConnectOptions
 
 NAMESPACE = "/"
-LOOPS = "read_loop_task", "write_loop_task"
-"""Tasks of python-engineio's client."""
+TASKS = "read_loop_task", "write_loop_task"
+"""Attributes of python-engineio's client: its reader and its writer."""
 
-# At INFO the libraries log every packet, and the first one holds the token: their own loggers, whose level
-# a program may set, are not used at all.
+# At INFO the libraries log all packets, and the first one holds the token. So their own loggers, whose level an
+# application may set, are not used.
 _SILENT = logging.Logger(  # noqa: LOG001 - outside the tree on purpose
     "chat_broker_sdk.silent", level=logging.CRITICAL + 1
 )
 
 
-class Wire:
-    """Opened once, ends once. *received(event, payload)* hears of every event, in order, on the loop."""
+class SocketIoWire:
+    """A Wire over Socket.IO. Calls *on_event(event, payload)* on the event loop, in order, and *on_end* once."""
 
-    def __init__(self, received: Callable[[str, Any], None], ended: Callable[[], None]) -> None:
-        self._received = received
-        self._on_end = ended
-        self._refused: object = None
+    def __init__(self, on_event: Callable[[str, Any], None], on_end: Callable[[], None]) -> None:
+        self._on_event = on_event
+        self._on_end = on_end
+        self._refusal: object = None
         self._session: aiohttp.ClientSession | None = None
         self._sio: Any = None
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def open(self, where: Where, token: UserToken, seconds: float) -> Refusal | None:
-        """Shake hands within *seconds*; None, or why not."""
+    async def open(
+        self, options: ConnectOptions, token: UserToken, seconds: float
+    ) -> ConnectFailure | None:
+        """Connect within *seconds*. Returns None when connected."""
         why = ""
         cause: OSError | None = None
         try:
             async with asyncio.timeout(seconds):
-                await self._open(where, token, seconds)
+                await self._open(options, token, seconds)
             return None
         except TimeoutError:
             why = f"it was not open within {seconds:.3g} s"
@@ -59,30 +61,25 @@ class Wire:
             ValueError,
             KeyError,
         ) as failed:
-            cause = os_error_of(failed)
-            why = reason_of(cause) if cause else _answered(failed)
-        except BaseException as interruption:  # noqa: BLE001 - a cancellation: tidied up after, and passed on
+            cause = find_os_error(failed)
+            why = describe_os_error(cause) if cause else _describe(failed)
+        except BaseException as interruption:  # noqa: BLE001 - a cancellation, raised again
             await self.close()
             raise interruption.with_traceback(None)  # noqa: B904 - the library's frames hold the token
         await self.close()
-        if self._refused is None:
-            at = where.base.address
+        if self._refusal is None:
+            at = options.base.address
             failure = WebSocketError(
                 f"The live connection to {at} could not be opened: {why}", code="connect_failed"
             )
             failure.__cause__ = cause
             log.debug("chat_broker_sdk: %s", failure.message)
-            return Refusal(failure, for_good=False)
-        said = error_event(self._refused, token)
-        error = WebSocketError(
-            f"The live connection was refused ({said.code})"
-            + (f": {said.message}" if said.message else ""),
-            code=said.code,
-            retry_after=said.retry_after,
-        )
-        return Refusal(error, for_good=not may_reconnect(said.code, said.reconnect))
+            return ConnectFailure(failure, permanent=False)
+        error = error_event(self._refusal, token)
+        permanent = not may_reconnect(error.code, error.reconnect)
+        return ConnectFailure(refused("The live connection", error), permanent)
 
-    async def _open(self, where: Where, token: UserToken, seconds: float) -> None:
+    async def _open(self, options: ConnectOptions, token: UserToken, seconds: float) -> None:
         tracing = aiohttp.TraceConfig()
         tracing.on_request_redirect.append(_refuse_redirect)
         self._session = aiohttp.ClientSession(
@@ -97,36 +94,36 @@ class Wire:
             websocket_extra_options={"max_msg_size": LARGEST_BODY},
         )
         sio.on("connect_error", self._on_connect_error)
-        sio.on("*", self._received)
-        # Not only the end of the reading: that may wait half a minute for the library's writer, which has lost its own
-        # end if Engine.IO's close and the websocket's came in one read.
-        sio.on("disconnect", lambda _: self._ended())
+        sio.on("*", self._on_event)
+        # Besides the reader task's end, which may wait 30 s for the library's writer: that misses the end if
+        # Engine.IO's close and the websocket's arrive in one read.
+        sio.on("disconnect", lambda _: self._mark_ended())
         await sio.connect(
-            where.base.origin,
+            options.base.origin,
             auth=lambda: {"token": token.reveal()},  # in the handshake's body, never in the URL
             transports=["websocket"],
             namespaces=[NAMESPACE],
-            socketio_path=(where.base.path + where.dialect.socket_path).strip("/"),
+            socketio_path=(options.base.path + options.dialect.socket_path).strip("/"),
             wait_timeout=seconds,
         )
-        # An end that came with the acceptance has told nobody: the library was not connected yet.
-        if sio.eio.state != "connected" or getattr(sio.eio, LOOPS[0], True) is None:
+        # The library reports no end that arrives together with the acceptance.
+        if sio.eio.state != "connected" or getattr(sio.eio, TASKS[0], True) is None:
             raise aiohttp.ClientError("it ended at once")
-        reading = _loops_of(sio)
-        if not reading:
+        tasks = _tasks_of(sio)
+        if not tasks:
             log.debug(
-                "chat_broker_sdk: this python-engineio is not known: an end may be heard late"
+                "chat_broker_sdk: this python-engineio is not known: an end may be noticed late"
             )
-        for task in reading[:1]:
-            # Not awaited: cancelling who waits would cancel the reading itself.
-            task.add_done_callback(lambda _: self._ended())
+        for task in tasks[:1]:
+            # Not awaited: cancelling the waiter would cancel the reader.
+            task.add_done_callback(lambda _: self._mark_ended())
 
     def _on_connect_error(self, data: object = None) -> None:
         if isinstance(data, dict):
             inner = data.get("data")
-            self._refused = inner if isinstance(inner, dict) else data
+            self._refusal = inner if isinstance(inner, dict) else data
 
-    def _ended(self) -> None:
+    def _mark_ended(self) -> None:
         if not self._end.done():
             self._end.set_result(None)
             self._on_end()
@@ -136,12 +133,12 @@ class Wire:
         await asyncio.wait([self._end])
 
     async def call(self, event: str, args: tuple[Any, ...]) -> object:
-        """Send *event* and wait for its acknowledgement; None if the connection ended first."""
-        answered: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        """Send *event*, and return its acknowledgement; None if the connection ended first."""
+        acknowledged: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
-        def acknowledge(*answer: object) -> None:
-            if not answered.done():
-                answered.set_result(answer[0] if answer else {})
+        def acknowledge(*args: object) -> None:
+            if not acknowledged.done():
+                acknowledged.set_result(args[0] if args else {})
 
         if self._end.done():
             return None
@@ -149,43 +146,42 @@ class Wire:
             await self._sio.emit(event, args, namespace=NAMESPACE, callback=acknowledge)
         except socketio.exceptions.SocketIOError:
             return None
-        both: list[asyncio.Future[Any]] = [answered, self._end]
+        both: list[asyncio.Future[Any]] = [acknowledged, self._end]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        return answered.result() if answered.done() else None
+        return acknowledged.result() if acknowledged.done() else None
 
     async def close(self) -> None:
-        """End the connection, if it has not, and let go of everything."""
+        """Disconnect and release all resources. Does nothing if that is done already."""
         try:
             if self._sio is not None:
                 async with asyncio.timeout(2):
                     await self._sio.disconnect()
         except (TimeoutError, OSError, aiohttp.ClientError, socketio.exceptions.SocketIOError):
-            pass  # it is gone already, or will be when the session closes
+            pass  # already closed, or closed with the session
         finally:
             if self._session is not None:
                 await self._session.close()
-            await self._end_loops()
-            self._ended()
+            await self._end_tasks()
+            self._mark_ended()
 
     def abandon(self) -> None:
-        """Let go of everything without a word: the event loop that could say one is closed."""
+        """Release the resources without disconnecting, because the connection's event loop is closed."""
         if self._session is not None:
             self._session.detach()
 
-    async def _end_loops(self) -> None:
-        """End the library's reader and writer, if either still waits."""
+    async def _end_tasks(self) -> None:
         if self._sio is not None:
-            await end(*_loops_of(self._sio))
+            await cancel_and_wait(*_tasks_of(self._sio))
 
 
-def _loops_of(sio: Any) -> list[asyncio.Task[Any]]:
-    """The library's reader and its writer, as far as they have begun, and as far as this version has them."""
-    found = (getattr(sio.eio, name, None) for name in LOOPS)
-    return [task for task in found if task is not None]
+def _tasks_of(sio: Any) -> list[asyncio.Task[Any]]:
+    """The library's reader and writer task, those that have started and that this version has."""
+    tasks = (getattr(sio.eio, name, None) for name in TASKS)
+    return [task for task in tasks if task is not None]
 
 
-def _answered(error: BaseException) -> str:
-    """What a server answered to the handshake that was no websocket, in *error* or in what led to it."""
+def _describe(error: BaseException) -> str:
+    """The reason in *error*, or in its causes, why the handshake opened no websocket."""
     each: BaseException | None = error
     while each is not None:
         if isinstance(each, aiohttp.WSServerHandshakeError):

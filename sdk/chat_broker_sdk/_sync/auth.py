@@ -1,4 +1,4 @@
-"""client.auth"""
+"""client.auth: checking a chat token."""
 
 from chat_broker_sdk._models import AuthInfo
 
@@ -6,12 +6,12 @@ from .api import Api
 
 
 class Auth:
-    """Questions about a chat token."""
+    """Calls about this client's own chat token."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
     def verify(self) -> AuthInfo:
-        """Whom this client's token stands for. Raises AuthenticationError if it is no longer good."""
+        """The user of this client's token. Raises AuthenticationError if the token is not valid any more."""
         dialect = self._api.dialect
-        return self._api.request("GET", dialect.prefix + dialect.verify_path, AuthInfo, who="user")
+        return self._api.request("GET", dialect.prefix + dialect.verify_path, AuthInfo, auth="user")

@@ -1,4 +1,4 @@
-"""ChatClient: assembles the resources, speaks for one user in a copy, closes the pool."""
+"""ChatClient: credentials, settings and resources; copies for one user; closing."""
 
 import os
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from chat_broker_sdk._dialect import Dialect
 from chat_broker_sdk._errors import ConfigurationError
 from chat_broker_sdk._models import Project
 from chat_broker_sdk._options import Timeouts, timeouts
-from chat_broker_sdk._realtime.live_wire import Where
+from chat_broker_sdk._realtime.wire import ConnectOptions
 from chat_broker_sdk._retry import MAX_ATTEMPTS
 from chat_broker_sdk._transports.base import Header, Response
-from chat_broker_sdk._transports.choose import Carrier, carrier
+from chat_broker_sdk._transports.choose import TransportArgument, resolve_transport
 from chat_broker_sdk._urls import base_url as _base_url
 
-from .api import Api, Server, last_response
+from .api import Api, ServerState, recorded_responses
 from .auth import Auth
 from .messages import Messages
 from .rooms import Rooms
@@ -35,7 +35,7 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class RawResponse(Generic[T]):
-    """A call's parsed *value* and the last HTTP answer behind it."""
+    """A call's parsed *value* and the last HTTP response it received."""
 
     value: T
     status: int
@@ -43,19 +43,19 @@ class RawResponse(Generic[T]):
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, in any case."""
+        """The first header of that name, case-insensitive; None if there is none."""
         return Response(self.status, list(self.headers)).header(name)
 
 
 class ChatClient:
     """A client of one Chat API: `users`, `rooms`, `messages`, `auth` over REST, `socket` for live events.
 
-    With *api_key* for the whole project (a secret: backend only), with *jwt_token* for one user, or both:
-    REST then uses the key, `auth` and `socket` the token. Where neither is given, CHAT_API_KEY is read;
-    where *base_url* is not given, CHAT_BASE_URL. There is no other default: a secret goes where somebody said. Raises ConfigurationError, which is also a ValueError.
+    *api_key* is for the whole project (a secret: backend only), *jwt_token* for one user. With both, REST uses
+    the key, `auth` and `socket` the token. Without either, CHAT_API_KEY is read; without *base_url*,
+    CHAT_BASE_URL. There is no default server. Raises ConfigurationError, which is also a ValueError.
 
-    *transport* carries the requests and is closed with the client. *timeout*: one number for a whole call,
-    or Timeouts. *retries*: how often a call that may be repeated is, 2 at most.
+    *transport* carries the requests and is closed with the client. *timeout*: Timeouts, or seconds for a whole
+    call. *retries*: how often a call is retried where that is safe, 0 to 2.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ChatClient:
         *,
         api_key: str | None = None,
         jwt_token: str | None = None,
-        transport: Carrier | None = None,
+        transport: TransportArgument | None = None,
         timeout: float | Timeouts = Timeouts(),  # noqa: B008 - frozen
         retries: int = MAX_ATTEMPTS - 1,
         dialect: Dialect = Dialect(),  # noqa: B008 - frozen
@@ -72,7 +72,7 @@ class ChatClient:
     ) -> None:
         if api_key is None and jwt_token is None:
             api_key = os.environ.get("CHAT_API_KEY") or None
-        # From here on no local variable, and so no traceback, holds the bare values.
+        # From here on no local variable holds the bare values, and so no traceback does.
         sealed_key = None if api_key is None else seal(api_key)
         sealed_token = None if jwt_token is None else seal(jwt_token)
         del api_key, jwt_token
@@ -90,16 +90,16 @@ class ChatClient:
                 code="no_base_url",
             )
         base = _base_url(address, allow_http=allow_http)
-        carried = (
+        carrier = (
             SyncHttpxTransport(connect_timeout=limits.connect)
             if transport is None
-            else carrier(transport)
+            else resolve_transport(transport)
         )
-        self._owner = True
+        self._owns_transport = True
         self._socket: ChatSocket | None = None
-        self._wire(
+        self._set_api(
             Api(
-                Server(base, carried),
+                ServerState(base, carrier),
                 dialect=dialect,
                 key=None if sealed_key is None else _api_key(sealed_key),
                 token=None if sealed_token is None else _user_token(sealed_token),
@@ -108,47 +108,47 @@ class ChatClient:
             )
         )
 
-    def _wire(self, api: Api) -> None:
+    def _set_api(self, api: Api) -> None:
         self._api = api
         self.users = Users(api)
         self.rooms = Rooms(api)
         self.messages = Messages(api)
         self.auth = Auth(api)
 
-    def _over(self, api: Api) -> Self:
+    def _copy_with(self, api: Api) -> Self:
         copy = object.__new__(type(self))
         copy._allow_http = self._allow_http
-        copy._owner = False
+        copy._owns_transport = False
         copy._socket = None
-        copy._wire(api)
+        copy._set_api(api)
         return copy
 
     @property
     def socket(self) -> "ChatSocket":
-        """The live connection of this client's user; the same object every time."""
+        """The live connection of this client's user. Created once, opened by its `connect`."""
         if self._socket is None:
             from chat_broker_sdk._sync_socket import ChatSocket
 
-            self._socket = ChatSocket(self._where)
+            self._socket = ChatSocket(self._connect_options)
         return self._socket
 
-    def _where(self) -> Where:
+    def _connect_options(self) -> ConnectOptions:
         api = self._api
         open_wire = getattr(api.server.transport, "open_wire", None)
-        return Where(api.server.base, api.dialect, api.token, open_wire)
+        return ConnectOptions(api.server.base, api.dialect, api.token, open_wire)
 
     def as_user(self, token: str) -> Self:
-        """A copy that acts as one user, with the token only; shares the connections, changes nothing here."""
+        """A copy that acts as one user, with the token only. It shares the connections; this client stays as it is."""
         sealed = seal(token)
         del token
-        return self._over(self._api.copy(key=None, token=_user_token(sealed)))
+        return self._copy_with(self._api.copy(key=None, token=_user_token(sealed)))
 
     def with_options(
         self, *, timeout: float | Timeouts | None = None, retries: int | None = None
     ) -> Self:
-        """A copy with other limits; shares the connections, changes nothing here."""
+        """A copy with other limits. It shares the connections; this client stays as it is."""
         api = self._api
-        return self._over(
+        return self._copy_with(
             api.copy(
                 timeouts=api.timeouts if timeout is None else timeouts(timeout),
                 max_attempts=api.max_attempts if retries is None else _attempts(retries),
@@ -158,42 +158,42 @@ class ChatClient:
     def with_raw_response(
         self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> RawResponse[T]:
-        """Make *call* with these arguments and show the HTTP answer too.
+        """Make *call* with these arguments, and return its value with the HTTP response.
 
         `raw = client.with_raw_response(client.rooms.get, "r1")` has `raw.value`, `raw.status`,
-        `raw.headers` and `raw.body`.
+        `raw.headers` and `raw.body`. Raises ConfigurationError if the call sends no request.
         """
-        answers: list[Response] = []
-        mark = last_response.set(answers)
+        responses: list[Response] = []
+        reset_token = recorded_responses.set(responses)
         try:
             value = call(*args, **kwargs)
         finally:
-            last_response.reset(mark)
-        if not answers:
+            recorded_responses.reset(reset_token)
+        if not responses:
             raise ConfigurationError("That call sends no request", code="no_request")
-        last = answers[-1]
+        last = responses[-1]
         return RawResponse(value, last.status, tuple(last.headers), last.body)
 
     def project(self) -> Project:
-        """The project these credentials belong to; asked for once."""
+        """The project these credentials belong to. Fetched once."""
         return self._api.project()
 
     def set_base_url(self, url: str) -> None:
-        """Talk to another server from now on. The credentials go there: copies made before keep the old one."""
+        """Send calls, and the credentials, to another server from now on. Earlier copies keep the old one."""
         base = _base_url(url, allow_http=self._allow_http)
-        self._wire(self._api.copy(server=Server(base, self._api.server.transport)))
+        self._set_api(self._api.copy(server=ServerState(base, self._api.server.transport)))
 
     def set_jwt_token(self, token: str) -> None:
-        """Use this token from now on. For one user's own client; a shared client uses `as_user`."""
+        """Use this token from now on. For a client of one user; with a shared client use `as_user`."""
         sealed = seal(token)
         del token
-        self._wire(self._api.copy(token=_user_token(sealed)))
+        self._set_api(self._api.copy(token=_user_token(sealed)))
 
     def close(self) -> None:
-        """Close the connections: the socket, and the rest unless this is a copy, which only borrowed it."""
+        """Close the socket, and the transport's connections unless this is a copy."""
         if self._socket is not None:
             self._socket.close()
-        if self._owner:
+        if self._owns_transport:
             self._api.server.transport.close()
 
     def __enter__(self) -> Self:

@@ -1,9 +1,9 @@
-"""client.rooms"""
+"""client.rooms: rooms, memberships and read marks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from chat_broker_sdk._fields import UNSET, UnsetType, given, present
+from chat_broker_sdk._fields import UNSET, UnsetType, without_none, without_unset
 from chat_broker_sdk._models import Member, Page, ReadMark, Room
 from chat_broker_sdk._pages import PageWalk
 from chat_broker_sdk._urls import checked_id
@@ -12,9 +12,9 @@ from .api import Api
 
 
 class Rooms:
-    """The project's rooms and who is in them.
+    """The project's rooms and their members.
 
-    With the API key, for any user; with a token alone, for that user: `user_id` may then be left out.
+    With the API key, for any user; with a token alone, for its user: `user_id` may then be left out.
     """
 
     def __init__(self, api: Api) -> None:
@@ -24,7 +24,7 @@ class Rooms:
     def _path(self, room_id: str, *more: str) -> tuple[str, ...]:
         return self._routes.rooms, checked_id(room_id, "room_id"), *more
 
-    def _member(self, room_id: str, user_id: str) -> tuple[str, ...]:
+    def _member_path(self, room_id: str, user_id: str) -> tuple[str, ...]:
         return self._path(room_id, self._routes.members, checked_id(user_id, "user_id"))
 
     def create(
@@ -38,8 +38,8 @@ class Rooms:
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Room:
-        """Create a room; *created_by* becomes its owner and first member."""
-        body = present(
+        """Create a room. The user *created_by* becomes its owner and first member."""
+        body = without_none(
             name=name,
             created_by=created_by,
             description=description,
@@ -57,8 +57,8 @@ class Rooms:
         )
 
     def get(self, room_id: str) -> Room:
-        """Fetch one room. Raises NotFoundError if there is none, or none for this user."""
-        return self._api.request("GET", self._path(room_id), Room, who="either")
+        """Fetch one room. Raises NotFoundError if it does not exist or this user may not see it."""
+        return self._api.request("GET", self._path(room_id), Room, auth="either")
 
     def list(
         self,
@@ -69,10 +69,10 @@ class Rooms:
         private: bool | None = None,
         q: str | None = None,
     ) -> Page[Room]:
-        """One page of rooms, filtered. With *member_id*, or as a user, rooms know their `unread`."""
+        """One page of rooms, filtered. With *member_id*, or with a token, rooms have `unread`."""
         query = {"page": page, "limit": limit, "member_id": member_id, "private": private, "q": q}
         return self._api.request(
-            "GET", (self._routes.rooms,), Page[Room], who="either", query=query
+            "GET", (self._routes.rooms,), Page[Room], auth="either", query=query
         )
 
     def iterate(
@@ -83,7 +83,7 @@ class Rooms:
         private: bool | None = None,
         q: str | None = None,
     ) -> Iterator[Room]:
-        """Every room once, in pages of *limit* (20 to 200): none is skipped when rooms are made or deleted meanwhile."""
+        """Each room once, in pages of *limit* (20 to 200). None is skipped when rooms are created or deleted meanwhile."""
         walk = PageWalk[Room](limit, lambda room: room.id)
         while not walk.done:
             page = self.list(
@@ -102,8 +102,13 @@ class Rooms:
         metadata: dict[str, Any] | UnsetType | None = UNSET,
         **more: Any,
     ) -> Room:
-        """Change the fields given; None clears one. Raises UnsupportedOperationError where not offered."""
-        body = given(more, name=name, description=description, private=private, metadata=metadata)
+        """Change the fields that are passed; None clears one. *more*: fields of a newer server.
+
+        Raises UnsupportedOperationError where not offered.
+        """
+        body = without_unset(
+            more, name=name, description=description, private=private, metadata=metadata
+        )
         return self._api.request("PATCH", self._path(room_id), Room, body=body)
 
     def delete(self, room_id: str) -> None:
@@ -111,38 +116,38 @@ class Rooms:
         self._api.request("DELETE", self._path(room_id))
 
     def join(self, room_id: str, *, user_id: str | None = None) -> Member:
-        """Make the user a member; joining twice is the same as once."""
+        """Make the user a member. Does nothing for a member."""
         return self._api.request(
             "POST",
             self._path(room_id, self._routes.join),
             Member,
-            who="either",
-            body=present(user_id=user_id),
+            auth="either",
+            body=without_none(user_id=user_id),
         )
 
     def leave(self, room_id: str, *, user_id: str | None = None) -> None:
-        """End the user's membership; leaving twice is the same as once."""
+        """End the user's membership. Does nothing for a user who is not a member."""
         self._api.request(
             "POST",
             self._path(room_id, self._routes.leave),
-            who="either",
-            body=present(user_id=user_id),
+            auth="either",
+            body=without_none(user_id=user_id),
         )
 
     def members(
         self, room_id: str, *, page: int | None = None, limit: int | None = None
     ) -> Page[Member]:
-        """One page of the room's members."""
+        """One page of the room's members. Pages count from 1."""
         return self._api.request(
             "GET",
             self._path(room_id, self._routes.members),
             Page[Member],
-            who="either",
+            auth="either",
             query={"page": page, "limit": limit},
         )
 
     def iterate_members(self, room_id: str, *, limit: int = 200) -> Iterator[Member]:
-        """Every member once, in pages of *limit* (20 to 200): none is skipped when members come and go meanwhile."""
+        """Each member once, in pages of *limit* (20 to 200). None is skipped when members join or leave meanwhile."""
         walk = PageWalk[Member](limit, lambda member: member.user_id)
         while not walk.done:
             page = self.members(room_id, page=walk.number, limit=walk.size)
@@ -150,25 +155,25 @@ class Rooms:
                 yield member
 
     def member(self, room_id: str, user_id: str) -> Member:
-        """One membership. Raises NotFoundError if the user is not in the room."""
-        return self._api.request("GET", self._member(room_id, user_id), Member, who="either")
+        """One user's membership. Raises NotFoundError if the user is not in the room."""
+        return self._api.request("GET", self._member_path(room_id, user_id), Member, auth="either")
 
     def put_member(self, room_id: str, user_id: str, *, role: str | None = None) -> Member:
-        """Add a member, or change their role."""
+        """Add a member, or change a member's role (`owner`, `member`)."""
         return self._api.request(
-            "PUT", self._member(room_id, user_id), Member, body=present(role=role)
+            "PUT", self._member_path(room_id, user_id), Member, body=without_none(role=role)
         )
 
     def remove_member(self, room_id: str, user_id: str) -> None:
-        """Take a member out of the room."""
-        self._api.request("DELETE", self._member(room_id, user_id))
+        """End a user's membership. Raises NotFoundError if the user is not in the room."""
+        self._api.request("DELETE", self._member_path(room_id, user_id))
 
     def mark_read(self, room_id: str, *, seq: int, user_id: str | None = None) -> ReadMark:
-        """Move the user's read mark up to *seq*; it never moves back."""
+        """Move the user's read mark up to *seq*. It never moves back."""
         return self._api.request(
             "PUT",
             self._path(room_id, self._routes.read),
             ReadMark,
-            who="either",
-            body=present(user_id=user_id, seq=seq),
+            auth="either",
+            body=without_none(user_id=user_id, seq=seq),
         )

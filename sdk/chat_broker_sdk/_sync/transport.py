@@ -1,37 +1,37 @@
-"""The default transport: httpx's connection pool, without the client around it."""
+"""The default transport: httpx's connection pool, without httpx's client."""
 
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
 from chat_broker_sdk._errors import ChatError
-from chat_broker_sdk._quiet import quiet
+from chat_broker_sdk._log import limit_to_warnings
 from chat_broker_sdk._transports.base import (
     Body,
     Request,
     Response,
     connections_in_use,
-    no_http,
-    not_reached,
+    network_error,
+    not_http,
     timed_out,
 )
-from chat_broker_sdk._transports.unreachable import no_connection
-from chat_broker_sdk._waiting import HomeLoop, deadline
+from chat_broker_sdk._transports.connect_errors import connect_error
+from chat_broker_sdk._waiting import HomeLoop, time_limit
 
-from .stream import MYSELF, bound
+from .stream import BOUNDED_STREAM, bound
 
 if TYPE_CHECKING:
     import httpx  # optional, and long to load
 
-_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2")  # the last: of a transport of your own
+_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2")  # HTTP/2 only with an *inner* of your own
 
 
 class SyncHttpxTransport:
     """Carries requests over httpx.
 
-    Below httpx.Client on purpose: no redirects, no proxies or netrc from the environment, no cookies
-    and no log line with the URL can happen there. Certificates are checked. *inner* is any
-    httpx.BaseTransport, such as httpx.MockTransport or one made with your own limits or proxy.
+    It does not use httpx.Client: so there are no redirects, no proxies or netrc from the environment, no cookies
+    and no log lines with URLs. Certificates are checked. *inner*: another httpx.BaseTransport, such as
+    httpx.MockTransport or one with your own limits or proxy. *connect_timeout* is in seconds.
     """
 
     def __init__(
@@ -42,13 +42,12 @@ class SyncHttpxTransport:
         max_connections: int = 100,
         verify: ssl.SSLContext | None = None,
     ) -> None:
-        # In the functions that use it: a program with another transport starts without it.
-        import httpx  # as above
+        import httpx  # a program with another transport need not load it
 
-        quiet("httpx", "httpcore")
+        limit_to_warnings("httpx", "httpcore")
         self._inner = inner
         self._connect_timeout = connect_timeout
-        # Below the 5 s after which uvicorn and Node hang up: a connection about to die is not reused.
+        # uvicorn and Node close idle connections after 5 s: none that is about to be closed is reused.
         self._limits = httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=20, keepalive_expiry=4.0
         )
@@ -57,16 +56,16 @@ class SyncHttpxTransport:
         self._home = HomeLoop()
 
     def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
-        """One attempt; see Transport."""
-        import httpx  # as above
+        """One attempt, as Transport promises."""
+        import httpx  # as in __init__
 
-        if self._home.moved():
+        if self._home.loop_changed():
             self._pools.clear()
-        ends = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         failure: ChatError
         try:
-            with deadline(timeout):
-                return self._send(request, timeout, ends)
+            with time_limit(timeout):
+                return self._send(request, timeout, deadline)
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout):
             failure = timed_out(timeout)
         except httpx.ConnectTimeout:
@@ -74,19 +73,19 @@ class SyncHttpxTransport:
         except httpx.PoolTimeout:
             failure = connections_in_use(timeout / 2)
         except httpx.ConnectError as error:
-            failure = no_connection(error)
+            failure = connect_error(error)
         except httpx.RemoteProtocolError as error:
-            failure = not_reached("the answer was cut off") if _cut_off(error) else no_http()
+            failure = network_error("the answer was cut off") if _cut_off(error) else not_http()
         except (httpx.HTTPError, OSError):
-            failure = not_reached("the connection broke")
+            failure = network_error("the connection broke")
         except ChatError as error:
             failure = error.with_traceback(None)
-        except BaseException as interruption:  # noqa: BLE001 - a cancellation, passed on
-            raise interruption.with_traceback(None)  # noqa: B904 - its frames know the headers
-        # Raised out here, so that the library's exception, whose frames know the headers, is not its context.
+        except BaseException as interruption:  # noqa: BLE001 - a cancellation, raised again
+            raise interruption.with_traceback(None)  # noqa: B904 - its frames hold the headers
+        # Raised outside of the except clauses: httpx's exception, whose frames hold the headers, is not its context.
         raise failure
 
-    def _send(self, request: Request, seconds: float, ends: float) -> Response:
+    def _send(self, request: Request, seconds: float, deadline: float) -> Response:
         import httpx
 
         connect = min(seconds, self._connect_timeout)
@@ -101,7 +100,7 @@ class SyncHttpxTransport:
                         "connect": connect,
                         "read": seconds,
                         "write": seconds,
-                        # The other half is a fair time for the server.
+                        # The server gets at least the other half.
                         "pool": seconds / 2,
                     }
                 },
@@ -109,24 +108,22 @@ class SyncHttpxTransport:
         )
         try:
             headers = reply.headers
-            if (
-                reply.is_stream_consumed
-            ):  # httpx.MockTransport's: there from the start, and unpacked
+            if reply.is_stream_consumed:  # httpx.MockTransport's: complete and decompressed
                 return Response(reply.status_code, headers.multi_items(), reply.content)
             body = Body(
                 reply.status_code, headers.get("content-encoding"), headers.get("content-length")
             )
             if reply.extensions.get("http_version", b"HTTP/1.1") not in _VERSIONS:
-                raise no_http()
+                raise not_http()
             network = reply.extensions.get("network_stream")
-            stream = None if network is None else network.get_extra_info(MYSELF)
+            stream = None if network is None else network.get_extra_info(BOUNDED_STREAM)
             for chunk in reply.iter_raw():
                 body.add(chunk)
                 if stream is not None:
                     stream.body_received(len(chunk))
-                if time.monotonic() > ends:
+                if time.monotonic() > deadline:
                     raise timed_out(seconds)
-            return Response(reply.status_code, headers.multi_items(), body.whole())
+            return Response(reply.status_code, headers.multi_items(), body.complete())
         finally:
             reply.close()
 
@@ -137,7 +134,7 @@ class SyncHttpxTransport:
 
         encrypted = url.startswith("https:")
         if encrypted not in self._pools:
-            # Reading the certificate store takes 20 ms; a client of a plain-http neighbour need not.
+            # Reading the certificate store takes 20 ms, which a client of a plain-http server need not wait for.
             verify: Any = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             if encrypted:
                 verify = self._verify or httpx.create_ssl_context(trust_env=False)
@@ -148,7 +145,7 @@ class SyncHttpxTransport:
 
     def close(self) -> None:
         """Close all connections."""
-        if self._home.moved():
+        if self._home.loop_changed():
             self._pools.clear()
         pools = [self._inner] if self._inner is not None else list(self._pools.values())
         self._pools.clear()
@@ -157,7 +154,7 @@ class SyncHttpxTransport:
 
 
 def _cut_off(error: Exception) -> bool:
-    """Did the server hang up, rather than answer something that is no HTTP? httpx has one error for both."""
+    """Whether the server closed the connection, rather than send something that is not HTTP. httpx has one error for both."""
     return str(error).startswith(
         ("Server disconnected", "peer closed connection", "peer unexpectedly closed")
     )

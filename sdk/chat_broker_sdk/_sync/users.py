@@ -1,4 +1,4 @@
-"""client.users"""
+"""client.users: users and their chat tokens."""
 
 import hashlib
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chat_broker_sdk._errors import ConflictError, ValidationError
-from chat_broker_sdk._fields import UNSET, UnsetType, given, present
+from chat_broker_sdk._fields import UNSET, UnsetType, without_none, without_unset
 from chat_broker_sdk._models import ChatUser, Page, RevokeReceipt, Token
 from chat_broker_sdk._pages import PageWalk
 from chat_broker_sdk._urls import checked_id
@@ -17,7 +17,7 @@ _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Users:
-    """The project's users. Every call needs the API key."""
+    """The project's users. Each call needs the API key."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -37,8 +37,11 @@ class Users:
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> ChatUser:
-        """Create a user. Raises ConflictError (`username_taken`, `external_user_id_taken`)."""
-        body = present(
+        """Create a user. Raises ConflictError (`username_taken`, `external_user_id_taken`).
+
+        *external_user_id*: the user's permanent id in your own application.
+        """
+        body = without_none(
             username=username,
             external_user_id=external_user_id,
             display_name=display_name,
@@ -89,7 +92,7 @@ class Users:
         status: str | None = None,
         q: str | None = None,
     ) -> Iterator[ChatUser]:
-        """Every user once, in pages of *limit* (20 to 200): none is skipped when users are created or deleted meanwhile."""
+        """Each user once, in pages of *limit* (20 to 200). None is skipped when users are created or deleted meanwhile."""
         walk = PageWalk[ChatUser](limit, lambda user: user.id)
         while not walk.done:
             page = self.list(
@@ -115,8 +118,11 @@ class Users:
         metadata: dict[str, Any] | UnsetType | None = UNSET,
         **more: Any,
     ) -> ChatUser:
-        """Change the fields given; None clears one. `status="suspended"` closes the user's connections."""
-        body = given(
+        """Change the fields that are passed; None clears one. *more*: fields of a newer server.
+
+        `status="suspended"` closes the user's connections.
+        """
+        body = without_unset(
             more,
             username=username,
             display_name=display_name,
@@ -128,29 +134,29 @@ class Users:
         return self._api.request("PATCH", self._path(user_id), ChatUser, body=body)
 
     def delete(self, user_id: str) -> None:
-        """Delete a user; their messages stay."""
+        """Delete a user. The user's messages stay."""
         self._api.request("DELETE", self._path(user_id))
 
     def generate_token(self, user_id: str, *, expires_in: int | None = None) -> Token:
-        """Mint a chat JWT for the user, good for *expires_in* seconds (server's default: 900)."""
+        """A chat JWT for the user, valid for *expires_in* seconds (the server's default: 900)."""
         return self._api.request(
             "POST",
             self._path(user_id, self._routes.token),
             Token,
-            body=present(expires_in=expires_in),
+            body=without_none(expires_in=expires_in),
         )
 
     def revoke_token(self, user_id: str, *, session_id: str | None = None) -> RevokeReceipt:
-        """Make all tokens of the user, or of one session, worthless and close their connections."""
+        """Revoke all tokens of the user, or of one session, and close their live connections."""
         return self._api.request(
             "POST",
             self._path(user_id, self._routes.revoke),
             RevokeReceipt,
-            body=present(session_id=session_id),
+            body=without_none(session_id=session_id),
         )
 
     def revoke_all(self) -> RevokeReceipt:
-        """Make every token of the project worthless. Not every Chat API can: UnsupportedOperationError, NotFoundError."""
+        """Revoke all tokens of the project. Raises UnsupportedOperationError or NotFoundError where not offered."""
         return self._api.request("POST", (self._routes.revoke,), RevokeReceipt, body={})
 
     def ensure(
@@ -163,14 +169,14 @@ class Users:
         avatar_url: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> ChatUser:
-        """The user with this external id: created now, or found. Any number of callers get the same one.
+        """The user with this external id, created if there is none. Concurrent calls return one and the same user.
 
-        Without *username*, the external id serves where it can and nobody has that name in any case, else a
-        digest of it. An existing user is not changed. Raises ConflictError where somebody else has the username.
+        Without *username*, it is the external id if that is valid and free, else a digest of it. An existing user is
+        not changed. Raises ConflictError if another user has the username.
         """
         conflict: ConflictError | None = None
         for name in _usernames(external_user_id) if username is None else [username]:
-            for _ in range(2):  # the second round: the user in the way was deleted in between
+            for _ in range(2):  # again if the conflicting user was deleted before it could be read
                 try:
                     return self.create(
                         username=name,
@@ -182,16 +188,19 @@ class Users:
                     )
                 except ConflictError as error:
                     conflict = error
-                found = self.find(external_user_id)
-                if found is not None:
-                    return found
+                user = self.find(external_user_id)
+                if user is not None:
+                    return user
                 if conflict.code == "username_taken":
                     break
         assert conflict is not None  # noqa: S101 - or the call has returned
         raise conflict
 
     def find(self, external_user_id: str) -> ChatUser | None:
-        """The user with this external id, or None; also on a server that ignores the filter."""
+        """The user with this external id, or None. Also works on a server that ignores the filter.
+
+        Raises ValidationError if the id is empty.
+        """
         if not external_user_id:
             raise ValidationError("external_user_id is empty", code="bad_request")
         for user in self.iterate(external_user_id=external_user_id):
@@ -201,7 +210,7 @@ class Users:
 
 
 def _usernames(external_user_id: str) -> list[str]:
-    """What to call somebody of whom only the external id is known, best first."""
+    """The usernames to try for an external id, best first."""
     digest = hashlib.sha256(external_user_id.encode("utf-8", "surrogatepass")).hexdigest()
     own = [external_user_id] if _USERNAME.fullmatch(external_user_id) else []
     return [*own, f"u-{digest[:32]}"]

@@ -1,5 +1,5 @@
-"""aiohttp's connection, with a bound on what is not the body: aiohttp itself reads interim responses and chunk extensions
-without end. And a body that turns out to be no HTTP ends at once, not when the call's time is up.
+"""aiohttp's connection with a limit on the bytes besides the body, which aiohttp does not limit: interim responses and
+chunk extensions. A body that is not valid HTTP ends the call at once, not at its deadline.
 
 Loads aiohttp, so it is imported where a session is opened.
 """
@@ -15,18 +15,18 @@ from aiohttp.http import RawResponseMessage
 from chat_broker_sdk._errors import ServerError
 from chat_broker_sdk._log import log
 
-from .base import CHUNK_FRAMING, LARGEST_HEAD, no_http, too_much_beside_the_body
+from .base import CHUNK_FRAMING, LARGEST_HEAD, not_http, overhead_too_large
 
 READ_AHEAD = 1024 * 1024
-"""Bytes that may have come and are not counted yet as body or framing: what aiohttp buffers, and the next read."""
+"""Bytes that may have been read and not yet been counted as body or framing: aiohttp's buffer, and one read."""
 
 
 NEEDED = ("_payload", "_tail", "exception", "feed_data", "set_exception", "transport")
-"""Of aiohttp's own handler."""
+"""The attributes of aiohttp's own handler that BoundedHandler uses."""
 
 
 def bound(connector: TCPConnector) -> None:
-    """Have *connector* open bounded connections. If aiohttp has changed, the log says so, and only the deadline bounds what is not the body."""
+    """Make *connector* open bounded connections. If aiohttp has changed, log a warning: interim responses are then unbounded."""
     loop = asyncio.get_running_loop()
     handler = ResponseHandler(loop)
     if hasattr(connector, "_factory") and all(hasattr(handler, name) for name in NEEDED):
@@ -39,45 +39,45 @@ def bound(connector: TCPConnector) -> None:
 
 
 class BoundedHandler(ResponseHandler):
-    """Ends an answer that is broken, or of which too much is neither body nor framing.
+    """Ends a response that is malformed, or has too many bytes that are neither body nor framing.
 
-    And a connection on which something comes that was not asked for: aiohttp would keep it as the next call's answer.
+    Closes a connection on which bytes arrive without a request: aiohttp would take them for the next call's response.
     """
 
-    _beside = 0
-    _answer: StreamReader | None = None
+    _overhead_left = 0
+    _body: StreamReader | None = None
 
     def set_response_params(self, **params: Any) -> None:
-        """A request begins."""
-        self._beside = LARGEST_HEAD + READ_AHEAD
-        self._answer = None
-        unasked = bool(self._tail)
+        """Called by aiohttp when a request begins."""
+        self._overhead_left = LARGEST_HEAD + READ_AHEAD
+        self._body = None
+        unrequested = bool(self._tail)
         super().set_response_params(**params)
-        if unasked:
-            self._fail(no_http())
+        if unrequested:
+            self._fail(not_http())
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """A head has come, and its body begins."""
+        """Called by aiohttp when a head is complete, and its body begins."""
         message, body = data
         if message.code >= 200:
-            self._answer = body
+            self._body = body
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
-        if data and self._answer is not None and self._answer.is_eof():
+        """Called by asyncio with received bytes."""
+        if data and self._body is not None and self._body.is_eof():
             if self.transport is not None:
                 self.transport.abort()
             return
-        self._beside -= len(data)
+        self._overhead_left -= len(data)
         super().data_received(data)
-        if self._beside < 0:
-            self._fail(too_much_beside_the_body())
+        if self._overhead_left < 0:
+            self._fail(overhead_too_large())
         elif self.exception() is not None:
-            self._fail(no_http())
+            self._fail(not_http())
 
     def _fail(self, error: ServerError) -> None:
-        """Nothing more comes. aiohttp would tell only a call that waits for the head."""
+        """End the call and the connection. aiohttp alone would end only a call that waits for the head."""
         payload = self._payload
         self.set_exception(error)
         if payload is not None and not payload.is_eof():
@@ -86,5 +86,5 @@ class BoundedHandler(ResponseHandler):
             self.transport.abort()
 
     def body_received(self, size: int, *, chunk: bool) -> None:
-        """*size* bytes were the body, or an end of a *chunk* came with them."""
-        self._beside += size + (CHUNK_FRAMING if chunk else 0)
+        """Count *size* bytes as body. *chunk*: they end a chunk."""
+        self._overhead_left += size + (CHUNK_FRAMING if chunk else 0)

@@ -1,4 +1,4 @@
-"""A transport without a network: the Chat API is an ASGI application in this process."""
+"""A transport without network: the Chat API is an ASGI application in this process."""
 
 import contextvars
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
@@ -11,7 +11,7 @@ import anyio
 from chat_broker_sdk._errors import ChatError
 from chat_broker_sdk._log import log
 
-from .base import Body, Request, Response, not_reached, timed_out
+from .base import Body, Request, Response, network_error, timed_out
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -20,11 +20,10 @@ AsgiApp = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 class AsgiTransport:
-    """Calls an ASGI application directly, and makes it look like a server on the network.
+    """Calls an ASGI application directly, with the results of a server on the network.
 
-    An exception of the application is a 500 if it comes before the answer began, a NetworkError after;
-    the deadline holds; the application's context variables stay its own. No lifespan is run: open what
-    the application needs before.
+    An exception of the application is a 500 before its response has begun, a NetworkError after. The application is
+    cancelled at the deadline, and runs with a copy of the context variables. Its lifespan is not run.
     """
 
     def __init__(self, app: AsgiApp, *, client: tuple[str, int] = ("127.0.0.1", 0)) -> None:
@@ -32,24 +31,26 @@ class AsgiTransport:
         self._client = client
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
-        """One attempt; see Transport."""
+        """One attempt, as Transport promises."""
         exchange = _Exchange(request)
         failure: ChatError | None = None
         try:
             with anyio.fail_after(timeout):
-                await _Apart(self._app(self._scope(request), exchange.receive, exchange.send))
+                await _InContextCopy(
+                    self._app(self._scope(request), exchange.receive, exchange.send)
+                )
         except TimeoutError:
             failure = timed_out(timeout)
-        except Exception:  # noqa: BLE001 - whatever fails in a server, a network shows as no answer
+        except Exception:  # noqa: BLE001 - over a network, an exception is no response
             if exchange.failure is None:
                 log.exception("chat_broker_sdk: the application behind AsgiTransport failed")
-                if not exchange.began:
+                if not exchange.started:
                     return Response(500)
         failure = exchange.failure or failure
         if failure is None:
             if exchange.done:
                 return exchange.response()
-            failure = not_reached("the application ended without a whole answer")
+            failure = network_error("the application ended without a whole answer")
         raise failure
 
     def _scope(self, request: Request) -> _Message:
@@ -79,17 +80,17 @@ class AsgiTransport:
         }
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there are no connections."""
 
 
 class _Exchange:
-    """One request handed to the application, and the answer taken from it."""
+    """One request to the application, and its response."""
 
     __slots__ = (
         "_body",
+        "_content",
         "_finished",
         "_sent",
-        "_whole",
         "done",
         "failure",
         "headers",
@@ -102,16 +103,16 @@ class _Exchange:
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.failure: ChatError | None = None
-        """What is wrong with the answer, whatever the application makes of hearing so."""
+        """Why the response is refused, also if the application catches the exception that says so."""
         self.done = False
         self._body: Body | None = None
-        self._whole = b""
+        self._content = b""
         self._sent = False
         self._finished: anyio.Event | None = None
 
     @property
-    def began(self) -> bool:
-        """Is there a status?"""
+    def started(self) -> bool:
+        """Whether the response has a status."""
         return self.status != 0
 
     async def receive(self) -> _Message:
@@ -119,7 +120,7 @@ class _Exchange:
             self._sent = True
             return {"type": "http.request", "body": self.request.body or b"", "more_body": False}
         if not self.done:
-            # As over a network: the next news from the client is that it has gone.
+            # As over a network: the next message is the disconnect, after the response.
             if self._finished is None:
                 self._finished = anyio.Event()
             await self._finished.wait()
@@ -153,20 +154,20 @@ class _Exchange:
         if chunk := message.get("body", b""):
             self._body.add(chunk)
         if not message.get("more_body", False):
-            self._whole = self._body.whole()
+            self._content = self._body.complete()
             self.done = True
             if self._finished is not None:
                 self._finished.set()
 
     def response(self) -> Response:
-        return Response(self.status, self.headers, self._whole)
+        return Response(self.status, self.headers, self._content)
 
 
-class _Apart:
-    """Awaits something in a copy of the context.
+class _InContextCopy:
+    """Awaits *awaitable* in a copy of the context.
 
-    A server binds request ids and loggers to context variables, and clears them; in the caller's own
-    context that would overwrite the caller's. A task of its own would cost three times as much.
+    A server sets and clears context variables (request id, logger), which would overwrite the calling code's. A separate
+    task would cost three times as much.
     """
 
     __slots__ = ("_awaitable",)
@@ -188,7 +189,7 @@ class _Apart:
             except GeneratorExit:
                 run(_close, steps)
                 raise
-            except BaseException as error:  # noqa: BLE001 - cancellation belongs to the application first
+            except BaseException as error:  # noqa: BLE001 - a cancellation goes to the application first
                 step = partial(steps.throw, error)
             else:
                 step = partial(steps.send, value)

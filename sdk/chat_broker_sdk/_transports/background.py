@@ -1,4 +1,4 @@
-"""One thread with an event loop, for what exists only asynchronously and is wanted in synchronous code."""
+"""A thread with an event loop, which runs asynchronous code for synchronous code."""
 
 import asyncio
 import threading
@@ -6,8 +6,8 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
 from typing import Any, TypeVar
 
-from chat_broker_sdk._ending import end
 from chat_broker_sdk._errors import ConfigurationError
+from chat_broker_sdk._tasks import cancel_and_wait
 
 from .base import Request, Response, Transport
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """An event loop on a daemon thread, begun by the first call and ended by `close`."""
+    """An event loop on a daemon thread. The first `run` starts it; `close` ends it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,7 +23,10 @@ class BackgroundLoop:
         self._thread: threading.Thread | None = None
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run *work* there and wait for it; interrupted, it is cancelled. Never from the loop's own thread."""
+        """Run *work* on the loop, and return its result. An interrupt cancels it.
+
+        Raises ConfigurationError (`would_deadlock`) on the loop's own thread.
+        """
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -48,7 +51,7 @@ class BackgroundLoop:
             raise
 
     def close(self) -> None:
-        """Stop the loop and its thread."""
+        """Cancel all tasks, and end the loop and its thread."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -61,13 +64,13 @@ class BackgroundLoop:
 
 
 async def _finish(loop: asyncio.AbstractEventLoop) -> None:
-    mine = asyncio.current_task()
-    await end(*(task for task in asyncio.all_tasks(loop) if task is not mine))
+    this_task = asyncio.current_task()
+    await cancel_and_wait(*(task for task in asyncio.all_tasks(loop) if task is not this_task))
     await loop.shutdown_asyncgens()
 
 
 class BackgroundTransport:
-    """An asynchronous transport for synchronous code: its calls run on a background loop, one loop for all."""
+    """An asynchronous transport for synchronous code: all its calls run on one background loop."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -75,14 +78,14 @@ class BackgroundTransport:
 
     @property
     def open_wire(self) -> Any:
-        """How the transport opens live connections, where it has a way of its own; None where not."""
+        """The transport's own WireFactory; None if it has none."""
         return getattr(self._transport, "open_wire", None)
 
     def send(self, request: Request, *, timeout: float) -> Response:
-        """One attempt; see Transport."""
+        """One attempt, as SyncTransport promises."""
         return self._background.run(self._transport.send(request, timeout=timeout))
 
     def close(self) -> None:
-        """Close the connections and end the thread."""
+        """Close all connections, and end the thread."""
         self._background.run(self._transport.aclose())
         self._background.close()

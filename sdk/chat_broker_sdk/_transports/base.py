@@ -1,4 +1,4 @@
-"""The seam: method, URL, headers, body in; status, headers, body out. Everything above it knows no HTTP library."""
+"""The transport interface: a Request in, a Response out. The code above it knows no HTTP library."""
 
 import zlib
 from contextlib import suppress
@@ -8,20 +8,20 @@ from chat_broker_sdk import _errors
 from chat_broker_sdk._errors import NetworkError, ServerError, bad_response
 
 LARGEST_BODY = 8 * 1024 * 1024
-"""Above the largest answer that the contract allows: a page by number of 200 messages, each as long as it may be."""
+"""Bytes. More than the contract's largest response: a page by number of 200 messages of maximum length."""
 LARGEST_HEAD = 64 * 1024
-"""Bytes of an answer that are not its body: all heads, interim ones too, chunk extensions and trailers together."""
+"""Bytes of a response besides its body: all heads, including interim ones, chunk extensions and trailers."""
 CHUNK_FRAMING = 16
-"""Bytes around a chunk that count as framing: its size, with leading zeros as some servers write it, and line ends."""
+"""Bytes around a chunk that do not count against LARGEST_HEAD: its size, perhaps with leading zeros, and line ends."""
 
 Header = tuple[str, str]
 
 
 class Request:
-    """One HTTP request. Header values and body stay out of the repr: they hold credentials.
+    """One HTTP request. The repr shows no header values and no body: they hold credentials.
 
-    *shared*: headers that come before the request's own, one and the same tuple for all requests of a client, so that a
-    transport may work them out once.
+    *shared*: headers before the request's own. It is one tuple object for all requests of a client, so that a transport
+    can cache its encoding.
     """
 
     __slots__ = ("body", "method", "own", "shared", "url")
@@ -43,7 +43,7 @@ class Request:
 
     @property
     def headers(self) -> tuple[Header, ...]:
-        """All of them."""
+        """The shared headers and the request's own."""
         return self.shared + self.own
 
     def __repr__(self) -> str:
@@ -51,7 +51,7 @@ class Request:
 
 
 class Response:
-    """One HTTP answer, read to its end. Header names in any case; the body stays out of the repr."""
+    """One HTTP response, read to its end. The repr does not show the body."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -61,7 +61,7 @@ class Response:
         self.body = body
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, in any case."""
+        """The first header of that name, case-insensitive; None if there is none."""
         name = name.lower()
         for key, value in self.headers:
             if key == name or key.lower() == name:
@@ -76,86 +76,83 @@ class Response:
 class Transport(Protocol):
     """Carries requests for AsyncChatClient.
 
-    `send` makes exactly one attempt, follows no redirect, keeps no cookie, and is done or has raised
-    within *timeout* seconds: TimeoutError when time ran out, NetworkError when no complete answer came.
-    An answer of any status is returned, not raised.
+    `send` makes exactly one attempt, follows no redirect, keeps no cookie, and ends within *timeout* seconds. It
+    returns a response of any status. It raises TimeoutError at the deadline, and NetworkError without a complete
+    response.
     """
 
-    async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - who sends knows best how to stop
-        """One request, one answer."""
+    async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the transport knows best how to stop
         ...
 
     async def aclose(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         ...
 
 
 @runtime_checkable
 class SyncTransport(Protocol):
-    """The same for ChatClient."""
+    """Carries requests for ChatClient, with the promises of Transport."""
 
-    def send(self, request: Request, *, timeout: float) -> Response:
-        """One request, one answer."""
-        ...
+    def send(self, request: Request, *, timeout: float) -> Response: ...
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         ...
 
 
 def too_large(status: int) -> ServerError:
-    """The error for a body over the limit, compressed or not."""
+    """The error for a body above LARGEST_BODY, compressed or not."""
     return bad_response(f"the body is larger than {LARGEST_BODY} bytes", status=status)
 
 
 class Inflater:
-    """Unpacks gzip or deflate as it arrives, and knows whether it has come to its end."""
+    """Decompresses gzip or deflate as it arrives, and checks that it is complete."""
 
-    __slots__ = ("_packed", "_status", "_unpack")
+    __slots__ = ("_decompressor", "_received", "_status")
 
     def __init__(self, status: int) -> None:
         self._status = status
-        self._unpack = zlib.decompressobj(wbits=47)
-        self._packed = 0
+        self._decompressor = zlib.decompressobj(wbits=47)
+        self._received = 0
 
-    def unpack(self, chunk: bytes, room: int) -> bytes:
-        """Plain bytes, never more than *room* + 1 of them: a bomb is not unpacked first and measured afterwards.
+    def decompress(self, chunk: bytes, max_size: int) -> bytes:
+        """The plain bytes of *chunk*, at most *max_size* + 1: a decompression bomb is not decompressed whole.
 
-        Raises ServerError for what is broken, goes on after its end, or is too large even while it is packed.
+        Raises ServerError if the data is corrupt, continues after its end, or is too large even compressed.
         """
-        self._packed += len(chunk)
-        if self._packed > LARGEST_BODY:
+        self._received += len(chunk)
+        if self._received > LARGEST_BODY:
             raise too_large(self._status)
-        if self._unpack.eof and chunk:
+        if self._decompressor.eof and chunk:
             raise bad_response("the body goes on after its compression's end", status=self._status)
         plain = None
         with suppress(zlib.error):
-            plain = self._unpack.decompress(chunk, room + 1)
+            plain = self._decompressor.decompress(chunk, max_size + 1)
         if plain is None:
             raise bad_response("the body's compression is broken", status=self._status)
-        if self._unpack.unused_data:
+        if self._decompressor.unused_data:
             raise bad_response("the body goes on after its compression's end", status=self._status)
         return plain
 
     def check_end(self) -> None:
-        """Raises ServerError if something came, and not all of it."""
-        if self._packed and not self._unpack.eof:
+        """Raise ServerError if the compressed data is incomplete."""
+        if self._received and not self._decompressor.eof:
             raise bad_response("the body's compression ends too early", status=self._status)
 
 
 def inflater(encoding: str | None, status: int) -> Inflater | None:
-    """What unpacks a body of that Content-Encoding; None if nothing is to be done."""
+    """The Inflater for a Content-Encoding; None for a plain body. Raises ServerError for an unknown encoding."""
     names = [name.strip().lower() for name in (encoding or "").split(",")]
-    packed = [name for name in names if name not in {"", "identity"}]
-    if not packed:
+    encodings = [name for name in names if name not in {"", "identity"}]
+    if not encodings:
         return None
-    if packed not in (["gzip"], ["x-gzip"], ["deflate"]):
+    if encodings not in (["gzip"], ["x-gzip"], ["deflate"]):
         raise bad_response("the body has an encoding that was not asked for", status=status)
     return Inflater(status)
 
 
 class Body:
-    """Collects a body as it arrives and stops at the limit."""
+    """Collects a body as it arrives. *declared*: its Content-Length. Raises ServerError above LARGEST_BODY."""
 
     __slots__ = ("_first", "_inflater", "_more", "_size", "_status")
 
@@ -169,13 +166,13 @@ class Body:
             raise too_large(status)
 
     def add(self, chunk: bytes) -> None:
-        """One more piece; ServerError once it is too much."""
+        """Add a piece. Raises ServerError above LARGEST_BODY."""
         if self._inflater is not None:
-            chunk = self._inflater.unpack(chunk, LARGEST_BODY - self._size)
+            chunk = self._inflater.decompress(chunk, LARGEST_BODY - self._size)
         self._size += len(chunk)
         if self._size > LARGEST_BODY:
             raise too_large(self._status)
-        # Nearly every body comes in one piece, which need not be copied. A million pieces of one byte take no more room.
+        # Nearly all bodies arrive in one piece, which is not copied. A bytearray also holds a million pieces of one byte.
         if not self._first:
             self._first = chunk
         elif self._more is None:
@@ -183,43 +180,43 @@ class Body:
         else:
             self._more += chunk
 
-    def whole(self) -> bytes:
-        """Everything that came. Raises ServerError if its compression says that this is not all."""
+    def complete(self) -> bytes:
+        """The whole body. Raises ServerError if its compressed data is incomplete."""
         if self._inflater is not None:
             self._inflater.check_end()
         return self._first if self._more is None else bytes(self._more)
 
 
-def no_http() -> ServerError:
-    """The error for an answer that is no HTTP, or none that makes sense."""
+def not_http() -> ServerError:
+    """The error for a response that is not valid HTTP."""
     return bad_response("it is no HTTP", status=None)
 
 
-def too_much_beside_the_body() -> ServerError:
-    """The error for a head, interim responses, chunk extensions or trailers over the limit."""
+def overhead_too_large() -> ServerError:
+    """The error for heads, interim responses, chunk extensions or trailers above LARGEST_HEAD."""
     return bad_response(
         f"more than {LARGEST_HEAD} bytes of it are neither body nor framing", status=None
     )
 
 
 def timed_out(timeout: float) -> _errors.TimeoutError:
-    """The error for an attempt that took longer than it was given."""
+    """The error for an attempt that took longer than *timeout* seconds."""
     return _errors.TimeoutError(
         f"The Chat API did not answer within {timeout:.3g} s", code="timeout"
     )
 
 
-def not_reached(how: str) -> NetworkError:
-    """The error for an attempt that got no answer. *how* is ours, never the library's text: that may hold the URL."""
+def network_error(how: str) -> NetworkError:
+    """The error for an attempt without a response. *how* is the SDK's own text: a library's may hold the URL."""
     return NetworkError(f"The Chat API could not be reached: {how}", code="network_error")
 
 
 CONNECTIONS_IN_USE = "connections_in_use"
-"""The code of a failure that says nothing of the server: the request has not left this process."""
+"""The code of a failure that is not the server's: the request has not left this process."""
 
 
 def connections_in_use(seconds: float) -> NetworkError:
-    """The error for an attempt that found no free connection for *seconds*."""
+    """The error for an attempt that got no connection within *seconds*."""
     return NetworkError(
         f"All connections to the Chat API were in use for {seconds:.3g} s; nothing was sent",
         code=CONNECTIONS_IN_USE,

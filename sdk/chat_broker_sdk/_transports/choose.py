@@ -1,21 +1,21 @@
-"""What may be passed as `transport`, and how the synchronous client carries over an asynchronous one."""
+"""Which transports each client accepts, and how ChatClient uses an asynchronous one."""
 
 import inspect
 
 from .background import BackgroundTransport
 from .base import SyncTransport, Transport
 
-AsyncCarrier = Transport
-Carrier = SyncTransport | Transport
+AsyncTransportArgument = Transport
+TransportArgument = SyncTransport | Transport
 
 
-def async_carrier(given: AsyncCarrier) -> Transport:
-    """The transport itself."""
-    return given
+def async_resolve_transport(transport: AsyncTransportArgument) -> Transport:
+    """*transport*: AsyncChatClient accepts asynchronous ones only."""
+    return transport
 
 
-def carrier(given: Carrier) -> SyncTransport:
-    """The transport, or a thread around an asynchronous one."""
-    if inspect.iscoroutinefunction(given.send):
-        return BackgroundTransport(given)  # type: ignore[arg-type]  # its send says which of the two it is
-    return given  # type: ignore[return-value]  # likewise
+def resolve_transport(transport: TransportArgument) -> SyncTransport:
+    """*transport*, or a BackgroundTransport around an asynchronous one."""
+    if inspect.iscoroutinefunction(transport.send):
+        return BackgroundTransport(transport)  # type: ignore[arg-type]  # its send tells which of the two it is
+    return transport  # type: ignore[return-value]  # likewise

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection of HttptoolsTransport: a message out, an answer in, every byte of it counted."""
+"""One HTTP/1.1 connection of HttptoolsTransport, which counts each received byte."""
 
 import asyncio
 from typing import Any, cast
@@ -11,19 +11,19 @@ from .base import (
     Body,
     Header,
     Response,
-    no_http,
-    not_reached,
+    network_error,
+    not_http,
+    overhead_too_large,
     timed_out,
-    too_much_beside_the_body,
 )
 
-_ABOUT_THE_BODY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
-_SHORTEST = min(map(len, _ABOUT_THE_BODY))
-"""Most headers are shorter, and need no second look."""
+_BODY_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+_SHORTEST_BODY_HEADER = min(map(len, _BODY_HEADERS))
+"""Most header names are shorter, and need no comparison."""
 
 
-class Answer(Response):
-    """A response whose headers stay as they came until they are asked for."""
+class LazyResponse(Response):
+    """A response that decodes its headers when they are read."""
 
     __slots__ = ("_raw",)
 
@@ -34,11 +34,11 @@ class Answer(Response):
 
     @property
     def headers(self) -> list[Header]:  # type: ignore[override]  # reads like the attribute it stands for
-        """Names and values, as text."""
+        """Names and values, decoded."""
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._raw]
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, in any case."""
+        """The first header of that name, case-insensitive; None if there is none."""
         wanted = name.lower().encode("latin-1")
         for key, value in self._raw:
             if key == wanted or key.lower() == wanted:
@@ -46,137 +46,146 @@ class Answer(Response):
         return None
 
 
-class Connection(asyncio.Protocol):
-    """One connection: asked once at a time, and thrown away after anything unusual."""
+class HttpConnection(asyncio.Protocol):
+    """One connection with one request at a time, closed after anything unusual.
+
+    *open_connections* contains it while it is open.
+    """
 
     __slots__ = (
-        "_beside",
         "_body",
+        "_ends_with_connection",
         "_headers",
         "_method",
-        "_no_http",
         "_open",
+        "_overhead_left",
         "_parser",
-        "_reply",
-        "_spoke_first",
+        "_parser_errors",
+        "_pending",
+        "_received_unrequested",
         "_status",
         "_transport",
-        "_until_end",
         "closed",
-        "ends",
+        "deadline",
         "last_used",
         "loop",
-        "patience",
+        "timeout",
         "usable",
     )
 
-    def __init__(self, among: "set[Connection]", loop: asyncio.AbstractEventLoop) -> None:
-        self._open = among
+    def __init__(
+        self, open_connections: "set[HttpConnection]", loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._open = open_connections
         self.loop = loop
-        """Known here, since to ask for it takes a system call."""
-        self._reply: asyncio.Future[Response] | None = None
+        """Stored, because asking for the running loop takes a system call."""
+        self._pending: asyncio.Future[Response] | None = None
         self._parser: Any = None
         self._transport: asyncio.Transport | None = None
-        self._beside = 0
-        """How many bytes may still come that are not of the body: in the head, between chunks, in trailers."""
-        self._spoke_first = False
+        self._overhead_left = 0
+        """How many more bytes besides the body may arrive: heads, chunk extensions, trailers."""
+        self._received_unrequested = False
         self.usable = True
         self.last_used = 0.0
-        self.ends = self.patience = 0.0
+        self.deadline = self.timeout = 0.0
 
     @property
     def busy(self) -> bool:
-        """Is an answer awaited?"""
-        return self._reply is not None
+        """Whether a request waits for its response."""
+        return self._pending is not None
 
-    # -- what the transport does ----------------------------------------------------------------
+    # -- called by the transport ----------------------------------------------------------------
 
-    def ask(self, message: bytes, method: str) -> "asyncio.Future[Response]":
-        """Send *message*; the answer, or a ChatError, comes as the future's result."""
-        reply: asyncio.Future[Response] = self.loop.create_future()
-        self._reply = reply
+    def request(self, message: bytes, method: str) -> "asyncio.Future[Response]":
+        """Send *message*. The future gets the response, or a ChatError."""
+        pending: asyncio.Future[Response] = self.loop.create_future()
+        self._pending = pending
         self._method = method
-        self._beside = LARGEST_HEAD
+        self._overhead_left = LARGEST_HEAD
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: Body | None = None
-        self._until_end = False
+        self._ends_with_connection = False
         if self._transport is None or not self.usable:
-            self.fail(no_http() if self._spoke_first else not_reached("the connection broke"))
+            self.fail(
+                not_http() if self._received_unrequested else network_error("the connection broke")
+            )
         else:
             self._transport.write(message)
-        return reply
+        return pending
 
     def expire(self, seconds: float) -> None:
-        """Time is up."""
+        """End the request, whose timeout was *seconds*."""
         self.fail(timed_out(seconds))
 
     def fail(self, error: ChatError) -> None:
-        """No answer comes any more, and nothing else will be asked here."""
+        """End the request with *error*, and the connection."""
         self.usable = False
-        reply, self._reply = self._reply, None
-        if reply is not None and not reply.done():
-            reply.set_exception(error)
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.done():
+            pending.set_exception(error)
         self.abort()
 
     def abort(self) -> None:
-        """Hang up."""
+        """Close the connection at once."""
         self.usable = False
         if self._transport is not None:
             self._transport.abort()
 
-    # -- what asyncio calls ---------------------------------------------------------------------
+    # -- called by asyncio ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         import httptools  # optional
 
         self._transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpResponseParser(self)
-        self._no_http = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+        self._parser_errors = (httptools.HttpParserError, httptools.HttpParserUpgrade)
         self.closed = self.loop.create_future()
         self._open.add(self)
-        if not self.usable:  # the call that wanted it has ended meanwhile
+        if not self.usable:  # the call has ended meanwhile
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._reply is None:  # nothing was asked: whatever this is, it is no answer to the next
-            self._spoke_first = True
+        if self._pending is None:  # not the response to the next request
+            self._received_unrequested = True
             self.abort()
             return
-        self._beside -= len(data)
+        self._overhead_left -= len(data)
         try:
             self._parser.feed_data(data)
-        except self._no_http:
-            self.fail(no_http())
-        if self._beside < 0:
-            self.fail(too_much_beside_the_body())
+        except self._parser_errors:
+            self.fail(not_http())
+        if self._overhead_left < 0:
+            self.fail(overhead_too_large())
 
     def eof_received(self) -> None:
         self.usable = False
-        if self._reply is not None and self._until_end:
+        if self._pending is not None and self._ends_with_connection:
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open.discard(self)
         self.usable = False
-        if self._reply is not None and self._until_end and exc is None:
+        if self._pending is not None and self._ends_with_connection and exc is None:
             self._finish()
-        self.fail(not_reached("the answer was cut off" if exc is None else "the connection broke"))
+        self.fail(
+            network_error("the answer was cut off" if exc is None else "the connection broke")
+        )
         self._transport = None
         if not self.closed.done():
             self.closed.set_result(None)
 
-    # -- what the parser calls ------------------------------------------------------------------
+    # -- called by the parser ------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        if self._reply is None:  # a second answer to one question
+        if self._pending is None:  # a second response to one request
             self.usable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._body is None:  # else a trailer, which nobody reads
+        if self._body is None:  # else a trailer, which is ignored
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._reply is None:
+        if self._pending is None:
             return
         status = self._status = self._parser.get_status_code()
         if status < 200:
@@ -184,7 +193,7 @@ class Connection(asyncio.Protocol):
         encoding = length = None
         chunked = False
         for name, value in self._headers:
-            if len(name) < _SHORTEST or (name := name.lower()) not in _ABOUT_THE_BODY:
+            if len(name) < _SHORTEST_BODY_HEADER or (name := name.lower()) not in _BODY_HEADERS:
                 continue
             text = value.decode("latin-1")
             if name == b"content-length":
@@ -192,7 +201,7 @@ class Connection(asyncio.Protocol):
             elif name == b"content-encoding":
                 encoding = text if encoding is None else f"{encoding}, {text}"
             elif chunked or text.strip().lower() != "chunked":
-                self.fail(no_http())
+                self.fail(not_http())
                 return
             else:
                 chunked = True
@@ -201,14 +210,14 @@ class Connection(asyncio.Protocol):
         except ChatError as error:
             self.fail(error.with_traceback(None))
             return
-        self._until_end = length is None and not chunked
+        self._ends_with_connection = length is None and not chunked
         if self._method == "HEAD":
             self.usable = False
             self._finish()
 
     def on_body(self, data: bytes) -> None:
-        self._beside += len(data)
-        if self._body is None or self._reply is None:
+        self._overhead_left += len(data)
+        if self._body is None or self._pending is None:
             return
         try:
             self._body.add(data)
@@ -216,14 +225,14 @@ class Connection(asyncio.Protocol):
             self.fail(error.with_traceback(None))
 
     def on_chunk_header(self) -> None:
-        self._beside += CHUNK_FRAMING
+        self._overhead_left += CHUNK_FRAMING
 
     def on_message_complete(self) -> None:
-        if self._reply is None:
+        if self._pending is None:
             return
-        if self._body is None:  # 100, 103: the answer proper is still to come
+        if self._body is None:  # 100, 103: the final response follows
             if self._status == 101:
-                self.fail(no_http())
+                self.fail(not_http())
             else:
                 self._headers = []
             return
@@ -232,13 +241,12 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        """The answer is whole, unless its compression says otherwise."""
-        assert self._body is not None  # noqa: S101 - there is a body from the end of the head on
+        assert self._body is not None  # noqa: S101 - set at the end of the head
         try:
-            body = self._body.whole()
+            body = self._body.complete()
         except ChatError as error:
             self.fail(error.with_traceback(None))
             return
-        reply, self._reply = self._reply, None
-        if reply is not None and not reply.done():
-            reply.set_result(Answer(self._status, self._headers, body))
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.done():
+            pending.set_result(LazyResponse(self._status, self._headers, body))

@@ -1,4 +1,4 @@
-"""Which event loop connections belong to."""
+"""Checks that connections are used on the event loop that opened them."""
 
 import asyncio
 
@@ -8,24 +8,24 @@ Loop = asyncio.AbstractEventLoop
 
 
 def running_loop() -> Loop | None:
-    """The event loop that runs here; None outside of asyncio."""
+    """The event loop running in this thread; None if there is none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
 
 
-def check_move(before: Loop | None) -> None:
-    """Let connections made on the loop *before* be replaced by some on another one.
+def check_loop_closed(before: Loop | None) -> None:
+    """Raise ConfigurationError unless the earlier loop *before* is closed.
 
-    Raises ConfigurationError while *before* is not closed: what waits on it would be woken from the wrong thread.
+    Tasks waiting on an open loop would be woken from the wrong thread.
     """
     if before is not None and not before.is_closed():
-        raise wrong_loop()
+        raise wrong_loop_error()
 
 
-def wrong_loop() -> ConfigurationError:
-    """The error for a call on another event loop than the one that is in use."""
+def wrong_loop_error() -> ConfigurationError:
+    """The error for a call on another event loop than the one in use."""
     return ConfigurationError(
         "This client is used from two event loops at once, and its connections belong to the first:"
         " make a client for each event loop, or use ChatClient, which threads may share",

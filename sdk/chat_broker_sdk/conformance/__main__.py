@@ -1,4 +1,4 @@
-"""`chat-broker-sdk conformance`: does a server keep the Chat API contract? A table of what it has, lacks and gets wrong."""
+"""`chat-broker-sdk conformance`: a table of what a server has, lacks and gets wrong of the Chat API contract."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ _MARKS = {HAS: "has", LACKS: "lacks", GOT_WRONG: "WRONG", SKIPPED: "-"}
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """The findings as lines of text, one a check, and a sum."""
+    """The findings as text: one line for each check, and a summary."""
     width = max(len(finding.name) for finding in findings)
     lines = []
     area = ""
@@ -36,7 +36,7 @@ def table(findings: Sequence[Finding]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Exit code 0: nothing is wrong; 1: something is; 2: it could not be tried."""
+    """Run the command. Exit code 0: nothing is wrong; 1: something is wrong; 2: the server could not be checked."""
     parser = argparse.ArgumentParser(prog="chat-broker-sdk", description=__doc__)
     parser.add_argument("--version", action="version", version=f"chat-broker-sdk {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -56,16 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     check.add_argument("--no-socket", action="store_true", help="leave out the live connection")
     check.add_argument("--allow-http", action="store_true", help="plain http to a public host")
-    given = parser.parse_args(arguments)
-    if not given.base_url:
+    options = parser.parse_args(arguments)
+    if not options.base_url:
         parser.error("--base-url or CHAT_BASE_URL is needed")
     try:
         findings = asyncio.run(
             run(
-                given.base_url,
-                given.api_key,
-                sockets=not given.no_socket,
-                allow_http=given.allow_http,
+                options.base_url,
+                options.api_key,
+                sockets=not options.no_socket,
+                allow_http=options.allow_http,
             )
         )
     except ChatError as error:

@@ -1,4 +1,4 @@
-"""What the checks of the conformance kit are made with: each is one promise of the contract, tried on a live server."""
+"""The parts of conformance checks. A check tests one promise of the contract on a live server."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ SKIPPED: Verdict = "skipped"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was tried, how it went, and a word of explanation where it did not go well."""
+    """The result of one check. *note* explains a verdict other than `has`."""
 
     area: str
     name: str
@@ -27,16 +27,16 @@ class Finding:
     note: str = ""
 
 
-class Broken(AssertionError):  # noqa: N818 - a promise, not an error of ours
-    """A promise was not kept."""
+class Broken(AssertionError):  # noqa: N818 - a finding about the server
+    """The server breaks a promise of the contract."""
 
 
-class Missing(Exception):  # noqa: N818 - not a failure: what the check needs is not there
-    """An earlier check did not leave what this one needs."""
+class Missing(Exception):  # noqa: N818 - skips the check
+    """The server lacks something that this check needs."""
 
 
 class World:
-    """What the checks share: a client, two people and a room, made by the checks themselves."""
+    """What the checks share: a client, two users, a room and a message, created on first use."""
 
     def __init__(self, client: AsyncChatClient) -> None:
         self.client = client
@@ -48,7 +48,7 @@ class World:
         self._message: Message | None = None
 
     async def people(self) -> tuple[ChatUser, ChatUser]:
-        """Two users, made on first use."""
+        """Two users, Ann and Bob."""
         if self._ann is None or self._bob is None:
             users = self.client.users
             self._ann = await users.ensure(f"{self.run}|ann", username=f"{self.run}-ann")
@@ -56,7 +56,7 @@ class World:
         return self._ann, self._bob
 
     async def room(self) -> Room:
-        """A room with both of them in it."""
+        """Ann's room, with both users as members."""
         if self._room is None:
             _, bob = await self.people()
             self._room = await self.new_room()
@@ -64,14 +64,14 @@ class World:
         return self._room
 
     async def new_room(self, **options: Any) -> Room:
-        """Another room of Ann's, for one check alone."""
+        """Another room of Ann's, for one check only."""
         ann, _ = await self.people()
         room = await self.client.rooms.create(name=self.run, created_by=ann.id, **options)
         self._rooms.append(room.id)
         return room
 
     async def message(self) -> Message:
-        """A message of Ann's in it."""
+        """A message of Ann's in the shared room."""
         if self._message is None:
             ann, _ = await self.people()
             room = await self.room()
@@ -81,11 +81,11 @@ class World:
         return self._message
 
     async def token(self, user: ChatUser) -> str:
-        """A fresh token for *user*."""
+        """A new token for *user*."""
         return (await self.client.users.generate_token(user.id)).token
 
     async def clean_up(self) -> None:
-        """Take the rooms and the people away again, as far as the server lets us."""
+        """Delete the created rooms and users, as far as the server can."""
         for room_id in self._rooms:
             with suppress(ChatError):
                 await self.client.rooms.delete(room_id)
@@ -100,23 +100,23 @@ CHECKS: list[tuple[str, str, Check]] = []
 
 
 def check(area: str, name: str) -> Callable[[Check], Check]:
-    """Put a check on the list, in the order of the file."""
+    """Decorator that adds a check to CHECKS."""
 
-    def listed(function: Check) -> Check:
+    def register(function: Check) -> Check:
         CHECKS.append((area, name, function))
         return function
 
-    return listed
+    return register
 
 
 def expect(condition: object, otherwise: str) -> None:
-    """Broken, unless *condition* holds. *otherwise* quotes nothing secret."""
+    """Raise Broken unless *condition* holds. *otherwise* quotes no secret."""
     if not condition:
         raise Broken(otherwise)
 
 
 async def refused(call: Awaitable[Any], status: int, *codes: str) -> ChatError:
-    """The error of *call*, which must be refused with *status* and one of *codes*, if any are given."""
+    """The error of *call*, which must be refused with *status*, and with one of *codes* if there are any."""
     try:
         await call
     except UnsupportedOperationError:

@@ -14,15 +14,15 @@ LONG = 8000
 LARGEST_ANSWER = 512 * 1024
 
 
-def _whole(value: Model, *names: str) -> None:
-    """The fields *names* are there, and not null."""
+def _expect_fields(value: Model, *names: str) -> None:
+    """Expect the fields *names* to be present and not null."""
     for name in names:
         expect(getattr(value, name) is not None, f"{name} is missing or null")
 
 
 @check("Project", "GET /project names the key's project")
 async def _project(world: World) -> None:
-    _whole(await world.client.project(), "id", "name")
+    _expect_fields(await world.client.project(), "id", "name")
 
 
 @check("Project", "a wrong key is 401")
@@ -41,7 +41,7 @@ async def _wrong_key(world: World) -> None:
 @check("Users", "create answers with the whole user")
 async def _create_user(world: World) -> None:
     ann, _ = await world.people()
-    _whole(
+    _expect_fields(
         ann,
         "id",
         "project_id",
@@ -122,7 +122,7 @@ async def _filter(world: World) -> None:
 async def _user_pages(world: World) -> None:
     await world.people()
     page = await world.client.users.list(page=1, limit=1)
-    _whole(page, "page", "limit", "total", "total_pages")
+    _expect_fields(page, "page", "limit", "total", "total_pages")
     expect((page.page, page.limit, len(page.items)) == (1, 1, 1), "page, limit or items do not fit")
     expect(page.total_pages == page.total, "totalPages does not fit total")
 
@@ -146,7 +146,7 @@ async def _update_user(world: World) -> None:
 async def _mint(world: World) -> None:
     ann, _ = await world.people()
     token = await world.client.users.generate_token(ann.id)
-    _whole(token, "token", "token_type", "expires_in", "expires_at")
+    _expect_fields(token, "token", "token_type", "expires_in", "expires_at")
     expect(token.user is not None and token.user.id == ann.id, "user is not the user")
 
 
@@ -181,7 +181,7 @@ async def _revoked(world: World) -> None:
     new = world.client.as_user(await world.token(bob))
     await refused(old.auth.verify(), 401, "token_revoked")
     expect((await new.auth.verify()).user.user_id == bob.id, "the new token is another's")
-    _whole(receipt, "generation")
+    _expect_fields(receipt, "generation")
 
 
 @check("Tokens", "a suspended user's token is 401 or 403, and none is minted")
@@ -208,7 +208,9 @@ async def _suspended(world: World) -> None:
 async def _create_room(world: World) -> None:
     ann, _ = await world.people()
     room = await world.room()
-    _whole(room, "id", "project_id", "name", "created_by", "member_count", "last_seq", "created_at")
+    _expect_fields(
+        room, "id", "project_id", "name", "created_by", "member_count", "last_seq", "created_at"
+    )
     expect((await world.client.rooms.member(room.id, ann.id)).role == "owner", "role is not owner")
 
 
@@ -262,12 +264,12 @@ async def _members(world: World) -> None:
     ann, bob = await world.people()
     room = await world.room()
     rooms = world.client.rooms
-    everybody = {each.user_id async for each in rooms.iterate_members(room.id)}
-    expect(everybody == {ann.id, bob.id}, "not exactly the members")
+    members = {each.user_id async for each in rooms.iterate_members(room.id)}
+    expect(members == {ann.id, bob.id}, "not exactly the members")
     await rooms.remove_member(room.id, bob.id)
     await refused(rooms.member(room.id, bob.id), 404)
     member = await rooms.put_member(room.id, bob.id)
-    _whole(member, "user_id", "role", "joined_at")
+    _expect_fields(member, "user_id", "role", "joined_at")
 
 
 @check("Rooms", "the read mark moves forwards only")
@@ -294,7 +296,7 @@ async def _private(world: World) -> None:
 @check("Messages", "create answers with the whole message")
 async def _create_message(world: World) -> None:
     message = await world.message()
-    _whole(message, "id", "room_id", "seq", "user_id", "username", "content", "created_at")
+    _expect_fields(message, "id", "room_id", "seq", "user_id", "username", "content", "created_at")
 
 
 @check("Messages", "somebody who is not a member is 403 not_a_member")
@@ -400,7 +402,7 @@ async def _edit(world: World) -> None:
     room, message = await world.room(), await world.message()
     edited = await world.client.messages.update(room.id, message.id, content="better")
     expect((edited.content, edited.seq) == ("better", message.seq), "content or seq do not fit")
-    _whole(edited, "edited_at")
+    _expect_fields(edited, "edited_at")
 
 
 @check("Messages", "delete keeps the place, empty")
@@ -414,7 +416,7 @@ async def _delete(world: World) -> None:
         raise Missing("the message cannot be listed")
     expect(page.items[0].id == message.id, "the place is another's")
     expect(page.items[0].content == "", "the content is still there")
-    _whole(page.items[0], "deleted_at")
+    _expect_fields(page.items[0], "deleted_at")
 
 
 @check("Messages", "with a token: only as oneself, only one's own")
@@ -422,8 +424,8 @@ async def _as_oneself(world: World) -> None:
     ann, bob = await world.people()
     room, message = await world.room(), await world.message()
     mine = world.client.as_user(await world.token(bob))
-    said = await mine.messages.create(room.id, content="hi")
-    expect(said.user_id == bob.id, "it is another's")
+    posted = await mine.messages.create(room.id, content="hi")
+    expect(posted.user_id == bob.id, "it is another's")
     attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: mine.messages.create(room.id, content="x", user_id=ann.id),
         lambda: mine.messages.update(room.id, message.id, content="x"),

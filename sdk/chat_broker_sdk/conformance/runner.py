@@ -1,11 +1,11 @@
-"""Tries every check of the conformance kit on a live server."""
+"""Runs all conformance checks on a live server."""
 
 import asyncio
 
 from chat_broker_sdk._async.client import AsyncChatClient
 from chat_broker_sdk._errors import ChatError, NetworkError, UnsupportedOperationError
 
-from . import rest, socket  # noqa: F401 - for the checks that they put on the list
+from . import rest, socket  # noqa: F401 - registers the checks
 from .checks import CHECKS, GOT_WRONG, HAS, LACKS, SKIPPED, Broken, Check, Finding, Missing, World
 
 
@@ -17,9 +17,9 @@ async def run(
     allow_http: bool = False,
     client: AsyncChatClient | None = None,
 ) -> list[Finding]:
-    """Try every promise on the server; answers with one Finding each. Raises ChatError if nothing can be tried.
+    """One Finding for each check. Raises ChatError if the server cannot be reached or refuses the key.
 
-    *client*: one made elsewhere, for instance over AsgiTransport; it is closed.
+    *client*: used instead of a new one, for instance with AsgiTransport. It is closed at the end.
     """
     findings: list[Finding] = []
     client = client or AsyncChatClient(base_url, api_key=api_key, allow_http=allow_http)
@@ -31,13 +31,13 @@ async def run(
                 if area == "Socket.IO" and not sockets:
                     findings.append(Finding(area, name, SKIPPED))
                     continue
-                findings.append(await _try(area, name, function, world))
+                findings.append(await _run_check(area, name, function, world))
         finally:
             await world.clean_up()
     return findings
 
 
-async def _try(area: str, name: str, function: Check, world: World) -> Finding:
+async def _run_check(area: str, name: str, function: Check, world: World) -> Finding:
     try:
         async with asyncio.timeout(30):
             await function(world)

@@ -26,9 +26,9 @@ async def _connected(world: World, *, as_ann: bool = True) -> AsyncIterator[Asyn
 
 
 async def _within(seconds: float, condition: Callable[[], object], otherwise: str) -> None:
-    ends = asyncio.get_running_loop().time() + seconds
+    deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
-        expect(asyncio.get_running_loop().time() < ends, otherwise)
+        expect(asyncio.get_running_loop().time() < deadline, otherwise)
         await asyncio.sleep(0.01)
 
 
@@ -71,13 +71,13 @@ async def _join_missing(world: World) -> None:
 @check(_AREA, "a message over the socket reaches the others and REST")
 async def _send(world: World) -> None:
     room = await world.room()
-    got: list[str] = []
+    received: list[str] = []
     async with _connected(world) as ann, _connected(world, as_ann=False) as bob:
-        bob.socket.on_message(lambda message: got.append(message.id))
+        bob.socket.on_message(lambda message: received.append(message.id))
         await ann.socket.join_room(room.id)
         await bob.socket.join_room(room.id)
         sent = await ann.socket.send_message(room.id, "over the socket")
-        await _within(3, lambda: sent.id in got, "the other one does not hear it within 3 s")
+        await _within(3, lambda: sent.id in received, "the other one does not hear it within 3 s")
     page = await world.client.messages.list(room.id, after=(sent.seq or 1) - 1)
     expect(sent.id in [each.id for each in page.items], "REST does not know it")
 
@@ -86,18 +86,22 @@ async def _send(world: World) -> None:
 async def _rest_to_socket(world: World) -> None:
     ann, _ = await world.people()
     room = await world.room()
-    got: list[tuple[str, str]] = []
+    received: list[tuple[str, str]] = []
     async with _connected(world, as_ann=False) as me:
-        me.socket.on_message(lambda message: got.append(("message", message.id)))
-        me.socket.on_message_updated(lambda message: got.append(("updated", message.id)))
-        me.socket.on_message_deleted(lambda message: got.append(("deleted", message.id)))
+        me.socket.on_message(lambda message: received.append(("message", message.id)))
+        me.socket.on_message_updated(lambda message: received.append(("updated", message.id)))
+        me.socket.on_message_deleted(lambda message: received.append(("deleted", message.id)))
         await me.socket.join_room(room.id)
-        said = await world.client.messages.create(room.id, content="over REST", user_id=ann.id)
-        await _within(3, lambda: ("message", said.id) in got, "the message does not come")
-        await world.client.messages.update(room.id, said.id, content="edited")
-        await _within(3, lambda: ("updated", said.id) in got, "messageUpdated does not come")
-        await world.client.messages.delete(room.id, said.id)
-        await _within(3, lambda: ("deleted", said.id) in got, "messageDeleted does not come")
+        message = await world.client.messages.create(room.id, content="over REST", user_id=ann.id)
+        await _within(3, lambda: ("message", message.id) in received, "the message does not come")
+        await world.client.messages.update(room.id, message.id, content="edited")
+        await _within(
+            3, lambda: ("updated", message.id) in received, "messageUpdated does not come"
+        )
+        await world.client.messages.delete(room.id, message.id)
+        await _within(
+            3, lambda: ("deleted", message.id) in received, "messageDeleted does not come"
+        )
 
 
 @check(_AREA, "sinceSeq brings what was missed, in order")
@@ -106,12 +110,12 @@ async def _missed(world: World) -> None:
     room = await world.new_room()
     for number in range(5):
         await world.client.messages.create(room.id, content=str(number), user_id=ann.id)
-    got: list[int | None] = []
+    received: list[int | None] = []
     async with _connected(world) as me:
-        me.socket.on_message(lambda message: got.append(message.seq))
+        me.socket.on_message(lambda message: received.append(message.seq))
         await me.socket.join_room(room.id, since_seq=2)
-        await _within(3, lambda: len(got) >= 3, f"{len(got)} of 3 messages come")
-    expect(got == [3, 4, 5], f"seq runs {got}")
+        await _within(3, lambda: len(received) >= 3, f"{len(received)} of 3 messages come")
+    expect(received == [3, 4, 5], f"seq runs {received}")
 
 
 @check(_AREA, "a repeated clientMsgId is acknowledged with the first message")
@@ -129,19 +133,19 @@ async def _client_msg_id(world: World) -> None:
 @check(_AREA, "typing reaches the others")
 async def _typing(world: World) -> None:
     room = await world.room()
-    got: list[str] = []
+    received: list[str] = []
     names: list[str | None] = []
     async with _connected(world) as ann, _connected(world, as_ann=False) as bob:
         bob.socket.on_user_typing(lambda event: names.append(event.display_name))
-        bob.socket.on_user_typing(lambda event: got.append(f"typing {event.user_id}"))
-        bob.socket.on_user_stopped_typing(lambda event: got.append(f"stopped {event.user_id}"))
+        bob.socket.on_user_typing(lambda event: received.append(f"typing {event.user_id}"))
+        bob.socket.on_user_stopped_typing(lambda event: received.append(f"stopped {event.user_id}"))
         await ann.socket.join_room(room.id)
         await bob.socket.join_room(room.id)
         await ann.socket.start_typing(room.id)
         await ann.socket.stop_typing(room.id)
         me = (await world.people())[0]
-        await _within(3, lambda: len(got) >= 2, f"{len(got)} of 2 events come")
-    expect(got == [f"typing {me.id}", f"stopped {me.id}"], "the events are others")
+        await _within(3, lambda: len(received) >= 2, f"{len(received)} of 2 events come")
+    expect(received == [f"typing {me.id}", f"stopped {me.id}"], "the events are others")
     now = await world.client.users.get(me.id)
     expect(names == [now.display_name], f"display_name is {names}")
 
@@ -183,13 +187,13 @@ async def _refresh(world: World) -> None:
 @check(_AREA, "a revocation closes the connection within a second, with token_revoked")
 async def _revocation(world: World) -> None:
     _, bob = await world.people()
-    told: list[Any] = []
+    codes: list[Any] = []
     errors: list[SocketErrorEvent] = []
     async with _connected(world, as_ann=False) as me:
-        me.socket.on_disconnect(told.append)
+        me.socket.on_disconnect(codes.append)
         me.socket.on_error(errors.append)
         await world.client.users.revoke_token(bob.id)
-        await _within(1.5, lambda: told, "it is still open")
-    expect(told == ["token_revoked"], f"the code is {told[0]}")
+        await _within(1.5, lambda: codes, "it is still open")
+    expect(codes == ["token_revoked"], f"the code is {codes[0]}")
     expect(errors[-1].closing is True, "the error before it does not say closing: true")
     expect(errors[-1].reconnect is False, "the error before it does not say reconnect: false")

@@ -1,7 +1,7 @@
-"""For tests of programs that use the SDK: a Chat API in memory, with faults to order.
+"""For tests of programs that use the SDK: a Chat API in memory, which can be told to fail.
 
 As a pytest plugin (`pytest_plugins = ["chat_broker_sdk.testing"]` in conftest.py) it brings the fixture
-`fake_chat`; without pytest, `FakeChatApi` is used by itself.
+`fake_chat`. Without pytest, use `FakeChatApi` directly.
 """
 
 import importlib.util

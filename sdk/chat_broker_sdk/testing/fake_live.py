@@ -8,84 +8,88 @@ from typing import Any
 from chat_broker_sdk._credentials import UserToken
 from chat_broker_sdk._dialect import Events
 from chat_broker_sdk._errors import WebSocketError
-from chat_broker_sdk._realtime.live_wire import Refusal, Where
 from chat_broker_sdk._realtime.room_feed import may_reconnect
+from chat_broker_sdk._realtime.wire import ConnectFailure, ConnectOptions
 from chat_broker_sdk._transports.asgi import AsgiApp, AsgiTransport
 
 from .fake_store import FakeStore, Json, Problem
 
-MOST_MISSED = 200
+MAX_MISSED = 200
 
 
 class FakeTransport(AsgiTransport):
-    """Carries requests to the fake, and opens live connections to it."""
+    """Carries requests and live connections to the fake."""
 
     def __init__(self, fake: AsgiApp, live: "FakeLive") -> None:
         super().__init__(fake)
         self._live = live
 
     def open_wire(
-        self, received: Callable[[str, Any], None], ended: Callable[[], None]
+        self, on_event: Callable[[str, Any], None], on_end: Callable[[], None]
     ) -> "FakeWire":
-        """A live connection, not opened yet."""
-        return FakeWire(self._live, received, ended)
+        """A live connection that is not opened yet."""
+        return FakeWire(self._live, on_event, on_end)
 
 
 class FakeLive:
-    """Who is connected to the fake, and what they hear."""
+    """The live connections to the fake."""
 
     def __init__(self, store: "FakeStore") -> None:
         self.store = store
         self.wires: set[FakeWire] = set()
 
-    def tell(self, event: str, room_id: str, payload: "Json", *, but: str | None = None) -> None:
-        """Everybody in the room hears *event* (as `Events` names it in Python), but the user *but*."""
+    def publish(
+        self, event: str, room_id: str, payload: "Json", *, excluded: str | None = None
+    ) -> None:
+        """Send *event* (an attribute of `Events`) to all connections in the room, but those of the user *excluded*."""
         for wire in tuple(self.wires):
-            if room_id in wire.rooms and wire.user_id != but:
-                wire.hear(event, payload)
+            if room_id in wire.rooms and wire.user_id != excluded:
+                wire.receive(event, payload)
                 if event == "room_deleted" or (
                     event == "user_left" and payload["user_id"] == wire.user_id
                 ):
                     wire.rooms.discard(room_id)
 
     def close_user(self, user_id: str, code: str) -> int:
-        """End the connections of a user, saying *code*; answers how many there were."""
-        theirs = [wire for wire in self.wires if wire.user_id == user_id]
-        for wire in theirs:
+        """End the connections of a user with *code*, and return how many there were."""
+        wires = [wire for wire in self.wires if wire.user_id == user_id]
+        for wire in wires:
             wire.end(code)
-        return len(theirs)
+        return len(wires)
 
     def online(self, room_id: str) -> int:
-        """How many users are connected and in the room."""
+        """How many users have a connection in the room."""
         return len({wire.user_id for wire in self.wires if room_id in wire.rooms})
 
 
 class FakeWire:
-    """One live connection to the fake, as `Wire` is one over the network."""
+    """A Wire to the fake."""
 
     def __init__(
-        self, live: FakeLive, received: Callable[[str, Any], None], ended: Callable[[], None]
+        self, live: FakeLive, on_event: Callable[[str, Any], None], on_end: Callable[[], None]
     ) -> None:
         self.user_id = ""
         self.rooms: set[str] = set()
         self._live = live
-        self._received = received
-        self._on_end = ended
+        self._on_event = on_event
+        self._on_end = on_end
         self._events = Events()
-        # What the fake does may happen on another thread, where a synchronous client's calls run.
+        # The fake may act on another thread, where a synchronous client's calls run.
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
 
-    async def open(self, where: Where, token: UserToken, _seconds: float) -> Refusal | None:
-        """Show *token*; None, or why not."""
-        self._events = where.dialect.events
+    async def open(
+        self, options: ConnectOptions, token: UserToken, _seconds: float
+    ) -> ConnectFailure | None:
+        """Connect with *token*. Returns None when connected."""
+        self._events = options.dialect.events
         try:
             self.user_id, _ = self._live.store.bearer(token.reveal())
         except Problem as problem:
             error = WebSocketError(
                 f"The live connection was refused ({problem.code})", code=problem.code
             )
-            return Refusal(error, for_good=not may_reconnect(problem.code, None))
+            return ConnectFailure(error, permanent=not may_reconnect(problem.code, None))
         self._live.wires.add(self)
         return None
 
@@ -94,11 +98,11 @@ class FakeWire:
         await asyncio.wait([self._end])
 
     async def call(self, event: str, args: tuple[Any, ...]) -> object:
-        """What a server would acknowledge *event* with; None if the connection has ended."""
+        """The acknowledgement of *event*; None if the connection has ended."""
         if self._end.done():
             return None
         events = self._events
-        answers: dict[str, Callable[[Any], Json]] = {
+        handlers: dict[str, Callable[[Any], Json]] = {
             events.join_room: self._join,
             events.leave_room: self._leave,
             events.send_message: self._send,
@@ -109,37 +113,37 @@ class FakeWire:
         }
         await asyncio.sleep(0)
         try:
-            return {"ok": True, **_copy(answers[event](args[0]))}
+            return {"ok": True, **_copy(handlers[event](args[0]))}
         except Problem as problem:
             return {"ok": False, "error": {"code": problem.code, "message": str(problem)}}
 
     async def close(self) -> None:
-        """End the connection, if it has not."""
+        """End the connection. Does nothing if it has ended."""
         self._live.wires.discard(self)
-        self._ended()
+        self._mark_ended()
 
     def abandon(self) -> None:
-        """Forget the connection: its event loop is closed."""
+        """Remove the connection, whose event loop is closed."""
         self._live.wires.discard(self)
 
-    # -- what the fake says -----------------------------------------------------------------------
+    # -- from the fake -----------------------------------------------------------------------
 
-    def hear(self, event: str, payload: "Json") -> None:
-        """Have *event* received."""
-        self._soon(self._received, getattr(self._events, event), _copy(payload))
+    def receive(self, event: str, payload: "Json") -> None:
+        """Deliver *event* to the client."""
+        self._soon(self._on_event, getattr(self._events, event), _copy(payload))
 
     def end(self, code: str) -> None:
-        """Say why, and end."""
+        """Send the error *code*, and end the connection."""
         self._live.wires.discard(self)
         reconnect = may_reconnect(code, None)
-        said = {
+        error = {
             "code": code,
             "message": code.replace("_", " "),
             "closing": True,
             "reconnect": reconnect,
         }
-        self._soon(self._received, self._events.error, said)
-        self._soon(self._ended)
+        self._soon(self._on_event, self._events.error, error)
+        self._soon(self._mark_ended)
 
     def _soon(self, call: Callable[..., None], *args: Any) -> None:
         if self._loop.is_closed():
@@ -147,17 +151,19 @@ class FakeWire:
         else:
             self._loop.call_soon_threadsafe(call, *args)
 
-    def _ended(self) -> None:
+    def _mark_ended(self) -> None:
         if not self._end.done():
             self._end.set_result(None)
             self._on_end()
 
-    # -- what the client asks ---------------------------------------------------------------------
+    # -- from the client ---------------------------------------------------------------------
 
-    def _join(self, what: Any) -> "Json":
+    def _join(self, request: Any) -> "Json":
         store = self._live.store
         room_id, since = (
-            (what, None) if isinstance(what, str) else (what["roomId"], what.get("sinceSeq"))
+            (request, None)
+            if isinstance(request, str)
+            else (request["roomId"], request.get("sinceSeq"))
         )
         if room_id not in store.rooms:
             raise Problem(404, "room_not_found")
@@ -167,13 +173,13 @@ class FakeWire:
                 raise Problem(404, "room_not_found")
             store.join(room_id, self.user_id)
         self.rooms.add(room_id)
-        said = [] if since is None else [m for m in store.messages[room_id] if m["seq"] > since]
+        missed = [] if since is None else [m for m in store.messages[room_id] if m["seq"] > since]
         return {
             "room": room,
             "members_online": self._live.online(room_id),
             "last_seq": room["last_seq"],
-            "missed": said[:MOST_MISSED],
-            "has_more": len(said) > MOST_MISSED,
+            "missed": missed[:MAX_MISSED],
+            "has_more": len(missed) > MAX_MISSED,
         }
 
     def _leave(self, room_id: str) -> "Json":
@@ -194,26 +200,26 @@ class FakeWire:
         if room_id not in self.rooms:
             raise Problem(400, "not_joined")
         user = self._live.store.user(self.user_id)
-        person = {
+        payload = {
             "room_id": room_id,
             "user_id": self.user_id,
             "username": user["username"],
             "display_name": user["display_name"],
         }
-        self._live.tell(event, room_id, person, but=self.user_id)
+        self._live.publish(event, room_id, payload, excluded=self.user_id)
         return {}
 
     def _mark_read(self, mark: "Json") -> "Json":
         return self._live.store.mark_read(mark["roomId"], self.user_id, mark["seq"])
 
-    def _refresh(self, what: "Json") -> "Json":
-        user_id, expires = self._live.store.bearer(what["token"])
+    def _refresh(self, request: "Json") -> "Json":
+        user_id, expires = self._live.store.bearer(request["token"])
         if user_id != self.user_id:
             raise Problem(401, "token_invalid")
-        return {"expires_at": self._live.store.instant(expires)}
+        return {"expires_at": self._live.store.timestamp(expires)}
 
 
 def _copy(payload: "Json") -> "Json":
-    """As it is now: the store's own changes later."""
+    """A snapshot: the store changes its own values later."""
     copied: Json = json.loads(json.dumps(payload))
     return copied

@@ -11,11 +11,11 @@ _USER_FIELDS = {"username", "display_name", "email", "avatar_url", "status", "me
 _ROOM_FIELDS = {"name", "description", "private", "metadata"}
 
 LARGEST_ANSWER = 512 * 1024
-"""Bytes of a list by cursor, which ends early where it would have more."""
+"""Bytes. A list by cursor ends early where it would be larger."""
 
 
 def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int, Any]:
-    """Status and body for the request of *caller*: None for the key, else a user's id."""
+    """Status and body of the response. *caller*: the user's id of a token, None for the API key."""
     path = request.path.removeprefix("/api/v1")
     if path == "/project" and caller is None:
         return 200, {"id": store.project_id, "name": "fake"}
@@ -24,12 +24,12 @@ def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int,
     parts = path.split("/")
     if parts[:3] != ["", "projects", store.project_id] or len(parts) < 4:
         raise Problem(404, "not_found")
-    what, rest = parts[3], parts[4:]
-    if what == "users":
+    resource, rest = parts[3], parts[4:]
+    if resource == "users":
         if caller is not None:
             raise Problem(403, "forbidden")
         return _users(store, request, rest)
-    if what == "rooms":
+    if resource == "rooms":
         return _rooms(store, request, rest, caller)
     raise Problem(404, "not_found")
 
@@ -47,7 +47,7 @@ def _verified(store: "FakeStore", request: "Seen", caller: str | None) -> "Json"
             "externalUserId": user["external_user_id"],
             "projectId": store.project_id,
         },
-        "expires_at": store.instant(store.bearer(token)[1]),
+        "expires_at": store.timestamp(store.bearer(token)[1]),
     }
 
 
@@ -57,14 +57,12 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
         case "POST", []:
             return 201, store.create_user(body)
         case "GET", []:
-            return 200, _page(
-                [u for u in store.users.values() if _is_asked_for(u, request)], request
-            )
+            return 200, _page([u for u in store.users.values() if _matches(u, request)], request)
         case "GET", [user_id]:
             return 200, store.user(user_id)
         case "PATCH", [user_id]:
             if "username" in body and store.user(user_id):
-                store.refuse_taken_name(body["username"], but=user_id)
+                store.refuse_taken_name(body["username"], excluded=user_id)
             user = _changed(store, store.user(user_id), body, _USER_FIELDS)
             if user["status"] != "active":
                 store.close_user(user_id, "user_suspended")
@@ -100,13 +98,13 @@ def _rooms(
             return 201, store.create_room(body)
         case "GET", []:
             member = caller or request.query.get("member_id")
-            found = [
+            rooms = [
                 room if member is None else _for_member(store, room, member)
                 for room in store.rooms.values()
                 if (member is None or member in store.members[room["id"]])
                 and _contains(room, ("name", "description"), request)
             ]
-            return 200, _page(found, request)
+            return 200, _page(rooms, request)
         case "GET", [room_id]:
             return 200, store.room(room_id, caller)
         case "PATCH", [room_id]:
@@ -140,15 +138,15 @@ def _members(
     store: "FakeStore", request: "Seen", room_id: str, rest: list[str], caller: str | None
 ) -> tuple[int, Any]:
     store.room(room_id, caller)
-    inside = store.members[room_id]
+    members = store.members[room_id]
     match request.method, rest:
         case "GET", []:
-            return 200, _page(inside.values(), request)
-        case "GET", [user_id] if user_id in inside:
-            return 200, inside[user_id]
+            return 200, _page(members.values(), request)
+        case "GET", [user_id] if user_id in members:
+            return 200, members[user_id]
         case "PUT", [user_id]:
             return 200, store.join(room_id, user_id, (request.body or {}).get("role"))
-        case "DELETE", [user_id] if user_id in inside:
+        case "DELETE", [user_id] if user_id in members:
             store.leave(room_id, user_id)
             return 204, None
     raise Problem(404, "not_found")
@@ -159,7 +157,7 @@ def _messages(
 ) -> tuple[int, Any]:
     store.room(room_id, caller)
     body = request.body or {}
-    said = store.messages[room_id]
+    messages = store.messages[room_id]
     match request.method, rest:
         case "POST", []:
             if caller and body.get("user_id", caller) != caller:
@@ -167,20 +165,22 @@ def _messages(
             return 201, store.post(room_id, caller or body.get("user_id", ""), body)
         case "GET", [] if "after" in request.query:
             after = _number(request, "after", 0)
-            return 200, _cursor([each for each in said if each["seq"] > after], request)
+            return 200, _cursor([each for each in messages if each["seq"] > after], request)
         case "GET", [] if "before" in request.query:
             before = _number(request, "before", 0)
-            return 200, _cursor([each for each in reversed(said) if each["seq"] < before], request)
+            return 200, _cursor(
+                [each for each in reversed(messages) if each["seq"] < before], request
+            )
         case "GET", []:
-            return 200, _page(reversed(said), request)
+            return 200, _page(reversed(messages), request)
         case "PATCH", [message_id]:
             message = _own(store, room_id, message_id, caller)
-            message.update(content=body["content"], edited_at=store.instant())
+            message.update(content=body["content"], edited_at=store.timestamp())
             store.publish("message_updated", room_id, message)
             return 200, message
         case "DELETE", [message_id]:
             message = _own(store, room_id, message_id, caller)
-            message.update(content="", deleted_at=store.instant())
+            message.update(content="", deleted_at=store.timestamp())
             store.publish("message_deleted", room_id, message)
             return 204, None
     raise Problem(404, "not_found")
@@ -190,7 +190,7 @@ def _changed(store: "FakeStore", thing: "Json", body: "Json", allowed: set[str])
     for name in body:
         if name not in allowed:
             raise Problem(400, "bad_request", field=name)
-    thing.update(body, updated_at=store.instant())
+    thing.update(body, updated_at=store.timestamp())
     return thing
 
 
@@ -200,15 +200,15 @@ def _for_member(store: "FakeStore", room: "Json", user_id: str) -> "Json":
 
 
 def _own(store: "FakeStore", room_id: str, message_id: str, caller: str | None) -> "Json":
-    """The message, for the key, its author or the room's owner; 403 for others."""
+    """The message. 403 unless *caller* is its author, the room's owner, or has the API key."""
     message = store.message(room_id, message_id)
-    inside = store.members[room_id]
-    if caller not in {None, message["user_id"]} and inside[caller or ""]["role"] != "owner":
+    members = store.members[room_id]
+    if caller not in {None, message["user_id"]} and members[caller or ""]["role"] != "owner":
         raise Problem(403, "forbidden")
     return message
 
 
-def _is_asked_for(user: "Json", request: "Seen") -> bool:
+def _matches(user: "Json", request: "Seen") -> bool:
     wanted = {name: request.query[name] for name in _USER_FILTERS if name in request.query}
     username = request.query.get("username")
     return (
@@ -224,9 +224,9 @@ def _contains(thing: "Json", names: tuple[str, ...], request: "Seen") -> bool:
 
 
 def _folded(text: str) -> str:
-    """Without case, width and accents, as the Chat API compares names."""
-    apart = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(letter for letter in apart if not unicodedata.combining(letter))
+    """*text* without case, width and accents, as the Chat API compares names."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 def _number(request: "Seen", name: str, default: int) -> int:
@@ -265,7 +265,7 @@ def _cursor(things: list[Any], request: "Seen") -> "Json":
 
 
 def _fitting(items: list[Any]) -> list[Any]:
-    """The first of *items*, as many as one answer may hold; one always fits."""
+    """As many of the first *items* as one response may hold, and at least one."""
     left = LARGEST_ANSWER - 1024
     for count, item in enumerate(items):
         left -= len(encoded(item)) + 1

@@ -1,4 +1,4 @@
-"""A Chat API in memory, as an ASGI application: for tests of programs that use the SDK."""
+"""A Chat API in memory, as an ASGI application."""
 
 import asyncio
 import json
@@ -22,7 +22,10 @@ _Message = MutableMapping[str, Any]
 
 @dataclass(slots=True)
 class Fault:
-    """One thing to go wrong, *times* times, for requests whose "METHOD path" *matches*."""
+    """A failure of the next *times* requests whose "METHOD /path" matches the regex *matches*.
+
+    Seconds: *delay*, *retry_after*. *drop*: break the connection. *act_first*: handle the request before.
+    """
 
     matches: str
     times: int
@@ -36,21 +39,21 @@ class Fault:
 
 
 class FakeChatApi:
-    """A Chat API in memory that remembers what it was asked, and fails when told to.
+    """A Chat API in memory, which records its requests in `seen`, and fails when told to.
 
-    An ASGI application: behind AsgiTransport (`fake.client()`), or behind any server.
+    An ASGI application, for AsgiTransport (`fake.client()`) or any ASGI server.
     """
 
     def __init__(self, *, api_key: str = "fake-key", project_id: str = "fake-project") -> None:
         self.api_key = api_key
         self.store = FakeStore(project_id)
         self.live = FakeLive(self.store)
-        self.store.publish, self.store.close_user = self.live.tell, self.live.close_user
+        self.store.publish, self.store.close_user = self.live.publish, self.live.close_user
         self.seen: list[Seen] = []
         self._faults: list[Fault] = []
-        self._answers: dict[tuple[str, str], tuple[Any, int, Any]] = {}
+        self._idempotent: dict[tuple[str, str], tuple[Any, int, Any]] = {}
 
-    # -- faults to order ------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------
 
     def fail(
         self,
@@ -64,14 +67,14 @@ class FakeChatApi:
     ) -> None:
         """Answer the next *times* requests matching *on* (a regex over "METHOD /path") with *status*.
 
-        *body*: raw bytes instead of a problem, to see what garbage does.
+        *retry_after* is in seconds. *body*: raw bytes instead of a problem document.
         """
         self._faults.append(
             Fault(on, times, status=status, code=code, retry_after=retry_after, body=body)
         )
 
     def drop(self, *, times: int = 1, on: str = "", act_first: bool = True) -> None:
-        """Break the connection in the middle of the answer; with *act_first*, after doing what was asked."""
+        """Break the connection in the middle of the response. With *act_first*, the request takes effect."""
         self._faults.append(Fault(on, times, drop=True, act_first=act_first))
 
     def delay(self, seconds: float, *, times: int = 1, on: str = "") -> None:
@@ -79,23 +82,23 @@ class FakeChatApi:
         self._faults.append(Fault(on, times, delay=seconds))
 
     def disconnect(self, code: str = "server_restarting") -> None:
-        """End every live connection with *code*; clients come back if it is one to come back after."""
+        """End all live connections with *code*, which decides whether clients reconnect."""
         for wire in tuple(self.live.wires):
             wire.end(code)
 
     def expire_tokens(self) -> None:
-        """Every token out there has run out."""
+        """Let all tokens expire."""
         self.store.tokens = {
             token: (user_id, 0.0, generation)
             for token, (user_id, _, generation) in self.store.tokens.items()
         }
 
     def skew(self, seconds: float) -> None:
-        """Set the fake's clock that far ahead of (negative: behind) this machine's."""
+        """Set the fake's clock *seconds* ahead of this machine's, or behind if negative."""
         self.store.skew = seconds
 
     def count(self, on: str) -> int:
-        """How many requests matched *on* so far."""
+        """How many requests so far match *on*, a regex over "METHOD /path"."""
         return sum(bool(re.search(on, f"{each.method} {each.path}")) for each in self.seen)
 
     # -- ASGI -----------------------------------------------------------------------------------
@@ -106,7 +109,7 @@ class FakeChatApi:
         receive: Callable[[], Awaitable[_Message]],
         send: Callable[[_Message], Awaitable[None]],
     ) -> None:
-        """Serve one HTTP request."""
+        """Serve one HTTP request. Other scopes are ignored."""
         if scope["type"] != "http":
             return
         raw = b""
@@ -127,7 +130,7 @@ class FakeChatApi:
         if fault is not None:
             await asyncio.sleep(fault.delay)
             if fault.act_first:
-                self._answer(request)
+                self._respond(request)
             if fault.drop:
                 await _start(send, 200, [(b"content-length", b"100")])
                 await send({"type": "http.response.body", "body": b"{", "more_body": True})
@@ -138,7 +141,7 @@ class FakeChatApi:
                     send, fault.status, _problem(fault.status, fault.code), wait, raw=fault.body
                 )
                 return
-        status, body, wait = self._answer(request)
+        status, body, wait = self._respond(request)
         await _reply(send, status, body, wait)
 
     def _next_fault(self, request: Seen) -> Fault | None:
@@ -148,32 +151,32 @@ class FakeChatApi:
                 return fault
         return None
 
-    def _answer(self, request: Seen) -> tuple[int, Any, int | None]:
+    def _respond(self, request: Seen) -> tuple[int, Any, int | None]:
         try:
-            return (*self._remembered(request), None)
+            return (*self._idempotent_response(request), None)
         except Problem as problem:
-            answer = _problem(problem.status, problem.code)
+            response = _problem(problem.status, problem.code)
             if problem.field:
-                answer["errors"] = [{"field": problem.field, "message": "is not valid"}]
-            return problem.status, answer, None
+                response["errors"] = [{"field": problem.field, "message": "is not valid"}]
+            return problem.status, response, None
 
-    def _remembered(self, request: Seen) -> tuple[int, Any]:
+    def _idempotent_response(self, request: Seen) -> tuple[int, Any]:
         key = request.headers.get("idempotency-key")
         if request.method != "POST" or key is None:
             return self._route(request)
-        place = request.path, key
-        if place in self._answers:
-            body, status, answer = self._answers[place]
+        cache_key = request.path, key
+        if cache_key in self._idempotent:
+            body, status, response = self._idempotent[cache_key]
             if body != request.body:
                 raise Problem(422, "idempotency_key_reused")
-            return status, answer
-        status, answer = self._route(request)
-        answer = json.loads(json.dumps(answer))
-        self._answers[place] = request.body, status, answer
-        return status, answer
+            return status, response
+        status, response = self._route(request)
+        response = json.loads(json.dumps(response))
+        self._idempotent[cache_key] = request.body, status, response
+        return status, response
 
     def _caller(self, request: Seen) -> str | None:
-        """None for the key, the user's id for a token, 401 for neither."""
+        """The user's id of a token, None for the API key. 401 for neither."""
         if request.headers.get("x-api-key") == self.api_key:
             return None
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -187,22 +190,21 @@ class FakeChatApi:
     # -- clients --------------------------------------------------------------------------------
 
     def client(self, **options: Any) -> "AsyncChatClient":
-        """An AsyncChatClient with this fake behind it; *options* as for AsyncChatClient."""
-        # Loaded by whoever wants this client; another test may want the other, or none.
+        """An AsyncChatClient of this fake. *options* are AsyncChatClient's."""
+        # Imported here, since many tests use only one of the two clients.
         from chat_broker_sdk._async.client import AsyncChatClient
 
-        if "jwt_token" not in options:
-            options.setdefault("api_key", self.api_key)
-        return AsyncChatClient("http://fake", transport=FakeTransport(self, self.live), **options)
+        return AsyncChatClient("http://fake", **self._client_options(options))
 
     def sync_client(self, **options: Any) -> "ChatClient":
-        """The same, for ChatClient."""
-        # As above.
-        from chat_broker_sdk._sync.client import ChatClient
+        """A ChatClient of this fake. *options* are ChatClient's."""
+        from chat_broker_sdk._sync.client import ChatClient  # as above
 
-        if "jwt_token" not in options:
-            options.setdefault("api_key", self.api_key)
-        return ChatClient("http://fake", transport=FakeTransport(self, self.live), **options)
+        return ChatClient("http://fake", **self._client_options(options))
+
+    def _client_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        key = {} if "jwt_token" in options else {"api_key": self.api_key}
+        return {"transport": FakeTransport(self, self.live), **key, **options}
 
 
 def _problem(status: int, code: str) -> Json:

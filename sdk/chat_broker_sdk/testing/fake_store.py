@@ -1,4 +1,4 @@
-"""What the fake Chat API keeps, and the rules by which it changes."""
+"""The state of the fake Chat API, and its rules."""
 
 import json
 import re
@@ -14,8 +14,8 @@ Json = dict[str, Any]
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class Problem(Exception):  # noqa: N818 - it is an answer, not a failure of the fake
-    """An error answer of the fake."""
+class Problem(Exception):  # noqa: N818 - a response, not a failure of the fake
+    """An error response of the fake."""
 
     def __init__(self, status: int, code: str, *, field: str | None = None) -> None:
         super().__init__(code)
@@ -24,7 +24,7 @@ class Problem(Exception):  # noqa: N818 - it is an answer, not a failure of the 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request as it arrived. Header names in lower case."""
+    """One received request. Header names are in lower case."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Seen:
 
 
 class FakeStore:
-    """The project's users, rooms and messages, and the rules of the contract that tests lean on."""
+    """The project's users, rooms, messages and tokens, with the contract's rules for them."""
 
     def __init__(self, project_id: str) -> None:
         self.project_id = project_id
@@ -45,24 +45,24 @@ class FakeStore:
         self.tokens: dict[str, tuple[str, float, int]] = {}
         self.generations: dict[str, int] = {}
         self.skew = 0.0
-        # Called with what the sockets in a room hear: event, room, payload.
+        # Sends an event to the sockets in a room: event, room, payload.
         self.publish: Callable[[str, str, Json], None] = lambda *_: None
-        # Called when a user's tokens are good no more, with the code; answers how many connections that ended.
+        # Ends a user's connections with a code, and returns how many there were.
         self.close_user: Callable[[str, str], int] = lambda *_: 0
 
     def now(self) -> float:
-        """Epoch seconds by the fake's clock."""
+        """Epoch seconds of the fake's clock."""
         return time.time() + self.skew
 
-    def instant(self, at: float | None = None) -> str:
-        """RFC 3339, by the fake's clock."""
-        moment = datetime.fromtimestamp(self.now() if at is None else at, UTC)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def timestamp(self, at: float | None = None) -> str:
+        """*at* (epoch seconds; None: now) in RFC 3339."""
+        when = datetime.fromtimestamp(self.now() if at is None else at, UTC)
+        return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     # -- users ----------------------------------------------------------------------------------
 
     def create_user(self, body: Json) -> Json:
-        """A new user; 409 where a name is taken."""
+        """Create a user. 409 if the username or external id is taken."""
         if not _USERNAME.fullmatch(str(body.get("username", ""))):
             raise Problem(400, "bad_request", field="username")
         if not body.get("external_user_id"):
@@ -82,27 +82,27 @@ class FakeStore:
             "avatar_url": body.get("avatar_url"),
             "status": "active",
             "metadata": body.get("metadata") or {},
-            "created_at": self.instant(),
-            "updated_at": self.instant(),
+            "created_at": self.timestamp(),
+            "updated_at": self.timestamp(),
         }
         self.users[user["id"]] = user
         return user
 
-    def refuse_taken_name(self, username: str, but: str | None = None) -> None:
-        """409 if somebody, *but* one, has the username in any case."""
+    def refuse_taken_name(self, username: str, excluded: str | None = None) -> None:
+        """409 if a user other than *excluded* has the username, in any case."""
         if any(
             each["username"].lower() == username.lower()
             for each in self.users.values()
-            if each["id"] != but
+            if each["id"] != excluded
         ):
             raise Problem(409, "username_taken")
 
     def user(self, user_id: str) -> Json:
-        """The user, or 404."""
-        return _one(self.users, user_id)
+        """The user. 404 if there is none."""
+        return _get_or_404(self.users, user_id)
 
     def mint(self, user_id: str, seconds: int) -> Json:
-        """A token for the user, an opaque string."""
+        """Create an opaque token for the user."""
         user = self.user(user_id)
         if user["status"] != "active":
             raise Problem(403, "user_suspended")
@@ -113,12 +113,12 @@ class FakeStore:
             "token": token,
             "token_type": "Bearer",
             "expires_in": seconds,
-            "expires_at": self.instant(expires),
+            "expires_at": self.timestamp(expires),
             "user": user,
         }
 
     def bearer(self, token: str) -> tuple[str, float]:
-        """Whom the token stands for and until when, or 401."""
+        """The token's user id and expiry (epoch seconds). 401 if the token is not valid."""
         user_id, expires, generation = self.tokens.get(token, ("", 0.0, 0))
         if not user_id:
             raise Problem(401, "token_invalid")
@@ -135,7 +135,7 @@ class FakeStore:
     # -- rooms ----------------------------------------------------------------------------------
 
     def create_room(self, body: Json) -> Json:
-        """A new room with its creator as owner."""
+        """Create a room with its creator as owner."""
         if not body.get("name") or body.get("created_by") not in self.users:
             raise Problem(400, "bad_request")
         room = {
@@ -149,8 +149,8 @@ class FakeStore:
             "last_seq": 0,
             "last_message_at": None,
             "metadata": body.get("metadata") or {},
-            "created_at": self.instant(),
-            "updated_at": self.instant(),
+            "created_at": self.timestamp(),
+            "updated_at": self.timestamp(),
         }
         self.rooms[room["id"]] = room
         self.members[room["id"]] = {}
@@ -161,43 +161,43 @@ class FakeStore:
         return room
 
     def room(self, room_id: str, caller: str | None = None) -> Json:
-        """The room, or 404, also for a user who is not in it."""
-        room = _one(self.rooms, room_id)
+        """The room. 404 if there is none, or *caller* is not a member."""
+        room = _get_or_404(self.rooms, room_id)
         if caller is not None and caller not in self.members[room_id]:
             raise Problem(404, "not_found")
         return room
 
     def join(self, room_id: str, user_id: str, role: str | None = None) -> Json:
-        """Membership; the same one the second time."""
-        room, user = _one(self.rooms, room_id), self.user(user_id)
-        inside = self.members[room_id]
-        if user_id not in inside:
-            inside[user_id] = {
+        """The user's membership, created if there is none."""
+        room, user = _get_or_404(self.rooms, room_id), self.user(user_id)
+        members = self.members[room_id]
+        if user_id not in members:
+            members[user_id] = {
                 "room_id": room_id,
                 "user_id": user_id,
                 "username": user["username"],
                 "display_name": user["display_name"],
                 "role": role or "member",
-                "joined_at": self.instant(),
+                "joined_at": self.timestamp(),
                 "last_read_seq": 0,
             }
-            self.publish("user_joined", room_id, _person(inside[user_id]))
+            self.publish("user_joined", room_id, _member_event(members[user_id]))
         elif role:
-            inside[user_id]["role"] = role
-        room["member_count"] = len(inside)
-        return inside[user_id]
+            members[user_id]["role"] = role
+        room["member_count"] = len(members)
+        return members[user_id]
 
     def leave(self, room_id: str, user_id: str) -> None:
-        """No membership any more."""
-        room = _one(self.rooms, room_id)
+        """End the user's membership, if there is one."""
+        room = _get_or_404(self.rooms, room_id)
         member = self.members[room_id].pop(user_id, None)
         room["member_count"] = len(self.members[room_id])
         if member is not None:
-            self.publish("user_left", room_id, _person(member))
+            self.publish("user_left", room_id, _member_event(member))
 
     def mark_read(self, room_id: str, user_id: str, seq: int) -> Json:
-        """Move the mark forwards."""
-        room, member = _one(self.rooms, room_id), _one(self.members[room_id], user_id)
+        """Move the read mark up to *seq*, never back."""
+        room, member = _get_or_404(self.rooms, room_id), _get_or_404(self.members[room_id], user_id)
         member["last_read_seq"] = max(member["last_read_seq"], min(seq, room["last_seq"]))
         return {
             "last_read_seq": member["last_read_seq"],
@@ -207,8 +207,8 @@ class FakeStore:
     # -- messages -------------------------------------------------------------------------------
 
     def post(self, room_id: str, user_id: str, body: Json) -> Json:
-        """A new message; the first one again for a repeated client_msg_id."""
-        room = _one(self.rooms, room_id)
+        """Create a message. A repeated client_msg_id returns the first one."""
+        room = _get_or_404(self.rooms, room_id)
         if user_id not in self.members[room_id]:
             raise Problem(403, "not_a_member")
         content = body.get("content")
@@ -219,7 +219,7 @@ class FakeStore:
                 return message
         user = self.user(user_id)
         room["last_seq"] += 1
-        room["last_message_at"] = self.instant()
+        room["last_message_at"] = self.timestamp()
         message = {
             "id": _id(),
             "room_id": room_id,
@@ -230,7 +230,7 @@ class FakeStore:
             "content": content,
             "client_msg_id": body.get("client_msg_id"),
             "metadata": body.get("metadata") or {},
-            "created_at": self.instant(),
+            "created_at": self.timestamp(),
             "edited_at": None,
             "deleted_at": None,
         }
@@ -239,12 +239,12 @@ class FakeStore:
         return message
 
     def message(self, room_id: str, message_id: str) -> Json:
-        """The message, or 404."""
-        _one(self.rooms, room_id)
-        return _one({each["id"]: each for each in self.messages[room_id]}, message_id)
+        """The message. 404 if there is none."""
+        _get_or_404(self.rooms, room_id)
+        return _get_or_404({each["id"]: each for each in self.messages[room_id]}, message_id)
 
 
-def _person(member: Json) -> Json:
+def _member_event(member: Json) -> Json:
     return {name: member[name] for name in ("room_id", "user_id", "username", "display_name")}
 
 
@@ -252,12 +252,11 @@ def _id() -> str:
     return uuid.uuid4().hex
 
 
-def _one(things: dict[str, Json], thing_id: str) -> Json:
+def _get_or_404(things: dict[str, Json], thing_id: str) -> Json:
     if thing_id not in things:
         raise Problem(404, "not_found")
     return things[thing_id]
 
 
 def encoded(body: Any) -> bytes:
-    """JSON in UTF-8."""
     return json.dumps(body, ensure_ascii=False).encode()

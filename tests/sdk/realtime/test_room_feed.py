@@ -62,7 +62,7 @@ def test_what_there_is_no_room_for_is_left_to_the_next_join() -> None:
     assert feed.is_behind
     feed.joined(1, [])
     assert not feed.is_behind
-    assert feed.live(message(2), room=False) == []
+    assert feed.live(message(2), defer=True) == []
     assert feed.is_behind
     assert feed.live(message(3)) == [], "it is held back: 2 comes first"
     assert seqs(feed.joined(3, [message(2)])) == [2, 3]
@@ -70,7 +70,7 @@ def test_what_there_is_no_room_for_is_left_to_the_next_join() -> None:
 
 
 def test_only_so_many_are_held_back_and_the_rest_is_missed_in_turn() -> None:
-    feed = RoomFeed(0, most=2)
+    feed = RoomFeed(0, max_held=2)
     for seq in (3, 4, 5, 6):
         feed.live(message(seq))
     assert seqs(feed.joined(6, [message(1), message(2)])) == [1, 2, 3, 4]

@@ -123,7 +123,7 @@ async def test_calls_before_connect_and_bad_ids_fail_at_once(
     assert caught.value.code == "room_not_found"
 
 
-@pytest.mark.parametrize("loops", [socketio_wire.LOOPS, ("_gone", "_gone")])
+@pytest.mark.parametrize("loops", [socketio_wire.TASKS, ("_gone", "_gone")])
 async def test_after_a_cut_rooms_are_joined_again_and_nothing_is_lost_or_repeated(
     client: AsyncChatClient,
     fake: FakeSockets,
@@ -131,7 +131,7 @@ async def test_after_a_cut_rooms_are_joined_again_and_nothing_is_lost_or_repeate
     loops: tuple[str, str],
 ) -> None:
     """Also where python-engineio names its tasks otherwise."""
-    monkeypatch.setattr(socketio_wire, "LOOPS", loops)
+    monkeypatch.setattr(socketio_wire, "TASKS", loops)
     fake.room("r", 3)
     fake.room("s", 0)
     got = heard(client)
@@ -308,7 +308,7 @@ async def test_a_handler_may_call_the_socket(client: AsyncChatClient, fake: Fake
 def few(monkeypatch: pytest.MonkeyPatch) -> int:
     """How many events may wait for handlers: fewer than elsewhere."""
     for module in ("chat_broker_sdk._realtime.handlers", "chat_broker_sdk._async.realtime"):
-        monkeypatch.setattr(f"{module}.MOST_WAITING", 50)
+        monkeypatch.setattr(f"{module}.MAX_WAITING", 50)
     return 50
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator
 
 from chat_broker_sdk import AiohttpTransport, ChatError, HttptoolsTransport, Request
-from chat_broker_sdk._transports.turns import Turns
+from chat_broker_sdk._transports.connection_limit import ConnectionLimit
 from tests.sdk.transports.http_corpus import chunked, raw, sized
 
 MANNERS = {
@@ -127,8 +127,8 @@ class Stress:
         self._calls: set[asyncio.Task[None]] = set()
 
     @property
-    def turns(self) -> Turns:
-        return self.transport._turns
+    def limit(self) -> ConnectionLimit:
+        return self.transport._limit
 
     async def _call(self, manner: str, seconds: float) -> None:
         nonce = str(next(self._nonces))
@@ -166,16 +166,16 @@ class Stress:
                 call.result()
 
     def _adds_up(self) -> None:
-        turns = self.turns
-        assert turns.taken <= turns.most
-        assert turns.taken <= self.active, "a turn is taken by a call that has ended"
-        assert turns.waiting == 0 or turns.taken == turns.most, "calls wait, and a turn is free"
+        limit = self.limit
+        assert limit.in_use <= limit.size
+        assert limit.in_use <= self.active, "a turn is taken by a call that has ended"
+        assert limit.waiting == 0 or limit.in_use == limit.size, "calls wait, and a turn is free"
         if isinstance(self.transport, HttptoolsTransport):
             idle = [one for each in self.transport._idle.values() for one in each]
             busy = [one for one in self.transport._open if one.busy and one.usable]
             assert len(idle) == len(set(idle)), "a connection is kept twice"
             assert not any(one.busy for one in idle), "a connection is kept, and in use"
-            assert len(busy) <= turns.taken
+            assert len(busy) <= limit.in_use
 
     async def settle(self) -> None:
         """All calls end; then nothing is left of them, and as many calls as ever may be under way at once."""
@@ -185,7 +185,7 @@ class Stress:
                 call.result()
         self._calls.clear()
         await asyncio.sleep(0.01)
-        assert (self.active, self.turns.taken, self.turns.waiting) == (0, 0, 0)
+        assert (self.active, self.limit.in_use, self.limit.waiting) == (0, 0, 0)
         if isinstance(self.transport, HttptoolsTransport):
             idle = {one for each in self.transport._idle.values() for one in each}
             assert all(one in idle for one in self.transport._open if one.usable)
@@ -193,11 +193,11 @@ class Stress:
     async def meet(self, server: Server) -> None:
         """As many calls as there are turns are at the server at once."""
         before = self.counts["answered"]
-        while self.counts["answered"] < before + self.turns.most:
+        while self.counts["answered"] < before + self.limit.size:
             # A kept connection that the server has closed fails a call, and with it the meeting: then again.
             before = self.counts["answered"]
-            server.meeting = asyncio.Barrier(self.turns.most)
-            await asyncio.gather(*(self._call("plain", 1) for _ in range(self.turns.most)))
+            server.meeting = asyncio.Barrier(self.limit.size)
+            await asyncio.gather(*(self._call("plain", 1) for _ in range(self.limit.size)))
             await server.meeting.abort()
         server.meeting = None
 

@@ -141,7 +141,7 @@ def test_calls_that_begin_together_on_another_loop_add_up(
     async def calls() -> None:
         request = Request("GET", f"{url}/api/v1/project")
         await asyncio.gather(*(transport.send(request, timeout=5) for _ in range(20)))
-        assert (transport._turns.taken, transport._turns.waiting) == (0, 0)
+        assert (transport._limit.in_use, transport._limit.waiting) == (0, 0)
 
     for _ in range(3):
         asyncio.run(calls())

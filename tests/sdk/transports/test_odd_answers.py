@@ -279,7 +279,7 @@ def test_a_body_in_a_million_pieces_takes_little_more_room_than_in_one() -> None
     try:
         for number in range(size // 2):
             body.add(number.to_bytes(2, "little", signed=False) if number < 65536 else b"xy")
-        whole = body.whole()
+        whole = body.complete()
         assert tracemalloc.get_traced_memory()[1] < 4 * size
     finally:
         tracemalloc.stop()
@@ -293,4 +293,4 @@ def test_a_compressed_body_may_come_in_any_pieces() -> None:
         body = Body(200, "gzip", None)
         for start in range(0, len(packed), piece):
             body.add(packed[start : start + piece])
-        assert body.whole() == plain
+        assert body.complete() == plain

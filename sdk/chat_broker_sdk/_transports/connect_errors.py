@@ -1,4 +1,4 @@
-"""Why a connection could not be made: from what a library raised to a sentence, and a cause without frames. Pure."""
+"""Why a connection failed: one sentence, and a cause without traceback, from a library's exception. Pure."""
 
 import socket
 import ssl
@@ -6,28 +6,28 @@ import ssl
 from chat_broker_sdk._errors import NetworkError
 
 
-def no_connection(error: BaseException) -> NetworkError:
-    """The error for a server that could not be connected to, because of *error*."""
-    found = os_error_of(error)
+def connect_error(error: BaseException) -> NetworkError:
+    """The error for a failed connection. *error*: the library's exception."""
+    os_error = find_os_error(error)
     failure = NetworkError(
-        f"The Chat API could not be reached: {reason_of(found)}", code="network_error"
+        f"The Chat API could not be reached: {describe_os_error(os_error)}", code="network_error"
     )
-    failure.__cause__ = found
+    failure.__cause__ = os_error
     return failure
 
 
-def os_error_of(error: BaseException) -> OSError | None:
-    """What the operating system or TLS said, in *error* or in what led to it; None if neither said anything.
+def find_os_error(error: BaseException) -> OSError | None:
+    """The operating system's or TLS error in *error* or its causes; None if there is none.
 
-    Without its frames and its own context: those of libraries know the request, and with it the key.
+    Without traceback and context, whose frames hold the request and with it the key.
     """
-    found = None
+    os_error = None
     chain: list[BaseException | None] = [error]
     for each in chain:
         if each is None or len(chain) > 50:
             continue
         if isinstance(each, ssl.SSLError) or type(each).__module__ in {"builtins", "socket"}:
-            found = each if isinstance(each, OSError) and each.args else found
+            os_error = each if isinstance(each, OSError) and each.args else os_error
         inner = each.exceptions[:1] if isinstance(each, BaseExceptionGroup) else ()
         chain += [
             getattr(each, "os_error", None),
@@ -36,15 +36,15 @@ def os_error_of(error: BaseException) -> OSError | None:
             each.__context__,
             *inner,
         ]
-    if not isinstance(found, OSError):
+    if not isinstance(os_error, OSError):
         return None
-    bare = found.with_traceback(None)
+    bare = os_error.with_traceback(None)
     bare.__cause__ = bare.__context__ = None
     return bare
 
 
-def reason_of(error: OSError | None) -> str:
-    """What is wrong, and where there is one, the usual reason."""
+def describe_os_error(error: OSError | None) -> str:
+    """The error in words, with its usual reason."""
     match error:
         case None:
             return "no connection"

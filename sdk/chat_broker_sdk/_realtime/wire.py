@@ -1,4 +1,4 @@
-"""What carries a connection: over the network, or to a fake in memory."""
+"""The interface of one live connection: over Socket.IO, or to a fake in memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,33 +11,34 @@ from chat_broker_sdk._urls import BaseUrl
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why there is no connection, and whether trying again is useless."""
+class ConnectFailure:
+    """Why a connection was not opened. *permanent*: trying again cannot succeed."""
 
     error: WebSocketError
-    for_good: bool
+    permanent: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """What a connection is made from."""
+class ConnectOptions:
+    """The server and the client's own token. *open_wire* None: connect over Socket.IO."""
 
     base: BaseUrl
     dialect: Dialect
     token: UserToken | None
-    open_wire: "OpenWire | None" = None
-    """None: over the network."""
+    open_wire: "WireFactory | None" = None
 
 
-class LiveWire(Protocol):
+class Wire(Protocol):
     """One connection: opened once, ends once."""
 
-    async def open(self, where: Where, token: UserToken, seconds: float, /) -> Refusal | None: ...
+    async def open(
+        self, options: ConnectOptions, token: UserToken, seconds: float, /
+    ) -> ConnectFailure | None: ...
     async def wait(self) -> None: ...
     async def call(self, event: str, args: tuple[Any, ...]) -> object: ...
     async def close(self) -> None: ...
     def abandon(self) -> None: ...
 
 
-OpenWire = Callable[[Callable[[str, Any], None], Callable[[], None]], LiveWire]
-"""(received, ended) → a connection that is not opened yet."""
+WireFactory = Callable[[Callable[[str, Any], None], Callable[[], None]], Wire]
+"""(on_event, on_end) → a connection that is not opened yet."""

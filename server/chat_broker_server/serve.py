@@ -13,7 +13,7 @@ import uvicorn
 
 from chat_broker_kit.http.choose_protocol import BOUNDED, choose_protocol
 from chat_broker_kit.process.hardening import protect_process, raise_file_limit, scrub_environment
-from chat_broker_kit.process.listening import addresses
+from chat_broker_kit.process.listening import addresses, stop_accepting
 from chat_broker_server.settings import Settings, secret_names
 from chat_broker_server.standalone import Standalone, create_app
 
@@ -53,6 +53,7 @@ class DrainingServer(uvicorn.Server):
             while time.monotonic() < ends and not self._told_again:  # noqa: ASYNC110 - a signal sets no event
                 await asyncio.sleep(0.1)
         await self._app.drain()
+        await stop_accepting(sockets or ())
         await super().shutdown(sockets)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,10 @@ from chat_broker_kit.http.protocol import BoundedHttpProtocol
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 class Echo:
@@ -347,13 +352,9 @@ async def test_frames_that_come_before_the_answer_of_a_handshake_wait_in_the_ker
         await send({"type": "websocket.accept"})
         heard.put_nowait(await receive())
 
-    head = (
-        b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
     async with serving(app) as (port, state):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(head)
+        writer.write(HANDSHAKE)
         await asyncio.sleep(0.05)
         writer.write(b"\x01\x80\0\0\0\0" + b"\0\x80\0\0\0\0" * 1000)
         await asyncio.sleep(0.05)
@@ -364,3 +365,80 @@ async def test_frames_that_come_before_the_answer_of_a_handshake_wait_in_the_ker
         async with asyncio.timeout(5):
             assert await heard.get() == {"type": "websocket.receive", "text": "x"}
         writer.close()
+
+
+@asynccontextmanager
+async def waiting_connection(*, used: bool) -> AsyncIterator[tuple[socket.socket, Any]]:
+    """A client's socket and the server's side of it: open, *used* for one request or none, and idle."""
+    async with serving(Echo()) as (port, state):
+        client = socket.create_connection(("127.0.0.1", port), timeout=5)
+        with client:
+            if used:
+                client.sendall(GET % b"first")
+                received = b""
+                while not received.endswith(b"[/first]"):
+                    received += await asyncio.to_thread(client.recv, 65_536)
+            async with asyncio.timeout(5):
+                while not state.connections:  # noqa: ASYNC110 - a test may poll
+                    await asyncio.sleep(0.01)
+            [connection] = state.connections
+            yield client, connection
+
+
+def all_of(client: socket.socket) -> bytes:
+    """What is received until the server ends the connection, which it must do without a reset."""
+    received = b""
+    while more := client.recv(65_536):
+        received += more
+    return received
+
+
+stopped = pytest.mark.parametrize("used", [False, True], ids=["new", "kept"])
+
+
+@stopped
+async def test_a_request_in_the_kernel_when_the_server_stops_is_answered(
+    monkeypatch: pytest.MonkeyPatch, *, used: bool
+) -> None:
+    """It arrives while the loop is busy, just before the connection would be closed for having waited long enough."""
+    monkeypatch.setattr(protocol, "LAST_REQUEST_SECONDS", 0)
+    async with waiting_connection(used=used) as (client, connection):
+        client.sendall(GET % b"last")
+        connection.shutdown()
+        received = await asyncio.to_thread(all_of, client)
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nconnection: close\r\n" in received
+        assert received.endswith(b"[/last]")
+
+
+@stopped
+async def test_a_request_that_comes_soon_after_a_stop_is_answered(*, used: bool) -> None:
+    """In pieces, too: a proxy has sent it before it could know."""
+    async with waiting_connection(used=used) as (client, connection):
+        connection.shutdown()
+        await asyncio.sleep(0.1)
+        client.sendall((GET % b"last")[:10])
+        await asyncio.sleep(0.1)
+        client.sendall((GET % b"last")[10:])
+        received = await asyncio.to_thread(all_of, client)
+        assert b"\r\nconnection: close\r\n" in received
+        assert received.endswith(b"[/last]")
+
+
+@stopped
+async def test_a_connection_without_a_request_ends_soon_after_a_stop(
+    monkeypatch: pytest.MonkeyPatch, *, used: bool
+) -> None:
+    monkeypatch.setattr(protocol, "LAST_REQUEST_SECONDS", 0.2)
+    async with waiting_connection(used=used) as (client, connection):
+        connection.shutdown()
+        async with asyncio.timeout(1):
+            assert await asyncio.to_thread(all_of, client) == b""
+
+
+async def test_a_websocket_asked_for_after_a_stop_is_refused() -> None:
+    """Nobody would tell it to close."""
+    async with waiting_connection(used=False) as (client, connection):
+        connection.shutdown()
+        client.sendall(HANDSHAKE)
+        assert (await asyncio.to_thread(all_of, client)).startswith(b"HTTP/1.1 503 ")

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.edge.newcomers import visits
 from tests.programs import ROOT, Program, free_port, run_command, running_broker, running_server
 from tests.server.realtime.socket_client import Socket, connected
 
@@ -167,6 +168,20 @@ async def test_nobody_is_let_in_while_the_last_requests_are_answered(
         assert (await asyncio.wait_for(reader.read(), 15)).startswith(b"HTTP/1.1 201 ")
         writer.close()
         assert await stopping == 0, broker.log()
+
+
+@pytest.mark.parametrize("drain_seconds", ["0", "1"])
+async def test_workers_that_stop_lose_no_request_on_a_new_connection(
+    settings: dict[str, str], drain_seconds: str
+) -> None:
+    """Neither the first worker that leaves the port nor the last takes a connection along."""
+    plenty = {"RATE_IP": "1000000/minute", "DRAIN_SECONDS": drain_seconds}
+    async with running_broker(**{**settings, **plenty}) as broker:
+        callers = asyncio.create_task(visits(broker.port))
+        await asyncio.sleep(0.5)
+        assert await broker.stop() == 0
+        outcomes = await callers
+    assert set(outcomes) == {"answered", "refused"}, outcomes
 
 
 async def test_workers_do_not_outlive_the_process_that_started_them(

@@ -29,7 +29,7 @@ from chat_broker_kit.process.hardening import (
     raise_file_limit,
     scrub_environment,
 )
-from chat_broker_kit.process.listening import CannotListen, addresses, bind_port
+from chat_broker_kit.process.listening import CannotListen, addresses, bind_port, stop_accepting
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -172,6 +172,11 @@ def run_process(config: "Config", sockets: list[socket.socket]) -> int:
             """uvicorn says that it runs where it has bound the sockets itself, and only there."""
             await super().startup(sockets=sockets)
             log.info("serve.running", at=addresses(sockets or ()))
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Accept what the kernel has let in; then stop."""
+            await stop_accepting(sockets or ())
+            await super().shutdown(sockets)
 
     server = Server(config)
     # uvicorn raises the signal that stopped it once more at the end; being told to stop is no failure.

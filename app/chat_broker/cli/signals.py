@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 FAREWELL_SECONDS = 2.0
 """So long a stop waits for sockets to take in why they are closed. Most need no time at all."""
 
+SUPERVISOR_SECONDS = 1.0
+"""In which the supervisor of the workers closes the port, once the draining is over."""
+
 
 def hear_signals(upstream: "Upstream", readiness: "Readiness", drain_seconds: float) -> None:
     """SIGHUP: read the project's key again. SIGTERM: drain, send the sockets away, and then do what it did before.
@@ -37,7 +40,7 @@ def hear_signals(upstream: "Upstream", readiness: "Readiness", drain_seconds: fl
         draining.on = True
         log.info("serve.draining", seconds=drain_seconds)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(hurry.wait(), drain_seconds)
+            await asyncio.wait_for(hurry.wait(), drain_seconds + _longer_than_supervisor())
 
     async def leave(number: int, frame: FrameType | None) -> None:
         if drain_seconds and not _is_orphan():
@@ -67,6 +70,11 @@ def hear_signals(upstream: "Upstream", readiness: "Readiness", drain_seconds: fl
 
     signal.signal(signal.SIGHUP, reread)
     signal.signal(signal.SIGTERM, stop)
+
+
+def _longer_than_supervisor() -> float:
+    """Seconds by which a worker drains longer: it accepts until its supervisor has closed the port and signals again."""
+    return 0.0 if multiprocessing.parent_process() is None else SUPERVISOR_SECONDS
 
 
 def _is_orphan() -> bool:

@@ -16,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from chat_broker_kit.insides import Needs, misfit
+from chat_broker_kit.process.listening import SETTLE_SECONDS, stop_handshakes
 
 log = structlog.get_logger(__name__)
 
@@ -80,10 +81,12 @@ class Workers(Multiprocess):
         self._signal_all(signal.SIGHUP)
 
     def terminate_all(self) -> None:
-        """The port is closed here, too, once the workers leave it: connections that it still took would be nobody's."""
+        """The port is closed here first, while the workers still accept: none of them will take what comes later."""
         if self._drain_seconds:
             self._signal_all(signal.SIGTERM)
             self._while_draining()
+        stop_handshakes(self.sockets)
+        time.sleep(SETTLE_SECONDS)
         for listening in self.sockets:
             listening.close()
         super().terminate_all()

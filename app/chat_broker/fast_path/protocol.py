@@ -183,6 +183,11 @@ class FastPathProtocol(BoundedHttpProtocol):
         if call.body:
             super().on_body(call.body)
 
+    def shutdown(self) -> None:
+        """Told to stop: what still comes goes the ordinary way, which closes the connection behind it."""
+        self._lane = self._cache = None
+        super().shutdown()
+
     def handle_websocket_upgrade(self) -> None:
         """The connection is another protocol's from now on."""
         self._stop_idling()

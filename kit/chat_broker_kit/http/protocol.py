@@ -6,6 +6,9 @@ one another. And what it cannot parse it answers at once, in front of the answer
 
 import asyncio
 import resource
+import struct
+import termios
+from fcntl import ioctl
 from functools import cache
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -33,6 +36,10 @@ BODY_SECONDS_LEFT = 2.0
 """How long a body may still be on its way when the server stops."""
 UNREAD_BODY_SECONDS = 5.0
 """How long a body may still be on its way when its request has been answered."""
+LAST_REQUEST_SECONDS = 1.0
+"""When the server stops: how long after its opening or its last answer a connection may still bring a request."""
+LOOK_AGAIN_SECONDS = 0.05
+"""Until a connection on which a request is arriving is looked at again."""
 LINGER_SECONDS = 1.0
 """How long what still comes is read and dropped after the last answer: a reset would take the answer along."""
 WRITE_SECONDS = 30.0
@@ -92,6 +99,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         """Of the request that is being answered, or was the last to be."""
         self._waits_since = 0.0
+        self._ends = False
+        """Has the server been told to stop? Then the next answer is the connection's last."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A head is awaited from the first moment."""
@@ -203,7 +212,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if upgrades:
             return
         self._message = self.cycle
-        if draining.on:
+        if draining.on or self._ends:
             self.cycle.keep_alive = False
         self.headers = _DROPPED
 
@@ -222,7 +231,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over, unless requests before it wait for their answers."""
+        """Hand the connection over, unless requests before it wait for their answers, or the server stops."""
+        if self._ends:
+            text = "The server is starting or stopping."
+            self._refuse(self._problem(503, "starting", text))
+            return
         if self._is_busy():
             text = "A websocket cannot be opened behind a request that is still being answered."
             self._refuse(self._problem(400, "invalid_http", text))
@@ -347,10 +360,36 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """Told to stop: what is being answered is finished, but a body still on its way gets two seconds."""
+        """Told to stop: what is being answered is finished, but a body still on its way gets two seconds.
+
+        uvicorn closes a connection without a request at once. A request that is just arriving would be lost: a proxy
+        sends one as soon as a connection is open, and soon after an answer.
+        """
+        self._ends = True
+        if not self._is_busy():
+            self._end_unless_used()
+            return
         super().shutdown()
-        if self._is_busy() and self.cycle.more_body:
+        if self.cycle.more_body:
             self.loop.call_later(BODY_SECONDS_LEFT, self._give_up_on, self.cycle)
+
+    def _end_unless_used(self) -> None:
+        """Close the connection when no request has come for `LAST_REQUEST_SECONDS`; an answer closes it by itself."""
+        if self.transport.is_closing() or self._is_busy() or self._last_answer is not None:
+            return
+        left = self._waits_since + LAST_REQUEST_SECONDS - self.loop.time()
+        if left <= 0 and (self._in_message or self._has_unread()):
+            left = LOOK_AGAIN_SECONDS
+        if left > 0:
+            self.loop.call_later(left, self._end_unless_used)
+        else:
+            self.transport.close()
+
+    def _has_unread(self) -> bool:
+        """Are there bytes that the kernel has received for us? To close would answer them with a reset."""
+        connection = self.transport.get_extra_info("socket")
+        (waiting,) = struct.unpack("i", ioctl(connection.fileno(), termios.FIONREAD, bytes(4)))
+        return bool(waiting)
 
     def _give_up_on(self, cycle: RequestResponseCycle) -> None:
         if cycle is self.cycle and cycle.more_body and not cycle.response_complete:

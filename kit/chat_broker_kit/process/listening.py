@@ -1,9 +1,25 @@
-"""Takes the ports of a program before anything else is opened."""
+"""Takes the ports of a program before anything else is opened, and leaves them without losing a connection."""
 
+import asyncio
+import contextlib
+import ctypes
 import errno
 import socket
+import struct
+import sys
 from collections.abc import Iterable
 from typing import Any
+
+SETTLE_SECONDS = 0.1
+"""From `stop_handshakes` to the closing of a socket: meanwhile handshakes that have begun are completed."""
+_SO_ATTACH_FILTER = 26
+_WITHOUT_SYN = (
+    (0x30, 0, 0, 13),  # load the flags of the TCP header
+    (0x45, 0, 1, 0x02),  # is SYN among them?
+    (0x06, 0, 0, 0),  # then drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # else take all of it
+)
+"""A classic BPF program, as (code, jump if true, jump if false, operand)."""
 
 
 class CannotListen(Exception):  # noqa: N818 - what is the case
@@ -33,6 +49,32 @@ def bind_port(host: str, port: int, setting: str = "PORT") -> socket.socket:
         raise _refusal(error, host, port, setting) from None
     bound.set_inheritable(True)
     return bound
+
+
+def stop_handshakes(listening: Iterable[socket.socket]) -> None:
+    """Let no new handshake begin on these sockets, in all processes that accept from them.
+
+    To close a listening socket resets every connection that the kernel has completed and no process has accepted, with
+    the request that a proxy has sent on it. So call this first, accept for another `SETTLE_SECONDS`, then close. The
+    kernel of a client that tries meanwhile tries again after a second, and is refused. Without effect where the system
+    has no such filter, as macOS.
+    """
+    if sys.platform != "linux":
+        return
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in _WITHOUT_SYN)
+    kept = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", len(_WITHOUT_SYN), ctypes.addressof(kept))
+    for one in listening:
+        with contextlib.suppress(OSError):  # a sandbox may know no filters
+            one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+async def stop_accepting(listening: Iterable[socket.socket]) -> None:
+    """`stop_handshakes`, and wait until the sockets can be closed."""
+    stop_handshakes(listening)
+    await asyncio.sleep(SETTLE_SECONDS)
+    for _ in range(2):  # the loop may be late: let it look at its sockets once more
+        await asyncio.sleep(0)
 
 
 def check_host(host: str) -> None:

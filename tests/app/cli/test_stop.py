@@ -131,3 +131,25 @@ async def test_draining_ends_by_itself() -> None:
     async with draining("3") as (broker, _):
         assert await asyncio.wait_for(broker.process.wait(), 20) == 0
         assert time.monotonic() - began > 3
+
+
+async def test_a_connection_in_use_ends_behind_an_answer_without_draining_too() -> None:
+    """A hot route: what knows it answers from its bytes alone does not keep the connection open either."""
+    async with (
+        running_broker() as broker,
+        httpx.AsyncClient(base_url=broker.url, trust_env=False, timeout=20) as http,
+    ):
+        token = (await http.post("/dev/login", json={"username": "alice"})).json()["token"]
+        http.headers["authorization"] = f"Bearer {token}"
+        room = (await http.post("/chat/rooms", json={"name": "General"})).json()["id"]
+        for number in range(500):
+            if number == 20:
+                broker.process.send_signal(signal.SIGTERM)
+            answer = await http.get(f"/chat/rooms/{room}/messages")
+            assert answer.status_code == 200
+            if "connection" in answer.headers:
+                break
+            await asyncio.sleep(0.01)
+        assert number >= 20
+        assert answer.headers.get_list("connection") == ["close"]
+        assert await asyncio.wait_for(broker.process.wait(), 10) == 0

@@ -14,12 +14,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_broker.admin.keys import operators_keys
-from chat_broker.admin.operators import Operators, open_operators
 from chat_broker.admin.routes import audit, users
 from chat_broker.admin.routes import keys as admin_keys
 from chat_broker.admin.routes import rooms as admin_rooms
 from chat_broker.admin.routes import status as admin_status
 from chat_broker.admin.routes.status import StorageStatus
+from chat_broker.admin.services import AdminServices, open_admin_services
 from chat_broker.admission.csrf import BrowserRules
 from chat_broker.admission.gate import Gate
 from chat_broker.admission.rate_limits import Limiter, Rates
@@ -50,8 +50,8 @@ from chat_broker.observability.metrics import Metrics
 from chat_broker.observability.readiness import Readiness
 from chat_broker.pages.home import home_router
 from chat_broker.settings import Settings
+from chat_broker.storage.admin import admin_storage
 from chat_broker.storage.open import State, open_state
-from chat_broker.storage.operators import operator_storage
 from chat_broker.upstream.chat_api import Upstream, open_chat
 from chat_broker_kit.http.origins import is_same_address
 from chat_broker_kit.http.refused_origins import RefusedOrigins
@@ -124,7 +124,9 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
             )
             limiter = _limiter(settings, state, metrics)
             side = await stack.enter_async_context(
-                open_operators(settings, operator_storage(settings, state), upstream.chat, limiter)
+                open_admin_services(
+                    settings, admin_storage(settings, state), upstream.chat, limiter
+                )
             )
             _assemble(app, settings, proxies, metrics, state, chain, upstream, limiter, side)
             stack.push_async_callback(app.state.readiness.close)
@@ -187,13 +189,13 @@ def _assemble(
     chain: ModeChain,
     upstream: Upstream,
     limiter: Limiter,
-    side: Operators,
+    side: AdminServices,
 ) -> None:
     """Hand what was opened to those who use it. Routes find it on the application, or on its `state`."""
     browser = BrowserRules(settings.own_origins, proxies.is_own_origin)
     kept = app.state
     storage: StorageStatus = state
-    kept.settings, kept.storage, kept.upstream, kept.operators = settings, storage, upstream, side
+    kept.settings, kept.storage, kept.upstream, kept.admin = settings, storage, upstream, side
     app.gate = Gate(
         chain,
         browser,

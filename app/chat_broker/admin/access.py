@@ -1,4 +1,4 @@
-"""Every call of an operator passes here: whose key, what scope, and one audit record, whatever happens."""
+"""Access of operators: verifies the key and its scope, and writes one audit record per request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,15 +10,15 @@ from starlette.requests import ClientDisconnect
 
 from chat_broker.admin.audit_log import (
     OUTCOME_UNKNOWN,
+    AuditRecord,
     Outcome,
-    Record,
     new_id,
     scrub,
     scrub_prose,
     scrubbed,
 )
 from chat_broker.admin.audit_writer import AuditTrail, ended
-from chat_broker.admin.keys import KeyRing, Operator, Scope
+from chat_broker.admin.keys import AdminKeys, AdminScope, Operator
 from chat_broker.admission.gate import address_of
 from chat_broker.admission.rate_limits import Limiter
 from chat_broker.chat.ports import StateUnavailable
@@ -40,8 +40,8 @@ CHALLENGE = 'Bearer realm="admin"'
 
 
 @dataclass(slots=True)
-class AdminCall:
-    """One call: whose it is, and what the audit shall say of it. Routes fill in what they learn."""
+class AuditContext:
+    """What the audit record of one request will say. Routes add subject, reason and detail."""
 
     operator: Operator
     subject: str | None = None
@@ -49,20 +49,24 @@ class AdminCall:
     detail: dict[str, Any] = field(default_factory=dict)
 
     def about_user(self, user: ChatUser) -> None:
-        """The call is about this user, by whichever name they were called."""
+        """Record both ids of the user. The subject stays as the request names it."""
         self.subject = self.subject or user.id
         self.detail["user_id"] = user.id
         if user.external_user_id is not None:
             self.detail["external_user_id"] = user.external_user_id
 
 
-class AdminGate:
-    """Lets operators in, and records what they do. Raises BrokerError.
+Handle = Callable[[AuditContext], Awaitable[Any]]
 
-    A call that cannot be recorded does not happen. A call that changes something is noted down before.
+
+class AdminAccess:
+    """Admits operators and records their requests. Raises BrokerError.
+
+    Fails closed: a request that cannot be recorded is refused. A request that changes data is recorded
+    as pending before it is carried out.
     """
 
-    def __init__(self, keys: KeyRing, trail: AuditTrail, limiter: Limiter) -> None:
+    def __init__(self, keys: AdminKeys, trail: AuditTrail, limiter: Limiter) -> None:
         self._keys = keys
         self._trail = trail
         self._limiter = limiter
@@ -70,13 +74,13 @@ class AdminGate:
     async def serve(
         self,
         scope: Mapping[str, Any],
-        needed: Scope,
+        needed: AdminScope,
         action: str,
-        work: Callable[[AdminCall], Awaitable[Any]],
+        handle: Handle,
     ) -> Any:
-        """What *work* answers, done for whoever holds the key that came with the request."""
+        """The response of *handle*, called if the request's key has the scope *needed*."""
         try:
-            return await self._serve(scope, needed, action, work)
+            return await self._serve(scope, needed, action, handle)
         except StateUnavailable as error:
             log.warning("admin.state_unavailable", error=str(error))
             raise Unavailable("state_unavailable") from None
@@ -84,19 +88,19 @@ class AdminGate:
     async def _serve(
         self,
         scope: Mapping[str, Any],
-        needed: Scope,
+        needed: AdminScope,
         action: str,
-        work: Callable[[AdminCall], Awaitable[Any]],
+        handle: Handle,
     ) -> Any:
         operator = await self._operator(scope)
-        call = AdminCall(operator)
-        call.subject = next(iter(scope.get("path_params", {}).values()), None)
-        blank = Record(
+        context = AuditContext(operator)
+        context.subject = next(iter(scope.get("path_params", {}).values()), None)
+        record = AuditRecord(
             id=new_id(),
             at=instant(),
             actor=operator.id,
             action=action,
-            subject=None if call.subject is None else scrub(str(call.subject)),
+            subject=None if context.subject is None else scrub(str(context.subject)),
             outcome="ok",
             reason=None,
             ip=scrub(address_of(scope))[:64],
@@ -104,49 +108,40 @@ class AdminGate:
             detail={"key_name": scrub(operator.name)},
         )
         if needed not in operator.scopes:
-            text = f"This key lacks the scope {needed}."
-            await self._trail.record(
-                replace(blank, outcome="refused", detail=blank.detail | {"code": "scope_missing"})
-            )
-            raise Refused("scope_missing", text)
+            await self._trail.record(ended(record, "refused", code="scope_missing"))
+            raise Refused("scope_missing", f"This key lacks the scope {needed}.")
         if scope["method"] == "GET":
-            return await self._look(blank, call, work)
-        return await self._change(blank, call, work)
+            return await self._read(record, context, handle)
+        return await self._change(record, context, handle)
 
-    async def _look(
-        self, blank: Record, call: AdminCall, work: Callable[[AdminCall], Awaitable[Any]]
-    ) -> Any:
-        """What only looks is recorded before its answer goes out."""
+    async def _read(self, record: AuditRecord, context: AuditContext, handle: Handle) -> Any:
+        """Record the request before its response is sent."""
         try:
-            answer = await work(call)
+            response = await handle(context)
         except Exception as error:
-            outcome, code = _outcome_of(error)
-            await self._trail.record(ended(_filled(blank, call), outcome, code=code))
+            await self._trail.record(_failed(_filled(record, context), error))
             raise
-        await self._trail.record(_filled(blank, call))
-        return answer
+        await self._trail.record(_filled(record, context))
+        return response
 
-    async def _change(
-        self, blank: Record, call: AdminCall, work: Callable[[AdminCall], Awaitable[Any]]
-    ) -> Any:
-        """What changes something is noted down first."""
-        await self._trail.begin(blank)
+    async def _change(self, record: AuditRecord, context: AuditContext, handle: Handle) -> Any:
+        """Record the request as pending before it is carried out, and its outcome afterwards."""
+        await self._trail.begin(record)
         try:
-            answer = await work(call)
+            response = await handle(context)
         except asyncio.CancelledError:
-            given_up = ended(_filled(blank, call), "failed", code="timeout")
-            given_up.detail["note"] = OUTCOME_UNKNOWN
-            await self._trail.finish(given_up)
+            cancelled = ended(_filled(record, context), "failed", code="timeout")
+            cancelled.detail["note"] = OUTCOME_UNKNOWN
+            await self._trail.finish(cancelled)
             raise
         except Exception as error:
-            outcome, code = _outcome_of(error)
-            await self._trail.finish(ended(_filled(blank, call), outcome, code=code))
+            await self._trail.finish(_failed(_filled(record, context), error))
             raise
-        await self._trail.finish(_filled(blank, call))
-        return answer
+        await self._trail.finish(_filled(record, context))
+        return response
 
     async def _operator(self, scope: Mapping[str, Any]) -> Operator:
-        """Whose key it is. The right key is never asked how often a wrong one came from its address."""
+        """The holder of the request's key. A valid key passes however many wrong ones its address sent."""
         presented = _presented(scope["headers"])
         operator = await self._keys.owner(presented or b"")
         if operator is not None and presented is not None:
@@ -162,7 +157,7 @@ class AdminGate:
 
 
 def _presented(headers: Any) -> bytes | None:
-    """The bearer of the one `Authorization` header, as bytes: keys are not text before they are known."""
+    """The bearer token of the only `Authorization` header, as bytes: it may not be text."""
     values = [value for name, value in headers if name == b"authorization"]
     if len(values) != 1:
         return None
@@ -170,23 +165,24 @@ def _presented(headers: Any) -> bytes | None:
     return key.strip() or None if scheme.lower() == b"bearer" else None
 
 
-def _filled(blank: Record, call: AdminCall) -> Record:
-    """The record with what the route has learnt; free of credentials."""
+def _filled(record: AuditRecord, context: AuditContext) -> AuditRecord:
+    """*record* with what the route has added to *context*, credentials hidden."""
     return replace(
-        blank,
-        subject=None if call.subject is None else scrub(str(call.subject)),
-        reason=None if call.reason is None else scrub_prose(call.reason),
-        detail=blank.detail | scrubbed(call.detail),
+        record,
+        subject=None if context.subject is None else scrub(str(context.subject)),
+        reason=None if context.reason is None else scrub_prose(context.reason),
+        detail=record.detail | scrubbed(context.detail),
     )
 
 
-def _outcome_of(error: Exception) -> tuple[Outcome, str]:
-    """Refused, if it was the caller's fault; failed, if it was ours or somebody else's."""
+def _failed(record: AuditRecord, error: Exception) -> AuditRecord:
+    """*record* as refused for an error of the client's (4xx), as failed for any other."""
     if isinstance(error, StateUnavailable):
-        return "failed", "state_unavailable"
-    told: BrokerError = as_broker_error(error)
+        return ended(record, "failed", code="state_unavailable")
+    problem: BrokerError = as_broker_error(error)
     if type(error).__name__ == "RequestValidationError":
-        told = BadInput()
+        problem = BadInput()
     if isinstance(error, ClientDisconnect):
-        told = ClientGone()
-    return ("refused" if told.status < 500 else "failed"), told.code
+        problem = ClientGone()
+    outcome: Outcome = "refused" if problem.status < 500 else "failed"
+    return ended(record, outcome, code=problem.code)

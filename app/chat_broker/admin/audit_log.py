@@ -1,17 +1,17 @@
-"""The audit trail: one record for each admin call, each bound to the one before it by a hash.
+"""The audit log: one record for each admin request, chained to the record before it by a hash.
 
-A call that changes something is noted down *before* it happens (an open entry) and put into the chain
-with its outcome afterwards, in one transaction. If the note cannot be written, the call does not happen.
-If the process dies in between, the note is still there and is put into the chain as `failed`, saying
-that nobody knows the outcome. So there is never an act without a record, and never two records for one.
+A request that changes data is first written as a pending record. Afterwards one transaction moves it
+to the chain with its outcome. If the pending record cannot be written, the request is refused. If the
+process dies meanwhile, the pending record is moved to the chain as `failed`, with an unknown outcome.
+So no change is without a record, and none has two.
 """
 
 import hashlib
 import json
 import re
 import secrets
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, Protocol
 
 from chat_broker_kit.text.instants import instant
@@ -19,20 +19,19 @@ from chat_broker_kit.text.instants import instant
 Outcome = Literal["ok", "refused", "failed"]
 
 GENESIS: Final = "0" * 64
-"""What the first record is bound to."""
+"""The previous hash of the first record."""
 UNKNOWN: Final = "unknown"
-"""The actor of a call whose key nobody knows."""
+"""The actor of a request with an unknown key."""
 OUTCOME_UNKNOWN: Final = "the broker stopped before the outcome was known"
 FOLD_SECONDS: Final = 60
 LONGEST_TEXT: Final = 500
 
-# What certainly is a credential: our keys (admin, project), JWTs, bearer values.
+# Texts that are certainly credentials: admin and project keys, JWTs, bearer values.
 _CREDENTIAL = (
     r"[ac]k_[A-Za-z0-9_-]{16,}|eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*|(?i:bearer)\s+\S+"
 )
 _CREDENTIALS = re.compile(_CREDENTIAL)
-# In prose also any unbroken run of 32 or more such characters as secrets are made of. In a name it
-# may be an id of the app's.
+# In prose, also any 32 or more characters of base64 in a row. In a name they may be an id of the app's.
 _IN_PROSE = re.compile(_CREDENTIAL + r"|[A-Za-z0-9_+/=-]{32,}")
 
 
@@ -40,12 +39,12 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def scrub(text: str) -> str:
-    """A name without anything that is a credential, in one line, and not endless."""
+    """A name for the audit log: credentials hidden, one line, at most 500 characters."""
     return _UNPRINTABLE.sub("\ufffd", _CREDENTIALS.sub("[hidden]", text))[:LONGEST_TEXT]
 
 
 def scrub_prose(text: str) -> str:
-    """The same for what people write, which holds no long ids: what looks like a secret goes."""
+    """A reason for the audit log: like `scrub`, but also without long runs that may be secrets."""
     return _UNPRINTABLE.sub(" ", _IN_PROSE.sub("[hidden]", text))[:LONGEST_TEXT]
 
 
@@ -61,13 +60,12 @@ def scrubbed(value: Any) -> Any:
 
 
 def new_id() -> str:
-    """A fresh id: 96 random bits."""
     return secrets.token_hex(12)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Who did what to whom, when, from where, and how it ended. Holds no credential."""
+class AuditRecord:
+    """One admin request: actor, action, subject, time, address and outcome. Holds no credential."""
 
     id: str
     at: str
@@ -86,60 +84,48 @@ class Record:
 
     @property
     def also(self) -> str | None:
-        """The other name of a subject that is a user, for searching: they have an id and an external one."""
+        """The other id of a subject that is a user (chat user id or `external:` id), for searching."""
         external = self.detail.get("external_user_id")
         names = (self.detail.get("user_id"), f"external:{external}" if external else None)
         return next((name for name in names if name and name != self.subject), None)
 
 
-_FIELDS: Final = (
-    "id",
-    "at",
-    "actor",
-    "action",
-    "subject",
-    "outcome",
-    "reason",
-    "ip",
-    "request_id",
-    "detail",
-)
+_FIELDS: Final = tuple(each.name for each in fields(AuditRecord))
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A record at its place in the chain."""
+class ChainedRecord:
+    """A record with its number in the chain, the hash of the record before, and its own hash."""
 
     seq: int
-    record: Record
+    record: AuditRecord
     previous: str
     hash: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As the export shows it: enough to check the chain without the broker."""
-        return {
-            **self.record.to_dict(),
-            "seq": self.seq,
-            "previous": self.previous,
-            "hash": self.hash,
-        }
+        """As the export shows it: all that `verify_chain` needs."""
+        chained = {"seq": self.seq, "previous": self.previous, "hash": self.hash}
+        return self.record.to_dict() | chained
 
 
 def hash_of(seq: int, record: Mapping[str, Any], previous: str) -> str:
-    """SHA-256 (hex) over place, predecessor and every field, as JSON with sorted keys and no spaces."""
+    """SHA-256 (hex) of all fields, *seq* and *previous*, as JSON with sorted keys and no spaces."""
     content = {name: record[name] for name in _FIELDS} | {"seq": seq, "previous": previous}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def bind(seq: int, record: Record, previous: str) -> Link:
-    """Put *record* at place *seq*, behind the record whose hash is *previous*."""
-    return Link(seq, record, previous, hash_of(seq, record.to_dict(), previous))
+def chain_record(seq: int, record: AuditRecord, previous: str) -> ChainedRecord:
+    """*record* at number *seq*, after the record whose hash is *previous*."""
+    return ChainedRecord(seq, record, previous, hash_of(seq, record.to_dict(), previous))
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What checking a chain found: *checked* records are sound, the *head* is the last hash of those."""
+class ChainCheck:
+    """The result of checking a chain: *checked* records are sound, and *head* is the hash of the last.
+
+    *problem* and *seq* describe the first record that is not sound; None if all are.
+    """
 
     checked: int
     head: str
@@ -148,55 +134,41 @@ class Verdict:
 
     @property
     def sound(self) -> bool:
-        """Is every record there, and as it was written?"""
         return self.problem is None
 
 
-async def verify(links: AsyncIterable[Mapping[str, Any]]) -> Verdict:
-    """Check exported links, oldest first. Stops at the first that is missing or changed."""
-    verdict = Verdict(0, GENESIS)
-    async for link in links:
-        verdict = _next(verdict, link)
-        if not verdict.sound:
+def verify_chain(records: Iterable[Mapping[str, Any]]) -> ChainCheck:
+    """Check exported records, oldest first. Stops at the first that is missing or changed."""
+    check = ChainCheck(0, GENESIS)
+    for record in records:
+        check = _next(check, record)
+        if not check.sound:
             break
-    return verdict
+    return check
 
 
-def verify_now(links: Iterable[Mapping[str, Any]]) -> Verdict:
-    """The same without a loop."""
-    verdict = Verdict(0, GENESIS)
-    for link in links:
-        verdict = _next(verdict, link)
-        if not verdict.sound:
-            break
-    return verdict
-
-
-def _next(so_far: Verdict, link: Mapping[str, Any]) -> Verdict:
-    expected = so_far.checked + 1
+def _next(check: ChainCheck, record: Mapping[str, Any]) -> ChainCheck:
+    expected = check.checked + 1
     try:
-        seq, previous, told = link["seq"], link["previous"], link["hash"]
-        computed = hash_of(seq, link, previous)
+        seq, previous, stored_hash = record["seq"], record["previous"], record["hash"]
+        computed = hash_of(seq, record, previous)
     except (KeyError, TypeError, ValueError):
-        return replace(so_far, problem=f"record {expected} is not readable", seq=expected)
+        return replace(check, problem=f"record {expected} is not readable", seq=expected)
     if seq != expected:
-        return replace(so_far, problem=f"record {expected} is missing", seq=expected)
-    if computed != told:
-        return replace(so_far, problem=f"record {seq} was changed", seq=seq)
-    if previous != so_far.head:
-        return replace(
-            so_far,
-            problem=f"record {seq} does not follow the one before: one was exchanged",
-            seq=seq,
-        )
-    return Verdict(seq, told)
+        return replace(check, problem=f"record {expected} is missing", seq=expected)
+    if computed != stored_hash:
+        return replace(check, problem=f"record {seq} was changed", seq=seq)
+    if previous != check.head:
+        problem = f"record {seq} does not follow the one before: one was exchanged"
+        return replace(check, problem=problem, seq=seq)
+    return ChainCheck(seq, stored_hash)
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """What to look for. Text is compared exactly; *action* in either case, and it may be a noun or a verb alone.
+class AuditSearch:
+    """Conditions on records. Texts must be equal; *action* may also be its noun or its verb alone.
 
-    *since* is included, *until* is not. *before* is the place from which to go on, towards the past.
+    *since* is included, *until* is not. *before* is the `seq` that the last page ended with.
     """
 
     actor: str | None = None
@@ -208,52 +180,54 @@ class Search:
     limit: int = 50
 
 
-class Chain(Protocol):
-    """The records that are final. Raises StateUnavailable when the database does not answer."""
+class AuditChain(Protocol):
+    """The final records. Raises StateUnavailable when the database does not respond."""
 
-    async def append(self, record: Record) -> None:
-        """Put *record* at the end; durable on return."""
+    async def append(self, record: AuditRecord) -> None:
+        """Add *record* at the end; durable on return."""
 
-    async def find(self, search: Search) -> list[Link]:
-        """Links that match, newest first, at most *search.limit*."""
+    async def find(self, search: AuditSearch) -> list[ChainedRecord]:
+        """Records that match, newest first, at most *search.limit*."""
 
-    async def after(self, seq: int, limit: int, search: Search = Search()) -> list[Link]:
-        """Up to *limit* links behind *seq* that match, oldest first, to walk the whole chain."""
+    async def after(
+        self, seq: int, limit: int, search: AuditSearch = AuditSearch()
+    ) -> list[ChainedRecord]:
+        """Up to *limit* records after *seq* that match, oldest first."""
 
     async def length(self) -> int:
-        """The place of the last record."""
+        """The `seq` of the last record; 0 if there is none."""
 
 
-class OpenEntries(Protocol):
-    """Records that are not final yet. Raises StateUnavailable like Chain."""
+class PendingRecords(Protocol):
+    """Records that are not final yet. Raises StateUnavailable when the database does not respond."""
 
-    async def open(self, record: Record) -> None:
-        """Note down a call that is about to happen; durable on return."""
+    async def open(self, record: AuditRecord) -> None:
+        """Add the record of a request that has not been carried out yet; durable on return."""
 
     async def touch(self, ids: Sequence[str], now: str) -> None:
-        """Say that these calls still go on at *now*."""
+        """Note that these requests are still being carried out at *now*."""
 
-    async def close(self, record: Record) -> None:
-        """Move the noted call into the chain, as *record* says it ended. Repeating it changes nothing."""
+    async def close(self, record: AuditRecord) -> None:
+        """Move the pending record to the chain, with the outcome in *record*. Repeating it changes nothing."""
 
-    async def fold(self, key: str, record: Record, count: int) -> None:
-        """Count *count* more refused calls under *key*; the first makes the record."""
+    async def fold(self, key: str, record: AuditRecord, count: int) -> None:
+        """Add *count* to the pending record under *key*; without one, add *record*."""
 
-    async def folds(self) -> list[Record]:
-        """Counts that go on, newest first."""
+    async def folds(self) -> list[AuditRecord]:
+        """Pending counts of unknown keys, newest first."""
 
-    async def close_overdue(self, *, calls_before: str, folds_before: str) -> int:
-        """Move into the chain what nobody will close any more; answers how many."""
+    async def close_abandoned(self, *, requests_before: str, folds_before: str) -> int:
+        """Move to the chain what no process will close any more; returns how many records."""
 
 
 def fold_key(address: str, seconds: float) -> str:
-    """What is counted together: one address, one minute."""
+    """The key under which unknown keys are counted together: one address, one minute."""
     return f"{address}|{int(seconds // FOLD_SECONDS)}"
 
 
-def unknown_key_call(*, address: str, request_id: str, seconds: float) -> Record:
-    """The record in which calls with an unknown key from one address in one minute are folded."""
-    return Record(
+def unknown_key_record(*, address: str, request_id: str, seconds: float) -> AuditRecord:
+    """The record that counts requests with an unknown key from one address in one minute."""
+    return AuditRecord(
         id=new_id(),
         at=instant(seconds),
         actor=UNKNOWN,

@@ -1,4 +1,4 @@
-"""Writes the audit: each admin call once, calls with unknown keys folded, nothing lost when a process dies."""
+"""Writes the audit log: each admin request once, unknown keys counted per minute and address."""
 
 import asyncio
 import time
@@ -10,12 +10,12 @@ import structlog
 
 from chat_broker.admin.audit_log import (
     FOLD_SECONDS,
-    Chain,
-    OpenEntries,
+    AuditChain,
+    AuditRecord,
     Outcome,
-    Record,
+    PendingRecords,
     fold_key,
-    unknown_key_call,
+    unknown_key_record,
 )
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker_kit.text.instants import instant
@@ -23,38 +23,38 @@ from chat_broker_kit.text.instants import instant
 log = structlog.get_logger(__name__)
 
 ROUND_SECONDS: Final = 2.0
-GIVEN_UP_SECONDS: Final = 120
-"""A call that nobody has spoken for that long is nobody's any more."""
-MOST_FOLDS: Final = 1_000
-"""Addresses counted apart in one round; the rest of a flood is counted together."""
-CROWD: Final = "many"
+ABANDONED_SECONDS: Final = 120
+"""The age of `touch` at which a pending record counts as left behind by a dead process."""
+MAX_FOLDS: Final = 1_000
+"""Addresses counted apart; the others of a flood are counted together, as `OTHERS`."""
+OTHERS: Final = "many"
 
 
 @dataclass(slots=True)
 class _Fold:
-    record: Record
+    record: AuditRecord
     count: int = 0
 
 
 @dataclass(slots=True)
-class _Late:
-    """Calls of this process that are open, and outcomes that could not be written yet."""
+class _Pending:
+    """Requests of this process that are being carried out, and outcomes that could not be written yet."""
 
     running: set[str] = field(default_factory=set)
-    ended: dict[str, Record] = field(default_factory=dict)
+    ended: dict[str, AuditRecord] = field(default_factory=dict)
 
 
 class AuditTrail:
-    """The audit of this process. Raises StateUnavailable when it cannot record: then nothing may happen.
+    """Records the admin requests of this process. Fails closed: raises StateUnavailable if it cannot.
 
-    `run` has to run beside it. *alone*: no other process uses the database, so what is open at the
-    start was left behind.
+    Needs `run` in the background. *alone*: no other process uses the database, so every record that is
+    pending at the start was left behind.
     """
 
     def __init__(
         self,
-        chain: Chain,
-        entries: OpenEntries,
+        chain: AuditChain,
+        entries: PendingRecords,
         *,
         alone: bool = False,
         clock: Callable[[], float] = time.time,
@@ -64,45 +64,45 @@ class AuditTrail:
         self._alone = alone
         self._clock = clock
         self._folds: dict[str, _Fold] = {}
-        self._late = _Late()
+        self._pending = _Pending()
         self._flushing = asyncio.Lock()
 
-    async def record(self, record: Record) -> None:
-        """Put the record of something that changed nothing into the chain."""
+    async def record(self, record: AuditRecord) -> None:
+        """Add the final record of a request that changed nothing."""
         await self._chain.append(record)
 
-    async def begin(self, record: Record) -> None:
-        """Note down a call that is about to change something."""
+    async def begin(self, record: AuditRecord) -> None:
+        """Add the pending record of a request that will change data."""
         await self._entries.open(record)
-        self._late.running.add(record.id)
+        self._pending.running.add(record.id)
 
-    async def finish(self, record: Record) -> None:
-        """Record how it ended. It has happened: what cannot be written now is written later."""
-        self._late.running.discard(record.id)
+    async def finish(self, record: AuditRecord) -> None:
+        """Write the outcome, which `run` repeats if the database does not respond now."""
+        self._pending.running.discard(record.id)
         try:
             await self._entries.close(record)
         except StateUnavailable:
-            self._late.ended[record.id] = record
+            self._pending.ended[record.id] = record
             log.warning("audit.late", action=record.action, record=record.id)
 
     async def unknown_key(self, *, address: str, request_id: str) -> None:
-        """Count a call with an unknown key. The first of a minute is recorded at once."""
+        """Count a request with an unknown key. The first of a minute is written at once."""
         now = self._clock()
         key = fold_key(address, now)
-        if key not in self._folds and len(self._folds) >= MOST_FOLDS:
-            address = CROWD
+        if key not in self._folds and len(self._folds) >= MAX_FOLDS:
+            address = OTHERS
             key = fold_key(address, now)
         fold = self._folds.get(key)
         first = fold is None
         if fold is None:
-            record = unknown_key_call(address=address, request_id=request_id, seconds=now)
+            record = unknown_key_record(address=address, request_id=request_id, seconds=now)
             fold = self._folds[key] = _Fold(record)
         fold.count += 1
         if first:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write the counts of unknown keys that are not written yet."""
+        """Write the counts of unknown keys."""
         async with self._flushing:
             for key, fold in list(self._folds.items()):
                 count, fold.count = fold.count, 0
@@ -115,52 +115,52 @@ class AuditTrail:
                 if key.rpartition("|")[2] != str(int(self._clock() // FOLD_SECONDS)):
                     self._folds.pop(key, None)
 
-    async def open_folds(self) -> list[Record]:
-        """Counts that go on, newest first, everywhere."""
+    async def open_folds(self) -> list[AuditRecord]:
+        """Pending counts of unknown keys in all processes, newest first."""
         await self.flush()
         return await self._entries.folds()
 
     async def run(self) -> None:
-        """Tidy up until cancelled: late outcomes, counts, and what dead processes left open."""
+        """Until cancelled: write late outcomes and counts, and close what dead processes left pending."""
         if self._alone:
-            await self._quietly(self._close_overdue(calls=0))
+            await self._logging_errors(self._close_abandoned(older_than=0))
         while True:
             await asyncio.sleep(ROUND_SECONDS)
-            await self._quietly(self._round())
+            await self._logging_errors(self._round())
 
     async def stop(self) -> None:
-        """Write what is left to write."""
-        await self._quietly(self._round())
+        """Write late outcomes and counts a last time."""
+        await self._logging_errors(self._round())
 
     async def _round(self) -> None:
-        for record in list(self._late.ended.values()):
+        for record in list(self._pending.ended.values()):
             await self._entries.close(record)
-            self._late.ended.pop(record.id, None)
+            self._pending.ended.pop(record.id, None)
         await self.flush()
-        if self._late.running:
-            await self._entries.touch(sorted(self._late.running), instant(self._clock()))
-        await self._close_overdue(calls=GIVEN_UP_SECONDS)
+        if self._pending.running:
+            await self._entries.touch(sorted(self._pending.running), instant(self._clock()))
+        await self._close_abandoned(older_than=ABANDONED_SECONDS)
 
-    async def _close_overdue(self, *, calls: int) -> None:
+    async def _close_abandoned(self, *, older_than: int) -> None:
         now = self._clock()
-        # A minute that has ended, and a moment for those who have counted and not written yet.
+        # A minute closes five seconds after its end, so that all processes can write their counts.
         minute = now // FOLD_SECONDS * FOLD_SECONDS - (
             FOLD_SECONDS if now % FOLD_SECONDS < 5 else 0
         )
-        await self._entries.close_overdue(
-            calls_before=instant(now - calls), folds_before=instant(minute)
+        await self._entries.close_abandoned(
+            requests_before=instant(now - older_than), folds_before=instant(minute)
         )
 
-    async def _quietly(self, work: Awaitable[None]) -> None:
+    async def _logging_errors(self, work: Awaitable[None]) -> None:
         try:
             await work
         except StateUnavailable as error:
             log.warning("audit.waiting", error=str(error))
-        except Exception:  # a bug with one record must not end the tidying up of all others
+        except Exception:  # a bug with one record must not stop the writing of all others
             log.exception("audit.failed")
 
 
-def ended(record: Record, outcome: Outcome, *, code: str | None = None) -> Record:
-    """*record* with how it ended; *code* is the problem's."""
+def ended(record: AuditRecord, outcome: Outcome, *, code: str | None = None) -> AuditRecord:
+    """*record* with its outcome; *code* is the error's."""
     detail = record.detail if code is None else record.detail | {"code": code}
     return replace(record, outcome=outcome, detail=detail)

@@ -1,7 +1,7 @@
-"""Admin keys: random, shown once, kept as a hash, scoped, expiring.
+"""Admin keys: random, shown once, stored as a hash, with scopes and an expiry.
 
-A key is `ak_<id>_<secret>`: the id (60 random bits) finds the row, the secret (256 bits) opens it. The
-bootstrap key of the settings has every scope and no row.
+A key is `ak_<id>_<secret>`. The id (60 random bits) finds the row; the digest of the whole key is
+compared. The bootstrap key of the settings has every scope and no row.
 """
 
 import hashlib
@@ -16,17 +16,17 @@ from typing import Final, Protocol
 from chat_broker_kit.text.instants import instant
 
 BOOTSTRAP: Final = "bootstrap"
-"""The actor that the bootstrap key stands for."""
+"""The actor of requests with the bootstrap key."""
 
 _SHAPE = re.compile(r"ak_([0-9a-z]{12})_[A-Za-z0-9_-]{43}")
 _ALPHABET: Final = "0123456789abcdefghijkmnopqrstvwx"
-_NOBODY: Final = "-"
-"""An id that no row has: unknown keys take the way of known ones."""
+_NO_ID: Final = "-"
+"""An id that no row has, so that a malformed key costs the same query as a known one."""
 _NO_DIGEST: Final = b"\0" * 32
 
 
-class Scope(StrEnum):
-    """What a key can be good for."""
+class AdminScope(StrEnum):
+    """A permission of an admin key."""
 
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
@@ -40,23 +40,23 @@ class Scope(StrEnum):
     STATUS_READ = "status:read"
 
 
-EVERY_SCOPE: Final = frozenset(Scope)
+EVERY_SCOPE: Final = frozenset(AdminScope)
 
 
 @dataclass(frozen=True, slots=True)
 class AdminKey:
-    """A key as it is kept: everything but the key."""
+    """A stored key, without its secret and digest."""
 
     id: str
     name: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[AdminScope]
     created_at: str
     created_by: str
     expires_at: str | None = None
     revoked_at: str | None = None
 
-    def good(self, now: str) -> bool:
-        """May it be used at *now*?"""
+    def is_valid(self, now: str) -> bool:
+        """Whether the key is neither revoked nor expired at *now*."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
     def to_dict(self) -> dict[str, object]:
@@ -72,53 +72,48 @@ class AdminKey:
         }
 
 
-class KeyRows(Protocol):
-    """Where keys are kept. Every method raises StateUnavailable when the database does not answer."""
+class AdminKeyStore(Protocol):
+    """Every method raises StateUnavailable when the database does not respond."""
 
     async def add(self, key: AdminKey, digest: bytes) -> None:
-        """Keep a new key; durable on return."""
-        ...
+        """Store a new key; durable on return."""
 
     async def find(self, key_id: str) -> tuple[AdminKey, bytes] | None:
-        """The key with that id, and the digest to compare with."""
-        ...
+        """The key with that id, valid or not, and its digest; None if there is none."""
 
     async def all(self) -> list[AdminKey]:
-        """Every key, newest first, ended ones too."""
-        ...
+        """Every key, newest first, expired and revoked ones included."""
 
     async def revoke(self, key_id: str, *, at: str) -> AdminKey | None:
-        """End a key for good and answer it; None if there is none. Repeating it changes nothing."""
-        ...
+        """The revoked key; None if there is none. Repeating it changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Whoever holds a key: the *id* that the audit names, the key's *name*, and what it is good for."""
+    """The holder of a key: the actor in the audit log (*id*), the key's *name* and its scopes."""
 
     id: str
     name: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[AdminScope]
 
 
 def new_key() -> tuple[str, str]:
-    """A fresh (id, key)."""
+    """A random key, and the id it holds: (id, key)."""
     key_id = "".join(secrets.choice(_ALPHABET) for _ in range(12))
     return key_id, f"ak_{key_id}_{secrets.token_urlsafe(32)}"
 
 
 def digest(key: bytes) -> bytes:
-    """What is kept of a key. SHA-256 is enough for 256 random bits."""
+    """The stored digest of a key. SHA-256 is enough for 256 random bits."""
     return hashlib.sha256(key).digest()
 
 
 def looks_like_admin_key(credential: str) -> bool:
-    """Has *credential* the shape of an admin key?"""
     return _SHAPE.fullmatch(credential) is not None
 
 
 def operators_keys(known: Iterable[str | None]) -> Callable[[str], bool]:
-    """Tells whether a credential is the operator's: has the shape of an admin key, or is one of the *known* secrets."""
+    """A test for operators' credentials: the form of an admin key, or equal to one of the *known* secrets."""
     digests = frozenset(digest(secret.encode()) for secret in known if secret)
 
     def is_operators(credential: str) -> bool:
@@ -127,33 +122,33 @@ def operators_keys(known: Iterable[str | None]) -> Callable[[str], bool]:
     return is_operators
 
 
-class KeyRing:
-    """Tells whose key it is. Keys are compared as digests, in bytes, in constant time."""
+class AdminKeys:
+    """Verifies admin keys. Digests are compared in constant time."""
 
     def __init__(
-        self, rows: KeyRows, bootstrap: str | None, *, now: Callable[[], str] = instant
+        self, store: AdminKeyStore, bootstrap: str | None, *, now: Callable[[], str] = instant
     ) -> None:
-        self._rows = rows
+        self._store = store
         self._bootstrap = None if bootstrap is None else digest(bootstrap.encode())
         self._now = now
 
     async def owner(self, presented: bytes) -> Operator | None:
-        """Who holds the key *presented* (as the bytes of the header), or None.
+        """The operator whose key *presented* (the header's bytes) is; None if it is not valid.
 
-        Known and unknown, expired and revoked ids take the same way: one query, one comparison.
+        Known, unknown, expired and revoked keys all cost one query and two comparisons.
         """
-        shape = _SHAPE.fullmatch(presented.decode("latin-1"))
-        found = await self._rows.find(shape[1] if shape else _NOBODY)
-        mine = digest(presented)
-        is_bootstrap = hmac.compare_digest(mine, self._bootstrap or _NO_DIGEST)
-        matches = hmac.compare_digest(mine, found[1] if found else _NO_DIGEST)
+        match = _SHAPE.fullmatch(presented.decode("latin-1"))
+        key, stored_digest = await self._store.find(match[1] if match else _NO_ID) or (None, None)
+        presented_digest = digest(presented)
+        is_bootstrap = hmac.compare_digest(presented_digest, self._bootstrap or _NO_DIGEST)
+        is_equal = hmac.compare_digest(presented_digest, stored_digest or _NO_DIGEST)
         if is_bootstrap:
             return Operator(BOOTSTRAP, BOOTSTRAP, EVERY_SCOPE)
-        if found is None or not matches or not found[0].good(self._now()):
+        if key is None or not is_equal or not key.is_valid(self._now()):
             return None
-        return Operator(found[0].id, found[0].name, found[0].scopes)
+        return Operator(key.id, key.name, key.scopes)
 
 
-def scopes_lacking(operator: Operator, wanted: Iterable[Scope]) -> list[Scope]:
-    """What *operator* would give away without having it."""
-    return sorted(set(wanted) - operator.scopes)
+def scopes_lacking(operator: Operator, scopes: Iterable[AdminScope]) -> list[AdminScope]:
+    """Those of *scopes* that *operator* does not have, and so may not grant."""
+    return sorted(set(scopes) - operator.scopes)

@@ -1,12 +1,12 @@
-"""What operators may send: bodies and queries, as strictly read as those of frontends. Framework-free."""
+"""Validation of operators' bodies and queries, as strict as for frontends."""
 
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from chat_broker.admin.audit_log import Search
-from chat_broker.admin.keys import Scope
+from chat_broker.admin.audit_log import AuditSearch
+from chat_broker.admin.keys import AdminScope
 from chat_broker.api.requests import LARGEST_LIMIT, Body, Metadata, Whole
 from chat_broker.chat.policy import Action
 from chat_broker.errors import BadInput
@@ -25,14 +25,14 @@ def _one_line(text: str) -> str:
     return text
 
 
-def _said(text: str) -> str:
+def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
     return text.strip()
 
 
 def _instant(text: str) -> str:
-    """An instant of RFC 3339 in our own form. Raises ValueError."""
+    """An instant of RFC 3339 in UTC with milliseconds. Raises ValueError."""
     try:
         return to_utc(text)
     except ValueError:
@@ -43,29 +43,23 @@ def _instant(text: str) -> str:
 
 
 def _in_future(text: str) -> str:
-    moment = _instant(text)
-    if moment <= instant():
+    future = _instant(text)
+    if future <= instant():
         raise ValueError("must lie in the future")
-    return moment
+    return future
 
 
-Reason = Annotated[
-    str,
-    Field(min_length=1, max_length=LONGEST_REASON),
-    AfterValidator(_one_line),
-    AfterValidator(_said),
-]
+_LINE = (AfterValidator(_one_line), AfterValidator(_not_blank))
+Reason = Annotated[str, Field(min_length=1, max_length=LONGEST_REASON), *_LINE]
 Future = Annotated[str, Field(max_length=64), AfterValidator(_in_future)]
-Name = Annotated[
-    str, Field(min_length=1, max_length=128), AfterValidator(_one_line), AfterValidator(_said)
-]
+Name = Annotated[str, Field(min_length=1, max_length=128), *_LINE]
 Username = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Email = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_one_line)]
 Address = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_one_line)]
 
 
-class UserFields(Body):
-    """A user to create or update; what is left out stays, null empties."""
+class UserRequest(Body):
+    """The fields of a user to create or update. A missing field stays as it is; null clears it."""
 
     username: Username = ""
     display_name: Name | None = None
@@ -74,21 +68,21 @@ class UserFields(Body):
     metadata: Metadata | None = None
 
 
-class UserChanges(UserFields):
-    """What to change about a user; what is left out stays, null empties."""
+class UserUpdateRequest(UserRequest):
+    """The fields of a user to change. A missing field stays as it is; null clears it."""
 
     status: Literal["active", "suspended"] = "active"
 
 
-class MintOnBehalf(Body):
-    """Why somebody else's token is needed, and for how long at most."""
+class MintRequest(Body):
+    """A token for another user: the reason, and the longest lifetime in seconds."""
 
     reason: Reason
     expires_in: Annotated[Whole, Field(ge=1, le=2**53)] | None = None
 
 
-class RevokeWish(Body):
-    """Why, and of which session; all of them if it is left out."""
+class RevokeRequest(Body):
+    """The reason, and the session to revoke; without one, all sessions of the user."""
 
     reason: Reason
     session_id: (
@@ -96,42 +90,40 @@ class RevokeWish(Body):
     ) = None
 
 
-class Why(Body):
-    """Why."""
-
+class RevokeAllRequest(Body):
     reason: Reason
 
 
-class WhyMaybe(Body):
-    """Why, if there is something to say."""
+class OptionalReason(Body):
+    """The body of requests that need no reason, but record one."""
 
     reason: Reason | None = None
 
 
-class BanWish(Body):
-    """Why, and until when; for good if it is left out."""
+class BanRequest(Body):
+    """The reason, and the end of the ban; without one, it holds for good."""
 
     reason: Reason
     until: Future | None = None
 
 
-class KeyWish(Body):
-    """A key to make: what it is called, what it is good for, and when it ends."""
+class KeyRequest(Body):
+    """An admin key to create."""
 
     name: Name
-    scopes: Annotated[list[str], Field(min_length=1, max_length=len(Scope))]
+    scopes: Annotated[list[str], Field(min_length=1, max_length=len(AdminScope))]
     expires_at: Future | None = None
 
-    def wanted(self) -> frozenset[Scope]:
-        """The scopes. Raises BadInput for one that does not exist."""
+    def admin_scopes(self) -> frozenset[AdminScope]:
+        """Raises BadInput for a scope that does not exist."""
         for scope in self.scopes:
-            if scope not in set(Scope):
-                raise BadInput.field("scopes", f"each must be one of {', '.join(Scope)}")
-        return frozenset(Scope(scope) for scope in self.scopes)
+            if scope not in set(AdminScope):
+                raise BadInput.field("scopes", f"each must be one of {', '.join(AdminScope)}")
+        return frozenset(AdminScope(scope) for scope in self.scopes)
 
 
-def changes_of(fields: UserFields) -> dict[str, Any]:
-    """What was sent, and nothing else; null metadata is empty metadata."""
+def changes_of(fields: UserRequest) -> dict[str, Any]:
+    """The fields that the body holds. Null metadata becomes empty metadata."""
     changes = {name: getattr(fields, name) for name in fields.model_fields_set}
     if changes.get("metadata", ...) is None:
         changes["metadata"] = {}
@@ -145,7 +137,7 @@ AUDIT_QUERY = frozenset({"actor", "action", "subject", "since", "until", "cursor
 
 
 def read_search_text(query: dict[str, str]) -> str | None:
-    """What to look for in names; nothing looks for nothing."""
+    """The text to search names for; None if it is missing or empty."""
     text = query.get("q")
     if text is not None and (len(text) > 128 or not is_one_line(text)):
         raise BadInput.field("q", "must be one line of at most 128 characters")
@@ -153,7 +145,6 @@ def read_search_text(query: dict[str, str]) -> str | None:
 
 
 def read_status(query: dict[str, str]) -> str | None:
-    """Which users to list."""
     status = query.get("status")
     if status not in {None, "active", "suspended"}:
         raise BadInput.field("status", "is active or suspended")
@@ -161,7 +152,7 @@ def read_status(query: dict[str, str]) -> str | None:
 
 
 def read_explain(query: dict[str, str]) -> tuple[str, str, Action]:
-    """Who, where, what."""
+    """The user, the room and the action to explain."""
     missing = sorted(EXPLAIN_QUERY - query.keys())
     if missing:
         raise BadInput.field(missing[0], "is needed")
@@ -170,8 +161,8 @@ def read_explain(query: dict[str, str]) -> tuple[str, str, Action]:
     return query["user"], query["room"], Action(query["action"])
 
 
-def read_audit_search(query: dict[str, str], *, export: bool) -> tuple[Search, int]:
-    """What to look for, and (for an export) behind which place to begin."""
+def read_audit_search(query: dict[str, str], *, export: bool) -> tuple[AuditSearch, int]:
+    """The search, and for an export the `seq` after which it begins (0: from the start)."""
     limit, after, before = LARGEST_EXPORT if export else 50, 0, None
     if (text := query.get("limit")) is not None:
         most = LARGEST_EXPORT if export else LARGEST_LIMIT
@@ -186,7 +177,7 @@ def read_audit_search(query: dict[str, str], *, export: bool) -> tuple[Search, i
     for name in ("actor", "action", "subject"):
         if len(query.get(name, "")) > 300 or not is_one_line(query.get(name, "")):
             raise BadInput.field(name, "must be one line of at most 300 characters")
-    search = Search(
+    search = AuditSearch(
         actor=query.get("actor") or None,
         action=query.get("action") or None,
         subject=query.get("subject") or None,
@@ -203,7 +194,7 @@ def _bound(query: dict[str, str], name: str) -> str | None:
     if text is None:
         return None
     try:
-        # A "+" that was not escaped has become a space on the way; no instant has one.
+        # An unescaped "+" in a query is read as a space; no instant holds a space.
         return _instant(text.replace(" ", "+"))
     except ValueError as error:
         raise BadInput.field(name, str(error)) from None

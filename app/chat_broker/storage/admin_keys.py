@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from chat_broker.admin.keys import AdminKey, Scope
+from chat_broker.admin.keys import AdminKey, AdminScope
 from chat_broker_kit.database.transactions import Database, Query, all_rows, first_row, named
 
 _NAMES = ("id", "name", "created_at", "created_by", "expires_at", "revoked_at")
@@ -19,26 +19,22 @@ class SqlAdminKeys:
         self._database = database
 
     async def add(self, key: AdminKey, digest: bytes) -> None:
-        """See KeyRows."""
         values = {name: getattr(key, name) for name in _NAMES}
         values |= {"digest": digest, "scopes": " ".join(sorted(key.scopes))}
         insert = f"INSERT INTO admin_keys ({_COLUMNS}) VALUES (:{', :'.join(_ALL)})"
         await self._database.write(partial(all_rows, named(insert, **values)))
 
     async def find(self, key_id: str) -> tuple[AdminKey, bytes] | None:
-        """See KeyRows."""
         query = Query(f"SELECT {_COLUMNS} FROM admin_keys WHERE id = $1", key_id)
         row = await self._database.read(partial(first_row, query))
         return None if row is None else (_key(row), bytes(row[_ALL.index("digest")]))
 
     async def all(self) -> list[AdminKey]:
-        """See KeyRows."""
         query = Query(f"SELECT {_COLUMNS} FROM admin_keys ORDER BY created_at DESC, id")
         rows = await self._database.read(partial(all_rows, query), slow=True)
         return [_key(row) for row in rows]
 
     async def revoke(self, key_id: str, *, at: str) -> AdminKey | None:
-        """See KeyRows."""
         end = Query(
             "UPDATE admin_keys SET revoked_at = COALESCE(revoked_at, $1) WHERE id = $2"
             f" RETURNING {_COLUMNS}",
@@ -51,7 +47,7 @@ class SqlAdminKeys:
 
 def _key(row: Sequence[Any]) -> AdminKey:
     values = dict(zip(_ALL, row, strict=True))
-    known = set(Scope)
+    known = set(AdminScope)
     # A scope that a newer broker invented is none that this one could grant.
-    scopes = frozenset(Scope(name) for name in values["scopes"].split() if name in known)
+    scopes = frozenset(AdminScope(name) for name in values["scopes"].split() if name in known)
     return AdminKey(**{name: values[name] for name in _NAMES}, scopes=scopes)

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from chat_broker.admin.audit_log import OUTCOME_UNKNOWN, Link, Record, Search, bind
+from chat_broker.admin.audit_log import (
+    OUTCOME_UNKNOWN,
+    AuditRecord,
+    AuditSearch,
+    ChainedRecord,
+    chain_record,
+)
 from chat_broker_kit.database.transactions import Database, Query, Rows, Steps, all_rows, named
 
 _NAMES = ("id", "at", "actor", "action", "subject", "outcome", "reason", "ip", "request_id")
@@ -24,7 +30,7 @@ _OPEN = (
 )
 _FOLD = f"{_OPEN} ON CONFLICT (fold_key) DO UPDATE SET count = audit_open.count + excluded.count"
 _OVERDUE = (
-    "SELECT id FROM audit_open WHERE (fold_key IS NULL AND since < :calls_before)"
+    "SELECT id FROM audit_open WHERE (fold_key IS NULL AND since < :requests_before)"
     " OR (fold_key IS NOT NULL AND since < :folds_before) ORDER BY since LIMIT 500"
 )
 
@@ -37,19 +43,21 @@ class SqlAudit:
 
     # -- what is final --------------------------------------------------------------------------
 
-    async def append(self, record: Record) -> None:
-        """See Chain."""
+    async def append(self, record: AuditRecord) -> None:
         await self._database.write(partial(_append, record))
 
-    async def find(self, search: Search) -> list[Link]:
-        """See Chain."""
+    async def find(self, search: AuditSearch) -> list[ChainedRecord]:
         where, values = _conditions(search)
         query = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT :limit"
         rows = await self._rows(named(query, limit=search.limit, **values))
         return [_link(row) for row in rows]
 
-    async def after(self, seq: int, limit: int, search: Search = Search()) -> list[Link]:  # noqa: B008 - frozen
-        """See Chain."""
+    async def after(
+        self,
+        seq: int,
+        limit: int,
+        search: AuditSearch = AuditSearch(),  # noqa: B008 - frozen
+    ) -> list[ChainedRecord]:
         where, values = _conditions(search)
         query = (
             f"SELECT {_COLUMNS} FROM audit WHERE seq > :seq AND {where} ORDER BY seq LIMIT :limit"
@@ -58,7 +66,6 @@ class SqlAudit:
         return [_link(row) for row in rows]
 
     async def length(self) -> int:
-        """See Chain."""
         ((seq,),) = await self._rows(Query("SELECT seq FROM audit_head"))
         return int(seq)
 
@@ -67,13 +74,11 @@ class SqlAudit:
 
     # -- what is not ----------------------------------------------------------------------------
 
-    async def open(self, record: Record) -> None:
-        """See OpenEntries."""
+    async def open(self, record: AuditRecord) -> None:
         query = named(_OPEN, **_entry(record, None, 1))
         await self._database.write(partial(all_rows, query))
 
     async def touch(self, ids: Sequence[str], now: str) -> None:
-        """See OpenEntries."""
 
         def transaction() -> Steps[None]:
             for entry_id in ids:
@@ -81,8 +86,7 @@ class SqlAudit:
 
         await self._database.write(transaction)
 
-    async def close(self, record: Record) -> None:
-        """See OpenEntries."""
+    async def close(self, record: AuditRecord) -> None:
 
         def transaction() -> Steps[None]:
             if (yield from _take(record.id)):
@@ -90,22 +94,19 @@ class SqlAudit:
 
         await self._database.write(transaction)
 
-    async def fold(self, key: str, record: Record, count: int) -> None:
-        """See OpenEntries."""
+    async def fold(self, key: str, record: AuditRecord, count: int) -> None:
         query = named(_FOLD, **_entry(record, key, count))
         await self._database.write(partial(all_rows, query))
 
-    async def folds(self) -> list[Record]:
-        """See OpenEntries."""
+    async def folds(self) -> list[AuditRecord]:
         query = Query(
             "SELECT record, count FROM audit_open WHERE fold_key IS NOT NULL ORDER BY since DESC"
         )
         return [_counted(record, count) for record, count in await self._rows(query)]
 
-    async def close_overdue(self, *, calls_before: str, folds_before: str) -> int:
-        """See OpenEntries."""
+    async def close_abandoned(self, *, requests_before: str, folds_before: str) -> int:
         overdue = await self._rows(
-            named(_OVERDUE, calls_before=calls_before, folds_before=folds_before)
+            named(_OVERDUE, requests_before=requests_before, folds_before=folds_before)
         )
         closed = 0
         for (entry_id,) in overdue:
@@ -114,9 +115,9 @@ class SqlAudit:
         return closed
 
 
-def _append(record: Record) -> Steps[None]:
+def _append(record: AuditRecord) -> Steps[None]:
     ((seq, previous),) = yield Query(_NEXT)
-    link = bind(seq, record, previous)
+    link = chain_record(seq, record, previous)
     yield named(
         _APPEND,
         **{name: getattr(record, name) for name in _NAMES},
@@ -146,7 +147,7 @@ def _close(entry_id: str) -> Steps[int]:
     return len(entries)
 
 
-def _entry(record: Record, key: str | None, count: int) -> dict[str, Any]:
+def _entry(record: AuditRecord, key: str | None, count: int) -> dict[str, Any]:
     return {
         "id": record.id,
         "fold_key": key,
@@ -156,7 +157,7 @@ def _entry(record: Record, key: str | None, count: int) -> dict[str, Any]:
     }
 
 
-def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
+def _conditions(search: AuditSearch) -> tuple[str, dict[str, Any]]:
     """What to look for, as the condition of a query and its values."""
     found = ["1 = 1"]
     values: dict[str, Any] = {}
@@ -186,11 +187,11 @@ def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
     return " AND ".join(found), values
 
 
-def _text(record: Record) -> str:
+def _text(record: AuditRecord) -> str:
     return json.dumps(record.to_dict(), ensure_ascii=True)
 
 
-def _link(row: Sequence[Any]) -> Link:
+def _link(row: Sequence[Any]) -> ChainedRecord:
     columns = dict(zip(_CHAIN, row, strict=True))
     values = {name: columns[name] for name in _NAMES}
     # A record somebody has spoilt must still be shown: `verify` says that it was changed.
@@ -198,19 +199,21 @@ def _link(row: Sequence[Any]) -> Link:
         detail = json.loads(columns["detail"])
     except ValueError:
         detail = {"unreadable": columns["detail"]}
-    record = Record(**values, detail=detail if isinstance(detail, dict) else {"unreadable": detail})
-    return Link(columns["seq"], record, columns["previous"], columns["hash"])
+    record = AuditRecord(
+        **values, detail=detail if isinstance(detail, dict) else {"unreadable": detail}
+    )
+    return ChainedRecord(columns["seq"], record, columns["previous"], columns["hash"])
 
 
-def _counted(record: str, count: int) -> Record:
+def _counted(record: str, count: int) -> AuditRecord:
     values = json.loads(record)
-    return Record(**(values | {"detail": values["detail"] | {"count": count}}))
+    return AuditRecord(**(values | {"detail": values["detail"] | {"count": count}}))
 
 
-def _ended(fold_key: str | None, count: int, record: str) -> Record:
+def _ended(fold_key: str | None, count: int, record: str) -> AuditRecord:
     """The record of an entry that nobody will close."""
     if fold_key is not None:
         return _counted(record, count)
     values = json.loads(record)
     note = {"note": OUTCOME_UNKNOWN}
-    return Record(**(values | {"outcome": "failed", "detail": values["detail"] | note}))
+    return AuditRecord(**(values | {"outcome": "failed", "detail": values["detail"] | note}))

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from chat_broker.admin.audit_log import verify_now
+from chat_broker.admin.audit_log import verify_chain
 from chat_broker.main import ADMIN
 from tests.app.admin.conftest import BOOTSTRAP, WHY, minted, open_office
 from tests.programs import free_port
@@ -256,10 +256,10 @@ class TestAudit:
         )
         assert exported.headers["content-type"].startswith("application/x-ndjson")
         lines = [json.loads(line) for line in exported.text.splitlines()]
-        assert verify_now(lines).sound
+        assert verify_chain(lines).sound
         assert len(lines) == int(exported.headers["X-Audit-Length"])
         lines[len(lines) // 2]["reason"] = "nothing happened"
-        assert not verify_now(lines).sound
+        assert not verify_chain(lines).sound
 
     async def test_an_export_ends_where_its_length_says(self, office):
         """What is written while it is read belongs to the next one: the two would not go together."""

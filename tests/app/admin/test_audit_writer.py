@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from chat_broker.admin.audit_log import Record, Search, verify_now
-from chat_broker.admin.audit_writer import CROWD, GIVEN_UP_SECONDS, MOST_FOLDS, AuditTrail, ended
+from chat_broker.admin.audit_log import AuditRecord, AuditSearch, verify_chain
+from chat_broker.admin.audit_writer import ABANDONED_SECONDS, MAX_FOLDS, OTHERS, AuditTrail, ended
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.storage.audit import SqlAudit
 from chat_broker.storage.database import open_database
@@ -50,7 +50,7 @@ def trail(store, clock):
 
 
 def record(number=1, at="2026-01-01T00:00:00.000Z"):
-    return Record(
+    return AuditRecord(
         f"r{number}", at, "bootstrap", "users.ban", "u1", "ok", "spam", "192.0.2.1", "req", {}
     )
 
@@ -84,7 +84,7 @@ async def test_an_outcome_that_cannot_be_written_is_written_later(trail, store):
 async def test_what_a_dead_process_left_open_is_recorded_as_failed(trail, store, clock):
     await trail.begin(record(at="2026-01-01T00:00:20.000Z"))
     other = AuditTrail(store, store, clock=clock)
-    clock.now += GIVEN_UP_SECONDS - 1
+    clock.now += ABANDONED_SECONDS - 1
     await other.stop()
     assert await outcomes(store) == [], "it may still be at work"
     clock.now += 2
@@ -96,7 +96,7 @@ async def test_a_long_call_of_a_living_process_is_left_alone(trail, store, clock
     await trail.begin(record(at="2026-01-01T00:00:20.000Z"))
     other = AuditTrail(store, store, clock=clock)
     for _ in range(10):
-        clock.now += GIVEN_UP_SECONDS - 10
+        clock.now += ABANDONED_SECONDS - 10
         await trail.stop()
         await other.stop()
     assert await outcomes(store) == []
@@ -138,13 +138,13 @@ async def test_replicas_fold_together(store, clock):
 
 
 async def test_a_flood_of_addresses_is_counted_and_costs_little(trail, store, monkeypatch):
-    monkeypatch.setattr("chat_broker.admin.audit_writer.MOST_FOLDS", 5)
+    monkeypatch.setattr("chat_broker.admin.audit_writer.MAX_FOLDS", 5)
     for number in range(50):
         await trail.unknown_key(address=f"198.51.100.{number}", request_id="req")
     folds = {fold.ip: fold.detail["count"] for fold in await trail.open_folds()}
     assert len(folds) == 6
-    assert folds[CROWD] == 45
-    assert MOST_FOLDS == 1000
+    assert folds[OTHERS] == 45
+    assert MAX_FOLDS == 1000
 
 
 async def test_counts_outlive_a_database_that_was_away(trail, store):
@@ -163,5 +163,5 @@ async def test_many_calls_at_once_make_a_sound_chain(trail, store):
         await trail.finish(replace(one, outcome="refused" if number % 3 else "ok"))
 
     await asyncio.gather(*(call(number) for number in range(30)))
-    assert verify_now(link.to_dict() for link in await store.after(0, 100)).checked == 30
-    assert len(await store.find(Search(limit=100))) == 30
+    assert verify_chain(link.to_dict() for link in await store.after(0, 100)).checked == 30
+    assert len(await store.find(AuditSearch(limit=100))) == 30

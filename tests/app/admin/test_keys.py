@@ -8,9 +8,9 @@ from chat_broker.admin.audit_log import scrub, scrub_prose, scrubbed
 from chat_broker.admin.keys import (
     EVERY_SCOPE,
     AdminKey,
-    KeyRing,
+    AdminKeys,
+    AdminScope,
     Operator,
-    Scope,
     digest,
     looks_like_admin_key,
     new_key,
@@ -27,7 +27,9 @@ class Rows:
 
     def add(self, **changed):
         key_id, secret = new_key()
-        key = AdminKey(key_id, "ci", frozenset({Scope.USERS_READ}), NOW, "bootstrap", **changed)
+        key = AdminKey(
+            key_id, "ci", frozenset({AdminScope.USERS_READ}), NOW, "bootstrap", **changed
+        )
         self.rows[key_id] = (key, digest(secret.encode()))
         return key_id, secret
 
@@ -42,13 +44,13 @@ def rows():
 
 
 def ring(rows, bootstrap=BOOTSTRAP):
-    return KeyRing(rows, bootstrap, now=lambda: NOW)
+    return AdminKeys(rows, bootstrap, now=lambda: NOW)
 
 
 async def test_a_key_opens_for_its_owner(rows):
     key_id, secret = rows.add()
     owner = await ring(rows).owner(secret.encode())
-    assert (owner.id, owner.name, owner.scopes) == (key_id, "ci", {Scope.USERS_READ})
+    assert (owner.id, owner.name, owner.scopes) == (key_id, "ci", {AdminScope.USERS_READ})
 
 
 async def test_the_bootstrap_key_has_every_scope(rows):
@@ -99,10 +101,12 @@ def test_keys_are_random_and_long():
 
 
 def test_nobody_grants_what_they_lack(rows):
-    owner = Scope.USERS_READ, Scope.KEYS_WRITE
+    owner = AdminScope.USERS_READ, AdminScope.KEYS_WRITE
     operator = Operator("k", "k", frozenset(owner))
-    assert scopes_lacking(operator, [Scope.USERS_READ]) == []
-    assert scopes_lacking(operator, [Scope.USERS_READ, Scope.USERS_BAN]) == [Scope.USERS_BAN]
+    assert scopes_lacking(operator, [AdminScope.USERS_READ]) == []
+    assert scopes_lacking(operator, [AdminScope.USERS_READ, AdminScope.USERS_BAN]) == [
+        AdminScope.USERS_BAN
+    ]
 
 
 def test_no_credential_gets_into_the_audit():

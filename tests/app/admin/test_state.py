@@ -6,8 +6,14 @@ import dataclasses
 import pytest
 
 from chat_broker.admin import audit_log as rules
-from chat_broker.admin.audit_log import GENESIS, OUTCOME_UNKNOWN, Record, Search, verify_now
-from chat_broker.admin.keys import AdminKey, Scope, digest, new_key
+from chat_broker.admin.audit_log import (
+    GENESIS,
+    OUTCOME_UNKNOWN,
+    AuditRecord,
+    AuditSearch,
+    verify_chain,
+)
+from chat_broker.admin.keys import AdminKey, AdminScope, digest, new_key
 from chat_broker.chat.bans import BanRecord
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.storage import admin_keys, audit, bans
@@ -68,7 +74,7 @@ def record(number=1, **changed):
             "ü": "\x00",
         },
     }
-    return Record(**given | changed)
+    return AuditRecord(**given | changed)
 
 
 class TestBans:
@@ -178,14 +184,14 @@ class TestAudit:
 
     async def test_records_come_back_as_they_went_in(self, trail):
         await trail.append(record(1))
-        (link,) = await trail.find(Search())
+        (link,) = await trail.find(AuditSearch())
         assert link.record == record(1)
         assert (link.seq, link.previous) == (1, GENESIS)
 
     async def test_a_chain_written_by_many_at_once_is_sound(self, trail):
         await asyncio.gather(*(trail.append(record(n)) for n in range(1, 31)))
         links = await self.exported(trail)
-        verdict = verify_now(links)
+        verdict = verify_chain(links)
         assert (verdict.sound, verdict.checked, verdict.head) == (True, 30, links[-1]["hash"])
 
     @pytest.mark.parametrize(
@@ -206,7 +212,7 @@ class TestAudit:
             await trail.append(record(number))
         await execute(database, spoil)
         await trail.append(record(5))
-        assert verify_now(await self.exported(trail)).problem == found
+        assert verify_chain(await self.exported(trail)).problem == found
 
     async def test_an_exchanged_record_is_found(self, trail):
         """Somebody who recomputes one record's own hash is found at the next."""
@@ -215,7 +221,7 @@ class TestAudit:
         links = await self.exported(trail)
         links[1]["reason"] = "nothing"
         links[1]["hash"] = rules.hash_of(2, links[1], links[1]["previous"])
-        assert "record 3 does not follow" in verify_now(links).problem
+        assert "record 3 does not follow" in verify_chain(links).problem
 
     async def test_searching(self, trail):
         await trail.append(record(1, at="2026-01-01T00:00:00.000Z"))
@@ -229,7 +235,7 @@ class TestAudit:
         )
 
         async def numbers(**asked):
-            return [link.seq for link in await trail.find(Search(**asked))]
+            return [link.seq for link in await trail.find(AuditSearch(**asked))]
 
         assert await numbers() == [3, 2, 1]
         assert await numbers(actor="key1") == [2]
@@ -249,34 +255,34 @@ class TestAudit:
 
     async def test_an_open_entry_becomes_one_record(self, trail):
         await trail.open(record(1))
-        assert await trail.find(Search()) == []
+        assert await trail.find(AuditSearch()) == []
         await trail.close(record(1, outcome="failed"))
         await trail.close(record(1))
-        assert [link.record.outcome for link in await trail.find(Search())] == ["failed"]
+        assert [link.record.outcome for link in await trail.find(AuditSearch())] == ["failed"]
 
     async def test_what_nobody_closes_is_recorded_as_failed(self, trail):
         await trail.open(record(1, at=NOW))
         await trail.open(record(2, at=LATER))
-        overdue = {"calls_before": SOON, "folds_before": NOW}
-        assert await trail.close_overdue(**overdue) == 1
-        assert await trail.close_overdue(**overdue) == 0
-        (link,) = await trail.find(Search())
+        overdue = {"requests_before": SOON, "folds_before": NOW}
+        assert await trail.close_abandoned(**overdue) == 1
+        assert await trail.close_abandoned(**overdue) == 0
+        (link,) = await trail.find(AuditSearch())
         assert (link.record.outcome, link.record.detail["note"]) == ("failed", OUTCOME_UNKNOWN)
         await trail.close(record(1))
-        assert len(await trail.find(Search())) == 1
+        assert len(await trail.find(AuditSearch())) == 1
 
     async def test_a_call_that_takes_long_is_not_overdue(self, trail):
         await trail.open(record(1, at=NOW))
         await trail.touch(["r000001"], LATER)
-        assert await trail.close_overdue(calls_before=SOON, folds_before=NOW) == 0
+        assert await trail.close_abandoned(requests_before=SOON, folds_before=NOW) == 0
 
     async def test_many_replicas_close_what_is_overdue_once(self, trail):
         for number in range(10):
             await trail.open(record(number))
-        overdue = {"calls_before": SOON, "folds_before": NOW}
-        closed = await asyncio.gather(*(trail.close_overdue(**overdue) for _ in range(3)))
+        overdue = {"requests_before": SOON, "folds_before": NOW}
+        closed = await asyncio.gather(*(trail.close_abandoned(**overdue) for _ in range(3)))
         assert sum(closed) == 10
-        assert verify_now(await self.exported(trail)).checked == 10
+        assert verify_chain(await self.exported(trail)).checked == 10
 
     async def test_folding_counts(self, trail):
         await trail.fold("a|1", record(1, detail={"count": 1}), 1)
@@ -284,23 +290,23 @@ class TestAudit:
         await trail.fold("b|1", record(3, detail={"count": 1}, at=LATER), 1)
         counts = [(one.id, one.detail["count"]) for one in await trail.folds()]
         assert counts == [("r000003", 1), ("r000001", 5)]
-        assert await trail.close_overdue(calls_before=NOW, folds_before=SOON) == 1
-        (link,) = await trail.find(Search())
+        assert await trail.close_abandoned(requests_before=NOW, folds_before=SOON) == 1
+        (link,) = await trail.find(AuditSearch())
         assert link.record.detail == {"count": 5}
 
     async def test_what_cannot_be_written_is_unavailable(self, trail, database):
         await execute(database, "DROP TABLE audit_head")
         with pytest.raises(StateUnavailable):
             await trail.append(record(1))
-        assert await trail.find(Search()) == []
+        assert await trail.find(AuditSearch()) == []
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Record)])
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(AuditRecord)])
 def test_every_field_of_a_record_is_bound(field):
-    link = rules.bind(1, record(1), GENESIS).to_dict()
-    assert verify_now([link]).sound
+    link = rules.chain_record(1, record(1), GENESIS).to_dict()
+    assert verify_chain([link]).sound
     link[field] = "changed"
-    assert not verify_now([link]).sound
+    assert not verify_chain([link]).sound
 
 
 class TestKeys:
@@ -311,7 +317,12 @@ class TestKeys:
     async def test_a_key_is_kept_as_a_hash(self, rows, database):
         key_id, secret = new_key()
         key = AdminKey(
-            key_id, "ci", frozenset({Scope.USERS_READ, Scope.KEYS_WRITE}), NOW, "bootstrap", SOON
+            key_id,
+            "ci",
+            frozenset({AdminScope.USERS_READ, AdminScope.KEYS_WRITE}),
+            NOW,
+            "bootstrap",
+            SOON,
         )
         await rows.add(key, digest(secret.encode()))
         assert await rows.find(key_id) == (key, digest(secret.encode()))
@@ -323,7 +334,7 @@ class TestKeys:
     async def test_revoking_is_for_good(self, rows):
         key_id, secret = new_key()
         await rows.add(
-            AdminKey(key_id, "ci", frozenset({Scope.USERS_READ}), NOW, "bootstrap"),
+            AdminKey(key_id, "ci", frozenset({AdminScope.USERS_READ}), NOW, "bootstrap"),
             digest(secret.encode()),
         )
         assert (await rows.revoke(key_id, at=SOON)).revoked_at == SOON

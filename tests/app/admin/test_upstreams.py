@@ -115,8 +115,8 @@ async def test_a_ban_holds_while_the_chat_api_is_away_and_is_told_later(broker):
     alice = await broker.sign_in("alice")
     assert (await alice.post("/token")).status_code == 403
     away = False
-    operations = broker.app.state.operators.operations
-    assert await operations.settle_all(grace=0) == 1
+    bans = broker.app.state.admin.bans
+    assert await bans.settle_all(grace=0) == 1
     assert await verified(broker, token) == 401
     assert (await broker.client.get("/admin/users/external:alice")).json()["status"] == "suspended"
     (record,) = (await broker.client.get("/admin/audit?action=users.ban")).json()["items"]
@@ -137,7 +137,7 @@ async def test_a_ban_made_before_the_clock_was_set_back_is_settled_too(broker, m
     await broker.client.post("/admin/users/external:alice/ban", json=WHY)
     monkeypatch.setattr(time, "time", real)
     away = False
-    assert await broker.app.state.operators.operations.settle_all() == 1
+    assert await broker.app.state.admin.bans.settle_all() == 1
     assert await verified(broker, token) == 401
 
 
@@ -151,7 +151,7 @@ async def test_the_chat_api_is_never_left_with_yesterdays_word(broker):
             broker.client.post("/admin/users/external:alice/ban", json=WHY),
             broker.client.delete("/admin/users/external:alice/ban"),
         )
-        await broker.app.state.operators.operations.settle_all(grace=0)
+        await broker.app.state.admin.bans.settle_all(grace=0)
         user = (await broker.client.get("/admin/users/external:alice")).json()
         assert (user["status"] == "suspended") == (user["ban"] is not None), user
 

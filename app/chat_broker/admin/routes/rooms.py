@@ -1,19 +1,20 @@
-"""Operators and rooms: see any, take away any, and what was said there."""
+"""Operators and rooms: list and delete any room and message."""
 
 from fastapi import Request, Response
 
-from chat_broker.admin.keys import Scope
-from chat_broker.admin.requests import ROOMS_QUERY, WhyMaybe, read_search_text
+from chat_broker.admin.keys import AdminScope
+from chat_broker.admin.requests import ROOMS_QUERY, read_search_text
 from chat_broker.admin.routes.router import (
     admin_router,
+    admin_services,
+    audit_context,
     described,
     needs,
-    operators,
-    read,
-    this_call,
+    query_of,
+    read_reason,
 )
 from chat_broker.api.openapi import CURSOR, PAGE, page_of
-from chat_broker.api.requests import CURSORED, read_query, read_window
+from chat_broker.api.requests import CURSORED, read_window
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.chat import views
 
@@ -21,12 +22,12 @@ router = admin_router("admin: rooms")
 
 
 @router.get("/rooms", **described(answer=page_of(views.RoomView), parameters=PAGE))
-@needs(Scope.ROOMS_READ, "rooms.list")
+@needs(AdminScope.ROOMS_READ, "rooms.list", ROOMS_QUERY)
 async def list_rooms(request: Request) -> Response:
-    """One page of all rooms, private ones too."""
-    query = read_query(request.scope["query_string"], ROOMS_QUERY)
+    """One page of all rooms, private ones included."""
+    query = query_of(request)
     window = read_window(query)
-    page = await operators(request).operations.rooms(
+    page = await admin_services(request).rooms.list(
         page=window.page, limit=window.limit, q=read_search_text(query)
     )
     return as_json(views.page(page, [views.room(room) for room in page.items]))
@@ -35,34 +36,32 @@ async def list_rooms(request: Request) -> Response:
 @router.get(
     "/rooms/{room_id}/messages", **described(answer=page_of(views.MessageView), parameters=CURSOR)
 )
-@needs(Scope.ROOMS_READ, "rooms.messages")
+@needs(AdminScope.ROOMS_READ, "rooms.messages", CURSORED)
 async def list_messages(request: Request, room_id: str) -> Response:
-    """What was said in any room: by page, or next to a cursor."""
-    window = read_window(read_query(request.scope["query_string"], CURSORED))
-    page = await operators(request).operations.messages(
+    """Messages of any room, by page or next to a cursor."""
+    window = read_window(query_of(request))
+    page = await admin_services(request).rooms.messages(
         room_id, page=window.page, limit=window.limit, before=window.before, after=window.after
     )
-    return as_json(views.page(page, [views.message(one) for one in page.items]))
+    return as_json(views.page(page, [views.message(message) for message in page.items]))
 
 
 @router.delete("/rooms/{room_id}", **described(status=204))
-@needs(Scope.ROOMS_WRITE, "rooms.delete")
+@needs(AdminScope.ROOMS_WRITE, "rooms.delete")
 async def delete_room(request: Request, room_id: str) -> Response:
     """Delete any room."""
-    read_query(request.scope["query_string"])
-    this_call(request).reason = (await read(request, WhyMaybe, optional=True)).reason
-    await operators(request).operations.delete_room(room_id)
+    await read_reason(request)
+    await admin_services(request).rooms.delete(room_id)
     return nothing()
 
 
 @router.delete("/rooms/{room_id}/messages/{message_id}", **described(status=204))
-@needs(Scope.ROOMS_WRITE, "messages.delete")
+@needs(AdminScope.ROOMS_WRITE, "messages.delete")
 async def delete_message(request: Request, room_id: str, message_id: str) -> Response:
-    """Empty any message; it keeps its place."""
-    read_query(request.scope["query_string"])
-    call = this_call(request)
-    call.subject = message_id
-    call.detail["room_id"] = room_id
-    call.reason = (await read(request, WhyMaybe, optional=True)).reason
-    await operators(request).operations.delete_message(room_id, message_id)
+    """Delete any message; its place in the room stays, empty."""
+    context = audit_context(request)
+    context.subject = message_id
+    context.detail["room_id"] = room_id
+    await read_reason(request)
+    await admin_services(request).rooms.delete_message(room_id, message_id)
     return nothing()

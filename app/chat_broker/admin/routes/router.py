@@ -1,4 +1,4 @@
-"""The operators' routes: /admin. Each needs a scope, and writes exactly one audit record per call."""
+"""The operators' routes, under /admin. Each needs a scope, and writes one audit record per request."""
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -6,77 +6,86 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from chat_broker.admin.access import AdminCall
-from chat_broker.admin.keys import Scope
-from chat_broker.admin.operators import Operators
+from chat_broker.admin.access import AuditContext
+from chat_broker.admin.keys import AdminScope
+from chat_broker.admin.requests import OptionalReason
+from chat_broker.admin.services import AdminServices
 from chat_broker.api.openapi import ADMIN_KEY, Schema, describe
-from chat_broker.api.requests import Body, read_body
+from chat_broker.api.requests import Body, read_body, read_query
 
 B = TypeVar("B", bound=Body)
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class Needs(NamedTuple):
-    """What a route asks of a key, and what the audit calls it."""
+    """The scope that a route needs, its action in the audit log, and the parameters of its query."""
 
-    scope: Scope
+    scope: AdminScope
     action: str
+    query: frozenset[str]
 
 
 _NEEDS: Final = "__needs__"
 
 
-def needs(scope: Scope, action: str) -> Callable[[Endpoint], Endpoint]:
-    """Mark an endpoint. A route without this mark cannot be added."""
+def needs(
+    scope: AdminScope, action: str, query: frozenset[str] = frozenset()
+) -> Callable[[Endpoint], Endpoint]:
+    """Mark an endpoint. `AuditedRoute` refuses to be created without this mark."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
-        setattr(endpoint, _NEEDS, Needs(scope, action))
+        setattr(endpoint, _NEEDS, Needs(scope, action, query))
         return endpoint
 
     return mark
 
 
 class AuditedRoute(APIRoute):
-    """A route that the gate stands before. Holds for every route of the router, also those to come."""
+    """A route that only admitted operators reach. Every route of an `admin_router` is one."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.needs: Needs = getattr(endpoint, _NEEDS)
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Any]:
-        """The endpoint, behind the gate."""
-        handle = super().get_route_handler()
+        """The endpoint, behind `AdminAccess`."""
+        endpoint = super().get_route_handler()
         needed = self.needs
 
         async def audited(request: Request) -> Response:
-            async def work(call: AdminCall) -> Response:
-                request.scope["state"]["admin_call"] = call
-                return await handle(request)
+            async def handle(context: AuditContext) -> Response:
+                state = request.scope["state"]
+                state["audit_context"] = context
+                state["admin_query"] = read_query(request.scope["query_string"], needed.query)
+                return await endpoint(request)
 
-            gate = operators(request).gate
-            answer = await gate.serve(request.scope, needed.scope, needed.action, work)
-            return cast("Response", answer)
+            access = admin_services(request).access
+            response = await access.serve(request.scope, needed.scope, needed.action, handle)
+            return cast("Response", response)
 
         return audited
 
 
 def admin_router(tag: str) -> APIRouter:
-    """A router for some of the operators' routes."""
     return APIRouter(prefix="/admin", tags=[tag], route_class=AuditedRoute)
 
 
-def operators(request: Request) -> Operators:
-    """The operators' side of this process."""
-    return cast("Operators", request.app.state.operators)
+def admin_services(request: Request) -> AdminServices:
+    return cast("AdminServices", request.app.state.admin)
 
 
-def this_call(request: Request) -> AdminCall:
-    """The call that the gate has let in."""
-    return cast("AdminCall", request.scope["state"]["admin_call"])
+def audit_context(request: Request) -> AuditContext:
+    """The context of the request's audit record."""
+    return cast("AuditContext", request.scope["state"]["audit_context"])
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """The parameters of the request's query, without unknown and repeated ones."""
+    return cast("dict[str, str]", request.scope["state"]["admin_query"])
 
 
 async def read(request: Request, kind: type[B], *, optional: bool = False) -> B:
-    """The request's body as a *kind*."""
+    """The request's body as a *kind*. Raises BadInput. *optional*: an empty body is `{}`."""
     types = request.headers.getlist("content-type")
     content_type = types[0] if len(types) == 1 else None
     raw = await request.body()
@@ -102,3 +111,9 @@ def described(
     )
     arguments["openapi_extra"]["security"] = [{ADMIN_KEY: []}]
     return arguments
+
+
+async def read_reason(request: Request) -> None:
+    """Put the reason of an optional body into the audit record."""
+    body = await read(request, OptionalReason, optional=True)
+    audit_context(request).reason = body.reason

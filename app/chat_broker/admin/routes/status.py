@@ -1,4 +1,4 @@
-"""How the broker is: versions, modes, what it depends on, counts. No secret."""
+"""The state of the broker: versions, modes, dependencies and counts. No secret."""
 
 import contextlib
 import platform
@@ -6,9 +6,8 @@ from typing import Any, Protocol, cast
 
 from fastapi import Request, Response
 
-from chat_broker.admin.keys import Scope
-from chat_broker.admin.routes.router import admin_router, described, needs, operators
-from chat_broker.api.requests import read_query
+from chat_broker.admin.keys import AdminScope
+from chat_broker.admin.routes.router import admin_router, admin_services, described, needs
 from chat_broker.api.responses import as_json
 from chat_broker.observability.readiness import Readiness
 from chat_broker.settings import Settings
@@ -21,15 +20,15 @@ router = admin_router("admin: status")
 
 
 class StorageStatus(Protocol):
-    """What is told of the storage, whichever it is."""
+    """The state of the storage, whichever it is."""
 
     @property
     def kind(self) -> str:
-        """Which database: `sqlite` or `postgres`."""
+        """`sqlite` or `postgres`."""
 
     @property
     def schema_version(self) -> str:
-        """The version of the database's schema."""
+        """The number of the last migration."""
 
     @property
     def hints_state(self) -> str:
@@ -37,24 +36,23 @@ class StorageStatus(Protocol):
 
     @property
     def other_processes(self) -> int:
-        """How many other processes use the database."""
+        """The number of other processes on the same database."""
 
 
 @router.get("/status", **described(answer={"type": "object"}))
-@needs(Scope.STATUS_READ, "status.read")
+@needs(AdminScope.STATUS_READ, "status.read")
 async def status(request: Request) -> Response:
-    """How the broker is."""
-    read_query(request.scope["query_string"])
-    kept = request.app.state
-    settings = cast("Settings", kept.settings)
-    storage = cast("StorageStatus", kept.storage)
-    upstream = cast("Upstream", kept.upstream)
-    found = await cast("Readiness", kept.readiness).look()
-    checks = found["checks"]
+    """The state of the broker and of what it depends on."""
+    state = request.app.state
+    settings = cast("Settings", state.settings)
+    storage = cast("StorageStatus", state.storage)
+    upstream = cast("Upstream", state.upstream)
+    readiness = await cast("Readiness", state.readiness).look()
+    checks = readiness["checks"]
     embedded = upstream.server is not None
     return as_json(
         {
-            "status": found["status"],
+            "status": readiness["status"],
             "time": instant(),
             "versions": {
                 "broker": request.app.version,
@@ -90,17 +88,19 @@ async def status(request: Request) -> Response:
 
 
 async def _counts(request: Request, storage: StorageStatus, upstream: Upstream) -> dict[str, Any]:
-    side = operators(request)
+    services = admin_services(request)
     now = instant()
     counts: dict[str, Any] = {
         "users": None,
         "rooms": None,
-        "bans": await side.book.count(now),
-        "admin_keys": sum(key.good(now) for key in await side.keys.all()),
-        "audit_records": await side.chain.length(),
+        "bans": await services.book.count(now),
+        "admin_keys": sum(key.is_valid(now) for key in await services.keys.all()),
+        "audit_records": await services.chain.length(),
         "other_processes": storage.other_processes,
     }
-    with contextlib.suppress(ChatError):  # its state is told above; the rest is worth having
+    with contextlib.suppress(
+        ChatError
+    ):  # `upstream` above holds its state; the other counts are still worth showing
         counts["users"] = (await upstream.chat.users.list(limit=1)).total
         counts["rooms"] = (await upstream.chat.rooms.list(limit=1)).total
     if upstream.server is not None:

@@ -1,1 +1,1 @@
-"""The operators' commands, one file a noun."""
+"""The operators' commands, one file per noun."""

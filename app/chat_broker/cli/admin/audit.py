@@ -1,4 +1,4 @@
-"""`admin audit`: who did what; export it, and check that it is whole."""
+"""`admin audit`: list and export the audit log, and verify its chain."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chat_broker.admin.audit_log import GENESIS, verify_now
+from chat_broker.admin.audit_log import GENESIS, verify_chain
 from chat_broker.cli.admin.options import (
     REFUSED,
     USAGE,
     AsJson,
     Limit,
-    here,
+    noun,
     safe,
     say,
     show,
@@ -28,9 +28,7 @@ from chat_broker.cli.admin.options import (
 if TYPE_CHECKING:
     from chat_broker.cli.admin.client import AdminClient
 
-audit = typer.Typer(
-    help="Who did what; export it, and check that it is whole.", invoke_without_command=True
-)
+audit = noun("Who did what; export it, and check that it is whole.")
 
 Actor = Annotated[str | None, typer.Option("--actor", help="A key's id, or bootstrap.")]
 What = Annotated[str | None, typer.Option("--action", help="users.ban, or users, or ban.")]
@@ -39,23 +37,6 @@ Since = Annotated[str | None, typer.Option("--since", help="An instant; included
 Until = Annotated[str | None, typer.Option("--until", help="An instant; not included.")]
 _HEAD = re.compile(r"[0-9a-f]{64}")
 _AUDIT_COLUMNS = ["at", "actor", "action", "subject", "outcome", "reason", "ip", "request_id"]
-
-
-@audit.callback()
-def audit_here(
-    context: typer.Context,
-    actor: Actor = None,
-    action: What = None,
-    subject: Subject = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Without a command: list."""
-    here(as_json)
-    if context.invoked_subcommand is None:
-        list_audit(actor, action, subject, since, until, limit, None, as_json)
 
 
 @audit.command("list")
@@ -72,9 +53,9 @@ def list_audit(
     as_json: AsJson = False,
 ) -> None:
     """One page of records, newest first."""
-    asked = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
+    conditions = _conditions(actor, action, subject, since, until)
     with the_broker() as broker:
-        found = broker.get("/admin/audit", **asked, limit=limit, cursor=cursor)
+        found = broker.get("/admin/audit", **conditions, limit=limit, cursor=cursor)
     rows = [[record.get(name) for name in _AUDIT_COLUMNS] for record in found["items"]]
 
     def display() -> None:
@@ -95,10 +76,10 @@ def export_audit(
     until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """All records as NDJSON, oldest first, with what `verify` needs."""
-    asked = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
+    """All records as NDJSON, oldest first, with the hashes that `verify` checks."""
+    conditions = _conditions(actor, action, subject, since, until)
     with the_broker() as broker:
-        lines = _walk(broker, asked, quiet=to is None or wants_json(as_json))
+        lines = _export(broker, conditions, quiet=to is None or wants_json(as_json))
         if to is None:
             for line in lines:
                 sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -133,35 +114,41 @@ def verify_audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that no record was changed and none is missing; exit code 1 if one was."""
+    """Check that no record was changed and none is missing; exit code 1 otherwise."""
     expected = _expected_head(expect_head, head_file)
-    told = _verified(file, expected, quiet=wants_json(as_json))
-    if told["ok"] and head_file is not None:
-        _note_head(head_file, told["head"])
-    problem = told["problem"]
+    result = _verified(file, expected, quiet=wants_json(as_json))
+    if result["ok"] and head_file is not None:
+        _write_head(head_file, result["head"])
+    problem = result["problem"]
 
     def display() -> None:
         if problem is None:
-            say(f"[green]sound[/]: {told['checked']} records, none changed, none missing")
+            say(f"[green]sound[/]: {result['checked']} records, none changed, none missing")
         else:
             say(
-                f"[bold red]not sound[/]: {safe(problem)} ({told['checked']} records before it are)"
+                f"[bold red]not sound[/]: {safe(problem)} ({result['checked']} records before it are)"
             )
-        say(f"head {told['head']}")
+        say(f"head {result['head']}")
 
-    show(told, as_json, display)
+    show(result, as_json, display)
     if problem is not None:
         raise typer.Exit(REFUSED)
 
 
-def _expected_head(given: str | None, file: Path | None) -> str | None:
+def _conditions(
+    actor: str | None, action: str | None, subject: str | None, since: str | None, until: str | None
+) -> dict[str, str | None]:
+    return {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
+
+
+def _expected_head(head: str | None, file: Path | None) -> str | None:
     """The head that has to be in the chain; None on the first run."""
-    if given is not None and file is not None:
+    if head is not None and file is not None:
         stop("--expect and --head-file name the same thing: give one.", USAGE)
-    if given is not None and not _HEAD.fullmatch(given):
+    if head is not None and not _HEAD.fullmatch(head):
         stop("--expect: a head is the 64 hexadecimal digits that verify prints.", USAGE)
-    if file is None or given is not None:
-        return given
+    if file is None or head is not None:
+        return head
     try:
         noted = file.read_text().strip()
     except FileNotFoundError:
@@ -173,46 +160,46 @@ def _expected_head(given: str | None, file: Path | None) -> str | None:
     return noted
 
 
-def _note_head(file: Path, head: str) -> None:
-    beside = file.with_name(f"{file.name}.new")
+def _write_head(file: Path, head: str) -> None:
+    new_file = file.with_name(f"{file.name}.new")
     try:
-        beside.write_text(f"{head}\n")
-        beside.replace(file)
+        new_file.write_text(f"{head}\n")
+        new_file.replace(file)
     except OSError as error:
         stop(f"{file}: {error.strerror}", USAGE)
 
 
 def _verified(file: Path | None, expected: str | None, *, quiet: bool) -> dict[str, Any]:
-    """What was found in the export *file*, or else at the broker."""
-    seen = {GENESIS}
+    """The result of checking the export *file*, or the broker's chain if it is None."""
+    hashes = {GENESIS}
     length = 0
 
-    def noted(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def noting(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for line in lines:
             if line.get("hash") == expected:
-                seen.add(str(expected))
+                hashes.add(str(expected))
             yield line
 
     if file is not None:
         try:
             with file.open() as lines:
-                verdict = verify_now(noted(_parsed(lines)))
+                check = verify_chain(noting(_parsed(lines)))
         except OSError as error:
             stop(f"{file}: {error.strerror}", USAGE)
     else:
         with the_broker() as broker:
             length = broker.audit_length()
-            verdict = verify_now(noted(_walk(broker, {}, quiet=quiet)))
-    problem, seq = verdict.problem, verdict.seq
-    if problem is None and verdict.checked < length:
-        seq = verdict.checked + 1
+            check = verify_chain(noting(_export(broker, {}, quiet=quiet)))
+    problem, seq = check.problem, check.seq
+    if problem is None and check.checked < length:
+        seq = check.checked + 1
         problem = f"record {seq} is missing: the chain should have {length} or more"
-    if problem is None and expected is not None and expected not in seen:
+    if problem is None and expected is not None and expected not in hashes:
         problem = "the head noted earlier is not in the chain: it was written anew"
     return {
         "ok": problem is None,
-        "checked": verdict.checked,
-        "head": verdict.head,
+        "checked": check.checked,
+        "head": check.head,
         "problem": problem,
         "seq": seq,
     }
@@ -227,17 +214,17 @@ def _parsed(lines: Any) -> Iterator[dict[str, Any]]:
         yield value if isinstance(value, dict) else {}
 
 
-def _walk(
-    broker: "AdminClient", asked: dict[str, str | None], *, quiet: bool
+def _export(
+    broker: "AdminClient", conditions: dict[str, str | None], *, quiet: bool
 ) -> Iterator[dict[str, Any]]:
-    """Every record of an export, with a bar for who waits."""
-    from rich.console import Console  # what draws is not loaded by a command that draws nothing
+    """Every record of an export, with a progress bar on the terminal."""
+    from rich.console import Console  # not loaded by commands that print nothing
     from rich.progress import Progress  # as above
 
     with Progress(
         console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()
     ) as bar:
         task = bar.add_task("audit", total=None)
-        for record, length in broker.audit(asked):
+        for record, length in broker.audit(conditions):
             bar.update(task, total=length, completed=record.get("seq", 0))
             yield record

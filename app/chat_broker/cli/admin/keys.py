@@ -1,38 +1,30 @@
 """`admin keys`: list, create, revoke."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from chat_broker.cli.admin.options import (
     USAGE,
     AsJson,
-    here,
+    noun,
     safe,
     say,
     show,
     stop,
     table,
     the_broker,
-    until_when,
+    to_instant,
 )
 
-keys = typer.Typer(help="Admin keys: list, create, revoke.", invoke_without_command=True)
+keys = noun("Admin keys: list, create, revoke.")
 
 _KEY_COLUMNS = ["id", "name", "scopes", "created_at", "created_by", "expires_at", "revoked_at"]
 
 
-@keys.callback()
-def keys_here(context: typer.Context, as_json: AsJson = False) -> None:
-    """Without a command: list."""
-    here(as_json)
-    if context.invoked_subcommand is None:
-        list_keys(as_json)
-
-
 @keys.command("list")
 def list_keys(as_json: AsJson = False) -> None:
-    """Every key, ended ones too."""
+    """Every key, expired and revoked ones included."""
     with the_broker() as broker:
         found = broker.get("/admin/keys")
     rows = [
@@ -57,29 +49,31 @@ def create_key(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """A new key, shown this once: alone on the last line."""
-    called = name or positional
-    scopes = [one for text in scope or [] for one in text.replace(",", " ").split()]
-    if not called or not scopes:
+    """Create a key. It is shown only now, alone on the last line."""
+    key_name = name or positional
+    scopes = [each for text in scope or [] for each in text.replace(",", " ").split()]
+    if not key_name or not scopes:
         stop("A key needs --name and at least one --scope.", USAGE)
-    body = {"name": called, "scopes": scopes} | (
-        {"expires_at": ends} if (ends := until_when(expires)) else {}
-    )
+    body: dict[str, Any] = {"name": key_name, "scopes": scopes}
+    if expires_at := to_instant(expires):
+        body["expires_at"] = expires_at
     with the_broker() as broker:
-        made = broker.send("POST", "/admin/keys", body)
+        created = broker.send("POST", "/admin/keys", body)
 
     def display() -> None:
-        say(f"[green]created[/] {safe(made['id'])} ({safe(made['name'])}). It is shown this once:")
-        print(made["key"])  # noqa: T201 - not to be wrapped or coloured
+        say(
+            f"[green]created[/] {safe(created['id'])} ({safe(created['name'])}). It is shown this once:"
+        )
+        print(created["key"])  # noqa: T201 - not to be wrapped or coloured
 
-    show(made, as_json, display)
+    show(created, as_json, display)
 
 
 @keys.command("revoke")
 def revoke_key(
     key_id: Annotated[str, typer.Argument(help="The id of the key.")], as_json: AsJson = False
 ) -> None:
-    """End a key for good."""
+    """Revoke a key for good."""
     with the_broker() as broker:
         broker.send("DELETE", broker.path("keys", key_id))
     show(

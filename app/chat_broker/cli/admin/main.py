@@ -1,7 +1,7 @@
 """`chat-broker admin …` and `chat-broker token inspect`: the admin routes from a shell.
 
-Exit codes: 0 done; 1 the broker refused it, or what was checked is not sound; 2 wrong usage or
-settings; 3 the broker cannot be reached or cannot do it now.
+Exit codes: 0 done; 1 the broker refused it, or a check failed; 2 wrong usage or settings; 3 the broker
+cannot be reached or cannot do it now.
 """
 
 import sys
@@ -21,13 +21,13 @@ from chat_broker.cli.admin.options import (
     cell,
     fields,
     flat,
-    here,
+    note_json,
     safe,
     say,
     show,
     table,
     the_broker,
-    until_when,
+    to_instant,
     wants_json,
 )
 from chat_broker.cli.admin.rooms import rooms
@@ -47,28 +47,22 @@ admin.add_typer(audit, name="audit")
 admin.add_typer(rooms, name="rooms")
 
 
-@admin.callback()
-def admin_here(as_json: AsJson = False) -> None:
-    """The admin routes from a shell. Reads CHAT_BROKER_URL and CHAT_BROKER_ADMIN_KEY."""
-    here(as_json)
+admin.callback()(note_json)
 
 
-def _receipt_lines(receipt: Mapping[str, Any]) -> None:
-    told = {
-        name: receipt.get(name)
-        for name in ("generation", "sockets_closed", "nodes_acked", "nodes_total", "took_ms")
-    }
-    if all(value is None for value in told.values()):
+def _say_revocation(result: Mapping[str, Any]) -> None:
+    names = ("generation", "sockets_closed", "nodes_acked", "nodes_total", "took_ms")
+    generation, closed, acked, total, took_ms = (result.get(name) for name in names)
+    if all(value is None for value in (generation, closed, acked, total, took_ms)):
         say("[yellow]The Chat API gave no receipt.[/]")
         return
-    acked, total = told["nodes_acked"], told["nodes_total"]
-    say(f"generation {cell(told['generation'])}, sockets closed: {cell(told['sockets_closed'])}")
+    say(f"generation {cell(generation)}, sockets closed: {cell(closed)}")
     if acked is not None and total is not None and acked < total:
         say(
             f"[yellow]{acked} of {total} nodes have answered; the others follow within ten seconds.[/]"
         )
     elif acked is not None:
-        say(f"[green]all nodes have answered[/] ({acked}) in {cell(told['took_ms'])} ms")
+        say(f"[green]all nodes have answered[/] ({acked}) in {cell(took_ms)} ms")
 
 
 @admin.command()
@@ -80,11 +74,11 @@ def revoke(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make somebody's tokens worthless and close their sockets."""
+    """Revoke the tokens of a user, and close the sockets."""
     body = {"reason": reason} | ({"session_id": session} if session else {})
     with the_broker() as broker:
-        receipt = broker.send("POST", broker.user(user, "revoke"), body)
-    show(receipt, as_json, lambda: _receipt_lines(receipt))
+        result = broker.send("POST", broker.user(user, "revoke"), body)
+    show(result, as_json, lambda: _say_revocation(result))
 
 
 @admin.command("revoke-all")
@@ -93,12 +87,12 @@ def revoke_all(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make every token of the project worthless: for a signing key that has leaked."""
+    """Revoke every token of the project, for a signing key that has leaked."""
     if not yes and sys.stdin.isatty():
         typer.confirm("Every user will be disconnected. Go on?", abort=True)
     with the_broker() as broker, busy("revoking", quiet=wants_json(as_json)):
-        receipt = broker.send("POST", "/admin/revoke-all", {"reason": reason}, seconds=60)
-    show(receipt, as_json, lambda: _receipt_lines(receipt))
+        result = broker.send("POST", "/admin/revoke-all", {"reason": reason}, seconds=60)
+    show(result, as_json, lambda: _say_revocation(result))
 
 
 @admin.command()
@@ -111,22 +105,23 @@ def ban(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let somebody in nowhere, and close their sockets."""
-    body = {"reason": reason} | ({"until": ends} if (ends := until_when(until)) else {})
+    """Ban a user, and close the sockets."""
+    ends_at = to_instant(until)
+    body = {"reason": reason} | ({"until": ends_at} if ends_at else {})
     with the_broker() as broker:
-        made = broker.send("POST", broker.user(user, "ban"), body)
+        banned = broker.send("POST", broker.user(user, "ban"), body)
 
     def display() -> None:
-        ends = made["ban"]["until"]
-        say(f"[bold red]banned[/] {safe(user)} " + (f"until {safe(ends)}" if ends else "for good"))
-        _receipt_lines(made["receipt"])
+        end = banned["ban"]["until"]
+        say(f"[bold red]banned[/] {safe(user)} " + (f"until {safe(end)}" if end else "for good"))
+        _say_revocation(banned["receipt"])
 
-    show(made, as_json, display)
+    show(banned, as_json, display)
 
 
 @admin.command()
 def unban(user: User, reason: Reason = NO_REASON, as_json: AsJson = False) -> None:
-    """Lift a ban."""
+    """Lift the ban of a user."""
     with the_broker() as broker:
         broker.send("DELETE", broker.user(user, "ban"), {"reason": reason})
     show({"unbanned": user}, as_json, lambda: say(f"[green]may chat again[/]: {safe(user)}"))
@@ -139,32 +134,32 @@ def explain(
     action: Annotated[str, typer.Option("--action", help="join, leave, read, post, …")],
     as_json: AsJson = False,
 ) -> None:
-    """Whether somebody may do something in a room, and why."""
+    """Whether a user may do an action in a room, and why."""
     with the_broker() as broker:
-        told = broker.get("/admin/explain", user=user, room=room, action=action)
+        decision = broker.get("/admin/explain", user=user, room=room, action=action)
 
     def display() -> None:
-        verdict = "[green]allowed[/]" if told["allowed"] else "[red]refused[/]"
-        say(f"{verdict} by the rule {safe(told['rule'])}: {safe(told['reason'])}")
-        fields(told["facts"])
+        outcome = "[green]allowed[/]" if decision["allowed"] else "[red]refused[/]"
+        say(f"{outcome} by the rule {safe(decision['rule'])}: {safe(decision['reason'])}")
+        fields(decision["facts"])
 
-    show(told, as_json, display)
+    show(decision, as_json, display)
 
 
 @admin.command()
 def status(as_json: AsJson = False) -> None:
-    """How the broker is."""
+    """The state of the broker and of what it depends on."""
     with the_broker() as broker:
-        found = broker.get("/admin/status")
+        state = broker.get("/admin/status")
 
     def display() -> None:
-        color = {"ok": "green", "degraded": "yellow"}.get(found["status"], "red")
-        say(f"[bold {color}]{safe(found['status'])}[/]")
+        color = {"ok": "green", "degraded": "yellow"}.get(state["status"], "red")
+        say(f"[bold {color}]{safe(state['status'])}[/]")
         rows = [
             [f"{part}.{name}", flat(value)]
             for part in ("versions", "modes", "upstream", "database", "redis", "counts")
-            for name, value in found[part].items()
+            for name, value in state[part].items()
         ]
         table(["", "value"], rows, nothing="")
 
-    show(found, as_json, display)
+    show(state, as_json, display)

@@ -1,4 +1,4 @@
-"""What all commands share: options, the broker to talk to, output for people and for programs."""
+"""Options, connection and output that all commands share."""
 
 import json
 import os
@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-if TYPE_CHECKING:  # the HTTP client is loaded by those who need it, not by `serve`
+if TYPE_CHECKING:  # it loads httpx, which `serve` does not need
+    from rich.console import Console
+
     from chat_broker.cli.admin.client import AdminClient
 
 
@@ -28,9 +31,13 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=200, help="Items of a 
 
 @contextmanager
 def the_broker() -> "Iterator[AdminClient]":
-    """The broker the environment names; what goes wrong becomes a message and an exit code."""
-    # The HTTP client is loaded by commands that ask something.
-    from chat_broker.cli.admin.client import DEFAULT_URL, AdminClient, Problem, Unreachable
+    """A client for the broker that the environment names. Errors become a message and an exit code."""
+    from chat_broker.cli.admin.client import (  # it loads httpx, which `serve` does not need
+        DEFAULT_URL,
+        AdminClient,
+        Problem,
+        Unreachable,
+    )
 
     key = os.environ.get("CHAT_BROKER_ADMIN_KEY", "")
     if not key:
@@ -48,29 +55,29 @@ def the_broker() -> "Iterator[AdminClient]":
             stop(str(error), UNREACHABLE if error.status >= 500 else REFUSED)
 
 
-def stop(why: str, code: int) -> Any:
-    from rich.console import Console  # what draws is not loaded by a command that draws nothing
-
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error[/]: {safe(why)}")
+def stop(reason: str, code: int) -> NoReturn:
+    """Print an error and exit with *code*."""
+    _console(stderr=True, soft_wrap=True).print(f"[bold red]error[/]: {safe(reason)}")
     raise typer.Exit(code)
 
 
 def say(text: str) -> None:
-    from rich.console import Console  # what draws is not loaded by a command that draws nothing
+    """Print one line of rich markup, not wrapped."""
+    _console(soft_wrap=True).print(text)
 
-    Console(soft_wrap=True, highlight=False).print(text)
 
+def _console(**options: Any) -> "Console":
+    from rich.console import Console  # not loaded by commands that print nothing
 
-def _json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    return Console(highlight=False, **options)
 
 
 def table(columns: list[str], rows: list[list[Any]], *, nothing: str) -> None:
-    from rich.console import Console  # what draws is not loaded by a command that draws nothing
-    from rich.table import Table  # as above
+    """Print a table, or *nothing* if there are no rows."""
+    from rich.table import Table  # not loaded by commands that print nothing
 
-    # Where nobody looks at it, lines are for other programs: not cut at 80 characters.
-    console = Console() if sys.stdout.isatty() else Console(width=400)
+    # Without a terminal, other programs read the lines: they are not cut at 80 characters.
+    console = _console() if sys.stdout.isatty() else _console(width=400)
     if not rows:
         console.print(f"[dim]{nothing}[/]")
         return
@@ -98,8 +105,8 @@ def cell(value: Any) -> str:
 
 
 def safe(text: str) -> str:
-    """*text* of others as text: no markup of rich's, no control characters of the terminal's."""
-    from rich.markup import escape  # what draws is not loaded by a command that draws nothing
+    """*text* from a user, without rich markup and control characters of the terminal."""
+    from rich.markup import escape  # not loaded by commands that print nothing
 
     return escape("".join(char if char.isprintable() else "\ufffd" for char in text))
 
@@ -117,8 +124,8 @@ def flat(value: Any) -> Any:
 _json_wanted: ContextVar[bool] = ContextVar("json_wanted", default=False)
 
 
-def here(as_json: bool) -> None:
-    """`--json` counts wherever it stands: before a command as well as after it."""
+def note_json(as_json: AsJson = False) -> None:
+    """Remember a `--json` that stands before the command."""
     if as_json:
         _json_wanted.set(True)
 
@@ -127,36 +134,60 @@ def wants_json(as_json: bool) -> bool:
     return as_json or _json_wanted.get()
 
 
-def show(value: Any, as_json: bool, otherwise: Callable[[], None]) -> None:
+def show(value: Any, as_json: bool, display: Callable[[], None]) -> None:
+    """Print *value* as JSON if `--json` asks for it, or else call *display*."""
     if wants_json(as_json):
-        _json(value)
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
     else:
-        otherwise()
+        display()
 
 
-def until_when(text: str | None) -> str | None:
-    """An instant, or how long from now: 30m, 12h, 7d."""
+def show_page(page: Mapping[str, Any], as_json: bool, columns: list[str], *, nothing: str) -> None:
+    """Print a page's items as a table, with the number of pages below if there are several."""
+
+    def display() -> None:
+        rows = [[item.get(name) for name in columns] for item in page["items"]]
+        table(columns, rows, nothing=nothing)
+        if (page.get("totalPages") or 1) > 1:
+            say(f"[dim]page {page['page']} of {page['totalPages']}, {page['total']} in all[/]")
+
+    show(page, as_json, display)
+
+
+class ListByDefault(TyperGroup):
+    """A group whose command is `list` if none is named: `admin users --q ada`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = next((place for place, arg in enumerate(args) if arg != "--json"), len(args))
+        if first == len(args) or (args[first].startswith("-") and args[first] != "--help"):
+            args = [*args[:first], "list", *args[first:]]
+        return super().parse_args(ctx, args)
+
+
+def noun(text: str) -> typer.Typer:
+    """The group of a noun's commands, with the help *text*. `--json` may also stand before the command."""
+    group = typer.Typer(help=text, cls=ListByDefault)
+    group.callback()(note_json)
+    return group
+
+
+def to_instant(text: str | None) -> str | None:
+    """The instant that *text* names: itself, or a time from now (30m, 12h, 7d)."""
     if text is None:
         return None
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
     if text[:-1].isdigit() and text[-1:] in units:
-        ends = time.time() + int(text[:-1]) * units[text[-1]]
-        return datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        seconds = time.time() + int(text[:-1]) * units[text[-1]]
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return text
 
 
-def more(page: Mapping[str, Any]) -> None:
-    if (page.get("totalPages") or 1) > 1:
-        say(f"[dim]page {page['page']} of {page['totalPages']}, {page['total']} in all[/]")
-
-
 @contextmanager
-def busy(what: str, *, quiet: bool) -> Iterator[None]:
-    from rich.console import Console  # what draws is not loaded by a command that draws nothing
-
-    console = Console(stderr=True)
+def busy(message: str, *, quiet: bool) -> Iterator[None]:
+    """Show a spinner on the terminal for as long as the block lasts."""
+    console = _console(stderr=True)
     if quiet or not console.is_terminal:
         yield
         return
-    with console.status(what):
+    with console.status(message):
         yield

@@ -1,35 +1,23 @@
 """`admin rooms`: see and delete rooms and messages."""
 
-import typer
-
 from chat_broker.cli.admin.options import (
     NO_REASON,
     AsJson,
     Limit,
     PageNumber,
     Reason,
-    here,
-    more,
+    noun,
     safe,
     say,
     show,
-    table,
+    show_page,
     the_broker,
 )
 
-rooms = typer.Typer(help="See and delete rooms and messages.", invoke_without_command=True)
+rooms = noun("See and delete rooms and messages.")
 
 _ROOM_COLUMNS = ["id", "name", "private", "member_count", "last_seq", "created_at"]
-
-
-@rooms.callback()
-def rooms_here(
-    context: typer.Context, page: PageNumber = 1, limit: Limit = 50, as_json: AsJson = False
-) -> None:
-    """Without a command: list."""
-    here(as_json)
-    if context.invoked_subcommand is None:
-        list_rooms(page, limit, as_json)
+_MESSAGE_COLUMNS = ["seq", "id", "username", "content", "created_at"]
 
 
 @rooms.command("list")
@@ -37,25 +25,17 @@ def list_rooms(page: PageNumber = 1, limit: Limit = 50, as_json: AsJson = False)
     """One page of all rooms."""
     with the_broker() as broker:
         found = broker.get("/admin/rooms", page=page, limit=limit)
-    rows = [[room.get(name) for name in _ROOM_COLUMNS] for room in found["items"]]
-
-    def display() -> None:
-        table(_ROOM_COLUMNS, rows, nothing="no rooms")
-        more(found)
-
-    show(found, as_json, display)
+    show_page(found, as_json, _ROOM_COLUMNS, nothing="no rooms")
 
 
 @rooms.command("messages")
 def list_messages(
     room: str, page: PageNumber = 1, limit: Limit = 50, as_json: AsJson = False
 ) -> None:
-    """What was said in a room, newest first."""
+    """The messages of a room, newest first."""
     with the_broker() as broker:
         found = broker.get(broker.path("rooms", room, "messages"), page=page, limit=limit)
-    columns = ["seq", "id", "username", "content", "created_at"]
-    rows = [[message.get(name) for name in columns] for message in found["items"]]
-    show(found, as_json, lambda: table(columns, rows, nothing="nothing was said"))
+    show_page(found, as_json, _MESSAGE_COLUMNS, nothing="nothing was said")
 
 
 @rooms.command("delete")
@@ -70,7 +50,7 @@ def delete_room(room: str, reason: Reason = NO_REASON, as_json: AsJson = False) 
 def delete_message(
     room: str, message: str, reason: Reason = NO_REASON, as_json: AsJson = False
 ) -> None:
-    """Empty a message."""
+    """Delete a message; its place stays, empty."""
     with the_broker() as broker:
         broker.send("DELETE", broker.path("rooms", room, "messages", message), {"reason": reason})
     show({"deleted": message}, as_json, lambda: say(f"[green]deleted[/] {safe(message)}"))

@@ -1,4 +1,4 @@
-"""`token inspect`: what a chat token says, and whether it would be accepted."""
+"""`token inspect`: the claims of a chat token, and whether the broker accepts it."""
 
 import base64
 import json
@@ -26,20 +26,18 @@ def token_here() -> None:
 
 @token.command("inspect")
 def inspect_token(as_json: AsJson = False) -> None:
-    """Read a chat JWT on standard input: its claims, and whether it would be accepted now and why not.
+    """Read a chat JWT on standard input: show its claims, and whether the broker accepts it.
 
-    Asks the broker that CHAT_BROKER_URL names. Exit code 1 if it would not be accepted, 3 if nobody
-    can say.
+    Asks the broker that CHAT_BROKER_URL names. Exit code 1 if it refuses the token, 3 if it cannot tell.
     """
-    # The HTTP client is loaded by commands that ask something.
-    from chat_broker.cli.admin.client import DEFAULT_URL, AdminClient
+    from chat_broker.cli.admin.client import DEFAULT_URL, AdminClient  # it loads httpx
 
     text = sys.stdin.read(16_385).strip()
     text = text[7:].strip() if text[:7].lower() == "bearer " else text
     header, claims = _part(text, 0), _part(text, 1)
     with AdminClient(os.environ.get("CHAT_BROKER_URL") or DEFAULT_URL, None) as broker:
-        accepted, code, reason = _judged(broker, text, header, claims)
-    told = {
+        accepted, code, reason = _check(broker, text, header, claims)
+    result = {
         "accepted": accepted,
         "code": code,
         "reason": reason,
@@ -48,40 +46,39 @@ def inspect_token(as_json: AsJson = False) -> None:
     }
 
     def display() -> None:
-        verdict = {
+        outcome = {
             True: "[green]accepted[/]",
             False: "[bold red]not accepted[/]",
             None: "[yellow]unknown[/]",
         }
-        say(f"{verdict[accepted]}: {safe(reason)}")
+        say(f"{outcome[accepted]}: {safe(reason)}")
         if claims is not None:
             fields(_readable(claims))
 
-    show(told, as_json, display)
+    show(result, as_json, display)
     if accepted is not True:
         raise typer.Exit(REFUSED if accepted is False else UNREACHABLE)
 
 
-def _judged(
+def _check(
     broker: "AdminClient", text: str, header: Any, claims: Any
 ) -> tuple[bool | None, str | None, str]:
-    # The HTTP client is loaded by commands that ask something.
-    from chat_broker.cli.admin.client import Problem, Unreachable
+    from chat_broker.cli.admin.client import Problem, Unreachable  # it loads httpx
 
     if header is None or claims is None or len(text.split(".")) != 3:
         return False, "token_invalid", "this is not a JWT"
     try:
-        told = broker.verify(text)
+        info = broker.verify(text)
     except Unreachable as error:
-        ends = claims.get("exp")
-        if isinstance(ends, int) and ends + 30 <= time.time():
+        expires_at = claims.get("exp")
+        if isinstance(expires_at, int) and expires_at + 30 <= time.time():
             return False, "token_expired", "it has expired"
         return None, None, f"nobody could be asked: {error}"
     except Problem as error:
         if error.status == 401:
             return False, error.code, error.message
         return None, error.code, f"the broker cannot say: {error.message}"
-    return True, None, f"good until {told.get('expires_at')}"
+    return True, None, f"good until {info.get('expires_at')}"
 
 
 def _part(token_text: str, index: int) -> dict[str, Any] | None:
@@ -97,7 +94,7 @@ def _part(token_text: str, index: int) -> dict[str, Any] | None:
 
 
 def _readable(claims: Mapping[str, Any]) -> dict[str, Any]:
-    """Instants as people read them."""
+    """*claims* with times readable beside their numbers."""
     shown = dict(claims)
     for name in ("iat", "exp", "nbf"):
         moment = claims.get(name)

@@ -1,4 +1,4 @@
-"""`admin users`: see, bring in, change and delete users."""
+"""`admin users`: list, create, change and delete users."""
 
 from typing import Annotated, Any
 
@@ -12,45 +12,18 @@ from chat_broker.cli.admin.options import (
     Reason,
     User,
     fields,
-    here,
-    more,
+    noun,
     safe,
     say,
     show,
-    table,
+    show_page,
     the_broker,
 )
 
-users = typer.Typer(help="See, bring in, change and delete users.", invoke_without_command=True)
+users = noun("See, bring in, change and delete users.")
 
 _USER_COLUMNS = ["id", "external_user_id", "username", "display_name", "status", "created_at"]
-
-
-def _user_page(page: int, limit: int, q: str | None, status: str | None, as_json: bool) -> None:
-    with the_broker() as broker:
-        found = broker.get("/admin/users", page=page, limit=limit, q=q, status=status)
-    rows = [[user.get(name) for name in _USER_COLUMNS] for user in found["items"]]
-
-    def display() -> None:
-        table(_USER_COLUMNS, rows, nothing="no users")
-        more(found)
-
-    show(found, as_json, display)
-
-
-@users.callback()
-def users_here(
-    context: typer.Context,
-    page: PageNumber = 1,
-    limit: Limit = 50,
-    q: Annotated[str | None, typer.Option("--q", help="Part of a name.")] = None,
-    status: Annotated[str | None, typer.Option("--status", help="active or suspended.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Without a command: list."""
-    here(as_json)
-    if context.invoked_subcommand is None:
-        _user_page(page, limit, q, status, as_json)
+_BAN_COLUMNS = ["id", "active", "reason", "until", "by", "created_at", "lifted_at", "lifted_by"]
 
 
 @users.command("list")
@@ -62,12 +35,14 @@ def list_users(
     as_json: AsJson = False,
 ) -> None:
     """One page of users."""
-    _user_page(page, limit, q, status, as_json)
+    with the_broker() as broker:
+        found = broker.get("/admin/users", page=page, limit=limit, q=q, status=status)
+    show_page(found, as_json, _USER_COLUMNS, nothing="no users")
 
 
 @users.command("get")
 def get_user(user: User, as_json: AsJson = False) -> None:
-    """One user, and the ban that holds."""
+    """One user, and the ban in force."""
     with the_broker() as broker:
         found = broker.get(broker.user(user))
     show(found, as_json, lambda: fields(found))
@@ -78,9 +53,7 @@ def list_bans(user: User, as_json: AsJson = False) -> None:
     """All bans of a user, latest first."""
     with the_broker() as broker:
         found = broker.get(broker.user(user, "bans"))
-    columns = ["id", "active", "reason", "until", "by", "created_at", "lifted_at", "lifted_by"]
-    rows = [[ban.get(name) for name in columns] for ban in found["items"]]
-    show(found, as_json, lambda: table(columns, rows, nothing="never banned"))
+    show_page(found, as_json, _BAN_COLUMNS, nothing="never banned")
 
 
 @users.command("put")
@@ -92,14 +65,14 @@ def put_user(
     avatar_url: Annotated[str | None, typer.Option("--avatar-url")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a user by external id, or change the fields given."""
-    given = {
+    """Create a user by external id, or change the fields that options name."""
+    fields_of_user = {
         "username": username,
         "display_name": display_name,
         "email": email,
         "avatar_url": avatar_url,
     }
-    body = {name: value for name, value in given.items() if value is not None}
+    body = {name: value for name, value in fields_of_user.items() if value is not None}
     with the_broker() as broker:
         found = broker.send("PUT", broker.user(user), body)
     show(found, as_json, lambda: fields(found))
@@ -113,7 +86,7 @@ def suspend_user(user: User, as_json: AsJson = False) -> None:
 
 @users.command("activate")
 def activate_user(user: User, as_json: AsJson = False) -> None:
-    """Let a suspended user go on."""
+    """End the suspension of a user."""
     _set_status(user, "active", as_json)
 
 
@@ -125,7 +98,7 @@ def _set_status(user: str, status: str, as_json: bool) -> None:
 
 @users.command("delete")
 def delete_user(user: User, reason: Reason = NO_REASON, as_json: AsJson = False) -> None:
-    """Delete a user; what they said stays."""
+    """Delete a user; the messages stay."""
     with the_broker() as broker:
         broker.send("DELETE", broker.user(user), {"reason": reason})
     show({"deleted": user}, as_json, lambda: say(f"[green]deleted[/] {safe(user)}"))
@@ -138,10 +111,10 @@ def mint_token(
     expires_in: Annotated[int | None, typer.Option("--expires-in", min=1, help="Seconds.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """A chat token for somebody; alone on its line."""
+    """Print a chat token for a user, on one line."""
     body: dict[str, Any] = {"reason": reason}
     if expires_in is not None:
         body["expires_in"] = expires_in
     with the_broker() as broker:
-        made = broker.send("POST", broker.user(user, "token"), body)
-    show(made, as_json, lambda: print(made["token"]))  # noqa: T201 - for a pipe
+        minted = broker.send("POST", broker.user(user, "token"), body)
+    show(minted, as_json, lambda: print(minted["token"]))  # noqa: T201 - for a pipe

@@ -24,7 +24,7 @@ from chat_broker.admission.csrf import BrowserRules
 from chat_broker.admission.gate import Gate
 from chat_broker.admission.rate_limits import Limiter, Rates
 from chat_broker.api import docs, health, messages, rooms, token
-from chat_broker.api.openapi import CREDENTIALS
+from chat_broker.api.openapi import CREDENTIALS, write_descriptions
 from chat_broker.api.responses import as_json
 from chat_broker.auth.choose import ModeChain, build_authenticator, dev_sessions
 from chat_broker.auth.config import read_auth
@@ -69,6 +69,7 @@ HOT = (
 )
 """What frontends ask all day; see chat_broker.fast_path.dispatcher."""
 VERSION = "0.1.0"
+FRONTEND = (token.router, rooms.router, messages.router)
 ADMIN = tuple(module.router for module in (users, admin_rooms, admin_keys, audit, admin_status))
 
 
@@ -143,7 +144,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
         redoc_url=None,
     )
     app.state.metrics = metrics
-    for router in (token.router, rooms.router, messages.router):
+    for router in FRONTEND:
         app.include_router(router, prefix=settings.route_prefix)
     app.include_router(health.router)
     if shown:
@@ -171,7 +172,7 @@ def create_app(settings: Settings, *, chat_transport: Transport | None = None) -
     if switched_on() and identity_headers is None:  # else the guard would be gone around
         app.lane = Lane(
             app,
-            routes=[*token.router.routes, *rooms.router.routes, *messages.router.routes],
+            routes=[route for router in FRONTEND for route in router.routes],
             hot=HOT,
             prefix=settings.route_prefix,
             edge=edge,
@@ -288,6 +289,8 @@ def _describe_credentials(app: FastAPI) -> None:
     plain = app.openapi
 
     def described() -> dict[str, Any]:
+        for router in (*FRONTEND, *ADMIN):
+            write_descriptions(router.routes)
         description = plain()
         schemes = {name: {"type": "http", "scheme": "bearer"} for name in CREDENTIALS}
         description["components"] = {"securitySchemes": schemes}

@@ -1,6 +1,5 @@
 """What comes between settings and the places they are read from: byte order marks, links of an orchestrator, misspelt names."""
 
-import difflib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -88,7 +87,7 @@ def unknown_names(
     for name in sorted(names - set(known)):
         if _LINK_NAME.fullmatch(name) and not _is_misspelt_port(name, known):
             continue
-        nearest = difflib.get_close_matches(name, _comparable(name, set(known) - names), 1, alike)
+        nearest = _nearest(name, _comparable(name, set(known) - names), alike)
         if nearest:
             yield f"{name}: there is no such setting; did you mean {nearest[0]}?"
         elif name.startswith(prefixes) and prefixes:
@@ -106,9 +105,15 @@ def _comparable(name: str, known: Iterable[str]) -> list[str]:
 
 
 def _is_misspelt_port(name: str, known: Collection[str]) -> bool:
-    return bool(
-        difflib.get_close_matches(name, [each for each in known if each.endswith("PORT")], 1, 0.9)
-    )
+    return bool(_nearest(name, [each for each in known if each.endswith("PORT")], 0.9))
+
+
+def _nearest(name: str, candidates: list[str], alike: float) -> list[str]:
+    if not candidates:
+        return []
+    import difflib  # most environments hold no name that has to be compared
+
+    return difflib.get_close_matches(name, candidates, 1, alike)
 
 
 def unreadable_files(folder: Path | None) -> Iterator[str]:

@@ -61,7 +61,7 @@ class AsyncLock:
         self._locks: WeakKeyDictionary[object, anyio.Lock] = WeakKeyDictionary()
 
     @property
-    def _lock(self) -> anyio.Lock:
+    def _lock(self) -> "anyio.Lock":  # in quotes: read, it would load what only a call needs
         return self._locks.setdefault(running_loop() or AsyncLock, anyio.Lock())
 
     async def __aenter__(self) -> None:

@@ -8,11 +8,13 @@ from chat_broker.api.dependencies import (
     BodyOf,
     IdempotencyKey,
     Me,
+    MessageId,
     MeWriting,
+    RoomId,
     TheBroker,
     WindowWanted,
 )
-from chat_broker.api.openapi import CURSOR, KEY, describe, page_of, schema_of
+from chat_broker.api.openapi import CURSOR, KEY, PageOf, describe
 from chat_broker.api.requests import MessageDraft, MessageEdit, Nothing, ReadUpTo
 from chat_broker.api.responses import Json, as_json, nothing
 from chat_broker.chat import views
@@ -25,20 +27,20 @@ UpTo = Annotated[ReadUpTo, Depends(BodyOf(ReadUpTo))]
 Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 
 
-@router.get("/messages", **describe(answer=page_of(views.MessageView), parameters=CURSOR))
-async def list_messages(room_id: str, me: Me, window: WindowWanted, broker: TheBroker) -> Response:
+@router.get("/messages", **describe(answer=PageOf(views.MessageView), parameters=CURSOR))
+async def list_messages(
+    room_id: RoomId, me: Me, window: WindowWanted, broker: TheBroker
+) -> Response:
     """What was said in a room of the caller's: by page, or next to a cursor."""
     return Json((await broker.messages(me, room_id, window)).view, 200)
 
 
 @router.post(
     "/messages",
-    **describe(
-        body=MessageDraft, answer=schema_of(views.MessageView), status=201, parameters=[KEY]
-    ),
+    **describe(body=MessageDraft, answer=views.MessageView, status=201, parameters=[KEY]),
 )
 async def post_message(
-    room_id: str, me: MeWriting, draft: Draft, key: IdempotencyKey, broker: TheBroker
+    room_id: RoomId, me: MeWriting, draft: Draft, key: IdempotencyKey, broker: TheBroker
 ) -> Response:
     """Say something, as the caller."""
     message = await broker.post_message(
@@ -52,11 +54,9 @@ async def post_message(
     return as_json(views.message(message), 201)
 
 
-@router.patch(
-    "/messages/{message_id}", **describe(body=MessageEdit, answer=schema_of(views.MessageView))
-)
+@router.patch("/messages/{message_id}", **describe(body=MessageEdit, answer=views.MessageView))
 async def edit_message(
-    room_id: str, message_id: str, me: MeWriting, edit: Edit, broker: TheBroker
+    room_id: RoomId, message_id: MessageId, me: MeWriting, edit: Edit, broker: TheBroker
 ) -> Response:
     """Replace what a message of the caller's says."""
     return as_json(views.message(await broker.edit_message(me, room_id, message_id, edit.content)))
@@ -64,14 +64,14 @@ async def edit_message(
 
 @router.delete("/messages/{message_id}", **describe(status=204))
 async def delete_message(
-    room_id: str, message_id: str, me: MeWriting, _: Empty, broker: TheBroker
+    room_id: RoomId, message_id: MessageId, me: MeWriting, _: Empty, broker: TheBroker
 ) -> Response:
     """Empty a message of the caller's, or any in a room they own."""
     await broker.delete_message(me, room_id, message_id)
     return nothing()
 
 
-@router.put("/read", **describe(body=ReadUpTo, answer=schema_of(views.ReadMarkView)))
-async def mark_read(room_id: str, me: MeWriting, mark: UpTo, broker: TheBroker) -> Response:
+@router.put("/read", **describe(body=ReadUpTo, answer=views.ReadMarkView))
+async def mark_read(room_id: RoomId, me: MeWriting, mark: UpTo, broker: TheBroker) -> Response:
     """Move the caller's read mark; it never moves back."""
     return as_json(views.read_mark(await broker.mark_read(me, room_id, mark.seq)))

@@ -1,8 +1,11 @@
-"""What /openapi.json says of a route. Routes read and answer bytes themselves, so it is said here."""
+"""What /openapi.json says of a route: routes read and answer bytes themselves, so FastAPI cannot tell."""
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from chat_broker.api.requests import Body
 
@@ -62,17 +65,109 @@ PROBLEM: Schema = {
 }
 
 APP_CREDENTIAL, ADMIN_KEY = CREDENTIALS = ("app_credential", "admin_key")
-_SECURITY: list[dict[str, list[str]]] = [{APP_CREDENTIAL: []}]
 
 
-def page_of(item: type[msgspec.Struct]) -> Schema:
-    """The schema of a page of *item*."""
+class PageOf(NamedTuple):
+    """An answer that is a page of *item*."""
+
+    item: type[msgspec.Struct]
+
+
+class Description(NamedTuple):
+    """What a route takes and answers. *credential*: the security scheme, None for a route without one."""
+
+    body: type[Body] | None
+    optional: bool
+    answer: PageOf | type[msgspec.Struct] | Schema | None
+    status: int
+    parameters: Sequence[Schema]
+    credential: str | None
+
+    def operation(self, path_parameters: Iterable[str]) -> Schema:
+        """The description in the words of OpenAPI."""
+        done: Schema = {"description": "Done"}
+        operation: Schema = {
+            "responses": {
+                str(self.status): done,
+                "4XX": _refusal("The request is refused"),
+                "5XX": _refusal("It cannot be done now"),
+            },
+        }
+        if self.answer is not None:
+            done["content"] = {"application/json": {"schema": _answer_schema(self.answer)}}
+        if self.body is not None:
+            schema = self.body.model_json_schema()
+            schema.pop("description", None)
+            operation["requestBody"] = {
+                "required": not self.optional,
+                "content": {"application/json": {"schema": schema}},
+            }
+        if parameters := [*map(_path_parameter, path_parameters), *self.parameters]:
+            operation["parameters"] = parameters
+        if self.credential is not None:
+            operation["security"] = [{self.credential: []}]
+        return operation
+
+
+_PENDING = "x-pending-description"
+
+
+def describe(
+    *,
+    body: type[Body] | None = None,
+    optional: bool = False,
+    answer: PageOf | type[msgspec.Struct] | Schema | None = None,
+    status: int = 200,
+    parameters: Sequence[Schema] = (),
+    credential: str | None = APP_CREDENTIAL,
+) -> dict[str, Any]:
+    """Arguments of a route decorator. `write_descriptions` turns them into OpenAPI.
+
+    Schemas of every route take 3 % of a start, and most processes are never asked for them.
+    """
+    description = Description(body, optional, answer, status, parameters, credential)
+    return {
+        "status_code": status,
+        "openapi_extra": {_PENDING: description},
+        "response_model": None,
+    }
+
+
+def write_descriptions(routes: Iterable[BaseRoute]) -> None:
+    """Write into each route's `openapi_extra` what `describe` was called with."""
+    for route in routes:
+        if isinstance(route, APIRoute) and route.openapi_extra is not None:
+            description: Description | None = route.openapi_extra.pop(_PENDING, None)
+            if description is not None:
+                # In place: FastAPI's contexts of included routers hold the same dictionary.
+                route.openapi_extra |= description.operation(route.param_convertors)
+
+
+def _path_parameter(name: str) -> Schema:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "title": name.replace("_", " ").title()},
+    }
+
+
+def _answer_schema(answer: PageOf | type[msgspec.Struct] | Schema) -> Schema:
+    match answer:
+        case PageOf():
+            return _page_schema(_struct_schema(answer.item))
+        case dict():
+            return answer
+    return _struct_schema(answer)
+
+
+def _page_schema(item: Schema) -> Schema:
     whole = _number(0, 2**53)
     return {
         "type": "object",
         "required": ["items", "page", "limit", "total", "totalPages"],
         "properties": {
-            "items": {"type": "array", "items": schema_of(item)},
+            "items": {"type": "array", "items": item},
             "page": whole,
             "limit": whole,
             "total": whole,
@@ -83,8 +178,8 @@ def page_of(item: type[msgspec.Struct]) -> Schema:
     }
 
 
-def schema_of(kind: type[msgspec.Struct]) -> Schema:
-    """The schema of *kind*, with everything it refers to written out in place."""
+def _struct_schema(kind: type[msgspec.Struct]) -> Schema:
+    """The schema of *kind*, with every reference replaced by what it refers to."""
     (schema,), parts = msgspec.json.schema_components([kind], ref_template="{name}")
     inlined = _inline(schema, parts)
     assert isinstance(inlined, dict)  # noqa: S101 - a struct's schema is one
@@ -99,39 +194,6 @@ def _inline(schema: Any, parts: dict[str, Any]) -> Any:
     if "$ref" in schema:
         return _inline(parts[schema["$ref"]], parts)
     return {name: _inline(each, parts) for name, each in schema.items()}
-
-
-def describe(
-    *,
-    body: type[Body] | None = None,
-    optional: bool = False,
-    answer: Schema | None = None,
-    status: int = 200,
-    parameters: list[Schema] | None = None,
-    signed_in: bool = True,
-) -> dict[str, Any]:
-    """Arguments of a route decorator: what it takes, and what it answers."""
-    operation: dict[str, Any] = {
-        "responses": {
-            str(status): {"description": "Done"},
-            "4XX": _refusal("The request is refused"),
-            "5XX": _refusal("It cannot be done now"),
-        },
-    }
-    if answer is not None:
-        operation["responses"][str(status)]["content"] = {"application/json": {"schema": answer}}
-    if body is not None:
-        schema = body.model_json_schema()
-        schema.pop("description", None)
-        operation["requestBody"] = {
-            "required": not optional,
-            "content": {"application/json": {"schema": schema}},
-        }
-    if parameters:
-        operation["parameters"] = parameters
-    if signed_in:
-        operation["security"] = _SECURITY
-    return {"status_code": status, "openapi_extra": operation, "response_model": None}
 
 
 def _refusal(description: str) -> Schema:

@@ -13,9 +13,11 @@ from chat_broker.api.dependencies import (
     NoQuery,
     PageWanted,
     Read,
+    RoomId,
     TheBroker,
+    UserReference,
 )
-from chat_broker.api.openapi import KEY, PAGE, SCOPE, describe, page_of, schema_of
+from chat_broker.api.openapi import KEY, PAGE, SCOPE, PageOf, describe
 from chat_broker.api.requests import PAGED, Nothing, RoomDraft, RoomEdit, read_query, read_window
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.chat import views
@@ -39,7 +41,7 @@ def _scoped(scope: Scope) -> tuple[str, Window]:
     return which, read_window(query)
 
 
-@router.get("", **describe(answer=page_of(views.RoomView), parameters=[SCOPE, *PAGE]))
+@router.get("", **describe(answer=PageOf(views.RoomView), parameters=[SCOPE, *PAGE]))
 async def list_rooms(
     me: Me, wanted: Annotated[tuple[str, Window], Depends(Read(_scoped))], broker: TheBroker
 ) -> Response:
@@ -54,7 +56,7 @@ async def list_rooms(
 
 @router.post(
     "",
-    **describe(body=RoomDraft, answer=schema_of(views.RoomView), status=201, parameters=[KEY]),
+    **describe(body=RoomDraft, answer=views.RoomView, status=201, parameters=[KEY]),
 )
 async def create_room(
     me: MeWriting, draft: Draft, key: IdempotencyKey, broker: TheBroker
@@ -72,40 +74,40 @@ async def create_room(
     return as_json(views.room(room), 201)
 
 
-@router.get("/{room_id}", **describe(answer=schema_of(views.RoomView)))
-async def get_room(room_id: str, me: Me, _: NoQuery, broker: TheBroker) -> Response:
+@router.get("/{room_id}", **describe(answer=views.RoomView))
+async def get_room(room_id: RoomId, me: Me, _: NoQuery, broker: TheBroker) -> Response:
     """One room of the caller's."""
     return as_json(views.room(await broker.room(me, room_id)))
 
 
-@router.patch("/{room_id}", **describe(body=RoomEdit, answer=schema_of(views.RoomView)))
-async def update_room(room_id: str, me: MeWriting, edit: Edit, broker: TheBroker) -> Response:
+@router.patch("/{room_id}", **describe(body=RoomEdit, answer=views.RoomView))
+async def update_room(room_id: RoomId, me: MeWriting, edit: Edit, broker: TheBroker) -> Response:
     """Change a room the caller owns."""
     return as_json(views.room(await broker.update_room(me, room_id, changes_of(edit))))
 
 
 @router.delete("/{room_id}", **describe(status=204))
-async def delete_room(room_id: str, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
+async def delete_room(room_id: RoomId, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
     """Delete a room the caller owns."""
     await broker.delete_room(me, room_id)
     return nothing()
 
 
-@router.post("/{room_id}/join", **describe(answer=schema_of(views.MemberView)))
-async def join_room(room_id: str, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
+@router.post("/{room_id}/join", **describe(answer=views.MemberView))
+async def join_room(room_id: RoomId, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
     """Make the caller a member of an open room."""
     return as_json(views.member(await broker.join(me, room_id)))
 
 
 @router.post("/{room_id}/leave", **describe(status=204))
-async def leave_room(room_id: str, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
+async def leave_room(room_id: RoomId, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
     """End the caller's membership."""
     await broker.leave(me, room_id)
     return nothing()
 
 
-@router.get("/{room_id}/members", **describe(answer=page_of(views.MemberView), parameters=PAGE))
-async def list_members(room_id: str, me: Me, window: PageWanted, broker: TheBroker) -> Response:
+@router.get("/{room_id}/members", **describe(answer=PageOf(views.MemberView), parameters=PAGE))
+async def list_members(room_id: RoomId, me: Me, window: PageWanted, broker: TheBroker) -> Response:
     """Who is in a room of the caller's."""
     page = await broker.members(me, room_id, window)
     exposed = await broker.exposed(page.items)
@@ -114,9 +116,9 @@ async def list_members(room_id: str, me: Me, window: PageWanted, broker: TheBrok
 
 
 # `:path`, because an external id may hold a slash.
-@router.put("/{room_id}/members/{user:path}", **describe(answer=schema_of(views.MemberView)))
+@router.put("/{room_id}/members/{user:path}", **describe(answer=views.MemberView))
 async def add_member(
-    room_id: str, user: str, me: MeWriting, _: Empty, broker: TheBroker
+    room_id: RoomId, user: UserReference, me: MeWriting, _: Empty, broker: TheBroker
 ) -> Response:
     """Bring somebody into a room the caller owns."""
     return as_json(views.member(await broker.add_member(me, room_id, user)))
@@ -124,7 +126,7 @@ async def add_member(
 
 @router.delete("/{room_id}/members/{user:path}", **describe(status=204))
 async def remove_member(
-    room_id: str, user: str, me: MeWriting, _: Empty, broker: TheBroker
+    room_id: RoomId, user: UserReference, me: MeWriting, _: Empty, broker: TheBroker
 ) -> Response:
     """Take somebody out of a room the caller owns, or the caller out of any."""
     await broker.remove_member(me, room_id, user)

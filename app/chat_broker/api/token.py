@@ -18,7 +18,7 @@ from chat_broker.api.dependencies import (
     TheBroker,
     the_gate,
 )
-from chat_broker.api.openapi import describe, schema_of
+from chat_broker.api.openapi import describe
 from chat_broker.api.requests import Nothing, TokenWish
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.chat import views
@@ -36,7 +36,7 @@ TheSockets = Annotated[views.SocketServer, Depends(ReadSender(sockets_for))]
 EARLIEST_REFRESH, LATEST_REFRESH = 0.6, 0.8
 """Share of a token's life after which clients come for the next; spread, so that they do not come at once."""
 
-_described = describe(body=TokenWish, optional=True, answer=schema_of(views.TokenView))
+_described = describe(body=TokenWish, optional=True, answer=views.TokenView)
 
 
 @router.get("/token", **_described)
@@ -54,13 +54,13 @@ async def revoke_tokens(me: MeSigningOut, _: Empty, broker: TheBroker) -> Respon
     return nothing()
 
 
-@router.get("/me", **describe(answer=schema_of(views.MeView)))
+@router.get("/me", **describe(answer=views.MeView))
 async def whoami(me: Me, _: NoQuery, broker: TheBroker) -> Response:
     """The caller's chat user."""
     return as_json(views.me(await broker.whoami(me)))
 
 
-@router.get("/verify", **describe(answer=schema_of(views.VerifiedView), signed_in=False))
+@router.get("/verify", **describe(answer=views.VerifiedView, credential=None))
 async def verify(request: Request, _: NoQuery, broker: TheBroker) -> Response:
     """What the Chat API says of a chat token, sent as bearer."""
     gate = the_gate(request.scope)

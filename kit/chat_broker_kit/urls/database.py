@@ -4,7 +4,6 @@ asyncpg sends every parameter that it does not know to the server as a setting, 
 of libpq. So each of them is obeyed here, or left out where that changes nothing, or refused by name.
 """
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,6 +211,8 @@ def _problem(name: str, value: str) -> str | None:
 def _nearest(name: str) -> str:
     """A slip must not be left out: `sslmod=verify-full` is no wish for less."""
     known = _OBEYED_BY_THE_DRIVER | _OBEYED_HERE | _WITHOUT_EFFECT | set(_ONLY_THESE_VALUES)
+    import difflib  # a start with good URLs needs none of it
+
     nearest = difflib.get_close_matches(name, known, 1, 0.85)
     return f"did you mean {nearest[0]}?" if nearest else "leave it out"
 

@@ -48,6 +48,7 @@ UNUSED = {
     "asyncpg",
     "httpx",
     "limits",
+    "pydantic.v1",
     "redis",
     "rich",
     "socketio",
@@ -84,7 +85,7 @@ def test_an_embedded_start_loads_what_it_uses(tmp_path: Path, start: str) -> Non
     """SQLite, and nothing for Postgres."""
     if start == "a later one":
         loaded(tmp_path)
-    unused = {"asyncpg", "httpx", "limits", "rich", "typer"}
+    unused = {"asyncpg", "httpx", "limits", "pydantic.v1", "rich", "typer"}
     assert not unused & loaded(tmp_path)
 
 

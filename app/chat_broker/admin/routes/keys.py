@@ -12,6 +12,7 @@ from chat_broker.admin.routes.router import (
     needs,
     read,
 )
+from chat_broker.api.dependencies import KeyId
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.errors import NotFound, Refused
 from chat_broker_kit.text.instants import instant
@@ -53,7 +54,7 @@ async def create_key(request: Request) -> Response:
 
 @router.delete("/keys/{key_id}", **described(status=204))
 @needs(AdminScope.KEYS_WRITE, "keys.revoke")
-async def revoke_key(request: Request, key_id: str) -> Response:
+async def revoke_key(request: Request, key_id: KeyId) -> Response:
     """Revoke a key for good, from the next request on."""
     revoked = await admin_services(request).keys.revoke(key_id, at=instant())
     if revoked is None:

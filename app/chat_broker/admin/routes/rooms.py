@@ -13,7 +13,8 @@ from chat_broker.admin.routes.router import (
     query_of,
     read_reason,
 )
-from chat_broker.api.openapi import CURSOR, PAGE, page_of
+from chat_broker.api.dependencies import MessageId, RoomId
+from chat_broker.api.openapi import CURSOR, PAGE, PageOf
 from chat_broker.api.requests import CURSORED, read_window
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.chat import views
@@ -21,7 +22,7 @@ from chat_broker.chat import views
 router = admin_router("admin: rooms")
 
 
-@router.get("/rooms", **described(answer=page_of(views.RoomView), parameters=PAGE))
+@router.get("/rooms", **described(answer=PageOf(views.RoomView), parameters=PAGE))
 @needs(AdminScope.ROOMS_READ, "rooms.list", ROOMS_QUERY)
 async def list_rooms(request: Request) -> Response:
     """One page of all rooms, private ones included."""
@@ -34,10 +35,10 @@ async def list_rooms(request: Request) -> Response:
 
 
 @router.get(
-    "/rooms/{room_id}/messages", **described(answer=page_of(views.MessageView), parameters=CURSOR)
+    "/rooms/{room_id}/messages", **described(answer=PageOf(views.MessageView), parameters=CURSOR)
 )
 @needs(AdminScope.ROOMS_READ, "rooms.messages", CURSORED)
-async def list_messages(request: Request, room_id: str) -> Response:
+async def list_messages(request: Request, room_id: RoomId) -> Response:
     """Messages of any room, by page or next to a cursor."""
     window = read_window(query_of(request))
     page = await admin_services(request).rooms.messages(
@@ -48,7 +49,7 @@ async def list_messages(request: Request, room_id: str) -> Response:
 
 @router.delete("/rooms/{room_id}", **described(status=204))
 @needs(AdminScope.ROOMS_WRITE, "rooms.delete")
-async def delete_room(request: Request, room_id: str) -> Response:
+async def delete_room(request: Request, room_id: RoomId) -> Response:
     """Delete any room."""
     await read_reason(request)
     await admin_services(request).rooms.delete(room_id)
@@ -57,7 +58,7 @@ async def delete_room(request: Request, room_id: str) -> Response:
 
 @router.delete("/rooms/{room_id}/messages/{message_id}", **described(status=204))
 @needs(AdminScope.ROOMS_WRITE, "messages.delete")
-async def delete_message(request: Request, room_id: str, message_id: str) -> Response:
+async def delete_message(request: Request, room_id: RoomId, message_id: MessageId) -> Response:
     """Delete any message; its place in the room stays, empty."""
     context = audit_context(request)
     context.subject = message_id

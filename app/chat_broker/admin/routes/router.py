@@ -1,6 +1,7 @@
 """The operators' routes, under /admin. Each needs a scope, and writes one audit record per request."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +11,7 @@ from chat_broker.admin.access import AuditContext
 from chat_broker.admin.keys import AdminScope
 from chat_broker.admin.requests import OptionalReason
 from chat_broker.admin.services import AdminServices
-from chat_broker.api.openapi import ADMIN_KEY, Schema, describe
+from chat_broker.api.openapi import ADMIN_KEY, describe
 from chat_broker.api.requests import Body, read_body, read_query
 
 B = TypeVar("B", bound=Body)
@@ -92,25 +93,8 @@ async def read(request: Request, kind: type[B], *, optional: bool = False) -> B:
     return read_body(raw, content_type, kind, optional=optional, by_operator=True)
 
 
-def described(
-    *,
-    body: type[Body] | None = None,
-    optional: bool = False,
-    answer: Schema | None = None,
-    status: int = 200,
-    parameters: list[Schema] | None = None,
-) -> dict[str, Any]:
-    """`describe`, for a route that wants an admin key."""
-    arguments = describe(
-        body=body,
-        optional=optional,
-        answer=answer,
-        status=status,
-        parameters=parameters,
-        signed_in=False,
-    )
-    arguments["openapi_extra"]["security"] = [{ADMIN_KEY: []}]
-    return arguments
+described = partial(describe, credential=ADMIN_KEY)
+"""`describe`, for a route that needs an admin key."""
 
 
 async def read_reason(request: Request) -> None:

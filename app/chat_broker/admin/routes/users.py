@@ -31,7 +31,8 @@ from chat_broker.admin.routes.router import (
     read,
     read_reason,
 )
-from chat_broker.api.openapi import PAGE, Schema, page_of, schema_of
+from chat_broker.api.dependencies import UserReference
+from chat_broker.api.openapi import PAGE, PageOf, Schema
 from chat_broker.api.requests import read_window
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.api.token import token_view
@@ -74,7 +75,7 @@ async def _view(request: Request, user: ChatUser) -> dict[str, Any]:
 @router.get(
     "/users",
     **described(
-        answer=page_of(views.MeView),
+        answer=PageOf(views.MeView),
         parameters=[
             *PAGE,
             _parameter("q", "Part of a name"),
@@ -96,11 +97,9 @@ async def list_users(request: Request) -> Response:
 # Longer paths stand first: an external id may hold a slash, so `{user:path}` matches them too.
 
 
-@router.post(
-    "/users/{user:path}/token", **described(body=MintRequest, answer=schema_of(views.TokenView))
-)
+@router.post("/users/{user:path}/token", **described(body=MintRequest, answer=views.TokenView))
 @needs(AdminScope.TOKENS_MINT, "tokens.mint")
-async def mint(request: Request, user: str) -> Response:
+async def mint(request: Request, user: UserReference) -> Response:
     """A chat token for a user, with the checks of the user's own requests."""
     body, context = await read(request, MintRequest), audit_context(request)
     context.reason = body.reason
@@ -113,7 +112,7 @@ async def mint(request: Request, user: str) -> Response:
 
 @router.post("/users/{user:path}/revoke", **described(body=RevokeRequest, answer=REVOCATION))
 @needs(AdminScope.TOKENS_REVOKE, "tokens.revoke")
-async def revoke(request: Request, user: str) -> Response:
+async def revoke(request: Request, user: UserReference) -> Response:
     """Revoke a user's tokens and close the sockets."""
     body, context = await read(request, RevokeRequest), audit_context(request)
     context.reason = body.reason
@@ -125,7 +124,7 @@ async def revoke(request: Request, user: str) -> Response:
 
 @router.get("/users/{user:path}/bans", **described(answer=OBJECT))
 @needs(AdminScope.USERS_READ, "users.bans")
-async def bans(request: Request, user: str) -> Response:
+async def bans(request: Request, user: UserReference) -> Response:
     """All bans of a user, latest first."""
     history = await admin_services(request).bans.history(await _find(request, user))
     return as_json({"items": [ban.to_dict() for ban in history]})
@@ -133,7 +132,7 @@ async def bans(request: Request, user: str) -> Response:
 
 @router.post("/users/{user:path}/ban", **described(body=BanRequest, answer=OBJECT))
 @needs(AdminScope.USERS_BAN, "users.ban")
-async def ban(request: Request, user: str) -> Response:
+async def ban(request: Request, user: UserReference) -> Response:
     """Ban a user until an instant or for good, and close the sockets."""
     body, context = await read(request, BanRequest), audit_context(request)
     context.reason = body.reason
@@ -153,7 +152,7 @@ async def ban(request: Request, user: str) -> Response:
     "/users/{user:path}/ban", **described(body=OptionalReason, optional=True, status=204)
 )
 @needs(AdminScope.USERS_BAN, "users.unban")
-async def unban(request: Request, user: str) -> Response:
+async def unban(request: Request, user: UserReference) -> Response:
     """Lift a ban, if there is one."""
     await read_reason(request)
     context = audit_context(request)
@@ -163,19 +162,19 @@ async def unban(request: Request, user: str) -> Response:
     return nothing()
 
 
-@router.get("/users/{user:path}", **described(answer=schema_of(views.MeView)))
+@router.get("/users/{user:path}", **described(answer=views.MeView))
 @needs(AdminScope.USERS_READ, "users.get")
-async def get_user(request: Request, user: str) -> Response:
+async def get_user(request: Request, user: UserReference) -> Response:
     """One user, and the ban in force."""
     return as_json(await _view(request, await _find(request, user)))
 
 
 @router.put(
     "/users/{user:path}",
-    **described(body=UserRequest, optional=True, answer=schema_of(views.MeView)),
+    **described(body=UserRequest, optional=True, answer=views.MeView),
 )
 @needs(AdminScope.USERS_WRITE, "users.put")
-async def put_user(request: Request, user: str) -> Response:
+async def put_user(request: Request, user: UserReference) -> Response:
     """Create a user by external id (201), or change the fields of the body (200)."""
     fields = changes_of(await read(request, UserRequest, optional=True))
     context = audit_context(request)
@@ -186,11 +185,9 @@ async def put_user(request: Request, user: str) -> Response:
     return as_json(await _view(request, chat_user), 201 if created else 200)
 
 
-@router.patch(
-    "/users/{user:path}", **described(body=UserUpdateRequest, answer=schema_of(views.MeView))
-)
+@router.patch("/users/{user:path}", **described(body=UserUpdateRequest, answer=views.MeView))
 @needs(AdminScope.USERS_WRITE, "users.update")
-async def update_user(request: Request, user: str) -> Response:
+async def update_user(request: Request, user: UserReference) -> Response:
     """Change a user; `status` suspends the user, or ends the suspension."""
     fields = changes_of(await read(request, UserUpdateRequest))
     if not fields:
@@ -205,7 +202,7 @@ async def update_user(request: Request, user: str) -> Response:
 
 @router.delete("/users/{user:path}", **described(status=204))
 @needs(AdminScope.USERS_WRITE, "users.delete")
-async def delete_user(request: Request, user: str) -> Response:
+async def delete_user(request: Request, user: UserReference) -> Response:
     """Delete a user; the messages stay."""
     await read_reason(request)
     await admin_services(request).users.delete(await _find(request, user))

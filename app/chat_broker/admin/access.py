@@ -80,39 +80,17 @@ class AdminAccess:
     ) -> Any:
         """The response of *handle*, called if the request's key has the scope *needed*."""
         try:
-            return await self._serve(scope, needed, action, handle)
+            operator = await self._operator(scope)
+            record, context = _begin(scope, operator, action)
+            if needed not in operator.scopes:
+                await self._trail.record(ended(record, "refused", code="scope_missing"))
+                raise Refused("scope_missing", f"This key lacks the scope {needed}.")
+            if scope["method"] == "GET":
+                return await self._read(record, context, handle)
+            return await self._change(record, context, handle)
         except StateUnavailable as error:
             log.warning("admin.state_unavailable", error=str(error))
             raise Unavailable("state_unavailable") from None
-
-    async def _serve(
-        self,
-        scope: Mapping[str, Any],
-        needed: AdminScope,
-        action: str,
-        handle: Handle,
-    ) -> Any:
-        operator = await self._operator(scope)
-        context = AuditContext(operator)
-        context.subject = next(iter(scope.get("path_params", {}).values()), None)
-        record = AuditRecord(
-            id=new_id(),
-            at=instant(),
-            actor=operator.id,
-            action=action,
-            subject=None if context.subject is None else scrub(str(context.subject)),
-            outcome="ok",
-            reason=None,
-            ip=scrub(address_of(scope))[:64],
-            request_id=str(scope["state"]["request_id"]),
-            detail={"key_name": scrub(operator.name)},
-        )
-        if needed not in operator.scopes:
-            await self._trail.record(ended(record, "refused", code="scope_missing"))
-            raise Refused("scope_missing", f"This key lacks the scope {needed}.")
-        if scope["method"] == "GET":
-            return await self._read(record, context, handle)
-        return await self._change(record, context, handle)
 
     async def _read(self, record: AuditRecord, context: AuditContext, handle: Handle) -> Any:
         """Record the request before its response is sent."""
@@ -154,6 +132,26 @@ class AdminAccess:
             text = "Send an admin key: Authorization: Bearer …"
             raise NotSignedIn("authentication_required", text, headers=headers)
         raise NotSignedIn("invalid_admin_key", "This is not an admin key.", headers=headers)
+
+
+def _begin(
+    scope: Mapping[str, Any], operator: Operator, action: str
+) -> tuple[AuditRecord, AuditContext]:
+    """The record of a request that has just arrived, and the context that its route will fill."""
+    subject = next(iter(scope.get("path_params", {}).values()), None)
+    record = AuditRecord(
+        id=new_id(),
+        at=instant(),
+        actor=operator.id,
+        action=action,
+        subject=None if subject is None else scrub(str(subject)),
+        outcome="ok",
+        reason=None,
+        ip=scrub(address_of(scope))[:64],
+        request_id=str(scope["state"]["request_id"]),
+        detail={"key_name": scrub(operator.name)},
+    )
+    return record, AuditContext(operator, subject)
 
 
 def _presented(headers: Any) -> bytes | None:

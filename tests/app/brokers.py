@@ -1,4 +1,4 @@
-"""A broker in this process, over a Chat API that remembers what it was asked and can be made to misbehave."""
+"""A broker in this process, over a Chat API that records requests and can send false responses."""
 
 import asyncio
 import json
@@ -21,14 +21,14 @@ from chat_broker.settings import Settings
 from chat_broker_sdk import DirectTransport, Request, Response, Transport
 
 API_KEY = "ck_0123456789abcdef_canary-SECRET-canary-SECRET-canary-SECRE"
-"""Looks like a real one; no test may ever see it outside of the upstream's own header."""
+"""An API key of the real form. It may appear only in the header of requests upstream."""
 
 Answer = Callable[[Request], Response | None]
 
 
 @dataclass
 class Upstream:
-    """Passes calls on to *server* and remembers them; *answer*, where set, answers instead."""
+    """Forwards requests to *server* and records them; *answer*, if set, responds instead."""
 
     server: Transport
     seen: list[Request] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Upstream:
 
 
 class Person:
-    """An app user: a client that is signed in."""
+    """A client that is signed in as an app user."""
 
     def __init__(self, client: httpx.AsyncClient, name: str, prefix: str) -> None:
         self.client = client
@@ -79,7 +79,7 @@ class Person:
         return await self.call("DELETE", path, **more)
 
     async def room(self, **fields: Any) -> str:
-        """A new room of theirs."""
+        """The id of a new room of the user."""
         made = await self.post("/rooms", {"name": "General", **fields})
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
@@ -96,7 +96,7 @@ class Person:
 
 @dataclass
 class Running:
-    """One broker, and what stands around it."""
+    """One broker with its upstream, settings and clients."""
 
     app: FastAPI
     upstream: Upstream
@@ -105,10 +105,10 @@ class Running:
     stack: AsyncExitStack
     prefix: str
     protocol: Any = None
-    """What is below ASGI, if anything is."""
+    """The HTTP protocol below ASGI; None if the application is called directly."""
 
     async def sign_in(self, name: str) -> Person:
-        """Somebody who has signed in to the app as *name*."""
+        """A client that is signed in to the app as *name*."""
         answer = await self.client.post("/dev/login", json={"username": name})
         assert answer.status_code == 200, answer.text
         headers = {"authorization": f"Bearer {answer.json()['token']}"}
@@ -117,7 +117,7 @@ class Running:
 
 
 class OverTheWire(httpx.AsyncBaseTransport):
-    """To a server on loopback, whatever host the URL names (and the Host header keeps naming)."""
+    """Sends requests to a server on loopback, whatever host the URL and the Host header name."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -132,7 +132,7 @@ class OverTheWire(httpx.AsyncBaseTransport):
 
 
 def http(app: Any, **more: Any) -> httpx.AsyncClient:
-    """A client of *app*: over the wire where it is `served`, else by calling it."""
+    """A client of *app*: over HTTP if it is served, else by calling it."""
     transport: httpx.AsyncBaseTransport
     if (port := served_at(app)) is not None:
         transport = OverTheWire(port)
@@ -142,14 +142,14 @@ def http(app: Any, **more: Any) -> httpx.AsyncClient:
 
 
 def served_at(app: Any) -> int | None:
-    """The port of loopback on which *app* is served, if it is."""
+    """The port on which *app* is served; None if it is not."""
     port: int | None = getattr(getattr(app, "state", None), "port", None)
     return port
 
 
 @asynccontextmanager
 async def served(app: FastAPI, protocol: Any = FastPathProtocol) -> AsyncIterator[None]:
-    """*app*, its lifespan already begun, behind the program's own *protocol* or one of uvicorn's, in this loop."""
+    """Serve *app*, whose lifespan has begun, with *protocol* (the program's or uvicorn's) in this loop."""
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -224,12 +224,12 @@ async def running(
 
 
 def is_uvicorns_refusal(broker: Running, body: bytes) -> bool:
-    """Was the request refused below ASGI by a protocol of uvicorn's own, which knows no problem+json?"""
+    """Whether uvicorn's own protocol refused the request below ASGI, in plain text."""
     return broker.protocol == "httptools" and body == b"Invalid HTTP request received."
 
 
 def code_of(answer: httpx.Response) -> str:
-    """The problem's code; the answer must be one."""
+    """The `code` of a problem+json response. Fails if it is another response."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     problem = answer.json()
     assert problem["status"] == answer.status_code
@@ -241,7 +241,7 @@ def code_of(answer: httpx.Response) -> str:
 async def as_sent(
     app: Any, method: str, target: bytes, headers: dict[str, str], body: bytes = b""
 ) -> tuple[int, dict[str, str], bytes]:
-    """One request with exactly this target: a client library would tidy it first. Decoded as uvicorn does."""
+    """Send one request with exactly this target, which a client library would normalise."""
     if (port := served_at(app)) is not None:
         return await _over_the_wire(port, method, target, headers, body)
     path, _, query = target.partition(b"?")
@@ -267,7 +267,7 @@ async def as_sent(
 async def _over_the_wire(
     port: int, method: str, target: bytes, headers: dict[str, str], body: bytes
 ) -> tuple[int, dict[str, str], bytes]:
-    """The same as bytes on a connection; without the headers that only a connection has."""
+    """Send one request as bytes on a connection; the response without the headers of the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = {"host": "broker", **headers, "connection": "close"}
     if body:

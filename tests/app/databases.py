@@ -1,4 +1,4 @@
-"""A database looked into and changed past the rules."""
+"""Reads and changes a database directly, without the rules."""
 
 from functools import partial
 from typing import Any
@@ -7,5 +7,5 @@ from chat_broker_kit.database.transactions import Database, Rows, all_rows, name
 
 
 async def execute(database: Database, sql: str, **values: Any) -> Rows:
-    """Run one statement; answers its rows."""
+    """Run one statement, and return its rows."""
     return await database.write(partial(all_rows, named(sql, **values)))

@@ -1,4 +1,4 @@
-"""The map of the code is true: its paths exist, and every runtime dependency has a reason."""
+"""docs/architecture.md: its paths exist, and every runtime dependency has a reason."""
 
 import re
 import tomllib
@@ -29,7 +29,7 @@ def test_the_map_has_a_row_for_every_topic_and_a_path_in_every_row() -> None:
 
 
 def test_every_folder_of_the_packages_has_a_file_on_the_map() -> None:
-    """A new room of the code gets its row."""
+    """Every folder of the packages has a row."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     folders = {
@@ -44,7 +44,7 @@ def test_every_folder_of_the_packages_has_a_file_on_the_map() -> None:
 
 @pytest.mark.parametrize("package", ["chat_broker", "chat_broker_server", "chat_broker_sdk"])
 def test_the_layers_on_the_page_are_those_of_the_contract(package: str) -> None:
-    """But for `__main__`, and for the SDK's lowest layer, which the page sums up."""
+    """All layers are drawn but `__main__` and the SDK's lowest layer, which the page summarises."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
         "contracts"
     ]
@@ -59,7 +59,7 @@ def test_the_layers_on_the_page_are_those_of_the_contract(package: str) -> None:
 
 
 def test_every_runtime_dependency_has_one_line_that_says_why() -> None:
-    """What no module imports is caught by tests/test_floors.py."""
+    """tests/test_floors.py finds dependencies that no module imports."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = sorted(re.split(r"[\[><=; ]", one)[0] for one in project["dependencies"])
     reasons = re.findall(r"^\| `([^`]+)` \| \S.+ \|$", DEPENDENCIES, re.MULTILINE)

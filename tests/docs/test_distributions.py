@@ -1,4 +1,4 @@
-"""Whoever copies a `pip install` line gets what is meant, and not a stranger's package with our import name."""
+"""Every `pip install` line of the docs names this project's distributions."""
 
 import re
 import tomllib
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"chat-broker", "chat-broker-sdk"}
 OTHERS = {"aiohttp", "httptools"}
-"""Real distributions of others that a text of ours names."""
+"""Distributions of other projects that the docs may name."""
 INSTALL = re.compile(
     r"\b(?:pip3?|pipx|uv(?: pip)?|poetry)\s+(?:install|add)\s+([^`#\n]*)|\buvx\s+(\S+)"
 )
@@ -18,7 +18,7 @@ PLACES = ("app", "sdk", "server", "kit", "docs", "examples", "scripts", "benchma
 
 
 def texts() -> list[Path]:
-    """Everything a user reads: docs, READMEs, docstrings and messages."""
+    """All texts for users: docs, READMEs, docstrings and messages."""
     found = [path for path in ROOT.iterdir() if path.suffix == ".md"]
     for place in PLACES:
         found += [

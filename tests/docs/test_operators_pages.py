@@ -1,4 +1,4 @@
-"""What the pages have operators type is typed: backup and restore, and an install without Docker."""
+"""Runs the commands of the operators' pages: backup, restore, and an install without Docker."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ def run_in(folder: Path, block: str, **environment: str) -> str:
 
 @pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the page uses sqlite3")
 async def test_a_backup_is_restored_over_databases_that_were_killed(tmp_path: Path) -> None:
-    """Just what was there at the backup is there again: not what an old -wal has; and nobody else may read the files."""
+    """A restore has the state of the backup, not of an old -wal, and only the owner can read the files."""
     back_up, restore = shell_blocks("scaling.md", "Backups")
     data = tmp_path / "data"
     data.mkdir()
@@ -76,21 +76,21 @@ async def test_a_backup_is_restored_over_databases_that_were_killed(tmp_path: Pa
 
 
 def modes(folder: Path) -> set[int]:
-    """Of the copies, and of what was restored from them."""
+    """Modes of the copies and of the restored files."""
     files = [*folder.glob("*.bak"), *(folder / "data").iterdir()]
     assert len(files) == 4
     return {file.stat().st_mode & 0o777 for file in files}
 
 
 def alice_of(url: str, name: str = "alice") -> httpx.AsyncClient:
-    """Somebody who is signed in to the broker there."""
+    """A client that is signed in to the restored broker."""
     answer = httpx.post(f"{url}/dev/login", json={"username": name}, trust_env=False)
     headers = {"authorization": f"Bearer {answer.json()['token']}"}
     return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
 
 
 def elsewhere(text: str, folder: Path) -> str:
-    """The same commands, below *folder* and not below /."""
+    """The commands with all paths below *folder*."""
     for place in (
         "/opt/chat-broker",
         "/etc/chat-broker",
@@ -102,7 +102,7 @@ def elsewhere(text: str, folder: Path) -> str:
 
 
 def installed(folder: Path) -> None:
-    """Everything up to the start, below *folder*. The libraries come from this environment: they would have to be fetched."""
+    """Install below *folder*, up to the start. Libraries come from this environment instead of the network."""
     (program,) = shell_blocks("install.md", "The program")
     settings, check = shell_blocks("install.md", "Settings")
     service, *_ = shell_blocks("install.md", "The service")
@@ -125,7 +125,7 @@ def installed(folder: Path) -> None:
 
 
 def of_the_unit(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """What the installed unit starts, and with which environment."""
+    """The command and the environment of the installed unit."""
     unit = elsewhere((folder / "etc/systemd/system/chat-broker.service").read_text(), folder)
     given = dict(re.findall(r"^(\w+)=(.+)$", unit, re.MULTILINE))
     pairs = [*given["Environment"].split(), *Path(given["EnvironmentFile"]).read_text().split()]

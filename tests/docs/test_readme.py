@@ -1,4 +1,4 @@
-"""The README's minute of chat really works: its curl lines are run as they stand, against a real broker."""
+"""Runs the README's curl lines against a real broker."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ def shell_blocks() -> list[str]:
 
 
 async def test_the_minute_of_curl_works_as_printed() -> None:
-    """Only the port differs: a chat token, a room, a join, two messages read back."""
+    """With another port only: a chat token, a room, a join, two messages."""
     block = next(block for block in shell_blocks() if "/dev/login" in block)
     async with running_broker() as broker:
         process = await asyncio.create_subprocess_exec(
@@ -60,7 +60,7 @@ def test_every_page_of_the_docs_is_in_the_table() -> None:
 
 
 def test_every_value_of_the_dialect_is_in_the_table() -> None:
-    """Whoever has another server finds all that can be set."""
+    """The SDK's README names every field of `Dialect`."""
     from dataclasses import fields
 
     from chat_broker_sdk import Dialect

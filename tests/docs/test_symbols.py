@@ -1,4 +1,4 @@
-"""What the docs name in the code exists: every dotted symbol between backticks."""
+"""Every dotted symbol between backticks in the docs exists in the code."""
 
 import importlib
 import re
@@ -16,7 +16,7 @@ LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
 
 
 def exists(symbol: str) -> bool:
-    """Import as much of *symbol* as is a module, and follow attributes for the rest."""
+    """Import the longest module prefix of *symbol*, and follow attributes for the rest."""
     names = symbol.split(".")
     for length in range(len(names), 0, -1):
         try:
@@ -44,7 +44,7 @@ def test_every_local_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_trace_of_a_request_names_symbols() -> None:
-    """The check above would pass on a page that names nothing."""
+    """The pages name symbols, so the check above is real."""
     text = (ROOT / "docs" / "request-flow.md").read_text()
     assert len(set(SYMBOL.findall(text))) > 15
 

@@ -35,6 +35,6 @@ def _visit_again_and_again(port: int) -> Counter[str]:
 
 
 async def visits(port: int) -> Counter[str]:
-    """What became of the requests of `CLIENTS` clients, each of which goes on until it is refused a connection."""
+    """The results of requests by `CLIENTS` clients, each of which stops when a connection is refused."""
     each = [asyncio.to_thread(_visit_again_and_again, port) for _ in range(CLIENTS)]
     return sum(await asyncio.gather(*each), Counter())

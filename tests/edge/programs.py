@@ -1,4 +1,4 @@
-"""Both programs, with a request that only the signed-in may make: what is asked of one edge is asked of both."""
+"""Both programs, each with a request that needs a credential, for tests of both edges."""
 
 import asyncio
 import json
@@ -26,14 +26,14 @@ class Edge:
         return self.program.port
 
     def post(self, *more: str) -> bytes:
-        """The head of a request with a body, without what says how long that is: *more* does."""
+        """The head of a request with a body, without the length, which *more* gives."""
         headers = {**self.headers, "Content-Type": "application/json"}
         lines = [f"POST {self.post_path} HTTP/1.1", "Host: x", *more]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     async def is_well(self, *, within: float = 2.0) -> None:
-        """A new connection is answered, in time."""
+        """Fails unless a new connection gets a response in time."""
         async with httpx.AsyncClient(base_url=self.program.url, trust_env=False) as http:
             answer = await http.get("/healthz", timeout=within)
             assert answer.status_code == 200
@@ -41,7 +41,7 @@ class Edge:
 
 @asynccontextmanager
 async def broker(folder: Path, under: Sequence[str] = (), **settings: str) -> AsyncIterator[Edge]:
-    """`chat-broker serve`; the dev login takes a body from anybody."""
+    """`chat-broker serve`, whose dev login accepts a body without a credential."""
     async with running_broker(folder, under=under, **settings) as program:
         yield Edge(program, "/dev/login", {})
 
@@ -68,7 +68,7 @@ both = pytest.mark.parametrize("start", [broker, chat_broker_server], ids=["brok
 
 
 async def exchange(port: int, *pieces: bytes, within: float = 3.0) -> bytes:
-    """All that comes back until the server ends the connection, or nothing more comes."""
+    """All bytes received until the server ends the connection or sends no more."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received = bytearray()
 

@@ -1,4 +1,4 @@
-"""The line of a refused request says why, and whose it was."""
+"""The access log of a refused request has its code and its user."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def lines_of(program: Program) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("fast_path", ["on", "off"])
 async def test_the_broker_names_the_code_and_the_chat_user(tmp_path: Path, fast_path: str) -> None:
-    """On both ways; of a bad credential the reason too, which the caller is not told."""
+    """On the fast path and over ASGI. An invalid credential's reason is logged, but not sent."""
     async with (
         running_broker(tmp_path, FAST_PATH=fast_path, LOG_FORMAT="json") as program,
         httpx.AsyncClient(base_url=program.url, trust_env=False) as http,
@@ -48,7 +48,7 @@ async def test_the_broker_names_the_code_and_the_chat_user(tmp_path: Path, fast_
 
 
 async def test_the_chat_api_names_the_code_and_the_user(tmp_path: Path) -> None:
-    """With the user's token; the key stands for nobody."""
+    """Requests with a user's token have a user id; requests with the API key have none."""
     async with (
         chat_broker_server(tmp_path) as edge,
         httpx.AsyncClient(base_url=edge.program.url, trust_env=False) as http,

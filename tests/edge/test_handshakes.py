@@ -1,4 +1,4 @@
-"""Sockets are bounded by address before anybody is known, in a form that clients understand."""
+"""Handshakes are limited by address before authentication, with responses that clients understand."""
 
 import re
 from pathlib import Path
@@ -53,7 +53,7 @@ async def test_handshakes_are_bounded_by_address(start: Start, tmp_path: Path) -
 
 
 def test_a_limit_leaks_at_its_rate_and_forgets_the_quiet() -> None:
-    """A minute's worth at once, then at the rate; a /64 of IPv6 is one address; memory is bounded."""
+    """One minute's limit at once, then the rate; an IPv6 /64 is one address; memory is bounded."""
     now = 0.0
     limit = HandshakeLimit(60, clock=lambda: now, most=10)
     assert [limit.take("192.0.2.1") for _ in range(61)] == [0] * 60 + [1]

@@ -31,7 +31,7 @@ async def compare(http: httpx.AsyncClient, path: str, **more: str) -> int:
 
 @both
 async def test_every_public_page_answers_to_head(start: Start, tmp_path: Path) -> None:
-    """Over the wire; the connection is good for the next request."""
+    """After HEAD the connection serves the next request."""
     async with (
         start(tmp_path) as edge,
         httpx.AsyncClient(base_url=edge.program.url, trust_env=False) as http,
@@ -53,7 +53,7 @@ async def test_head_shows_what_only_the_key_may_see(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fast_path", ["on", "off"])
 async def test_every_get_of_the_broker_answers_to_head(tmp_path: Path, fast_path: str) -> None:
-    """All but the token's: a HEAD would mint one that nobody sees."""
+    """Every GET route but the token's has HEAD, which would mint a token in vain."""
     admin_key = "ak_" + "k" * 40
     async with (
         running_broker(tmp_path, FAST_PATH=fast_path, ADMIN_KEY=admin_key) as program,

@@ -1,4 +1,4 @@
-"""One corpus of hostile bytes against the ports of both programs; after each of them others are served."""
+"""One corpus of hostile bytes against both programs; after each, other clients are served."""
 
 import asyncio
 import random
@@ -145,7 +145,7 @@ CORPUS: dict[str, tuple[Bytes, list[int | set[int]]]] = {
 async def test_every_hostile_request_is_refused_and_hurts_nobody_else(
     start: Start, tmp_path: Path
 ) -> None:
-    """Each gets the answers it deserves, in order; the next honest request is answered at once; no traceback."""
+    """Each gets its expected responses in order; the next valid request is served at once; no traceback."""
     async with start(tmp_path) as edge:
         wrong = []
         for name, (sent, expected) in CORPUS.items():
@@ -168,7 +168,7 @@ async def test_every_hostile_request_is_refused_and_hurts_nobody_else(
 
 @both
 async def test_whoever_dawdles_is_cut(start: Start, tmp_path: Path) -> None:
-    """10 s for a head, 30 s for a body, 5 s for one that nobody wants any more; all beside honest requests."""
+    """10 s for a head, 30 s for a body, 5 s for a body after an early response, while others are served."""
     async with start(tmp_path) as edge:
         drip = [b"a"] * 400
 
@@ -224,7 +224,7 @@ async def test_whoever_dawdles_is_cut(start: Start, tmp_path: Path) -> None:
 
 @both
 async def test_others_get_in_when_connections_run_out(start: Start, tmp_path: Path) -> None:
-    """300 silent connections where a process may have 256 files open: the longest silent make room."""
+    """With 300 idle connections and 256 open files allowed, the longest idle ones are closed."""
     under = ("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
     async with start(tmp_path, under=under) as edge:
         silent = [await asyncio.open_connection("127.0.0.1", edge.port) for _ in range(300)]

@@ -14,7 +14,7 @@ from tests.edge.programs import Start, both
 async def test_a_stop_loses_no_request_on_a_new_connection(
     start: Start, tmp_path: Path, drain_seconds: str
 ) -> None:
-    """A connection is refused, or its request is answered, also when the port is closed at that moment."""
+    """A connection is refused or its request gets a response, also while the port is being closed."""
     plenty = {"RATE_IP": "1000000/minute"}
     async with start(tmp_path, DRAIN_SECONDS=drain_seconds, **plenty) as edge:
         calling = asyncio.create_task(visits(edge.port))

@@ -1,4 +1,4 @@
-"""Whoever forgot to list an origin finds out: in the browser's tools, in the log, in the metrics."""
+"""A missing origin is named in the browser's tools, in the log and in the metrics."""
 
 import re
 from pathlib import Path

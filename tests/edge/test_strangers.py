@@ -1,4 +1,4 @@
-"""What a stranger sends leaves few lines in the log of either program, and raises no alarm in its metrics."""
+"""Invalid requests of unknown clients cause few log lines and no errors in metrics."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ async def test_an_operator_who_hangs_up_is_no_failure_of_ours(tmp_path: Path) ->
 async def test_bad_requests_and_broken_pipelines_write_few_lines(
     start: Start, tmp_path: Path
 ) -> None:
-    """A few a minute of each kind, and a count; whatever is no request, hangs up, or knocks in vain."""
+    """At most a few lines a minute of each kind, and a count of the others."""
     get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     knock = (
         b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"

@@ -19,7 +19,7 @@ PLENTY = dict.fromkeys(("RATE_IP", "RATE_WRITE", "RATE_READ", "RATE_TOKEN"), "10
 
 @asynccontextmanager
 async def nginx(folder: Path, ports: list[int]) -> AsyncIterator[str]:
-    """nginx with the example as it is; only the addresses differ."""
+    """nginx with the example's configuration; only addresses are replaced."""
     port = free_port()
     text = (ROOT / "examples" / "nginx.conf").read_text()
     for name, broker in zip(("broker-a:8000", "broker-b:8000"), ports, strict=True):
@@ -39,7 +39,7 @@ async def nginx(folder: Path, ports: list[int]) -> AsyncIterator[str]:
 
 
 async def until_ready(port: int) -> None:
-    """What the page has one wait for before the next replica's turn."""
+    """The condition that docs/scaling.md requires before the next replica restarts."""
     async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(30):
         while (await http.get(f"http://127.0.0.1:{port}/readyz")).status_code != 200:  # noqa: ASYNC110 - a test may poll
             await asyncio.sleep(0.02)
@@ -48,7 +48,7 @@ async def until_ready(port: int) -> None:
 async def test_a_rolling_restart_as_documented_fails_no_request(
     tmp_path: Path, postgres_url: str, redis_url: str
 ) -> None:
-    """Reads and writes, on connections that are kept open and on new ones, all the while; each message is there once."""
+    """Reads and writes continue on kept and new connections; each message is stored once."""
     settings = {
         "DATABASE_URL": postgres_url,
         "CHAT_DATABASE_URL": postgres_url,
@@ -78,7 +78,7 @@ async def test_a_rolling_restart_as_documented_fails_no_request(
         ended = asyncio.Event()
 
         async def call(number: int) -> None:
-            """One caller in four opens a connection for each request; half of all requests write."""
+            """One client in four opens a connection per request; half of all requests write."""
             headers = {"connection": "close"} if number % 4 == 0 else {}
             # nginx chooses the replica by the client's address.
             own = httpx.AsyncHTTPTransport(local_address=f"127.0.1.{number + 1}")
@@ -107,7 +107,7 @@ async def test_a_rolling_restart_as_documented_fails_no_request(
 
 
 async def test_a_broker_that_answers_503_is_not_left_out(tmp_path: Path) -> None:
-    """What is behind both is away: that is said to those who ask for it, and everything else goes on."""
+    """While the Chat API is down, requests that need it get an error, and all others succeed."""
     away = {
         "AUTH": "forward",
         "AUTH_FORWARD_URL": "http://127.0.0.1:1/",

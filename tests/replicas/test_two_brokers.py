@@ -23,7 +23,7 @@ ADMIN_KEY = "an-admin-key-of-forty-characters-0123456"
 
 @dataclass
 class Redis:
-    """A Redis of the test's own, which may be stopped, frozen and brought back empty."""
+    """A Redis for one test, which may be stopped, frozen and restarted empty."""
 
     port: int
     folder: Path
@@ -84,7 +84,7 @@ async def two_brokers(
 
 @dataclass
 class User:
-    """An app user who may call any of the brokers and hears what their socket hears."""
+    """An app user with clients of all brokers, and the events of one socket."""
 
     name: str
     token: str
@@ -146,7 +146,7 @@ async def test_two_deployments_on_one_redis_do_not_hear_each_other(
 
 
 async def until_nodes(expected: list[int], brokers: Sequence[Program]) -> None:
-    """Each broker soon knows so many nodes, itself among them, and goes on to know no others."""
+    """Each broker soon knows this number of nodes, itself included, and no others later."""
 
     async def nodes() -> list[int]:
         found = [await admin(broker, "GET", "/admin/status") for broker in brokers]
@@ -172,7 +172,7 @@ async def admin(broker: Program, method: str, path: str, body: object = None) ->
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], within: float = 10) -> float:
-    """Wait for it; answers how long it took."""
+    """Wait for the condition; the seconds it took."""
     began = time.monotonic()
     while time.monotonic() - began < within:
         found = condition()
@@ -197,7 +197,7 @@ async def a_room(a: Program, b: Program) -> tuple[User, User, str]:
 
 
 async def test_what_is_said_on_a_is_heard_on_b(pair: tuple[Program, Program]) -> None:
-    """Over REST and over the socket, once each and in the order of `seq`."""
+    """Messages arrive over REST and over the socket once each, in the order of `seq`."""
     a, b = pair
     alice, bob, room = await a_room(a, b)
     async with bob.socket(b, room), alice.socket(a, room) as at_a:
@@ -260,7 +260,7 @@ async def until_refused(user: User, broker: Program, room: str) -> None:
 
 
 async def test_removed_on_a_is_a_stranger_on_b(pair: tuple[Program, Program]) -> None:
-    """The next read on B is 404, although B had remembered the membership, and B's socket goes silent."""
+    """The next read on B is 404 despite B's cached membership, and B's socket gets no more events."""
     a, b = pair
     alice, bob, room = await a_room(a, b)
     async with bob.socket(b, room):
@@ -306,7 +306,7 @@ async def test_without_redis_all_goes_on_and_a_revocation_holds_within_30_s(
 async def test_junk_and_pickles_on_the_bus_do_nothing(
     pair: tuple[Program, Program], redis: Redis
 ) -> None:
-    """What is no message of ours is ignored; the brokers live and go on hearing each other."""
+    """Foreign messages on the channels are ignored, and the brokers still exchange hints."""
     import pickle
 
     from redis.asyncio import Redis as Client

@@ -1,4 +1,4 @@
-"""`WORKERS=2`: several processes that come and go as one program."""
+"""`WORKERS=2`: several processes that start and stop as one program."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ def settings(postgres_url: str, redis_url: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def calling(broker: Program) -> AsyncIterator[httpx.AsyncClient]:
-    """Alice, each of whose calls goes over a connection of its own, so to either worker."""
+    """A client that opens a connection per request, so that either worker serves it."""
     async with httpx.AsyncClient(base_url=broker.url, trust_env=False, timeout=30) as http:
         signed_in = (await http.post("/dev/login", json={"username": "alice"})).json()["token"]
     headers = {"authorization": f"Bearer {signed_in}", "connection": "close"}
@@ -46,7 +46,7 @@ async def calling(broker: Program) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def descendants(parent: int) -> dict[int, str]:
-    """Every process that *parent* has started, and theirs: id and name."""
+    """All descendants of the process *parent*: id and name."""
     parents, names = {}, {}
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
@@ -61,7 +61,7 @@ def descendants(parent: int) -> dict[int, str]:
 
 
 def workers(broker: Program) -> set[int]:
-    """The processes that serve: those whose command line says that they were spawned to work."""
+    """The worker processes, recognised by their command line."""
     found = set()
     for pid in descendants(broker.process.pid):
         with contextlib.suppress(OSError):  # it has just ended
@@ -86,7 +86,7 @@ async def until_gone(pids: set[int], within: float) -> None:
 async def half_a_message(
     broker: Program, room: str, token: str
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-    """A POST whose body has come half; answers what is left of it."""
+    """Send half of a POST's body; the rest of it."""
     body = b'{"content": "said while you were leaving"}'
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
     head = (
@@ -174,7 +174,7 @@ async def test_nobody_is_let_in_while_the_last_requests_are_answered(
 async def test_workers_that_stop_lose_no_request_on_a_new_connection(
     settings: dict[str, str], drain_seconds: str
 ) -> None:
-    """Neither the first worker that leaves the port nor the last takes a connection along."""
+    """No connection is lost when a worker stops listening, the last one included."""
     plenty = {"RATE_IP": "1000000/minute", "DRAIN_SECONDS": drain_seconds}
     async with running_broker(**{**settings, **plenty}) as broker:
         callers = asyncio.create_task(visits(broker.port))
@@ -187,7 +187,7 @@ async def test_workers_that_stop_lose_no_request_on_a_new_connection(
 async def test_workers_do_not_outlive_the_process_that_started_them(
     settings: dict[str, str],
 ) -> None:
-    """Killed outright, it can be started again at once on the same port."""
+    """After SIGKILL the program starts again at once on the same port."""
     port = str(free_port())
     async with running_broker(PORT=port, **settings) as broker:
         everybody = set(descendants(broker.process.pid))
@@ -224,7 +224,7 @@ async def test_a_worker_that_dies_is_replaced(settings: dict[str, str]) -> None:
 async def test_a_worker_that_dies_before_it_has_said_anything_is_replaced_in_time(
     settings: dict[str, str],
 ) -> None:
-    """Killed as soon as it is there, while it is still loading; the other one serves on."""
+    """A worker is killed while it is loading; the other one keeps serving."""
     async with running_broker(**settings) as broker, calling(broker) as http:
         before = workers(broker)
         os.kill(max(before), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A running broker with an operator, people, and their sockets."""
+"""A running broker with an operator, users and their sockets."""
 
 import asyncio
 import sqlite3
@@ -18,7 +18,7 @@ from chat_broker.cli.main import app as cli
 from tests.programs import Program, running_broker
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Reading the certificates of the world takes longer than a test; nothing here speaks TLS."""
+"""Reading the CA certificates takes longer than a test, and no test here uses TLS."""
 BOOTSTRAP = "bootstrap-key-for-tests-0123456789abcdef"
 FAST = dict.fromkeys(
     (
@@ -27,13 +27,13 @@ FAST = dict.fromkeys(
     ),
     "100000/minute",
 )
-"""Tests ask more often than people."""
+"""Rate limits high enough for tests."""
 WHY = {"reason": "a test wants it"}
 
 
 @dataclass
 class Live:
-    """Somebody's socket: what it was told, and whether it is still open."""
+    """A user's socket: the events it received, and whether it is still open."""
 
     client: socketio.AsyncClient
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Office:
     stack: AsyncExitStack
 
     async def as_(self, name: str) -> httpx.AsyncClient:
-        """A client that is signed in to the app as *name*."""
+        """A client signed in to the app as *name*."""
         async with httpx.AsyncClient(verify=NO_TLS, base_url=self.program.url) as anybody:
             signed_in = await anybody.post("/dev/login", json={"username": name})
         headers = {"Authorization": f"Bearer {signed_in.json()['token']}"}
@@ -57,27 +57,27 @@ class Office:
         return await self.stack.enter_async_context(client)
 
     async def with_key(self, key: str | bytes) -> httpx.AsyncClient:
-        """A client with some admin key, good or bad."""
+        """A client with an admin key, valid or not."""
         raw = key if isinstance(key, bytes) else key.encode()
         headers = [(b"Authorization", b"Bearer " + raw)]
         client = httpx.AsyncClient(verify=NO_TLS, base_url=self.program.url, headers=headers)
         return await self.stack.enter_async_context(client)
 
     async def key(self, *scopes: str, **more: Any) -> httpx.AsyncClient:
-        """A client with a new key that is good for *scopes*."""
+        """A client with a new admin key that has *scopes*."""
         made = await self.admin.post("/admin/keys", json={"name": "k", "scopes": scopes, **more})
         assert made.status_code == 201, made.text
         return await self.with_key(made.json()["key"])
 
     async def verify(self, token: str) -> str:
-        """`ok`, or the code with which a chat token is refused."""
+        """`ok`, or the error code that refuses the chat token."""
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(verify=NO_TLS, base_url=self.program.url) as anybody:
             told = await anybody.get("/chat/verify", headers=headers)
         return "ok" if told.status_code == 200 else str(told.json()["code"])
 
     async def socket(self, token: str) -> Live:
-        """A live connection with that chat token."""
+        """A socket that is connected with the chat token."""
         live = Live(socketio.AsyncClient(reconnection=False))
         live.client.on("error", live.errors.append)
         live.client.on("disconnect", lambda *_: live.closed.set())
@@ -88,13 +88,13 @@ class Office:
         return live
 
     def state(self) -> AbstractContextManager[sqlite3.Connection]:
-        """The broker's own database, for what no rule would let happen; each statement commits."""
+        """The broker's own database, for states that no route can produce; each statement commits."""
         return closing(
             sqlite3.connect(self.program.data_dir / "broker.db", isolation_level=None, timeout=5)
         )
 
     async def records(self, **asked: Any) -> list[dict[str, Any]]:
-        """Audit records, newest first, without those of asking."""
+        """Audit records, newest first, without the records of reading the audit log."""
         found = await self.admin.get("/admin/audit", params={"limit": 200, **asked})
         assert found.status_code == 200, found.text
         return [one for one in found.json()["items"] if not one["action"].startswith("audit.")]
@@ -111,7 +111,7 @@ class Office:
 
 @asynccontextmanager
 async def open_office(**settings: Any) -> AsyncIterator[Office]:
-    """A broker of its own."""
+    """A broker for one test."""
     async with AsyncExitStack() as stack:
         given = {"ADMIN_KEY": BOOTSTRAP, **FAST, **settings}
         program = await stack.enter_async_context(running_broker(**given))
@@ -122,7 +122,7 @@ async def open_office(**settings: Any) -> AsyncIterator[Office]:
 
 @pytest.fixture(scope="module")
 async def office() -> AsyncIterator[Office]:
-    """A broker that the tests of one file share; each has its own people."""
+    """A broker that the tests of one file share; each test has its own users."""
     async with open_office() as office:
         yield office
 

@@ -1,4 +1,4 @@
-"""The admin API: who gets in, what is recorded, and what each route answers."""
+"""The admin API: which keys are admitted, what is recorded, and the response of each route."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ class TestWhoGetsIn:
 
     @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route[0]} {route[1]}")
     async def test_no_other_credential(self, office, route):
-        """Neither an app's session, nor a chat token, nor nothing."""
+        """An app's session, a chat token and no credential at all are refused."""
         method, path, _, _ = route
         alice = await office.as_("alice")
         (token,) = await minted(alice)
@@ -262,7 +262,7 @@ class TestAudit:
         assert not verify_chain(lines).sound
 
     async def test_an_export_ends_where_its_length_says(self, office):
-        """What is written while it is read belongs to the next one: the two would not go together."""
+        """A record written during an export is left out, because the export's length does not count it."""
 
         await office.admin.put("/admin/users/external:exported")
 
@@ -424,7 +424,7 @@ class TestUsers:
         ],
     )
     async def test_instants_are_those_of_rfc_3339(self, office, written, ends):
-        """Its offset is needed, either case and a leap second are good: wherever an instant is sent."""
+        """An instant needs an offset; lower case and a leap second are accepted, in every field."""
         await office.admin.put("/admin/users/external:timed")
         banned = await office.admin.post(
             "/admin/users/external:timed/ban", json=WHY | {"until": written}
@@ -450,7 +450,7 @@ class TestUsers:
             assert [answer.status_code for answer in searches] == [200, 200]
 
     async def test_a_plus_that_nobody_escaped_is_one_in_a_query(self, office):
-        """No instant has the space that it comes as."""
+        """An unescaped "+" in a query is read as a space, and means "+" in an instant."""
         query = "since=2026-01-01T00:00:00+02:00"
         assert (await office.admin.get(f"/admin/audit?{query}")).status_code == 200
 
@@ -491,7 +491,7 @@ class TestRooms:
         assert (await office.admin.get(f"/admin/rooms/{room}/messages")).status_code == 404
 
     async def test_explaining_is_what_the_broker_does(self, office):
-        """For each action: what explain says, and what happens when they try."""
+        """For each action, the decision of `explain` equals the response to the user's own request."""
         owner, stranger = await office.as_("ex-owner"), await office.as_("ex-stranger")
         await minted(owner, stranger)
         room = (await owner.post("/chat/rooms", json={"name": "r", "private": True})).json()["id"]

@@ -1,4 +1,4 @@
-"""The trail: nothing happens that is not recorded, and nothing is recorded twice."""
+"""The audit log: every change is recorded, and none twice."""
 
 import asyncio
 from dataclasses import replace
@@ -22,7 +22,7 @@ class Clock:
 
 
 class Flaky:
-    """A database that can be gone."""
+    """A store that raises StateUnavailable while `gone` is set."""
 
     def __init__(self, inner):
         self.inner, self.gone = inner, False
@@ -68,7 +68,7 @@ async def test_what_cannot_be_noted_down_does_not_begin(trail, store):
 
 
 async def test_an_outcome_that_cannot_be_written_is_written_later(trail, store):
-    """The act has happened: its record keeps the true outcome, however long the database is away."""
+    """A request that was carried out keeps its outcome, however long the database is down."""
     await trail.begin(record())
     store.gone = True
     await trail.finish(ended(record(), "refused", code="user_not_found"))

@@ -1,4 +1,4 @@
-"""The operators' commands: what they print, and with which code they end."""
+"""The operators' commands: their output and exit codes."""
 
 import asyncio
 import json
@@ -156,7 +156,7 @@ async def shell(office, line, folder):
 
 
 async def test_the_weekly_lines_work_from_their_first_run_as_the_page_has_them(tmp_path):
-    """And a chain that was written anew is found, run after run."""
+    """`verify --head-file` detects a chain that was written anew, in every run."""
     async with open_office() as office:
         heads = set()
         for number in range(3):
@@ -232,7 +232,7 @@ async def test_inspecting_tokens(office):
 
 
 async def test_the_command_itself(office):
-    """Once as a real process: standard input, standard output, exit codes."""
+    """The commands as a real process: standard input, standard output, exit codes."""
     environment = {"CHAT_BROKER_URL": office.program.url, "CHAT_BROKER_ADMIN_KEY": BOOTSTRAP}
     (token,) = await minted(await office.as_("eve"))
     code, out, _ = await run_command(

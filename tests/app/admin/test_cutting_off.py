@@ -1,4 +1,4 @@
-"""Operators cut somebody off, and know that it worked."""
+"""Revocations and bans end tokens and sockets, and the response says so."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ RECEIPT = {"generation", "sockets_closed", "nodes_acked", "nodes_total", "took_m
 
 
 async def until(ask, status, *, within=5.0):
-    """The first answer with *status*."""
+    """The first response with *status*."""
     deadline = time.monotonic() + within
     while (answer := await ask()).status_code != status:
         assert time.monotonic() < deadline, answer.text
@@ -155,7 +155,7 @@ async def test_suspending_and_deleting_close_sockets(office):
 
 
 async def test_no_token_of_a_mint_that_began_before_a_revocation_lives(office):
-    """A revocation overtakes mints that are under way: none of them hands out a token that lives."""
+    """A mint that is under way during a revocation hands out no valid token."""
     alice = await office.as_("racing-alice")
     await asyncio.gather(*(alice.post("/chat/token") for _ in range(8)))  # open the connections
     for _ in range(20):
@@ -185,7 +185,7 @@ async def test_no_token_of_a_mint_that_began_before_a_revocation_lives(office):
 
 
 async def test_a_revocation_is_on_disk_before_it_is_answered(tmp_path):
-    """Killed the moment the answer is there, the broker still knows after a restart."""
+    """A broker that is killed right after its response still refuses the user after a restart."""
     settings = {"ADMIN_KEY": BOOTSTRAP, "CHAT_API_KEY": "ck_test_0123456789abcdef0123456789"}
     headers = {"Authorization": f"Bearer {BOOTSTRAP}"}
     async with running_broker(tmp_path, **settings) as first:
@@ -246,7 +246,7 @@ async def test_what_cannot_be_recorded_is_not_done():
 
 @pytest.mark.services("postgres", "redis")
 async def test_on_several_replicas(postgres_url, redis_url, tmp_path):
-    """Two brokers on Postgres and Redis: cut off at one, cut off at the other."""
+    """Two brokers on Postgres and Redis: a revocation or ban at one holds at the other."""
     shared = {
         "DATABASE_URL": postgres_url,
         "CHAT_DATABASE_URL": postgres_url,

@@ -1,4 +1,4 @@
-"""The policy as a table: who may do what."""
+"""The policy as a table: role, room and action, with the expected decision."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_a_banned_or_suspended_owner_may_do_nothing(action, bad):
 
 @pytest.mark.parametrize("action", Action)
 def test_a_stranger_is_refused_as_if_the_room_did_not_exist(action):
-    """What refuses a stranger to a private room has the code of a room that is not there."""
+    """A stranger to a private room gets the error code of a missing room."""
     missing = decide(action, Facts(room_exists=False))
     assert not missing.allowed
     assert decide(action, Facts(private=True)).refusal == missing.refusal == "room_not_found"
@@ -63,5 +63,5 @@ def test_a_stranger_is_refused_as_if_the_room_did_not_exist(action):
     ],
 )
 def test_what_is_ones_own(action, role, own, allowed):
-    """Owners delete what others wrote, but do not edit it; anybody removes themselves."""
+    """Owners may delete others' messages, but not edit them. Every member may leave."""
     assert decide(Action(action), Facts(role=role, own=own)).allowed is allowed

@@ -1,4 +1,4 @@
-"""Hints between replicas: heard at once, ignored when they are junk, made up for after a gap."""
+"""Hints between replicas: received at once, ignored if malformed, and replaced after a gap."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ async def until(condition, *, within=10.0):
 
 @pytest.fixture
 async def pair(redis_url):
-    """Two replicas' hints, both live, and what the second has heard."""
+    """The connected hints of two replicas, and what the second has received."""
     redis = [connect(redis_url) for _ in range(2)]
     heard = []
     async with contextlib.AsyncExitStack() as stack:

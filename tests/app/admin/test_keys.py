@@ -1,4 +1,4 @@
-"""Whose admin key is it? Timing-safe, and nothing but a key opens."""
+"""Admin keys: comparison in constant time, and only valid keys are admitted."""
 
 import pytest
 from hypothesis import given

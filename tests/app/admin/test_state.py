@@ -1,4 +1,4 @@
-"""Bans, audit and keys: one suite, on SQLite and on Postgres."""
+"""Storage of bans, audit records and admin keys, on SQLite and Postgres."""
 
 import asyncio
 import dataclasses
@@ -215,7 +215,7 @@ class TestAudit:
         assert verify_chain(await self.exported(trail)).problem == found
 
     async def test_an_exchanged_record_is_found(self, trail):
-        """Somebody who recomputes one record's own hash is found at the next."""
+        """A changed record with a recomputed hash is detected at the next record."""
         for number in range(1, 5):
             await trail.append(record(number))
         links = await self.exported(trail)

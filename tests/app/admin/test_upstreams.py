@@ -1,4 +1,4 @@
-"""Chat APIs that tell less, can do less, or are away; and one whose key changes."""
+"""Chat APIs with fewer functions, Chat APIs that are down, and one whose key changes."""
 
 import asyncio
 import json
@@ -142,7 +142,7 @@ async def test_a_ban_made_before_the_clock_was_set_back_is_settled_too(broker, m
 
 
 async def test_the_chat_api_is_never_left_with_yesterdays_word(broker):
-    """A ban and its lifting at once: whichever comes last, the Chat API is told what holds."""
+    """A ban and its lifting run at once: afterwards the Chat API has the state of the last one."""
     await token_of(broker, "alice")
     for _ in range(15):
         await asyncio.gather(
@@ -158,7 +158,7 @@ async def test_the_chat_api_is_never_left_with_yesterdays_word(broker):
 
 @pytest.mark.parametrize("way", ["next", "signal", "file"])
 async def test_no_call_fails_while_the_projects_key_changes(tmp_path, way):
-    """Under load: a second key, the first revoked; found as the next key, by SIGHUP, or by the 401."""
+    """Under load a second key replaces the first: as the next key, by SIGHUP, or after a 401."""
     data, secrets = tmp_path / "chat", tmp_path / "secrets"
     for folder in (data, secrets, tmp_path / "broker"):
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""What a browser may do with its user's cookie: on whose behalf, and whose page may read the answer."""
+"""CSRF and CORS rules for cookies: which pages may send requests, and which may read the responses."""
 
 from typing import Any
 
@@ -100,7 +100,7 @@ def test_identity_headers_are_ambient_where_a_browser_names_another_site() -> No
 
 
 def test_our_own_origin_is_listed_as_browsers_write_it() -> None:
-    """However PUBLIC_URL spells it."""
+    """The origin is recognised in every spelling of PUBLIC_URL."""
     listed = {"auth": ("dev",), "environment": "development", "cors_origins": (LISTED,)}
     for public in ("https://Chat.Example.com", "https://chat.example.com:443/chatapp/"):
         one = Settings(**listed, public_url=public)

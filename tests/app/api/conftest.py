@@ -1,4 +1,4 @@
-"""The routes themselves also run over uvicorn's own protocol, which serves where ours does not fit."""
+"""Runs the routes' tests on the fast path, over ASGI, and over uvicorn's own protocol."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.app.brokers import Running, running
 
 @pytest.fixture(params=["lane", "ordinary", "uvicorn"])
 async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
-    """By the short way, called as an ASGI application, and over HTTP without anything of ours below ASGI."""
+    """A broker on the fast path, called as an ASGI application, or on uvicorn's own protocol."""
     protocol = "httptools" if request.param == "uvicorn" else FastPathProtocol
     wired = request.param != "ordinary"
     async with running(tmp_path, over_the_wire=wired, protocol=protocol) as one:

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a clear refusal: never a 500, never an echo, nothing sent upstream."""
+"""Invalid input gets a clear error: never a 500, no echo of the input, no request upstream."""
 
 import gzip
 import json
@@ -54,7 +54,7 @@ def corpus(good: dict[str, Any]) -> list[bytes]:
 async def test_a_bad_body_is_refused_on_every_route(
     broker: Running, method: str, path: str, good: dict[str, Any]
 ) -> None:
-    """400 as problem+json, nothing of what was sent in the answer, nothing upstream."""
+    """400 as problem+json, without any part of the input, and no request upstream."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     path = path.format(room=room, message=(await alice.say(room))["id"])
@@ -76,7 +76,7 @@ async def test_a_bad_body_is_refused_on_every_route(
 async def test_bodies_over_64_kib_are_413_and_other_types_415(
     broker: Running, method: str, path: str, good: dict[str, Any]
 ) -> None:
-    """By announced length and by what really comes."""
+    """The limit applies to `Content-Length` and to the bytes that arrive."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     path = path.format(room=room, message=(await alice.say(room))["id"])
@@ -112,7 +112,7 @@ async def test_bodies_over_64_kib_are_413_and_other_types_415(
 async def test_a_compressed_body_is_415(
     broker: Running, method: str, path: str, good: dict[str, Any]
 ) -> None:
-    """RFC 9110 15.5.16: the answer says which coding would do."""
+    """RFC 9110 15.5.16: the response names the accepted coding."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     path = path.format(room=room, message=(await alice.say(room))["id"])
@@ -170,7 +170,7 @@ QUERIES = [
     ["/rooms", "/rooms/{room}/members", "/rooms/{room}/messages", "/rooms/{room}", "/me", "/token"],
 )
 async def test_a_bad_query_is_refused_on_every_read(broker: Running, path: str) -> None:
-    """Unknown, repeated, out of bounds, not a number: 400, nothing upstream."""
+    """An unknown, repeated, out-of-bounds or non-numeric parameter is 400, without a request upstream."""
     alice = await broker.sign_in("alice")
     path = path.format(room=await alice.room())
     before = len(broker.upstream.seen)
@@ -193,7 +193,7 @@ async def test_a_bad_cursor_is_refused(broker: Running, query: str) -> None:
 
 
 async def test_every_wrong_field_is_named_at_once(broker: Running) -> None:
-    """And of its value nothing is repeated."""
+    """The response does not repeat the value."""
     alice = await broker.sign_in("alice")
     answer = await alice.post(
         "/rooms",
@@ -220,7 +220,7 @@ async def test_every_wrong_field_is_named_at_once(broker: Running) -> None:
     ],
 )
 async def test_what_may_be_said_comes_back_as_it_was(broker: Running, content: str) -> None:
-    """Write, then list: the same characters."""
+    """Listed text has the characters that were written."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     await alice.say(room, content)
@@ -239,7 +239,7 @@ async def test_what_may_be_said_comes_back_as_it_was(broker: Running, content: s
 async def test_what_is_not_there_says_so_as_a_problem(
     broker: Running, method: str, path: str, status: int
 ) -> None:
-    """No redirect to another spelling; 405 names what is allowed; a method in a header is nothing."""
+    """No redirect to another path; 405 names the allowed methods; a method in a header has no effect."""
     alice = await broker.sign_in("alice")
     answer = await alice.call(method, path, headers={"x-http-method-override": "DELETE"})
     if method == "FOO" and served_at(broker.app):

@@ -1,4 +1,4 @@
-"""Every way into the app, listed by the app itself: mounted ones, hidden ones, documents and sockets too."""
+"""Every route of the application, as it lists them: mounted, hidden, documents and sockets."""
 
 import json
 import re
@@ -29,7 +29,7 @@ SOMEBODY = "01a20c71-c45b-738b-ba08-8d66392f1f74"
 
 
 def ways_in(app: FastAPI) -> Iterator[tuple[str, str]]:
-    """Method and path of every route there is; `*` for an application that is mounted."""
+    """Method and path of every route; `*` for a mounted application."""
     for one in iter_route_contexts(app.routes):
         methods = getattr(one, "methods", None)
         for method in sorted(methods or {"*"}):
@@ -39,7 +39,7 @@ def ways_in(app: FastAPI) -> Iterator[tuple[str, str]]:
 
 @asynccontextmanager
 async def embedded(tmp_path: Path) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-    """A broker with everything in it, sockets included."""
+    """A broker with every optional route, sockets included."""
     app = create_app(
         settings(
             tmp_path,
@@ -58,7 +58,7 @@ async def embedded(tmp_path: Path) -> AsyncIterator[tuple[FastAPI, httpx.AsyncCl
 async def test_no_way_in_takes_a_cookie_without_the_signs_of_our_own_page(
     tmp_path: Path, hot: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new route is refused a bare cookie, or is named above, or fails this test; HEAD included."""
+    """Every route, also with HEAD, refuses a cookie without an origin, unless it is listed above."""
     monkeypatch.setenv("FAST_PATH", hot)
     async with embedded(tmp_path) as (app, client):
         there = set(ways_in(app))
@@ -95,7 +95,7 @@ async def test_no_way_in_takes_a_cookie_without_the_signs_of_our_own_page(
 
 
 async def test_what_takes_no_cookie_tells_nothing_to_one(tmp_path: Path) -> None:
-    """The same answer with and without: the cookie is not looked at."""
+    """These routes respond alike with and without a cookie."""
     async with embedded(tmp_path) as (_, client):
         signed_in = await client.post("/dev/login", json={"username": "frederica"})
         cookie = {"cookie": signed_in.headers["set-cookie"].partition(";")[0]}
@@ -112,7 +112,7 @@ async def test_what_takes_no_cookie_tells_nothing_to_one(tmp_path: Path) -> None
 
 
 async def test_a_cookie_opens_no_socket(tmp_path: Path) -> None:
-    """Polling needs no preflight, so another site's page could begin: it gets a connection that is nobody's."""
+    """Another site's page can start polling without a preflight, but its connection belongs to no user."""
     async with embedded(tmp_path) as (_, client):
         signed_in = await client.post("/dev/login", json={"username": "alice"})
         cookie = {"cookie": signed_in.headers["set-cookie"].partition(";")[0]}

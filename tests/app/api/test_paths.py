@@ -1,4 +1,4 @@
-"""Nothing in a path takes a call anywhere but where it belongs."""
+"""No spelling of a path reaches another route or another upstream URL."""
 
 import json
 import re
@@ -45,7 +45,7 @@ _EXPECTED = re.compile(
 async def test_no_payload_reaches_another_path_or_host(
     broker: Running, method: str, path: str, body: object
 ) -> None:
-    """60 spellings per place: the answer is a refusal, and upstream sees plain ids alone."""
+    """60 spellings per parameter are refused, and requests upstream hold plain ids only."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     headers = {**alice.client.headers, "content-type": "application/json"}
@@ -66,7 +66,7 @@ async def test_no_payload_reaches_another_path_or_host(
 
 
 async def test_an_external_id_may_hold_anything_and_stays_one_value(broker: Running) -> None:
-    """Slashes, dots, queries: they are looked up as they are."""
+    """External ids with slashes, dots and query characters are looked up unchanged."""
     names = ["a/b", "../x", "a?b=c&d", "a#b", "ü ñ", "x:y", "100%"]
     alice = await broker.sign_in("alice")
     room = await alice.room()

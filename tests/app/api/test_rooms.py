@@ -1,4 +1,4 @@
-"""Who may do what in rooms, and that a stranger cannot tell a room from none."""
+"""Permissions in rooms; a stranger cannot tell a private room from a missing one."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ ON_ROOMS: list[tuple[str, str, Any]] = [
 
 
 def same(one: httpx.Response, other: httpx.Response) -> bool:
-    """Alike but for the request's own id and path?"""
+    """Whether two responses are equal but for the request's id and path."""
     bodies, headers = [], []
     for answer in (one, other):
         body = answer.json()
@@ -46,7 +46,7 @@ def same(one: httpx.Response, other: httpx.Response) -> bool:
 async def test_to_a_stranger_a_room_is_not_there(
     broker: Running, method: str, path: str, body: Any
 ) -> None:
-    """404 room_not_found, alike for a room of others and for none, on every route but join of an open one."""
+    """A room of other users and a missing room both give 404 room_not_found, except joining an open room."""
     alice, eve = await broker.sign_in("alice"), await broker.sign_in("eve")
     await eve.get("/me")
     for private in (True, False):
@@ -66,7 +66,7 @@ async def test_to_a_stranger_a_room_is_not_there(
 
 
 async def test_a_private_room_cannot_be_joined_an_open_one_can(broker: Running) -> None:
-    """The private one answers as if it did not exist."""
+    """A private room responds as if it did not exist."""
     alice, eve = await broker.sign_in("alice"), await broker.sign_in("eve")
     open_room, closed = await alice.room(), await alice.room(private=True)
     refused = await eve.post(f"/rooms/{closed}/join")
@@ -84,7 +84,7 @@ async def test_a_private_room_cannot_be_joined_an_open_one_can(broker: Running) 
 
 
 async def test_a_change_through_the_broker_counts_at_once(broker: Running) -> None:
-    """No five seconds for whoever was removed here; nor for the room that was deleted."""
+    """A member removed through this broker is refused at once, and so is a deleted room."""
     alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
     await bob.get("/me")
     room = await alice.room(private=True, member_ids=["external:bob"])
@@ -99,7 +99,7 @@ async def test_a_change_through_the_broker_counts_at_once(broker: Running) -> No
 
 
 async def test_membership_is_remembered_but_not_for_long(tmp_path: Path) -> None:
-    """Within five seconds one question serves many calls; after them it is asked again."""
+    """A membership is cached for five seconds, then requested again."""
     from chat_broker.chat.memberships import Memberships
     from chat_broker.storage.memory import LocalRoomChanges
 
@@ -121,7 +121,7 @@ async def test_membership_is_remembered_but_not_for_long(tmp_path: Path) -> None
 
 
 async def test_absence_is_never_remembered(broker: Running) -> None:
-    """Whoever joins by another way (a socket) is in with the next call."""
+    """A user who joins over a socket is a member at the next request."""
     alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
     room = await alice.room()
     assert (await bob.get(f"/rooms/{room}")).status_code == 404
@@ -141,7 +141,7 @@ OWNERS_ONLY: list[tuple[str, str, Any]] = [
 async def test_some_things_are_the_owners_alone(
     broker: Running, method: str, path: str, body: Any
 ) -> None:
-    """A member gets 403 owner_only; the owner may."""
+    """A member gets 403 owner_only; the owner succeeds."""
     alice, bob, carol = [await broker.sign_in(name) for name in ("alice", "bob", "carol")]
     await carol.get("/me")
     room = await alice.room()
@@ -152,7 +152,7 @@ async def test_some_things_are_the_owners_alone(
 
 
 async def test_anybody_removes_themselves(broker: Running) -> None:
-    """By chat user id and by external id."""
+    """A user is found by chat user id and by external id."""
     alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
     room = await alice.room()
     for who in (await bob.id(), "external:bob"):
@@ -162,7 +162,7 @@ async def test_anybody_removes_themselves(broker: Running) -> None:
 
 
 async def test_messages_are_their_authors_and_to_delete_also_the_owners(broker: Running) -> None:
-    """The owner may delete what others said, and put no words into their mouth."""
+    """The owner may delete the messages of others, but not edit them."""
     alice, bob, carol = [await broker.sign_in(name) for name in ("alice", "bob", "carol")]
     room = await alice.room()
     for person in (bob, carol):
@@ -188,7 +188,7 @@ async def test_messages_are_their_authors_and_to_delete_also_the_owners(broker: 
 
 
 async def test_the_author_of_an_old_message_is_found_after_a_restart(tmp_path: Path) -> None:
-    """A broker that has not seen it go by looks for it, past the first page."""
+    """A broker that has not cached the message finds it beyond the first page."""
     async with running(tmp_path) as broker:
         alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
         room = await alice.room()
@@ -208,7 +208,7 @@ async def test_the_author_of_an_old_message_is_found_after_a_restart(tmp_path: P
 
 
 async def test_nobody_is_created_by_being_named(broker: Running) -> None:
-    """404 user_not_found, as a member and among the first members."""
+    """404 user_not_found for a new member, and for a first member of a new room."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     broker.upstream.seen.clear()
@@ -222,7 +222,7 @@ async def test_nobody_is_created_by_being_named(broker: Running) -> None:
 
 
 async def test_rooms_are_listed_as_joined_or_as_open(broker: Running) -> None:
-    """`unread` for one's own; the metadata of a room is for its members."""
+    """`unread` is shown for the user's own rooms; only members see a room's metadata."""
     alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
     shown = await alice.room(name="open", metadata={"topic": 1})
     await alice.room(name="closed", private=True)
@@ -245,7 +245,7 @@ async def test_rooms_are_listed_as_joined_or_as_open(broker: Running) -> None:
 
 
 async def test_pages_and_cursors(broker: Running) -> None:
-    """Newest first by page and before; oldest first after; the two do not mix."""
+    """`page` and `before` list newest first, `after` oldest first; they cannot be combined."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     for number in range(1, 8):
@@ -268,7 +268,7 @@ async def test_pages_and_cursors(broker: Running) -> None:
 
 
 async def test_an_idempotency_key_is_ones_own(broker: Running) -> None:
-    """The same call twice happens once; another body is 422; somebody else's same key is another key."""
+    """A repeated request is carried out once; another body is 422; an equal key of another user is another key."""
     alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
     key = {"idempotency-key": "k-1"}
     rooms = [await alice.post("/rooms", {"name": "x"}, headers=key) for _ in range(2)]
@@ -304,7 +304,7 @@ async def test_a_repeated_client_msg_id_answers_the_first_message(broker: Runnin
 
 
 async def test_others_are_seen_by_name_and_what_the_operator_adds(tmp_path: Path) -> None:
-    """Never the e-mail address."""
+    """Member lists never hold e-mail addresses."""
     async with running(tmp_path) as broker:
         alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
         room = await alice.room()
@@ -325,7 +325,7 @@ async def test_others_are_seen_by_name_and_what_the_operator_adds(tmp_path: Path
 
 
 async def test_all_routes_move_together(tmp_path: Path) -> None:
-    """ROUTE_PREFIX=/api/chat, and nothing stays behind."""
+    """ROUTE_PREFIX=/api/chat moves every route."""
     async with running(tmp_path, route_prefix="/api/chat") as broker:
         alice: Person = await broker.sign_in("alice")
         room = await alice.room()
@@ -335,7 +335,7 @@ async def test_all_routes_move_together(tmp_path: Path) -> None:
 
 
 async def test_a_room_is_changed_by_what_is_sent_alone(broker: Running) -> None:
-    """null empties, what is left out stays, nothing changes nothing."""
+    """null clears a field, a missing field stays, an empty body changes nothing."""
     alice = await broker.sign_in("alice")
     room = await alice.room(description="d", metadata={"a": 1})
     changed = (await alice.patch(f"/rooms/{room}", {"description": None, "metadata": None})).json()

@@ -1,4 +1,4 @@
-"""Chat tokens: who gets one, for how long, and that there is one chat user per person."""
+"""Chat tokens: who gets one, its lifetime, and one chat user per identity."""
 
 import asyncio
 import base64
@@ -43,7 +43,7 @@ async def test_a_token_comes_with_all_a_client_needs(broker: Running, method: st
 
 
 async def test_every_call_mints_and_the_times_to_return_are_spread(broker: Running) -> None:
-    """No token is handed out twice; a thousand clients do not return at once; none kills another."""
+    """Every request mints a new token; `refresh_in` is spread; a new token does not revoke another."""
     alice = await broker.sign_in("alice")
     answers = await asyncio.gather(*(alice.get("/token") for _ in range(20)))
     bodies = [answer.json() for answer in answers]
@@ -58,7 +58,7 @@ async def test_every_call_mints_and_the_times_to_return_are_spread(broker: Runni
     ("asked", "given"), [(60, 60), (900, 900), (901, 900), (10**9, 900), (1, 1)]
 )
 async def test_a_wish_shortens_and_never_lengthens(broker: Running, asked: int, given: int) -> None:
-    """`expires_in` is a wish; TOKEN_TTL is the most."""
+    """`expires_in` is limited by TOKEN_TTL."""
     alice = await broker.sign_in("alice")
     body = (await alice.post("/token", {"expires_in": asked})).json()
     assert body["expires_in"] == given
@@ -75,7 +75,7 @@ async def test_a_wish_that_is_no_number_of_seconds_is_refused(broker: Running, b
 
 
 async def test_a_token_never_outlives_the_apps_own_credential(broker: Running) -> None:
-    """The app's session ends in 100 s: so does the chat token."""
+    """A chat token does not outlive the app's session, here of 100 s."""
     from chat_broker.chat.principal import Principal
 
     me = Principal("iss", "sub", "sub", username="sub", expires_at=int(time.time()) + 100)
@@ -88,7 +88,7 @@ async def test_a_token_never_outlives_the_apps_own_credential(broker: Running) -
 
 
 async def test_fifty_first_logins_at_once_make_one_chat_user(broker: Running) -> None:
-    """50 × 200, one id, one creating call."""
+    """50 concurrent first requests get 200 and one user id, and create one user."""
     alice = await broker.sign_in("alice")
     answers = await asyncio.gather(*(alice.post("/token") for _ in range(50)))
     assert [answer.status_code for answer in answers] == [200] * 50
@@ -102,7 +102,7 @@ async def test_fifty_first_logins_at_once_make_one_chat_user(broker: Running) ->
 
 
 async def test_two_brokers_racing_make_one_chat_user(tmp_path: Path) -> None:
-    """Each process creates at most once; the 409 of the second leads to the first one's user."""
+    """Each process creates at most one user; after a 409 the second uses the first one's user."""
     from chat_broker.chat.broker import Broker
     from chat_broker.chat.principal import Principal
     from chat_broker.storage.memory import LocalRoomChanges
@@ -126,7 +126,7 @@ async def test_two_brokers_racing_make_one_chat_user(tmp_path: Path) -> None:
 
 
 async def test_the_link_survives_a_restart_and_a_lost_database(tmp_path: Path) -> None:
-    """After a restart, and even without broker.db, the same person is the same chat user."""
+    """An identity keeps its chat user after a restart, also without broker.db."""
     ids = []
     for lose in (False, False, True):
         if lose:
@@ -138,7 +138,7 @@ async def test_the_link_survives_a_restart_and_a_lost_database(tmp_path: Path) -
 
 
 async def test_without_the_chat_apis_database_everybody_begins_anew(tmp_path: Path) -> None:
-    """Only chat.db is lost: whom the broker remembers is not taken for somebody whom an operator deleted."""
+    """Users the broker has stored are created again if chat.db is lost; they do not count as deleted."""
     ids = []
     for _ in range(2):
         async with running(tmp_path) as one:
@@ -153,7 +153,7 @@ async def test_without_the_chat_apis_database_everybody_begins_anew(tmp_path: Pa
 
 
 async def test_a_taken_username_gets_a_suffix_and_joins_nobody(broker: Running) -> None:
-    """Somebody else is called alice already: two accounts, two names."""
+    """If another user has the username alice, the new user gets another one."""
     other = await broker.app.state.upstream.chat.users.create(
         username="alice", external_user_id="somebody-else"
     )
@@ -164,7 +164,7 @@ async def test_a_taken_username_gets_a_suffix_and_joins_nobody(broker: Running) 
 
 
 async def test_usernames_that_differ_in_case_alone_are_one(broker: Running) -> None:
-    """Three subjects are three people, each with a name of their own; the first keeps it as they spell it."""
+    """Three subjects are three users with different usernames; the first keeps its spelling."""
     people = [await broker.sign_in(name) for name in ("Alice", "alice", "ALICE")]
     users = [(await one.get("/me")).json() for one in people]
     names = [user["username"] for user in users]
@@ -178,7 +178,7 @@ async def test_usernames_that_differ_in_case_alone_are_one(broker: Running) -> N
 
 
 async def test_the_same_subject_of_two_issuers_is_two_people(broker: Running) -> None:
-    """Even where an operator forgot to tell the issuers apart."""
+    """Also where the operator gave two issuers no aliases."""
     from chat_broker.chat.principal import Principal
 
     rules = broker.app.broker
@@ -207,7 +207,7 @@ async def test_the_same_subject_of_two_issuers_is_two_people(broker: Running) ->
 async def test_usernames_are_made_from_the_claim_or_from_a_hash(
     broker: Running, claim: str | None, expected: str | None
 ) -> None:
-    """Never from an e-mail address, never with characters of another alphabet."""
+    """Usernames are never made from an e-mail address, nor with non-ASCII letters."""
     from chat_broker.chat.principal import Principal
 
     me = Principal(
@@ -222,7 +222,7 @@ async def test_usernames_are_made_from_the_claim_or_from_a_hash(
 
 
 async def test_a_changed_name_and_address_reach_the_chat_user(broker: Running) -> None:
-    """At the next token, once."""
+    """A changed name is written at the next token, once."""
     from chat_broker.chat.principal import Principal
 
     rules = broker.app.broker
@@ -240,7 +240,7 @@ async def test_a_changed_name_and_address_reach_the_chat_user(broker: Running) -
 
 
 async def test_signing_out_kills_every_token_of_the_caller_alone(broker: Running) -> None:
-    """204, also for somebody never seen, who is not created by it."""
+    """204 also for an unknown user, who is not created."""
     alice, bob, carol = [await broker.sign_in(name) for name in ("alice", "bob", "carol")]
     tokens = [(await person.get("/token")).json()["token"] for person in (alice, alice, bob)]
     assert (await alice.delete("/token")).status_code == 204
@@ -259,7 +259,7 @@ async def test_signing_out_kills_every_token_of_the_caller_alone(broker: Running
 async def test_verify_says_what_the_chat_api_says_and_takes_chat_tokens_alone(
     broker: Running,
 ) -> None:
-    """The app's own credential is no chat token, nor is junk, a key, or nothing."""
+    """The app's credential, junk, an admin key and no credential are refused as chat tokens."""
     alice = await broker.sign_in("alice")
     token = (await alice.get("/token")).json()
     good = await broker.client.get(
@@ -283,7 +283,7 @@ async def test_verify_says_what_the_chat_api_says_and_takes_chat_tokens_alone(
 
 
 async def test_suspended_and_deleted_users_are_stopped_everywhere(tmp_path: Path) -> None:
-    """403 with the reason's code, at minting at once, elsewhere as soon as what is remembered has aged."""
+    """403 with the reason's code: at once when minting, elsewhere when the cache entry expires."""
     async with running(tmp_path) as broker:
         alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
         room = await alice.room()
@@ -306,7 +306,7 @@ async def test_suspended_and_deleted_users_are_stopped_everywhere(tmp_path: Path
 
 
 async def test_a_chat_api_that_speaks_no_jwt_still_gives_tokens(broker: Running) -> None:
-    """A token is opaque to the broker: without a `sid` there is no session id."""
+    """A chat token without a `sid` gives a response without a session id."""
     alice = await broker.sign_in("alice")
     await alice.get("/me")
     user = {"id": "u1", "username": "alice"}

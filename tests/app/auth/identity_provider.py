@@ -1,4 +1,4 @@
-"""Starts panva's oidc-provider, an identity provider that knows nothing of us."""
+"""Starts panva's oidc-provider, an identity provider written independently of this project."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ AUDIENCE = "https://chat.example.com"
 
 
 class IdentityProvider:
-    """A running identity provider, and its levers."""
+    """A running identity provider, whose keys, tokens and availability tests can change."""
 
     def __init__(self, port: int, http: httpx.AsyncClient) -> None:
         self.port = port
@@ -49,7 +49,7 @@ class IdentityProvider:
         await self._control("rotate", publish_first=publish_first)
 
     async def drop_keys(self) -> None:
-        """Every old key is gone at once."""
+        """Replace all keys at once."""
         await self._control("drop")
 
     async def hits(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Signs tokens the way an identity provider would, good ones and every kind of bad one."""
+"""Signs tokens as an identity provider does, valid and invalid ones."""
 
 import hmac
 import json
@@ -30,7 +30,7 @@ def number(value: int, size: int | None = None) -> str:
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """What a good token says; a change to `...` takes a claim away."""
+    """The claims of a valid token with *changes*; `...` removes a claim."""
     good = {"iss": ISSUER, "aud": AUDIENCE, "sub": "user-1", "iat": NOW, "exp": NOW + 300}
     return {name: value for name, value in {**good, **changes}.items() if value is not ...}
 
@@ -95,7 +95,7 @@ class Signer:
         return self.raw(json.dumps(head), body if isinstance(body, bytes) else json.dumps(body))
 
     def raw(self, header: str, payload: str | bytes) -> str:
-        """Header and payload exactly as given, signed."""
+        """A token of exactly this header and payload."""
         signing_input = f"{b64(header)}.{b64(payload)}"
         return f"{signing_input}.{b64(self.signature(signing_input.encode()))}"
 
@@ -127,7 +127,7 @@ def request(
     method: str = "GET",
     peer: str = "127.0.0.1",
 ) -> HTTPConnection:
-    """A request as uvicorn would describe it."""
+    """A request with an ASGI scope like uvicorn's."""
     sent = list(headers)
     if bearer is not None:
         sent.append(("authorization", f"Bearer {bearer}"))
@@ -144,7 +144,7 @@ def request(
 
 
 class Clock:
-    """Time that passes when told to."""
+    """A clock that only the test moves."""
 
     def __init__(self, at: float = 0.0) -> None:
         self.at = at

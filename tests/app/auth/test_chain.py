@@ -54,7 +54,7 @@ HEADER = {
 
 
 class Asked:
-    """An app or provider that gives one answer and remembers the questions."""
+    """An app or provider that sends one response and records the requests."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -456,7 +456,7 @@ async def test_an_answer_is_not_remembered_past_the_tokens_end() -> None:
 
 
 async def test_an_introspected_token_ends_with_the_leeway() -> None:
-    """What is let in and what bounds a chat token's life are one second."""
+    """A credential and the chat token minted for it expire at the same second."""
     provider = Asked({**ACTIVE, "exp": NOW - 10.5})
     async with opened("introspection", provider, **INTROSPECTION) as auth:
         assert (await auth(bearer="opaque")).expires_at == NOW - 11 + 30
@@ -495,7 +495,7 @@ async def test_the_breaker_opens_and_closes() -> None:
 
 
 async def test_questions_that_found_no_free_connection_do_not_open_the_breaker() -> None:
-    """They have not left this process, and say nothing of the provider."""
+    """Requests that were not sent do not count as failures of the provider."""
     provider = Asked(httpx.PoolTimeout("busy"))
     async with opened("introspection", provider, **INTROSPECTION) as auth:
         for number in range(20):
@@ -506,7 +506,7 @@ async def test_questions_that_found_no_free_connection_do_not_open_the_breaker()
 
 
 async def test_a_probe_that_found_no_free_connection_leaves_its_turn_to_the_next() -> None:
-    """The provider may well be back: nobody waits ten seconds more to find that out."""
+    """After a probe that was not sent, the next request probes the provider at once."""
     provider = Asked(httpx.ConnectError("down"))
     async with opened("introspection", provider, **INTROSPECTION) as auth:
         for number in range(5):
@@ -732,7 +732,7 @@ async def test_a_session_that_says_when_it_ends_ends(fraction: float) -> None:
 async def test_only_a_bearer_is_sent_by_nobody_but_who_has_it(
     headers: list[tuple[str, str]], carrier: str
 ) -> None:
-    """A browser adds Basic and its kin by itself, a proxy any other header."""
+    """Only a bearer token is exempt from the CSRF rules: browsers send Basic by themselves, proxies add other headers."""
     passed = {**FORWARD, "auth_forward_headers": ("X-Tenant", "Authorization")}
     async with opened("forward", Asked(SIGNED_IN), **passed) as auth:
         assert (await auth(*headers)).carrier == carrier
@@ -899,7 +899,7 @@ async def test_introspection_leaves_development_sessions_alone() -> None:
 
 
 async def test_bad_stops_and_absent_falls_through() -> None:
-    """Whatever comes later in the chain, a bad credential is never passed over for it."""
+    """An invalid credential is refused, whatever modes come later."""
     app = Asked(SIGNED_IN)
     async with opened("jwt,forward", app, **HS256, **FORWARD) as auth:
         assert (await auth(("cookie", "sid=abc"))).external_id == "forward:user-1"
@@ -913,7 +913,7 @@ async def test_bad_stops_and_absent_falls_through() -> None:
 
 
 async def test_every_pair_of_credentials_is_ambiguous_whatever_the_order() -> None:
-    """Header, bearer, cookie and session in all combinations: one is judged, two are refused."""
+    """Header, bearer token, cookie and session in all combinations: one is verified, two are refused."""
     offers: dict[str, tuple[str, str]] = {
         "jwt": ("authorization", f"Bearer {secret_signer().token()}"),
         "forward": ("cookie", "sid=abc"),

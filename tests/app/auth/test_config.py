@@ -1,4 +1,4 @@
-"""Settings of signing in: what would not work is said before anything starts, all of it at once."""
+"""Sign-in settings: all problems are reported at once, before the start."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from tests.app.auth.test_chain import FORWARD, HEADER, HS256, INTROSPECTION, JWT
 
 
 def problems(auth: str, **settings: Any) -> list[str]:
-    """Every problem, of the settings themselves and of what they describe."""
+    """All problems, of the settings and of the configuration read from them."""
     try:
         whole = Settings(environment="development", auth=tuple(auth.split(",")), **settings)
     except BadSettings as error:
@@ -123,7 +123,7 @@ def test_all_problems_of_all_issuers_are_listed_at_once() -> None:
 
 
 def test_a_token_is_shown_only_where_its_own_issuer_is() -> None:
-    """One userinfo endpoint for several issuers would be shown the others' tokens."""
+    """One userinfo endpoint for several issuers would receive the tokens of the others."""
     two = [
         {"alias": name, "issuer": f"https://{name}.example", "audience": "x"} for name in ("a", "b")
     ]

@@ -1,4 +1,4 @@
-"""What the rules of signing in come to over HTTP, on both ways to a hot route."""
+"""Sign-in over HTTP, on the fast path and over ASGI."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def over_the_wire(request: pytest.FixtureRequest) -> bool:
 
 
 def app_token(*, typ: Any = "JWT", **changes: Any) -> str:
-    """A token of the app's, good for five minutes from now, but for *changes*."""
+    """A token of the app's that is valid for five minutes, with *changes*."""
     now = int(time.time())
     return secret_signer().token(claims(**{"iat": now, "exp": now + 300, **changes}), typ=typ)
 
@@ -48,7 +48,7 @@ async def minted(broker: Running, token: str) -> Any:
 async def session_endpoint(
     answer: dict[str, Any], asked: list[str] | None = None
 ) -> AsyncIterator[str]:
-    """An app that says of everybody that they are signed in, as *answer*; it keeps what it is *asked*."""
+    """An app whose session endpoint always sends *answer*; *asked* holds the requests."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = json.dumps(answer).encode()
@@ -109,7 +109,7 @@ async def test_another_sites_page_cannot_use_what_a_browser_or_proxy_adds(
 async def test_whoever_is_let_in_gets_a_token_that_ends_with_the_leeway(
     tmp_path: Path, over_the_wire: bool
 ) -> None:
-    """Ten seconds past `exp` and twenty before the leeway's end: rooms and tokens alike."""
+    """A token ten seconds past `exp`, within the leeway, is accepted by rooms and token routes alike."""
     async with running(tmp_path, over_the_wire=over_the_wire, **JWT) as broker:
         end = int(time.time()) - 10
         late = app_token(exp=end, iat=end - 300)
@@ -147,7 +147,7 @@ async def test_instants_with_a_fraction_are_instants(tmp_path: Path, over_the_wi
 async def test_the_apps_backend_names_those_whose_tokens_have_no_name(
     tmp_path: Path, over_the_wire: bool
 ) -> None:
-    """Before they first chat or later; a token that says nothing takes nothing back."""
+    """A name is set at the first token or later; a token without a name does not clear it."""
     admin = {"authorization": "Bearer an-admin-key-for-tests-of-forty-characters"}
     async with running(
         tmp_path, over_the_wire=over_the_wire, **JWT, admin_key=admin["authorization"][7:]
@@ -171,7 +171,7 @@ async def test_the_apps_backend_names_those_whose_tokens_have_no_name(
 async def test_a_name_that_comes_late_reaches_the_chat_user(
     tmp_path: Path, over_the_wire: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The userinfo endpoint was down when they first came."""
+    """The userinfo endpoint was down at the user's first request."""
     monkeypatch.setattr("chat_broker.auth.jwt.authenticator.ASK_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr("chat_broker.auth.jwt.userinfo.ASK_AGAIN_SECONDS", 0.0)
     answer = {"error": "down"}
@@ -205,7 +205,7 @@ async def test_a_logout_token_is_no_bearer(tmp_path: Path, over_the_wire: bool, 
 async def test_what_is_plainly_no_chat_token_is_shown_to_nobody(
     tmp_path: Path, over_the_wire: bool
 ) -> None:
-    """The app's own tokens above all, good or not; and every other kind of JWT."""
+    """Tokens of the app, valid or not, and every other kind of JWT are not sent to the Chat API."""
     async with running(
         tmp_path, over_the_wire=over_the_wire, **{**JWT, "auth": ("jwt", "dev")}
     ) as broker:
@@ -254,7 +254,7 @@ async def test_a_chat_token_is_verified_where_the_app_has_all_other_bearers(
 
 
 async def test_the_operators_keys_are_shown_to_nobody(tmp_path: Path, over_the_wire: bool) -> None:
-    """Neither to whoever introspects opaque tokens, nor to the app, nor to the Chat API."""
+    """An operator's key is sent neither to the introspection endpoint, nor to the app, nor to the Chat API."""
     admin = "an-admin-key-for-tests-of-forty-characters"
     asked: list[str] = []
     async with (

@@ -1,4 +1,4 @@
-"""Judged by a real identity provider: its JWTs, opaque tokens, revocation, key rotation and outage."""
+"""Sign-in against a real identity provider: JWTs, opaque tokens, revocation, key rotation, outage."""
 
 import asyncio
 import random
@@ -62,7 +62,7 @@ async def test_its_jwt_and_its_opaque_token_are_the_same_person() -> None:
 
 
 async def test_its_userinfo_endpoint_says_what_to_call_them() -> None:
-    """For a token that opens it. A JWT for a resource never does, there, and is let in all the same."""
+    """A token with access to userinfo gets a name. A JWT for a resource has none there, and signs in without a name."""
     async with identity_provider() as provider:
         settings = settings_for(provider, "jwt,introspection", auth_jwt_userinfo="discovery")
         async with build_authenticator(settings) as auth:
@@ -109,7 +109,7 @@ async def test_a_wrong_client_secret_is_our_fault_and_nobodys_401() -> None:
 
 
 async def test_nobody_is_refused_while_keys_rotate_under_load() -> None:
-    """200 requests a second; the new key is published, then signs, then the old one goes."""
+    """Key rotation under 200 requests a second: the new key is published, then signs, then the old one is withdrawn."""
     failures: list[BaseException] = []
     tokens: list[str] = []
     done = 0

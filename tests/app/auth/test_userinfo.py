@@ -1,4 +1,4 @@
-"""Names that an access token lacks, from the issuer's userinfo endpoint: decoration, never identity."""
+"""Names that an access token lacks are read from the userinfo endpoint; the identity never is."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ ASKING = {**HS256, "auth_jwt_userinfo": ENDPOINT}
 
 
 class Provider:
-    """An issuer with keys, a discovery document and a userinfo endpoint that answers *said*."""
+    """An issuer with keys, a discovery document and a userinfo endpoint whose claims are *said*."""
 
     def __init__(self, said: Any = ALICE) -> None:
         self.said = said
@@ -128,7 +128,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("broken", BROKEN, ids=str)
 async def test_who_they_are_is_known_without_it(broken: Any) -> None:
-    """Nobody is kept out for want of a name; thirty seconds later it is asked for again."""
+    """Without a name the user still signs in; thirty seconds later the name is requested again."""
     provider = Provider(broken)
     async with opened("jwt", provider, **ASKING) as auth:
         bearer = token()
@@ -144,7 +144,7 @@ async def test_who_they_are_is_known_without_it(broken: Any) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_token_that_opens_no_profile_is_not_asked_with_again(status: int) -> None:
-    """Without the scope `openid`, or for another resource, it never will."""
+    """A token without the scope `openid`, or for another resource, is not tried again."""
     provider = Provider(httpx.Response(status))
     async with opened("jwt", provider, **ASKING) as auth:
         bearer = token()

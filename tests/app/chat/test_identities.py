@@ -1,4 +1,4 @@
-"""Who somebody is comes from their credential, and from nothing they send."""
+"""The identity of a request comes from its credential only."""
 
 import pytest
 
@@ -38,7 +38,7 @@ READS = [
 async def test_naming_somebody_in_body_or_query_is_refused_before_anything_is_sent(
     broker: Running, method: str, path: str, body: dict[str, object] | None
 ) -> None:
-    """Each write route × each alias × {body, query}: 400 identity_not_allowed, nothing goes upstream."""
+    """Each write route × each alias × {body, query}: 400 identity_not_allowed, no request upstream."""
     alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
     room, victim = await alice.room(), await bob.id()
     path = path.format(room=room, message=(await alice.say(room))["id"])
@@ -67,7 +67,7 @@ async def test_naming_somebody_in_the_query_of_a_read_is_refused(
 
 
 async def test_headers_and_forms_name_nobody_either(broker: Running) -> None:
-    """They are not read: a form is refused, a header changes nothing."""
+    """Identities in forms and headers are not read: a form is refused, a header has no effect."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     headers = {
@@ -87,7 +87,7 @@ async def test_headers_and_forms_name_nobody_either(broker: Running) -> None:
 
 
 async def test_a_name_inside_metadata_is_data(broker: Running) -> None:
-    """The broker neither reads it nor forbids it."""
+    """Metadata may hold such names: they are the app's data."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     said = await alice.post(
@@ -98,7 +98,7 @@ async def test_a_name_inside_metadata_is_data(broker: Running) -> None:
 
 
 async def test_a_key_twice_is_refused_whichever_comes_last(broker: Running) -> None:
-    """Readers that take the first and readers that take the last would see two different bodies."""
+    """Repeated members are refused: parsers differ in which one they use."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     before = len(broker.upstream.seen)

@@ -1,4 +1,4 @@
-"""A page and a message are read and written out once; what is remembered depends on nothing but their bytes."""
+"""Pages and messages are parsed and encoded once; cache entries depend only on their bytes."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from chat_broker_sdk import ServerError
 
 
 def page(*messages: object, **more: object) -> bytes:
-    """A page of *messages* as the Chat API sends it, from a newer one that says more."""
+    """A page of *messages* from a newer Chat API, with unknown members."""
     return msgspec.json.encode({"items": messages, "page": 1, "newer": True, **more})
 
 
@@ -19,7 +19,7 @@ def message(content: str = "hi", **more: object) -> dict[str, object]:
 
 
 def items(said: SaidMessages, sent: bytes) -> list[dict[str, Any]]:
-    """What frontends see of the messages of that page."""
+    """The messages of that page as frontends get them."""
     return list(msgspec.json.decode(said.page(sent).view)["items"])
 
 
@@ -52,7 +52,7 @@ def test_an_edit_and_a_deletion_count_at_once() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """However many messages go by, and however long they are."""
+    """The cache stays bounded for any number and length of messages."""
     said = SaidMessages(most_bytes=100_000)
     for number in range(2_000):
         said.page(page(message(f"message number {number}")))

@@ -39,7 +39,7 @@ _numbers = count()
 
 @dataclass
 class Alice:
-    """Somebody with a chat token; *broker* and *other* are two ways to the service."""
+    """A user with a chat token; *broker* and *other* are clients of two brokers."""
 
     broker: httpx.AsyncClient
     other: httpx.AsyncClient
@@ -60,7 +60,7 @@ Act = Callable[[Alice, httpx.AsyncClient], Awaitable[httpx.Response]]
 
 
 async def request(broker: httpx.AsyncClient, method: str, path: str, **more: Any) -> httpx.Response:
-    """One request in a context of its own, as under a server: what one has set does not reach the next."""
+    """Run one request in its own context, as a server does."""
     sent = asyncio.create_task(broker.request(method, path, **more), context=Context())
     return await sent
 
@@ -126,7 +126,7 @@ FIRST_SIGHT: dict[str, Act] = {
 
 @dataclass
 class Service:
-    """Two brokers on one database each for them and for the Chat API."""
+    """Two brokers that share both databases, their own and the Chat API's."""
 
     one: httpx.AsyncClient
     two: httpx.AsyncClient
@@ -179,7 +179,7 @@ def told(answer: httpx.Response) -> str:
 
 
 async def state(alice: Alice) -> str:
-    """All there is to see of her now; then whether she can sign in, and how she stands once no ban holds."""
+    """The visible state of the user, whether sign-in works, and the state once no ban holds."""
     found: dict[str, Any] = {}
     shown = await operator("GET")(alice, alice.broker)
     found["user"] = told(shown)
@@ -223,7 +223,7 @@ async def at_once(service: Service, acts: dict[str, Act], start: str, *names: st
 
 
 async def calm(run: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    """The outcome of *run*, tried again where a database or Chat API on a busy machine was too slow for it."""
+    """The outcome of *run*, repeated if a database or the Chat API was too slow."""
     for _ in range(2):
         ended = await run()
         if not TOO_SLOW.search("\n".join(ended)):
@@ -238,7 +238,7 @@ async def begun(service: Service, start: str) -> Alice:
 
 
 def untold(first: str, second: str, ended: Outcome) -> Outcome:
-    """The outcome without what a sign-in that was refused had told the Chat API of her by then."""
+    """The outcome without the name that a refused sign-in had already written to the Chat API."""
     refused = any(
         name.startswith("signs in") and answer != "200"
         for name, answer in zip((first, second), ended, strict=False)
@@ -250,7 +250,7 @@ def untold(first: str, second: str, ended: Outcome) -> Outcome:
 
 
 async def check(service: Service, acts: dict[str, Act], start: str) -> list[str]:
-    """What came out of two acts at once, and of none of their orders."""
+    """Outcomes of two concurrent requests that no order of them gives."""
     wrong: Counter[str] = Counter()
     turn = asyncio.Semaphore(AT_ONCE)
 
@@ -276,7 +276,7 @@ pytestmark = [pytest.mark.services("postgres"), pytest.mark.timeout(400)]
 async def test_two_acts_at_once_end_like_one_after_the_other(
     tmp_path: Path, postgres_url: str, start: str
 ) -> None:
-    """Operators' acts and her own, on somebody in good standing, banned, and suspended by an operator."""
+    """Pairs of operators' and the user's requests, for an active, a banned and a suspended user."""
     async with two_brokers(tmp_path, postgres_url) as service:
         wrong = await check(service, ACTS, start)
         assert not wrong, "\n".join(wrong)
@@ -285,7 +285,7 @@ async def test_two_acts_at_once_end_like_one_after_the_other(
 async def test_whoever_brings_somebody_in_first_it_is_one_user(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    """The app's backend and the user themselves, each also twice."""
+    """Pairs of requests of the app's backend and of the user, equal pairs included."""
     async with two_brokers(tmp_path, postgres_url) as service:
         wrong = await check(service, FIRST_SIGHT, "unknown")
         assert not wrong, "\n".join(wrong)
@@ -294,7 +294,7 @@ async def test_whoever_brings_somebody_in_first_it_is_one_user(
 async def test_a_suspension_holds_against_two_tokens_of_different_names(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    """Each sign-in has the Chat API told another name; whatever it overtakes, the user stays out."""
+    """Sign-ins that change the name run during a ban: the user stays banned."""
     async with two_brokers(tmp_path, postgres_url) as service:
         for _ in range(15):
             alice = await service.alice()
@@ -316,7 +316,7 @@ async def test_a_suspension_holds_against_two_tokens_of_different_names(
 async def test_a_key_ended_twice_at_once_is_ended_and_every_call_is_in_the_chain(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    """Both calls are 204; from then on the key opens nothing; no record is lost and none is there twice."""
+    """Both requests get 204, the key is refused afterwards, and each request has one audit record."""
     async with two_brokers(tmp_path, postgres_url) as service:
         headers = {"Authorization": f"Bearer {ADMIN}"}
         wish = {"name": "k", "scopes": ["users:read"]}

@@ -1,4 +1,4 @@
-"""The doctor: asks everybody once, names what is wrong and what would mend it, tells no secret."""
+"""`doctor` requests each provider once, names problems and remedies, and prints no secret."""
 
 from email.utils import formatdate
 from typing import Any

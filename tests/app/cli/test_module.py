@@ -10,7 +10,7 @@ import pytest
 from tests.programs import ROOT, clean_environment, free_port, running
 
 MODULES = {"chat_broker": Path("/"), "app": ROOT}
-"""Each with a folder from which it can be started."""
+"""Each module, with a folder from which it can be started."""
 
 
 def run(module: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +38,7 @@ def test_it_takes_the_other_commands(module: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("arguments", [[], ["--development"], ["serve"]])
 def test_without_a_command_it_serves(module: str, arguments: list[str]) -> None:
-    """Settings that would not run are what a start says first."""
+    """Bad settings are the first message of a start."""
     done = run(module, *arguments, PORT="none")
     assert (done.returncode, "PORT: " in done.stderr) == (2, True), done.stderr
     assert "cannot start" in done.stderr
@@ -59,7 +59,7 @@ async def test_it_serves_until_it_is_stopped(module: str, tmp_path: Path) -> Non
 
 
 def test_the_wheel_installs_no_package_app(tmp_path: Path) -> None:
-    """The name is everybody's own."""
+    """The wheel installs no package `app`, because other projects use that name."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,

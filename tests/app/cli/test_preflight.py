@@ -1,4 +1,4 @@
-"""What keeps the programs from running is one line that says what, where and what to do; exit code 2, nothing else."""
+"""A failed check before the start prints one line (problem, place, remedy) and exits with 2."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ REFUSED = "postgresql://u:sesame@127.0.0.1:1/x"
 
 @asynccontextmanager
 async def role_without_rights(database: str) -> AsyncIterator[str]:
-    """The URL of *database* for a role that may connect, and make nothing."""
+    """The URL of *database* for a role that may connect but not create anything."""
     admin = await asyncpg.connect(database)
     role = f"poor_{os.getpid()}"
     try:
@@ -43,7 +43,7 @@ async def role_without_rights(database: str) -> AsyncIterator[str]:
 
 
 async def refusals(folder: Path, **settings: str) -> list[str]:
-    """What `serve` of both programs says with *settings*, which both take; and `doctor`."""
+    """The output of `serve` of both programs, and of `doctor`, with *settings*."""
     environment = {
         **DEVELOPMENT,
         "DATA_DIR": str(folder),
@@ -67,7 +67,7 @@ async def refusals(folder: Path, **settings: str) -> list[str]:
 
 
 def both(url: str) -> Mapping[str, str]:
-    """The databases of both programs at *url*."""
+    """Settings that put the databases of both programs at *url*."""
     return {"DATABASE_URL": url, "CHAT_DATABASE_URL": url}
 
 
@@ -93,7 +93,7 @@ async def test_postgres_that_cannot_be_opened(tmp_path: Path, url: str, says: li
 
 @pytest.mark.services("postgres")
 async def test_a_role_that_may_make_no_tables(tmp_path: Path, postgres_url: str) -> None:
-    """As Postgres 15 and later have it for everybody but the owner: the line is the statement to type."""
+    """Roles other than the owner may not create tables (Postgres 15 and later); the line holds the statement to run."""
     async with role_without_rights(postgres_url) as url:
         for text in await refusals(tmp_path, **both(url)):
             assert "GRANT CREATE ON SCHEMA public TO poor_" in text
@@ -144,7 +144,7 @@ async def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 
 async def test_a_folder_of_another_user(tmp_path: Path) -> None:
-    """The line names the folder, and the user who needs it; also where one may not even look."""
+    """The line names the folder and the user, also where the folder above cannot be read."""
     if os.geteuid() == 0 and (shutil.which("setpriv") is None):
         pytest.skip("root may write anywhere, and there is no setpriv to take that away")
     for name, mode in (("closed", 0o555), ("hidden", 0o000)):
@@ -166,7 +166,7 @@ async def test_a_folder_of_another_user(tmp_path: Path) -> None:
 
 
 async def as_nobody_special(command: list[str], environment: Mapping[str, str]) -> str:
-    """What *command* says without root's right to go through every door."""
+    """The output of *command* without root's permission to read every folder."""
     bounded = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner,-chown"]
     process = await asyncio.create_subprocess_exec(
         *(bounded if os.geteuid() == 0 else []), str(BIN / command[0]), *command[1:],
@@ -186,7 +186,7 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", ["PORT", "ADMIN_PORT"])
 async def test_a_port_that_is_taken(tmp_path: Path, setting: str) -> None:
-    """The port, how to find who has it, and the setting; before any database is made."""
+    """The line names the port, the command that finds its process, and the setting. No database is created."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         settings = {"PORT": str(free_port()), setting: port}
@@ -211,7 +211,7 @@ async def test_a_host_that_is_not_ours(tmp_path: Path, host: str) -> None:
 
 
 async def test_where_it_runs_is_said_once_it_does(tmp_path: Path) -> None:
-    """By both programs, and not before their databases are open; which were made is said, too."""
+    """Both programs log their URL once they run, and the databases that they created."""
     programs = ((running_broker, ["broker.db", "chat.db"]), (running_server, []))
     for program, made in programs:
         async with program(tmp_path) as running:
@@ -228,7 +228,7 @@ async def test_where_it_runs_is_said_once_it_does(tmp_path: Path) -> None:
 
 @pytest.mark.services("postgres")
 async def test_several_workers_are_refused_once(tmp_path: Path) -> None:
-    """The supervisor looks before it starts any."""
+    """The supervisor checks before it starts a worker."""
     environment = {
         **DEVELOPMENT,
         "WORKERS": "2",

@@ -1,4 +1,4 @@
-"""The program as an operator runs it: starting, refusing to start, being asked, being stopped."""
+"""The program as an operator runs it: start, refused start, requests, stop."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ DEVELOPMENT = {"ENVIRONMENT": "development", "AUTH": "dev"}
 
 
 async def chat_a_little(broker: Program) -> tuple[str, str]:
-    """One signed-in user, one token; answers both credentials."""
+    """Sign in and mint one token; the credentials of both."""
     async with httpx.AsyncClient(base_url=broker.url, trust_env=False) as http:
         signed_in = await http.post("/dev/login", json={"username": "alice"})
         session = signed_in.json()["token"]
@@ -33,7 +33,7 @@ async def chat_a_little(broker: Program) -> tuple[str, str]:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 async def test_the_log_has_a_line_per_request_and_no_secret(form: str) -> None:
-    """Ids, paths and statuses; no query, no token, no key, no forged line; nothing in /proc either."""
+    """The log has ids, paths and statuses, but no query, credential or forged line; /proc holds no secret."""
     async with running_broker(
         CHAT_API_KEY=API_KEY, ADMIN_KEY=ADMIN_KEY, LOG_FORMAT=form, LOG_LEVEL="DEBUG"
     ) as broker:
@@ -73,7 +73,7 @@ async def test_it_says_how_to_try_it_and_the_lines_work(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", ["chat-broker", "chat-server", "chat-broker-sdk"])
 async def test_each_program_says_its_version(program: str) -> None:
-    """The one of the distribution, whatever the settings are."""
+    """`--version` prints the version of the distribution with any settings."""
     code, out, errors = await run_command(program, "--version", environment={"PORT": "x"})
     assert (code, out) == (0, f"{program} {version('chat-broker')}\n"), errors
     assert version("chat-broker") == VERSION
@@ -129,7 +129,7 @@ async def test_what_would_not_run_is_refused(environment: dict[str, str], proble
 
 
 async def test_check_config_shows_every_setting_and_no_secret(tmp_path: Path) -> None:
-    """Also one that came from a file."""
+    """A secret read from a file is not logged either."""
     (tmp_path / "admin_key").write_text(ADMIN_KEY + "\n")
     code, out, errors = await run_command(
         "chat-broker",
@@ -146,7 +146,7 @@ async def test_check_config_shows_every_setting_and_no_secret(tmp_path: Path) ->
 
 
 async def test_with_an_admin_port_each_port_has_its_own_routes(tmp_path: Path) -> None:
-    """/chat here, /admin, /metrics and docs there, health on both."""
+    """With ADMIN_PORT, /chat is on PORT; /admin, /metrics and docs on ADMIN_PORT; health on both."""
     admin_port = free_port()
     async with (
         running_broker(tmp_path, ADMIN_PORT=str(admin_port), ADMIN_KEY=ADMIN_KEY) as broker,
@@ -168,7 +168,7 @@ async def test_with_an_admin_port_each_port_has_its_own_routes(tmp_path: Path) -
 
 
 async def test_one_port_and_production_show_no_docs(tmp_path: Path) -> None:
-    """Unless DOCS says so; the Chat API's own REST side is never there."""
+    """In production docs need DOCS; the Chat API's REST routes are never served."""
     secret = "x" * 32
     production = {
         "ENVIRONMENT": "production", "AUTH": "jwt", "AUTH_JWT_ISSUER": "https://i.example", "AUTH_JWT_AUDIENCE": "chat",
@@ -187,7 +187,7 @@ async def test_one_port_and_production_show_no_docs(tmp_path: Path) -> None:
 
 
 async def test_sigterm_lets_what_was_begun_end(tmp_path: Path) -> None:
-    """Exit code 0, within the grace, without a traceback; a half-sent request does not hold it up for ever."""
+    """A stop exits with 0 within the grace time, without a traceback, despite a half-sent request."""
     async with running_broker(tmp_path) as broker:
         await chat_a_little(broker)
         _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
@@ -205,7 +205,7 @@ async def test_sigterm_lets_what_was_begun_end(tmp_path: Path) -> None:
 
 
 async def test_a_slow_header_and_a_flood_of_headers_are_cut(tmp_path: Path) -> None:
-    """32 KiB and 100 lines; an unfinished head is closed within 15 s, and others are served meanwhile."""
+    """A head has at most 32 KiB and 100 lines; an unfinished one is closed within 15 s."""
     async with (
         running_broker(tmp_path) as broker,
         httpx.AsyncClient(base_url=broker.url, trust_env=False) as http,

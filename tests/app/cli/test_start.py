@@ -1,4 +1,4 @@
-"""What a start loads. Libraries cost a start more than all code of ours, so none is loaded that is not used."""
+"""The modules that a start loads. Loading libraries is most of a start's time, so unused ones stay unloaded."""
 
 import json
 import subprocess
@@ -74,7 +74,7 @@ def loaded(folder: Path, **settings: str) -> set[str]:
 def test_a_start_in_front_of_a_remote_chat_api_loads_what_it_uses(
     tmp_path: Path, start: str
 ) -> None:
-    """No HTTP client but the SDK's own, no Redis, no Postgres, no shell."""
+    """A default start loads no other HTTP client, no Redis, no Postgres and no CLI libraries."""
     if start == "a later one":
         loaded(tmp_path, **REMOTE)
     assert not (UNUSED | {"chat_broker_server"}) & loaded(tmp_path, **REMOTE)
@@ -82,7 +82,7 @@ def test_a_start_in_front_of_a_remote_chat_api_loads_what_it_uses(
 
 @pytest.mark.parametrize("start", ["the first", "a later one"])
 def test_an_embedded_start_loads_what_it_uses(tmp_path: Path, start: str) -> None:
-    """SQLite, and nothing for Postgres."""
+    """With SQLite, no module of Postgres is loaded."""
     if start == "a later one":
         loaded(tmp_path)
     unused = {"asyncpg", "httpx", "limits", "pydantic.v1", "rich", "typer"}
@@ -90,7 +90,7 @@ def test_an_embedded_start_loads_what_it_uses(tmp_path: Path, start: str) -> Non
 
 
 def test_who_wants_rich_gets_it_all_the_same() -> None:
-    """Logs are drawn without it; the commands are not."""
+    """Loading structlog without rich does not keep programs from importing rich."""
     program = (
         "from chat_broker.cli.launch import load_structlog; load_structlog(); import rich.console, structlog;"
         "structlog.dev.ConsoleRenderer(); print(rich.console.Console)"

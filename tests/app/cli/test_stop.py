@@ -1,4 +1,4 @@
-"""Told to stop, the broker first lets its sockets know."""
+"""A broker that is told to stop first notifies its sockets."""
 
 import asyncio
 import signal
@@ -22,7 +22,7 @@ from tests.server.realtime.socket_client import connected
 
 @dataclass
 class Told:
-    """Who has heard of the stop, in order; the first is a server whose *farewell* is given."""
+    """The servers that were told to stop, in order; *farewell* is the first one's."""
 
     farewell: Callable[[], Awaitable[None]]
     order: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Told:
 
 @pytest.fixture
 def stopping() -> Iterator[Callable[[Told], None]]:
-    """Stands in for uvicorn, which sets a handler of its own before the application opens."""
+    """Replaces uvicorn, which sets its own signal handler before the application opens."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def listen(told: Told) -> None:
@@ -85,7 +85,7 @@ async def test_sockets_that_cannot_be_told_delay_no_stop(
 
 @asynccontextmanager
 async def draining(seconds: str) -> AsyncIterator[tuple[Program, httpx.AsyncClient]]:
-    """A broker that was told to stop a moment ago, and somebody who is signed in."""
+    """A broker that has just been told to stop, and a client that is signed in."""
     async with (
         running_broker(DRAIN_SECONDS=seconds) as broker,
         httpx.AsyncClient(base_url=broker.url, trust_env=False, timeout=20) as http,
@@ -100,7 +100,7 @@ async def draining(seconds: str) -> AsyncIterator[tuple[Program, httpx.AsyncClie
 
 
 async def test_while_it_drains_all_goes_on_and_readyz_alone_says_that_it_ends() -> None:
-    """Balancers look elsewhere meanwhile. Connections end one by one, each behind an answer; then sockets are sent away."""
+    """During the drain each connection is closed after a response; then sockets are closed."""
     async with draining("60") as (broker, http):
         ready = await http.get("/readyz")
         assert ready.json()["status"] == "draining"
@@ -134,7 +134,7 @@ async def test_draining_ends_by_itself() -> None:
 
 
 async def test_a_connection_in_use_ends_behind_an_answer_without_draining_too() -> None:
-    """A hot route: what knows it answers from its bytes alone does not keep the connection open either."""
+    """A response on the fast path, from the header cache, also closes the connection."""
     async with (
         running_broker() as broker,
         httpx.AsyncClient(base_url=broker.url, trust_env=False, timeout=20) as http,

@@ -1,4 +1,4 @@
-"""The short way to hot routes answers, byte for byte, what the ordinary way answers."""
+"""The fast path's responses equal those over ASGI, byte for byte."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ VARIES = re.compile(
 async def everything_asked(
     folder: Path, *, over_the_wire: bool, caches_headers: bool = True
 ) -> list[tuple[str, int, dict[str, str], bytes]]:
-    """The answers of a fresh broker to a fixed list of requests, good and bad, without what varies."""
+    """The responses of a new broker to a fixed list of requests, without their varying parts."""
     answers = []
     async with running(folder, over_the_wire=over_the_wire) as broker:
         broker.app.lane.caches_headers = caches_headers
@@ -123,7 +123,7 @@ HEADS: list[dict[str, str]] = [
 async def test_both_ways_say_the_same_about_every_head(
     tmp_path: Path, trusted: tuple[str, ...]
 ) -> None:
-    """Origins, cookies, ids, forwarded addresses: status, headers and body are those of the ordinary way."""
+    """Origins, cookies, ids, forwarded addresses: status, headers and body equal those over ASGI."""
     said: list[list[Any]] = []
     for over_the_wire in (False, True):
         (folder := tmp_path / str(over_the_wire)).mkdir()
@@ -148,7 +148,7 @@ async def test_both_ways_say_the_same_about_every_head(
 
 
 async def raw(app: Any, *pieces: bytes) -> bytes:
-    """Everything that comes back when *pieces* are sent one after the other."""
+    """All bytes received after *pieces* are sent one after the other."""
     reader, writer = await asyncio.open_connection("127.0.0.1", served_at(app))
     for piece in pieces:
         writer.write(piece)
@@ -159,7 +159,7 @@ async def raw(app: Any, *pieces: bytes) -> bytes:
 
 
 async def test_a_connection_is_used_as_http_allows(tmp_path: Path) -> None:
-    """Two requests in one packet, a head or a body in pieces, a close that was asked for, and HTTP/1.0."""
+    """Two requests in one packet, a head or body in pieces, `Connection: close`, and HTTP/1.0."""
     async with running(tmp_path, over_the_wire=True) as broker:
         alice = await broker.sign_in("alice")
         room = await alice.room()
@@ -190,7 +190,7 @@ async def test_a_connection_is_used_as_http_allows(tmp_path: Path) -> None:
 async def test_answers_come_in_the_order_of_the_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hot: str
 ) -> None:
-    """Short way, ordinary way and what is no request at all, in one piece or several: each in its turn."""
+    """Requests on the fast path, over ASGI, and malformed ones get their responses in order."""
     monkeypatch.setenv("FAST_PATH", hot)
     async with running(tmp_path, over_the_wire=True) as broker:
         alice = await broker.sign_in("alice")
@@ -233,7 +233,7 @@ async def test_answers_come_in_the_order_of_the_requests(
 async def test_what_a_request_line_says_is_read_for_each_of_many_that_come_first(
     tmp_path: Path,
 ) -> None:
-    """Calls that are let in while others wait share what is worked out of their line, whole or not at all."""
+    """Requests admitted while others wait share cached header values, completely or not at all."""
     async with running(tmp_path, over_the_wire=True) as broker:
         people = [await broker.sign_in(name) for name in ("alice", "bob", "carol", "dave")]
         room = await people[0].room()
@@ -252,7 +252,7 @@ async def test_what_a_request_line_says_is_read_for_each_of_many_that_come_first
 
 
 async def test_what_takes_too_long_ends_with_504_and_the_connection_lives(tmp_path: Path) -> None:
-    """The deadline of the edge holds on the short way too."""
+    """The edge's deadline also applies on the fast path."""
     async with running(tmp_path, over_the_wire=True, chat_timeout=25.0) as broker:
         alice = await broker.sign_in("alice")
         await alice.get("/rooms")
@@ -277,7 +277,7 @@ async def test_what_takes_too_long_ends_with_504_and_the_connection_lives(tmp_pa
 
 
 async def test_a_hot_route_is_answered_without_asgi(tmp_path: Path) -> None:
-    """What the comparison above compares: a request goes the short way, and one with an escape does not."""
+    """A request takes the fast path, and one with an escaped path does not, so the comparison above is real."""
     async with running(tmp_path, over_the_wire=True) as broker:
         alice = await broker.sign_in("alice")
         taken: list[str] = []
@@ -297,7 +297,7 @@ async def test_a_hot_route_is_answered_without_asgi(tmp_path: Path) -> None:
 
 
 def test_every_hot_route_has_a_shortcut() -> None:
-    """A dependency that only FastAPI can give would quietly send a route the long way round."""
+    """A hot route has no dependency that only FastAPI can resolve."""
     app: Any = None
     short = Lane(
         app,
@@ -332,7 +332,7 @@ def test_a_route_that_asks_for_more_goes_the_ordinary_way(dependency: Any) -> No
 
 
 def test_a_guard_of_a_whole_route_is_not_lost() -> None:
-    """What stands in `dependencies=` of a route or its router has no place in the signature."""
+    """Dependencies in `dependencies=` of a route or router also keep it off the fast path."""
 
     async def guard(request: Request) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Header lines that came before are known by their bytes: faster, and never another answer than the parser's."""
+"""Cached header lines give the same responses as parsed ones."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ VARIES = re.compile(
 
 
 def signed(sub: str, *, seconds: float = 3600) -> str:
-    """A credential of the app's, as HS256."""
+    """A token of the app's, signed with HS256."""
     now = time.time()
     return secret_signer().token(claims(sub=sub, iat=int(now) - 60, exp=int(now + seconds)))
 
@@ -41,14 +41,14 @@ async def broker_for_jwts(folder: Path, **more: Any) -> AsyncIterator[Running]:
 
 
 class Line:
-    """One connection, kept open."""
+    """One keep-alive connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def ask(self, *pieces: bytes) -> bytes:
-        """Send *pieces* one after the other; the one answer to them, without what varies."""
+        """Send *pieces* one after the other; the response without its varying parts."""
         for piece in pieces:
             self._writer.write(piece)
             await asyncio.sleep(0.02 if len(pieces) > 1 else 0)
@@ -63,7 +63,7 @@ class Line:
         return VARIES.sub(b"~", head + body)
 
     async def hears_nothing(self) -> bool:
-        """Does nothing come, but perhaps the end?"""
+        """Whether no bytes arrive; the connection may end."""
         try:
             async with asyncio.timeout(0.3):
                 return await self._reader.read(1) == b""
@@ -99,7 +99,7 @@ def heads_of(broker: Running) -> Heads:
 
 
 async def known_to(broker: Running, line: Line, *lines: str) -> None:
-    """Have the broker know these header lines."""
+    """Put these header lines into the cache."""
     before = len(heads_of(broker))
     for _ in range(3):
         await line.ask(request("/chat/rooms", *lines))
@@ -108,7 +108,7 @@ async def known_to(broker: Running, line: Line, *lines: str) -> None:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What went through the parser."""
+    """The heads that were parsed."""
     from chat_broker_kit.http.protocol import BoundedHttpProtocol
 
     seen: list[bytes] = []
@@ -125,7 +125,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 async def test_known_lines_are_not_parsed_again_and_answers_stay_the_same(
     tmp_path: Path, parsed: list[bytes]
 ) -> None:
-    """After any request line: another route, a query, a body of another length, an error."""
+    """Cached lines serve any request line: another route, a query, another body length, an error."""
     async with broker_for_jwts(tmp_path) as broker, line_to(broker) as line:
         alice = bearer(signed("alice"))
         made = await line.ask(request("/chat/rooms", alice, method="POST", body=b'{"name":"x"}'))
@@ -178,7 +178,7 @@ async def test_lines_that_do_not_come_again_are_not_kept(tmp_path: Path, lines: 
 
 
 async def test_lines_without_a_good_token_are_not_kept(tmp_path: Path) -> None:
-    """A flood of junk drives nobody out, and who is a stranger is judged each time."""
+    """A flood of invalid credentials evicts no cached user, and each is verified anew."""
     async with broker_for_jwts(tmp_path) as broker, line_to(broker) as line:
         for lines in (
             [],
@@ -204,7 +204,7 @@ async def test_of_credentials_nothing_is_kept(tmp_path: Path) -> None:
 
 
 async def test_a_token_past_its_end_is_judged_anew(tmp_path: Path, parsed: list[bytes]) -> None:
-    """Whether a clock that differs a little is forgiven is for the judge to say."""
+    """An expired token is verified again, because the leeway is the authenticator's decision."""
     async with broker_for_jwts(tmp_path) as broker, line_to(broker) as line:
         ends = request("/chat/rooms", bearer(signed("alice", seconds=2)))
         await line.ask(ends)
@@ -236,7 +236,7 @@ async def test_a_ban_counts_for_who_is_known(tmp_path: Path) -> None:
 
 
 async def test_lines_mean_who_they_name_and_nobody_else(tmp_path: Path) -> None:
-    """On one connection, as behind a proxy: each token its own user."""
+    """On one connection, as behind a proxy, each token stands for its own user."""
     async with broker_for_jwts(tmp_path) as broker, line_to(broker) as line:
         people = {name: bearer(signed(name)) for name in ("alice", "bob", "carol")}
         for _ in range(4):
@@ -248,7 +248,7 @@ async def test_lines_mean_who_they_name_and_nobody_else(tmp_path: Path) -> None:
 
 
 async def test_a_body_is_never_taken_for_a_request(tmp_path: Path, parsed: list[bytes]) -> None:
-    """Whoever lets a body come late, after the answer, has sent a body; RFC 9112 section 6.3."""
+    """A body that arrives after the response is still that request's body (RFC 9112 section 6.3)."""
     async with broker_for_jwts(tmp_path) as broker:
         alice = bearer(signed("alice"))
         smuggled = request("/chat/me", alice)
@@ -267,7 +267,7 @@ async def test_a_body_is_never_taken_for_a_request(tmp_path: Path, parsed: list[
 async def test_pieces_and_neighbours_are_left_to_the_parser(
     tmp_path: Path, parsed: list[bytes]
 ) -> None:
-    """A known head that comes in two pieces, or with the next request behind it, or after an empty line."""
+    """A cached head in two pieces, with the next request after it, or after an empty line."""
     async with broker_for_jwts(tmp_path) as broker, line_to(broker) as line:
         alice = bearer(signed("alice"))
         await known_to(broker, line, alice)
@@ -286,7 +286,7 @@ async def test_pieces_and_neighbours_are_left_to_the_parser(
 async def test_the_same_lines_from_another_peer_are_another_senders(
     tmp_path: Path, parsed: list[bytes]
 ) -> None:
-    """A proxy is believed what it says of the client; anybody else who says it in the same bytes is not."""
+    """Forwarded headers count from a trusted proxy only, also if their bytes are cached."""
     told = "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https"
     async with (
         broker_for_jwts(tmp_path, trusted_proxies=("127.0.0.1/32",)) as broker,

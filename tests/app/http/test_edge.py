@@ -1,4 +1,4 @@
-"""What holds for every answer: id, headers, limits, addresses, metrics, health."""
+"""Every response: request id, headers, limits, addresses, metrics, health."""
 
 import asyncio
 from pathlib import Path
@@ -46,7 +46,7 @@ async def test_a_request_id_is_taken_if_plain_and_made_if_not(broker: Running) -
     ["/", "/healthz", "/chat/me", "/chat/nowhere", "/x", "/openapi.json", "/docs", "/metrics"],
 )
 async def test_every_answer_keeps_browsers_careful(broker: Running, path: str) -> None:
-    """Refusals too. HSTS only where it makes sense."""
+    """All responses, errors included, have security headers. HSTS is sent over https only."""
     answer = await broker.client.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
@@ -58,7 +58,7 @@ async def test_every_answer_keeps_browsers_careful(broker: Running, path: str) -
 
 
 async def test_hsts_and_the_socket_address_follow_a_trusted_proxys_word(tmp_path: Path) -> None:
-    """X-Forwarded-Proto and -Host count from a trusted proxy, and from nobody else."""
+    """X-Forwarded-Proto and -Host count from a trusted proxy only."""
     told = {"x-forwarded-proto": "https", "x-forwarded-host": "chat.example.com"}
     for trusted, expected in ((("127.0.0.0/8",), True), ((), False)):
         async with running(tmp_path, trusted_proxies=trusted) as broker:
@@ -67,7 +67,7 @@ async def test_hsts_and_the_socket_address_follow_a_trusted_proxys_word(tmp_path
 
 
 async def test_the_address_that_counts_is_not_the_callers_choice(tmp_path: Path) -> None:
-    """A thousand forged X-Forwarded-For are still one address; through a trusted proxy they are many."""
+    """Forged X-Forwarded-For do not change the address; those of a trusted proxy do."""
     async with running(tmp_path, rate_ip="20/minute") as broker:
         statuses = [
             (
@@ -87,7 +87,7 @@ async def test_the_address_that_counts_is_not_the_callers_choice(tmp_path: Path)
 
 
 async def test_limits_are_per_user_and_say_how_long_to_wait(tmp_path: Path) -> None:
-    """RATE_TOKEN, RATE_WRITE and RATE_READ apart; another user is not touched."""
+    """RATE_TOKEN, RATE_WRITE and RATE_READ are counted apart, and for each user."""
     async with running(
         tmp_path, rate_token="3/hour", rate_write="4/hour", rate_read="5/hour"
     ) as broker:
@@ -107,7 +107,7 @@ async def test_limits_are_per_user_and_say_how_long_to_wait(tmp_path: Path) -> N
 
 
 async def test_refused_credentials_are_counted(tmp_path: Path) -> None:
-    """RATE_AUTH_FAILURES per address: then 429, before the credential is looked at."""
+    """After RATE_AUTH_FAILURES per address, 429 before the credential is verified."""
     async with running(tmp_path, rate_auth_failures="5/minute") as broker:
         bad = {"authorization": "Bearer dev_x.1.y"}
         statuses = [
@@ -117,7 +117,7 @@ async def test_refused_credentials_are_counted(tmp_path: Path) -> None:
 
 
 async def test_nobody_gets_in_without_a_credential(broker: Running) -> None:
-    """401 with a challenge, on every route there is under /chat but verify, which wants another token."""
+    """401 with a challenge on every route under /chat but verify, which needs a chat token."""
     paths = broker.app.openapi()["paths"]
     routes = [(m, p) for p, methods in paths.items() for m in methods if p.startswith("/chat/")]
     assert len(routes) >= 20
@@ -148,7 +148,7 @@ async def test_the_api_description_names_every_route_of_the_contract(broker: Run
 
 
 async def test_metrics_are_labelled_with_our_words_alone(broker: Running) -> None:
-    """Neither paths, nor ids, nor methods of the caller's invention become labels."""
+    """Paths, ids and unknown methods of clients do not become labels."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     await alice.get(f"/rooms/{room}")
@@ -164,7 +164,7 @@ async def test_metrics_are_labelled_with_our_words_alone(broker: Running) -> Non
 
 
 async def test_ready_tells_degraded_from_failed(tmp_path: Path) -> None:
-    """An upstream or Redis that is gone: degraded, 200. The database gone: failed, 503."""
+    """Without the upstream or Redis: degraded, 200. Without the database: failed, 503."""
     async with running(tmp_path, redis_url="redis://127.0.0.1:1/0") as broker:
         found = await broker.client.get("/readyz")
         assert (found.status_code, found.json()["status"]) == (200, "degraded")
@@ -191,7 +191,7 @@ def alone(app: Any, **more: Any) -> Edge:
 
 
 async def test_an_unforeseen_failure_is_a_500_that_tells_nothing() -> None:
-    """Before the answer has begun; afterwards the connection just ends."""
+    """A failure before the response starts is a 500; afterwards the connection ends."""
 
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("secret detail in a bug")
@@ -204,7 +204,7 @@ async def test_an_unforeseen_failure_is_a_500_that_tells_nothing() -> None:
 
 
 async def test_deadlines_end_what_takes_too_long() -> None:
-    """A handler that hangs is 504; a body that does not come is 408."""
+    """A handler that does not finish is 504; a body that does not arrive is 408."""
 
     async def hangs(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(60)
@@ -224,7 +224,7 @@ async def test_deadlines_end_what_takes_too_long() -> None:
 
 
 async def test_bytes_that_are_no_header_text_do_no_harm(broker: Running) -> None:
-    """Latin-1, NUL, emoji in any header: a refusal, never a 500."""
+    """Latin-1, NUL and emoji in any header are refused, never a 500."""
     for name in ("authorization", "content-type", "origin", "x-request-id", "cookie", "host", "x-forwarded-for",
                  "idempotency-key", "x-chat-csrf", "sec-fetch-site", "content-length"):  # fmt: skip
         for value in (
@@ -252,7 +252,7 @@ def test_waiting_times_make_sense(told: float | None, passed_on: int) -> None:
 
 
 def test_a_problem_has_every_member() -> None:
-    """RFC 9457, and ours."""
+    """Problems have the members of RFC 9457 and the broker's own."""
     import json
 
     body = json.loads(problem(BrokerError(), request_id="r", instance="/x"))
@@ -275,7 +275,7 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
 
 
 async def test_a_listed_page_may_read_even_refusals(tmp_path: Path) -> None:
-    """CORS names the exact origin, on errors as well, and nobody else's."""
+    """CORS headers name the request's origin if it is listed, also on errors."""
     async with running(tmp_path, cors_origins="https://app.example") as broker:
         for origin, named in (
             ("https://app.example", True),

@@ -55,7 +55,7 @@ async def test_lines_that_wait_are_written_together_and_soon(as_json: Any) -> No
 
 
 async def test_another_line_takes_along_what_waits(as_json: Any) -> None:
-    """So the log tells in which order things happened, and times never go back."""
+    """Times in the log never go back."""
     answered("/chat/before")
     structlog.get_logger("test").warning("something.happened")
     answered("/chat/after")

@@ -1,4 +1,4 @@
-"""Claims: what a signed payload must say before we believe it, to the second."""
+"""The checks of claims, with times exact to the second."""
 
 import math
 from typing import Any
@@ -112,7 +112,7 @@ def test_instants_are_numbers_of_seconds(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
 def test_an_instant_may_have_a_fraction(fraction: float) -> None:
-    """RFC 7519 section 2, NumericDate. A token ends with the last whole second of its life, never later."""
+    """RFC 7519 section 2, NumericDate. A fraction of `exp` is cut off, so a token never lives longer."""
     said = claims(exp=NOW + 60 + fraction, iat=NOW + fraction, nbf=NOW + 30 + fraction)
     check_claims(said, EXPECTED, now=NOW + fraction)
     refuses(said, saying="not valid yet|in the future", now=NOW + fraction - 30.01)
@@ -296,7 +296,7 @@ LOOK_ALIKES = [
 
 
 def test_look_alikes_are_different_people() -> None:
-    """Nothing is folded, trimmed or normalised: byte for byte, or not at all."""
+    """A subject is used byte for byte or refused; it is not folded, trimmed or normalised."""
     kept = [subject for subject in LOOK_ALIKES if subject]
     assert len({principal(claims(sub=subject)).external_id for subject in kept}) == len(kept)
     assert all(principal(claims(sub=subject)).subject == subject for subject in kept)

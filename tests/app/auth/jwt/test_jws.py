@@ -1,4 +1,4 @@
-"""Signatures: what is a token at all, which key fits it, and every trick that must not work."""
+"""JWS: the accepted form, the matching key, and known attacks."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_the_algorithm_is_a_short_string(alg: object) -> None:
 
 
 def test_a_published_key_is_never_an_hmac_secret() -> None:
-    """RS256 turned into HS256 with the public key as the secret: in every spelling of that key."""
+    """Key confusion: HS256 with the public key, in every encoding, as the secret."""
     signer = rsa_signer()
     jwk = signer.jwk
     der = base64url.decode(b64("".join(signer.pem.splitlines()[1:-1])))
@@ -157,7 +157,7 @@ def test_ecdsa_zero_and_oversized_numbers_are_refused() -> None:
 
 
 def test_another_spelling_of_the_same_bytes_is_refused() -> None:
-    """Padding bits, padding, blanks, the other alphabet: one token has one spelling."""
+    """Padding bits, padding, blanks and the other base64 alphabet are refused."""
     signer = secret_signer()
     head, payload, signature = signer.token().split(".")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -263,7 +263,7 @@ def test_kid_and_typ_are_short_strings_or_absent(name: str, value: object) -> No
 
 
 def test_keys_inside_a_token_are_never_used() -> None:
-    """jwk, jku, x5u and x5c are the sender's own word about whom to believe."""
+    """jwk, jku, x5u and x5c, by which a sender could name its own key, are ignored."""
     attacker, trusted = rsa_signer("attacker"), rsa_signer()
     forged = attacker.token(
         kid="k1",

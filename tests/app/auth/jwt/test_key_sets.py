@@ -1,4 +1,4 @@
-"""Published keys: fresh without a stampede, held through an outage, gone when they are gone."""
+"""Published keys: refreshed by one request at a time, kept during an outage, dropped when withdrawn."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ from tests.sdk.transports.http_corpus import ENDLESS
 
 
 class Provider:
-    """An issuer's two documents; remembers what it was asked."""
+    """Serves an issuer's discovery document and key set, and records the requests."""
 
     def __init__(self, *signers: Signer) -> None:
         self.asked: list[str] = []
@@ -59,7 +59,7 @@ class Provider:
 
 
 class Opened:
-    """RemoteKeys over a Provider, with a clock to turn."""
+    """RemoteKeys over a Provider, with a settable clock."""
 
     def __init__(self, provider: Provider, keys: RemoteKeys, clock: Clock) -> None:
         self.provider, self.keys, self.clock = provider, keys, clock
@@ -248,7 +248,7 @@ OUTAGES = [
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=str)
 async def test_an_outage_is_survived_for_an_hour(opened: Opened, outage: Any) -> None:
-    """Known keys go on working; what only the provider could answer is 'not now', never 'no'."""
+    """Cached keys keep working; an unknown kid raises KeysUnavailable, not BadToken."""
     await opened.find()
     opened.provider.answer = outage
     opened.clock.at += 3599
@@ -475,7 +475,7 @@ FILES = [
 
 @pytest.mark.parametrize("kind", FILES)
 async def test_a_file_server_may_label_keys_and_document_as_it_does_files(kind: str | None) -> None:
-    """A key set is known by what it holds; a page that says something else is still none."""
+    """The media types of file servers are accepted; other content is still refused."""
     headers = {"content-type": kind} if kind else {}
     good = [{"issuer": ISSUER, "jwks_uri": f"{ISSUER}/keys"}, {"keys": [rsa_signer().jwk]}]
 
@@ -565,7 +565,7 @@ def test_only_https_is_asked_and_http_on_loopback(url: str, problem: str | None)
 
 
 class Drip(httpx.AsyncByteStream):
-    """An answer that comes as slowly as it likes."""
+    """A response body without an end, sent slowly."""
 
     async def __aiter__(self) -> Any:
         while True:
@@ -583,7 +583,7 @@ async def test_an_answer_that_drips_is_cut_off_after_two_seconds() -> None:
 
 
 async def test_a_question_that_finds_no_free_connection_ends_after_half_of_its_time() -> None:
-    """And says so, since that is no fault of the provider."""
+    """The log says so, because the provider is not at fault."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -601,7 +601,7 @@ async def test_a_question_that_finds_no_free_connection_ends_after_half_of_its_t
 
 @pytest.mark.parametrize("name", ENDLESS)
 async def test_an_answer_without_an_end_is_given_up(name: str) -> None:
-    """In two seconds at the latest, whatever part of it has no end, and without keeping what comes."""
+    """A response without an end is given up after two seconds, and its bytes are not kept."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -624,7 +624,7 @@ async def test_an_answer_without_an_end_is_given_up(name: str) -> None:
 
 
 def memory_mb() -> float:
-    """What this process has in memory now."""
+    """The memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
 

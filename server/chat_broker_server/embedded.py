@@ -16,8 +16,8 @@ from chat_broker_server.credentials.tokens import FreshToken, Tokens
 from chat_broker_server.database.housekeeping import run_housekeeping
 from chat_broker_server.database.open import open_database
 from chat_broker_server.errors import ChatError, NotAuthenticated
-from chat_broker_server.realtime.live import Live
-from chat_broker_server.realtime.origins import IsOwnOrigin, is_named_by_host
+from chat_broker_server.realtime.live import LazyRealtime
+from chat_broker_server.realtime.origins import IsOwnOrigin, OriginPolicy, is_named_by_host
 from chat_broker_server.rest.request import Services
 from chat_broker_server.rest.router import Rest
 from chat_broker_server.rest.users import checked_lifetime
@@ -41,20 +41,20 @@ class Server:
         database: Database,
         rest: Rest,
         tokens: Tokens,
-        live: Live,
+        realtime: LazyRealtime,
         project_id: str | None,
     ) -> None:
         self.rest: ASGIApp = rest
         """/api/v1/… and /.well-known/jwks.json over ASGI; every error is problem+json."""
         self.call: RestCall = rest.call
         """The same as a function: (method, path and query, headers, body) → (status, headers, body)."""
-        self.socket: ASGIApp = live.app
+        self.socket: ASGIApp = realtime.app
         """To be mounted at /socket.io."""
         self.project_id = project_id
         """The project that the embedded key opens; None without one."""
         self._database = database
         self._tokens = tokens
-        self._live = live
+        self._realtime = realtime
 
     def mint(self, user_id: str, expires_in: int) -> FreshToken | None:
         """What `POST …/users/{user_id}/token` answers to the embedded key, as values; None if that takes waiting.
@@ -80,15 +80,15 @@ class Server:
     @property
     def bus_state(self) -> str:
         """How this node hears of others: `off`, `ok` or `degraded: …`."""
-        return self._live.bus_state
+        return self._realtime.bus_state
 
     async def drain(self) -> None:
         """Send every socket away, to come back in a moment; new ones are refused from here on."""
-        await self._live.drain()
+        await self._realtime.drain()
 
     def facts(self) -> dict[str, int | str]:
         """Counts of sockets and events, for metrics and status pages."""
-        return {"database": self._database.name, **self._live.facts()}
+        return {"database": self._database.name, **self._realtime.facts()}
 
 
 @asynccontextmanager
@@ -101,7 +101,7 @@ async def open_server(
     """Open database (migrating it), signing keys and sockets; close all in reverse order.
 
     With *embedded_key* a project named "default" exists from then on, and that key opens it. The key is
-    kept in memory as a hash only, and never stored. *is_own_origin*: see Gate.
+    kept in memory as a hash only, and never stored. *is_own_origin*: see HandshakeGuard.
     """
     async with AsyncExitStack() as stack:
         database = await open_database(settings.database_url, pool=settings.postgres_pool)
@@ -115,20 +115,18 @@ async def open_server(
             project_id = await Keys(database).embedded_project()
         keys = Keys(database, embedded_key=embedded_key, embedded_project=project_id or "")
         here = await deployment(database)
-        live = Live(
+        realtime = LazyRealtime(
             tokens,
-            database,
             bus=_bus(settings, here),
-            origins=settings.cors_origins or None,
-            is_own_origin=is_own_origin,
+            origins=OriginPolicy.of(settings.cors_origins or None, is_own_origin),
         )
-        chat = Chat(database, live.publish, epoch=here.epoch)
-        await live.start(chat)
-        stack.push_async_callback(live.close)
+        chat = Chat(database, realtime.publish, epoch=here.epoch)
+        await realtime.start(chat)
+        stack.push_async_callback(realtime.close)
         house = asyncio.create_task(run_housekeeping(database))
         stack.push_async_callback(end, house)
-        rest = Rest(Services(chat, tokens, keys, live.close_user))
-        yield Server(database, rest, tokens, live, project_id)
+        rest = Rest(Services(chat, tokens, keys, realtime.close_user))
+        yield Server(database, rest, tokens, realtime, project_id)
 
 
 def _bus(settings: Settings, here: Deployment) -> Bus:

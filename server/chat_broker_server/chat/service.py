@@ -44,6 +44,10 @@ class Chat:
         self._database = database
         self._publish = publish
 
+    @property
+    def database(self) -> Database:
+        return self._database
+
     # projects
 
     async def project(self, pid: str) -> Project:

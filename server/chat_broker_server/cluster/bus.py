@@ -1,7 +1,7 @@
-"""How one node reaches the others: bytes to everybody, at most once. Only hints travel here; the truth is in the database.
+"""Sends bytes to all nodes, at most once. A message may be lost, so nodes also check against the database.
 
-`LocalBus` is for a node that is alone. `RedisBus` uses pub/sub of one Redis. Both never raise to a sender and never
-make one wait: when Redis is away, everything local goes on, `state` says so, and nodes catch up from the database.
+`LocalBus` is for a single node. `RedisBus` uses pub/sub of one Redis. Neither raises to a sender or makes it wait. While
+Redis does not answer, each node continues alone, `state` tells it, and the nodes read what they missed from the database.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ MAX_BYTES = 256 * 1024
 _MAX_QUEUED = 20_000
 _BATCH = 256
 _TIMEOUT = 2.0
-_SILENCE = 5.0  # no answer to pings for so long: the connection is dead, whatever TCP says
+_MAX_SILENCE = 5.0  # seconds without an answer to a ping, after which the connection counts as dead
 
-Heard = Callable[[bytes], None]
+OnMessage = Callable[[bytes], None]
 
 
 class Bus(Protocol):
@@ -37,64 +37,64 @@ class Bus(Protocol):
     def state(self) -> str:
         """`off` without other nodes, `ok`, or `degraded: …` with the reason."""
 
-    async def start(self, heard: Heard, recovered: Callable[[], None]) -> None:
-        """Pass every message, own ones too, to *heard*; call *recovered* after each time of deafness."""
+    async def start(self, on_message: OnMessage, on_recovered: Callable[[], None]) -> None:
+        """Pass every message, own ones too, to *on_message*. Call *on_recovered* whenever messages may have been lost."""
 
     def send(self, message: bytes) -> None:
-        """Send to all nodes, if it can be done now; never waits, never raises."""
+        """Send to all nodes, or drop the message if that is not possible now. Never waits or raises."""
 
     async def close(self) -> None:
-        """Stop; what is queued is sent first if that takes no time."""
+        """Stop. Queued messages are sent first if Redis answers."""
 
 
 class LocalBus:
-    """A node alone: nobody to tell."""
+    """The bus of a single node: sends nothing."""
 
     state = "off"
 
-    async def start(self, heard: Heard, recovered: Callable[[], None]) -> None:
-        """Nothing will be heard."""
+    async def start(self, on_message: OnMessage, on_recovered: Callable[[], None]) -> None:
+        pass
 
     def send(self, message: bytes) -> None:
-        """Nobody listens."""
+        pass
 
     async def close(self) -> None:
-        """Nothing to stop."""
+        pass
 
 
 class RedisBus:
-    """Redis pub/sub. Fails open: chat goes on in every node by itself, and the database heals what was missed."""
+    """Redis pub/sub. Fails open: each node continues alone, and reads from the database what it missed."""
 
     def __init__(self, url: str, *, prefix: str = "chat") -> None:
-        """*url* may carry a password and `rediss://`; *prefix* keeps deployments on one Redis apart."""
+        """*prefix* separates deployments that share one Redis."""
         self._url = url
         self._where = location(url)
         self._channel = f"{prefix}:nodes:1"
         self._queue: deque[bytes] = deque()
-        self._something = asyncio.Event()
+        self._queue_filled = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[Redis] = []
-        self._deaf: str | None = "not connected yet"
+        self._receive_error: str | None = "not connected yet"
         self._lost_at: float | None = None
-        self._mute: str | None = None
+        self._send_error: str | None = None
         self._closing = False
         self.dropped = 0
 
     @property
     def state(self) -> str:
         """`ok`, or `degraded: …` with the kind of error."""
-        trouble = self._deaf or self._mute
-        return f"degraded: {trouble}" if trouble else "ok"
+        error = self._receive_error or self._send_error
+        return f"degraded: {error}" if error else "ok"
 
-    async def start(self, heard: Heard, recovered: Callable[[], None]) -> None:
-        """Connect in the background; a Redis that is down now is found when it is up."""
+    async def start(self, on_message: OnMessage, on_recovered: Callable[[], None]) -> None:
+        """Connect in the background, as often as it takes."""
         self._tasks = [
-            asyncio.create_task(self._listen(heard, recovered), name="bus listener"),
-            asyncio.create_task(self._talk(), name="bus talker"),
+            asyncio.create_task(self._receive(on_message, on_recovered), name="bus receiver"),
+            asyncio.create_task(self._send_queued(), name="bus sender"),
         ]
 
     def _client(self) -> "Redis":
-        # The library takes a third of a second to load, and one node needs none.
+        # Importing the library takes a third of a second, and a single node does not need it.
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
@@ -103,15 +103,15 @@ class RedisBus:
             self._url,
             socket_connect_timeout=_TIMEOUT,
             socket_timeout=_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),  # our own loops retry, and say so
+            retry=Retry(NoBackoff(), 0),  # the loops below retry, and log it
         )
         self._clients.append(client)
         return client
 
     def send(self, message: bytes) -> None:
-        """Queue for the talker; dropped while Redis does not answer."""
+        """Queue the message. It is dropped while Redis does not answer."""
         if (
-            self._mute
+            self._send_error
             or self._closing
             or len(message) > MAX_BYTES
             or len(self._queue) >= _MAX_QUEUED
@@ -119,37 +119,37 @@ class RedisBus:
             self.dropped += 1
             return
         self._queue.append(message)
-        self._something.set()
+        self._queue_filled.set()
 
-    async def _talk(self) -> None:
+    async def _send_queued(self) -> None:
         client = self._client()
         pause = 0.2
-        while not self._closing:  # a cancellation may be swallowed, see `end`
-            await self._something.wait()
+        while not self._closing:  # a cancellation may get lost in the library, see `end`
+            await self._queue_filled.wait()
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH))]
             try:
                 async with asyncio.timeout(_TIMEOUT):
-                    if batch or self._mute:
+                    if batch or self._send_error:
                         pipe = client.pipeline(transaction=False)
                         for message in batch:
                             pipe.publish(self._channel, message)
                         if not batch:
                             pipe.ping()
                         await pipe.execute()
-            except Exception as error:  # noqa: BLE001  # any failure means the same: not now
+            except Exception as error:  # noqa: BLE001  # after any failure the same: try later
                 self.dropped += len(batch) + len(self._queue)
                 self._queue.clear()
-                self._lost("cannot publish", error)
-                self._mute = f"cannot publish ({type(error).__name__})"
+                self._note_lost("cannot publish", error)
+                self._send_error = f"cannot publish ({type(error).__name__})"
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
                 pause = min(pause * 2, 5.0)
                 continue
-            self._mute, pause = None, 0.2
-            self._found()
+            self._send_error, pause = None, 0.2
+            self._note_recovered()
             if not self._queue:
-                self._something.clear()
+                self._queue_filled.clear()
 
-    async def _listen(self, heard: Heard, recovered: Callable[[], None]) -> None:
+    async def _receive(self, on_message: OnMessage, on_recovered: Callable[[], None]) -> None:
         client = self._client()
         pause = 0.2
         while not self._closing:
@@ -159,13 +159,13 @@ class RedisBus:
                     await pubsub.subscribe(self._channel)
                     while await pubsub.get_message(timeout=_TIMEOUT) is None:
                         pass  # the answer to SUBSCRIBE
-                self._deaf, pause = None, 0.2
-                self._found()
-                recovered()
-                await self._hear(pubsub, heard)
-            except Exception as error:  # noqa: BLE001  # any failure means the same: connect again
-                self._lost("cannot listen", error)
-                self._deaf = f"cannot listen ({type(error).__name__})"
+                self._receive_error, pause = None, 0.2
+                self._note_recovered()
+                on_recovered()
+                await self._receive_messages(pubsub, on_message)
+            except Exception as error:  # noqa: BLE001  # after any failure the same: connect again
+                self._note_lost("cannot listen", error)
+                self._receive_error = f"cannot listen ({type(error).__name__})"
             try:
                 async with asyncio.timeout(1):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]  # as the library has it
@@ -174,19 +174,19 @@ class RedisBus:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
             pause = min(pause * 2, 5.0)
 
-    def _lost(self, what: str, error: Exception) -> None:
+    def _note_lost(self, what: str, error: Exception) -> None:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             reason = f"{what} ({type(error).__name__})"
             log.warning("bus.lost", store="redis", where=self._where, reason=reason)
 
-    def _found(self) -> None:
-        if self._lost_at is not None and not (self._deaf or self._mute):
+    def _note_recovered(self) -> None:
+        if self._lost_at is not None and not (self._receive_error or self._send_error):
             seconds = round(time.monotonic() - self._lost_at, 1)
             self._lost_at = None
             log.info("bus.back", store="redis", where=self._where, seconds=seconds)
 
-    async def _hear(self, pubsub: Any, heard: Heard) -> None:
+    async def _receive_messages(self, pubsub: Any, on_message: OnMessage) -> None:
         last = asked = time.monotonic()
         while not self._closing:
             message = await pubsub.get_message(timeout=1.0)
@@ -194,17 +194,17 @@ class RedisBus:
             if message is not None:
                 last = now
                 if message["type"] == "message":
-                    heard(message["data"])
-            elif now - last > _SILENCE:
+                    on_message(message["data"])
+            elif now - last > _MAX_SILENCE:
                 raise ConnectionError("silence")
             if now - asked >= 1.0:
                 asked = now
                 await pubsub.ping()
 
     async def close(self) -> None:
-        """Give the talker a moment for what is queued, then stop."""
+        """Wait a moment for queued messages to be sent, then stop."""
         deadline = time.monotonic() + 0.3
-        while self._queue and not self._mute and time.monotonic() < deadline:  # noqa: ASYNC110  # 0.3 s at most, once
+        while self._queue and not self._send_error and time.monotonic() < deadline:  # noqa: ASYNC110  # 0.3 s at most, once
             await asyncio.sleep(0.01)
         self._closing = True
         await end(*self._tasks)

@@ -1,7 +1,7 @@
-"""What nodes say to one another, and which of them are alive.
+"""The messages between nodes, and which nodes are alive.
 
-Every message has a version and its sender. Anything else on the channel, a pickle for example, is not even looked
-into: it fails to decode, and is counted.
+Every message has a version and its sender. Other content of the channel, such as a pickle, fails to decode; it is counted
+and dropped.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from chat_broker_kit.tasks import end
 from chat_broker_server.cluster.bus import MAX_BYTES, Bus
 
 _VERSION: Final = 1
-_ALIVE_BEATS = 3.5  # a node unheard for so many heartbeats is not waited for
+_HEARTBEATS_UNTIL_DEAD = 3.5  # missed heartbeats after which a node counts as dead
 
 
-class Beat(msgspec.Struct, frozen=True, tag="beat"):
-    """I am here."""
+class Heartbeat(msgspec.Struct, frozen=True, tag="beat"):
+    """The sender is alive."""
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """I am new, or was deaf: tell me who you are and who is online."""
+    """The sender has started or has lost messages. The others answer with Heartbeat and presence."""
 
 
 class Bye(msgspec.Struct, frozen=True, tag="bye"):
-    """I am going away."""
+    """The sender is stopping."""
 
 
-class Happened(msgspec.Struct, frozen=True, tag="happened", omit_defaults=True):
+class RoomEvent(msgspec.Struct, frozen=True, tag="happened", omit_defaults=True):
     """An `Event` of a room."""
 
     name: str
@@ -43,9 +43,9 @@ class Happened(msgspec.Struct, frozen=True, tag="happened", omit_defaults=True):
 
 
 class Close(msgspec.Struct, frozen=True, tag="close", omit_defaults=True):
-    """Close somebody's sockets, and answer `Closed` with this *call*."""
+    """Disconnect a user's sockets, and answer with Closed."""
 
-    call: str
+    request_id: str = msgspec.field(name="call")
     project_id: str
     user_id: str
     code: str
@@ -53,14 +53,14 @@ class Close(msgspec.Struct, frozen=True, tag="close", omit_defaults=True):
 
 
 class Closed(msgspec.Struct, frozen=True, tag="closed"):
-    """So many sockets were closed here, for the node that asked by *call*."""
+    """The answer to Close: how many sockets the sender closed."""
 
-    call: str
+    request_id: str = msgspec.field(name="call")
     sockets: int
 
 
-class Online(msgspec.Struct, frozen=True, tag="online", omit_defaults=True):
-    """Who came to and who went from a room on my node; *whole*: these and nobody else."""
+class PresenceUpdate(msgspec.Struct, frozen=True, tag="online", omit_defaults=True):
+    """Users who subscribed to and unsubscribed from a room on the sender. *whole*: `came` is the complete list."""
 
     project_id: str
     room_id: str
@@ -69,7 +69,7 @@ class Online(msgspec.Struct, frozen=True, tag="online", omit_defaults=True):
     whole: bool = False
 
 
-Body = Beat | Hello | Bye | Happened | Close | Closed | Online
+Body = Heartbeat | Hello | Bye | RoomEvent | Close | Closed | PresenceUpdate
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -81,91 +81,90 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Nodes:
-    """The other nodes: speaks to them through a bus, and knows which are alive."""
+    """Sends messages to the other nodes through the bus, and notes which are alive."""
 
     def __init__(
         self,
         bus: Bus,
         *,
         heartbeat: float,
-        heard: Callable[[str, Body], None],
-        left: Callable[[str], None],
-        recovered: Callable[[], None],
+        on_message: Callable[[str, Body], None],
+        on_node_left: Callable[[str], None],
+        on_recovered: Callable[[], None],
     ) -> None:
-        """*heard* gets every message of another node, *left* the name of each that went away."""
+        """*on_message* gets each message of another node, *on_node_left* the name of each that stopped or died."""
         self.name = uuid.uuid4().hex
         self.junk = 0
         self._bus = bus
         self._heartbeat = heartbeat
-        self._heard = heard
-        self._left = left
-        self._recovered = recovered
+        self._on_message = on_message
+        self._on_node_left = on_node_left
+        self._on_recovered = on_recovered
         self._alive: dict[str, float] = {}
         self._decoder = msgspec.json.Decoder(Envelope)
         self._encoder = msgspec.json.Encoder()
-        self._beating: asyncio.Task[None] | None = None
-        self._calls: dict[str, _Call] = {}
+        self._heartbeat_task: asyncio.Task[None] | None = None
+        self._pending: dict[str, _PendingClose] = {}
 
     @property
     def state(self) -> str:
-        """The bus's state."""
         return self._bus.state
 
     @property
     def others(self) -> int:
-        """How many other nodes are alive, as far as known."""
+        """How many other nodes are alive."""
         return len(self._alive)
 
     async def start(self) -> None:
-        """Connect and say hello; from then on beat."""
-        await self._bus.start(self._receive, self._again)
-        self._beating = asyncio.create_task(self._beat(), name="heartbeat")
+        """Connect, send Hello, and send heartbeats from then on."""
+        await self._bus.start(self._receive, self._on_bus_recovered)
+        self._heartbeat_task = asyncio.create_task(self._send_heartbeats(), name="heartbeat")
 
     async def close(self) -> None:
-        """Say goodbye."""
-        if self._beating is not None:
-            await end(self._beating)
-        self.say(Bye())
+        """Send Bye and close the bus."""
+        if self._heartbeat_task is not None:
+            await end(self._heartbeat_task)
+        self.broadcast(Bye())
         await self._bus.close()
 
-    def say(self, body: Body) -> None:
-        """Tell all other nodes, if there can be any."""
+    def broadcast(self, body: Body) -> None:
+        """Send to all other nodes; does nothing without a bus."""
         if self._bus.state != "off":
             self._bus.send(self._encoder.encode(Envelope(_VERSION, self.name, body)))
 
     async def ask_to_close(self, close: Close, deadline: float) -> tuple[int, int, int]:
-        """Have every node close somebody's sockets: (sockets closed, nodes that answered, nodes known)."""
+        """Send *close* to all nodes. Returns (sockets closed, nodes that answered, nodes alive)."""
         waiting = set(self._alive)
         if not waiting:
-            self.say(close)  # somebody may be there whom this node has not heard yet
+            self.broadcast(close)  # for nodes that this one does not know yet
             return 0, 0, 0
-        call = self._calls[close.call] = _Call(waiting)
+        pending = self._pending[close.request_id] = _PendingClose(waiting)
         known = len(waiting)
         try:
-            self.say(close)
+            self.broadcast(close)
             async with asyncio.timeout(deadline):
-                await call.done.wait()
+                await pending.done.wait()
         except TimeoutError:
             pass
         finally:
-            del self._calls[close.call]
-        return call.sockets, call.answered, known
+            del self._pending[close.request_id]
+        return pending.sockets, pending.answered, known
 
-    def _again(self) -> None:
-        self.say(Hello())
-        self._recovered()
+    def _on_bus_recovered(self) -> None:
+        self.broadcast(Hello())
+        self._on_recovered()
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
-            self.say(Beat())
-            deadline = time.monotonic() - self._heartbeat * _ALIVE_BEATS
+            self.broadcast(Heartbeat())
+            deadline = time.monotonic() - self._heartbeat * _HEARTBEATS_UNTIL_DEAD
             for node in [node for node, seen in self._alive.items() if seen < deadline]:
                 self._forget(node)
             await asyncio.sleep(self._heartbeat)
 
     def _forget(self, node: str) -> None:
         if self._alive.pop(node, None) is not None:
-            self._left(node)
+            self._on_node_left(node)
 
     def _receive(self, raw: bytes) -> None:
         try:
@@ -182,25 +181,25 @@ class Nodes:
             self._forget(message.node)
             return
         if message.node not in self._alive and not isinstance(body, Hello):
-            self.say(Hello())  # it does not know us either, or has forgotten us
+            self.broadcast(Hello())  # it may not know this node either
         self._alive[message.node] = time.monotonic()
         if isinstance(body, Hello):
-            self.say(Beat())
+            self.broadcast(Heartbeat())
         if isinstance(body, Closed):
-            if (call := self._calls.get(body.call)) is not None:
-                call.answer(message.node, body.sockets)
+            if (pending := self._pending.get(body.request_id)) is not None:
+                pending.add_answer(message.node, body.sockets)
             return
-        self._heard(message.node, body)
+        self._on_message(message.node, body)
 
 
-class _Call:
+class _PendingClose:
     def __init__(self, nodes: set[str]) -> None:
         self._waiting = nodes
         self.sockets = 0
         self.answered = 0
         self.done = asyncio.Event()
 
-    def answer(self, node: str, sockets: int) -> None:
+    def add_answer(self, node: str, sockets: int) -> None:
         if node in self._waiting:
             self._waiting.discard(node)
             self.answered += 1

@@ -1,4 +1,4 @@
-"""One socket as the server knows it, and all of them by user."""
+"""A connection, and all connections of this node by user."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from chat_broker_kit.allowance import Allowance
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.realtime.limits import Limits
-from chat_broker_server.realtime.send_queue import Outgoing
+from chat_broker_server.realtime.send_queue import SendQueue
 
 RoomKey = tuple[str, str]
 """Project and room."""
@@ -16,7 +16,7 @@ UserKey = tuple[str, str]
 
 
 class Connection:
-    """One Engine.IO connection; who it is stands in `claims` once the token has been checked, and nowhere else."""
+    """One Engine.IO connection. `claims`, of its checked token, are None until it has signed in."""
 
     __slots__ = (
         "__weakref__",
@@ -28,19 +28,19 @@ class Connection:
         "events",
         "joining",
         "lock",
-        "outbox",
         "refusals",
         "rooms",
+        "send_queue",
         "strikes",
         "timer",
     )
 
-    def __init__(self, eio_sid: str, outbox: Outgoing, limits: Limits) -> None:
+    def __init__(self, eio_sid: str, send_queue: SendQueue, limits: Limits) -> None:
         now = time.monotonic()
         self.eio_sid = eio_sid
-        self.outbox = outbox
+        self.send_queue = send_queue
         self.claims: Claims | None = None
-        self.display_name: str | None = None  # of its user, as of the last room it has joined
+        self.display_name: str | None = None  # of the user, as read with the last joinRoom
         self.rooms: set[RoomKey] = set()
         self.joining: RoomKey | None = None
         self.lock = asyncio.Lock()
@@ -52,15 +52,13 @@ class Connection:
         self.ended = False
 
     def after(self, timer: asyncio.TimerHandle | None) -> None:
-        """Replace the one timer of this connection: for its authentication first, for its token later."""
+        """Replace the connection's timer: first of the handshake, later of the token."""
         if self.timer is not None:
             self.timer.cancel()
         self.timer = timer
 
 
 class Connections:
-    """All connections of this node."""
-
     def __init__(self) -> None:
         self._by_sid: dict[str, Connection] = {}
         self._by_user: dict[UserKey, set[Connection]] = {}
@@ -73,11 +71,10 @@ class Connections:
 
     @property
     def authenticated(self) -> int:
-        """How many of them have shown a good token."""
+        """How many have signed in."""
         return sum(map(len, self._by_user.values()))
 
     def get(self, eio_sid: str) -> Connection | None:
-        """The connection with this Engine.IO session."""
         return self._by_sid.get(eio_sid)
 
     def of(self, user: UserKey) -> list[Connection]:
@@ -85,20 +82,16 @@ class Connections:
         return list(self._by_user.get(user, ()))
 
     def users(self) -> list[UserKey]:
-        """Everybody who is connected here."""
         return list(self._by_user)
 
     def add(self, connection: Connection) -> None:
-        """A new connection of nobody yet."""
         self._by_sid[connection.eio_sid] = connection
 
-    def name(self, connection: Connection, claims: Claims) -> None:
-        """From now on *connection* is that user's."""
+    def sign_in(self, connection: Connection, claims: Claims) -> None:
         connection.claims = claims
         self._by_user.setdefault((claims.pid, claims.sub), set()).add(connection)
 
-    def unname(self, connection: Connection) -> None:
-        """From now on *connection* is nobody's."""
+    def sign_out(self, connection: Connection) -> None:
         if connection.claims is None:
             return
         key = (connection.claims.pid, connection.claims.sub)
@@ -110,6 +103,5 @@ class Connections:
                 del self._by_user[key]
 
     def remove(self, connection: Connection) -> None:
-        """It is gone."""
-        self.unname(connection)
+        self.sign_out(connection)
         self._by_sid.pop(connection.eio_sid, None)

@@ -1,172 +1,165 @@
-"""What a connection sends: read strictly, one packet after the other, and answered."""
+"""Reads the packets of all connections, one after the other for each, and sends the answers."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from socketio.exceptions import ConnectionRefusedError as Refusal
+from socketio.exceptions import ConnectionRefusedError as SocketIORefusal
 
-from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_server.errors import ChatError
 from chat_broker_server.realtime import packets, requests
 from chat_broker_server.realtime.connections import Connection
-from chat_broker_server.realtime.counts import Counts
-from chat_broker_server.realtime.error_notices import failure, refusal
-from chat_broker_server.realtime.handlers import Answers
-from chat_broker_server.realtime.limits import Limits
+from chat_broker_server.realtime.context import Context
+from chat_broker_server.realtime.error_notices import error_notice, refused_handshake
+from chat_broker_server.realtime.handlers import EventHandlers
 from chat_broker_server.realtime.packets import (
     BadArgumentsError,
-    Frame,
+    ClientPacket,
     OtherNamespaceError,
     OversizedError,
     ProtocolError,
 )
-from chat_broker_server.realtime.send_queue import Outbox
+from chat_broker_server.realtime.send_queue import EngineIOSendQueue
 from chat_broker_server.realtime.sessions import CONNECTION, Sessions
 
 _HANDSHAKES: Final = 3  # tried on one connection
 
 _encode = msgspec.json.Encoder().encode
 
-Library = Mapping[str, Callable[..., Awaitable[Any]]]
+LibraryHandlers = Mapping[str, Callable[..., Awaitable[Any]]]
 
 
-class Conversation:
-    """Hears packets. Only CONNECT and DISCONNECT ever reach the library's own dispatcher."""
+class Dispatcher:
+    """Handles packets. Only CONNECT and DISCONNECT are passed to python-socketio."""
 
     def __init__(
         self,
         sessions: Sessions,
-        answers: Answers,
-        limits: Limits,
-        counts: Counts,
-        log: SampledLog,
-        library: Library,
+        handlers: EventHandlers,
+        context: Context,
+        library: LibraryHandlers,
     ) -> None:
-        """*library*: the handlers python-socketio has given to Engine.IO, by event."""
+        """*library*: the handlers that python-socketio registered with Engine.IO, by event."""
         self._sessions = sessions
-        self._answers = answers
-        self._limits = limits
-        self._counts = counts
-        self._log = log
+        self._handlers = handlers
+        self._limits = context.limits
+        self._counts = context.counts
+        self._log = context.log
         self._library = library
 
-    async def opened(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        """Engine.IO: a new connection."""
+    async def on_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         self._sessions.open(eio_sid, environ)
         await self._library["connect"](eio_sid, environ)
 
-    async def closed(self, eio_sid: str, reason: str) -> None:
-        """Engine.IO: a connection has ended."""
-        self._sessions.gone(eio_sid)
+    async def on_disconnect(self, eio_sid: str, reason: str) -> None:
+        self._sessions.remove(eio_sid)
         await self._library["disconnect"](eio_sid, reason)
 
-    async def forget(self, connection: Connection) -> None:
-        """Make the library know nothing of a connection that goes on without it."""
+    async def remove_from_library(self, connection: Connection) -> None:
+        """End python-socketio's session of a connection that continues without it."""
         await self._library["disconnect"](connection.eio_sid, "transport close")
 
-    async def received(self, eio_sid: str, data: Any) -> None:
-        """Engine.IO: a packet."""
+    async def on_message(self, eio_sid: str, data: Any) -> None:
         connection = self._sessions.connections.get(eio_sid)
         if connection is not None:
-            await self.hear(connection, data)
+            await self.dispatch(connection, data)
 
-    async def hear(self, connection: Connection, data: Any) -> None:
-        """Answer one packet. The next one of this connection is read after that."""
+    async def dispatch(self, connection: Connection, data: Any) -> None:
+        """Handle one packet. Packets of a connection are handled one after the other."""
         async with connection.lock:  # a polling client may send two requests at once
             if connection.ended:
                 return
             try:
-                await self._take(connection, data)
-            except Exception:  # noqa: BLE001  # a bug of ours: this packet is lost, nothing else
+                await self._handle(connection, data)
+            except Exception:  # noqa: BLE001  # a bug: only this packet is lost
                 self._log.exception("socket.failed")
 
     async def handshake(self, _sid: str, environ: dict[str, Any], auth: Any = None) -> None:
-        """python-socketio: a client wants in. Identity is the token's, and nothing of *environ* is believed."""
+        """Called by python-socketio for CONNECT. Only the token identifies the client; nothing in *environ* does."""
         refused = await self._refused(environ[CONNECTION], auth)
         if refused is not None:
-            raise Refusal(refused["message"], refused["data"])
+            raise SocketIORefusal(refused["message"], refused["data"])
 
     async def _refused(self, connection: Connection, auth: Any) -> dict[str, Any] | None:
-        """Name *connection* by the token in *auth*; answers why not, if it may not be."""
+        """Sign *connection* in by the token in *auth*. Returns the payload of the refusal, or None."""
         try:
             await self._sessions.authenticate(connection, auth)
         except ChatError as error:
             self._counts.handshakes_refused += 1
-            return refusal(error.code, error.message, error.retry_after)
-        except Exception:  # noqa: BLE001  # a bug of ours: nobody gets in by it
+            return refused_handshake(error.code, error.message, error.retry_after)
+        except Exception:  # noqa: BLE001  # a bug must not let a client in
             self._log.exception("socket.handshake_failed")
-            return refusal("internal_error", "Something went wrong on the server.")
+            return refused_handshake("internal_error", "Something went wrong on the server.")
         return None
 
-    async def _take(self, connection: Connection, data: Any) -> None:
+    async def _handle(self, connection: Connection, data: Any) -> None:
         try:
-            frame = packets.read(data)
+            packet = packets.read(data)
         except OtherNamespaceError as error:
             if error.connects:
-                refused = _encode(refusal("unknown_namespace", str(error)))
-                connection.outbox.send(packets.refusal(error.namespace, refused))
-            self._strike(connection, str(error))
+                refused = _encode(refused_handshake("unknown_namespace", str(error)))
+                connection.send_queue.send(packets.connect_error(error.namespace, refused))
+            self._count_protocol_error(connection, str(error))
         except OversizedError:
-            self._sessions.too_large(connection)
+            self._sessions.disconnect_too_large(connection)
         except ProtocolError as error:
-            self._strike(connection, str(error))
+            self._count_protocol_error(connection, str(error))
         except BadArgumentsError as error:
-            if self._may_call(connection, error.ack_id):
+            if self._is_allowed(connection, error.ack_id):
                 wrong = requests.InvalidArguments(message=str(error))
-                self._fail(connection, error.ack_id, wrong)
+                self._send_error(connection, error.ack_id, wrong)
         else:
-            if frame.kind == "event":
-                await self._event(connection, frame)
-            elif frame.kind == "connect":
-                await self._connect(connection, frame, data)
+            if packet.kind == "event":
+                await self._event(connection, packet)
+            elif packet.kind == "connect":
+                await self._connect(connection, packet, data)
             elif connection.claims is not None:
-                self._sessions.unname(connection)
-                self._sessions.await_token(connection)
-                if isinstance(connection.outbox, Outbox):
+                self._sessions.sign_out(connection)
+                self._sessions.start_token_timeout(connection)
+                if isinstance(connection.send_queue, EngineIOSendQueue):
                     await self._library["message"](connection.eio_sid, data)
 
-    def _strike(self, connection: Connection, message: str) -> None:
+    def _count_protocol_error(self, connection: Connection, message: str) -> None:
         self._counts.protocol_errors += 1
         connection.strikes += 1
         self._log.warning("socket.protocol_error", message)
         if connection.strikes >= self._limits.protocol_errors:
-            self._sessions.cut(connection, "protocol_error", message)
+            self._sessions.disconnect(connection, "protocol_error", message)
         elif connection.claims is not None:
-            failed = failure("protocol_error", message)
-            connection.outbox.send(packets.event("error", _encode(failed)))
+            failed = error_notice("protocol_error", message)
+            connection.send_queue.send(packets.event("error", _encode(failed)))
 
-    async def _connect(self, connection: Connection, frame: Frame, data: Any) -> None:
+    async def _connect(self, connection: Connection, packet: ClientPacket, data: Any) -> None:
         if connection.claims is not None:
-            self._strike(connection, "this connection is connected already")
+            self._count_protocol_error(connection, "this connection is connected already")
             return
         connection.connects += 1
         if connection.connects > _HANDSHAKES:
-            self._sessions.cut(
+            self._sessions.disconnect(
                 connection, "token_invalid", "Too many handshakes on one connection."
             )
             return
-        if not isinstance(connection.outbox, Outbox):
-            await self._admit(connection, frame.data)
+        if not isinstance(connection.send_queue, EngineIOSendQueue):
+            await self._answer_connect(connection, packet.data)
             return
         await self._library["message"](connection.eio_sid, data)
         if self._sessions.connections.get(connection.eio_sid) is None:
-            # It went away meanwhile: only now has the library a session to end.
+            # The connection ended meanwhile. The library made its session only now, so end that, too.
             await self._library["disconnect"](connection.eio_sid, "transport close")
 
-    async def _admit(self, connection: Connection, auth: Any) -> None:
-        """What python-socketio does with a CONNECT, for a connection it does not know."""
+    async def _answer_connect(self, connection: Connection, auth: Any) -> None:
+        """Answer CONNECT as python-socketio does, for a connection that it does not serve."""
         refused = await self._refused(connection, auth)
         if refused is None:
-            connection.outbox.send(packets.welcome(connection.eio_sid))
+            connection.send_queue.send(packets.connect(connection.eio_sid))
         else:
-            connection.outbox.send(packets.refusal("/", _encode(refused)))
+            connection.send_queue.send(packets.connect_error("/", _encode(refused)))
 
-    def _may_call(self, connection: Connection, ack_id: int | None) -> bool:
+    def _is_allowed(self, connection: Connection, ack_id: int | None) -> bool:
         now = time.monotonic()
         if connection.claims is None:
-            self._strike(connection, "this connection is not connected yet")
+            self._count_protocol_error(connection, "this connection is not connected yet")
             return False
         if connection.events.take(now):
             return True
@@ -174,42 +167,44 @@ class Conversation:
         if connection.refusals.take(now):
             rate = self._limits.events_per_second
             error = ChatError("rate_limited", f"At most {rate:g} events a second.", retry_after=1)
-            self._fail(connection, ack_id, error)
+            self._send_error(connection, ack_id, error)
         else:
-            self._sessions.cut(connection, "slow_down")
+            self._sessions.disconnect(connection, "slow_down")
         return False
 
-    async def _event(self, connection: Connection, frame: Frame) -> None:
-        name = frame.data[0]
+    async def _event(self, connection: Connection, packet: ClientPacket) -> None:
+        name = packet.data[0]
         if name in requests.RESERVED or name.startswith("__"):
-            self._strike(connection, "this event name is reserved")
+            self._count_protocol_error(connection, "this event name is reserved")
             return
         claims = connection.claims
-        if not self._may_call(connection, frame.ack_id) or claims is None:
+        if not self._is_allowed(connection, packet.ack_id) or claims is None:
             return
         self._counts.events_in += 1
         try:
-            call = requests.read(name, frame.data[1:])
-            answer = await self._answers.answer(connection, claims, call)
+            event = requests.read(name, packet.data[1:])
+            acknowledgement = await self._handlers.handle(connection, claims, event)
         except ChatError as error:
-            self._fail(connection, frame.ack_id, error)
+            self._send_error(connection, packet.ack_id, error)
             return
-        except Exception:  # noqa: BLE001  # a bug of ours: this call fails, nothing else
+        except Exception:  # noqa: BLE001  # a bug: only this event fails
             self._log.exception("socket.call_failed")
-            self._fail(connection, frame.ack_id, ChatError())
+            self._send_error(connection, packet.ack_id, ChatError())
             return
-        if frame.ack_id is not None:
-            connection.outbox.send(packets.acknowledgement(frame.ack_id, answer.payload))
-        if answer.then is not None:
-            answer.then()
+        if packet.ack_id is not None:
+            connection.send_queue.send(
+                packets.acknowledgement(packet.ack_id, acknowledgement.payload)
+            )
+        if acknowledgement.after_sending is not None:
+            acknowledgement.after_sending()
 
-    def _fail(self, connection: Connection, ack_id: int | None, error: ChatError) -> None:
+    def _send_error(self, connection: Connection, ack_id: int | None, error: ChatError) -> None:
         if ack_id is None:
-            failed = failure(error.code, error.message, error.retry_after)
-            connection.outbox.send(packets.event("error", _encode(failed)))
+            failed = error_notice(error.code, error.message, error.retry_after)
+            connection.send_queue.send(packets.event("error", _encode(failed)))
         else:
             reason: dict[str, Any] = {"code": error.code, "message": error.message}
             if error.retry_after is not None:
                 reason["retry_after"] = error.retry_after
             body = {"ok": False, "error": reason}
-            connection.outbox.send(packets.acknowledgement(ack_id, _encode(body)))
+            connection.send_queue.send(packets.acknowledgement(ack_id, _encode(body)))

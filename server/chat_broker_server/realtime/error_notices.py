@@ -1,8 +1,8 @@
-"""What a socket is told when a call fails, or when it is refused or closed, and whether it should come back."""
+"""Payloads of `error` events and refused handshakes: the reason, and whether the client should reconnect."""
 
 from typing import Any, Final
 
-#: After these, a client gets a new token and comes back; after any other, it stays away.
+#: Codes after which a client should get a new token and reconnect. After any other it must not.
 RECONNECT: Final = frozenset(
     {
         "database_unavailable",
@@ -19,7 +19,7 @@ RECONNECT: Final = frozenset(
     }
 )
 
-WORDS: Final = {
+MESSAGES: Final = {
     "handshake_timeout": "No token was sent in time: connect again.",
     "ping_timeout": "No answer to a ping: connect again.",
     "server_restarting": "The server is restarting: connect again in a moment.",
@@ -32,33 +32,33 @@ WORDS: Final = {
 }
 
 
-def failure(code: str, message: str, retry_after: int | None = None) -> dict[str, Any]:
-    """The payload of an `error` event after which the connection goes on.
+def error_notice(code: str, message: str, retry_after: int | None = None) -> dict[str, Any]:
+    """The payload of an `error` event on a connection that stays open.
 
-    `reconnect` is true, whatever has failed: a client that does not know `closing` stays away for good if it is false.
+    `reconnect` is always true: a client that does not know `closing` would never reconnect if it were false.
     """
-    return _with_pause({"code": code, "message": message, "reconnect": True}, retry_after)
+    return _with_retry_after({"code": code, "message": message, "reconnect": True}, retry_after)
 
 
-def farewell(
+def closing_notice(
     code: str, message: str | None = None, retry_after: int | None = None
 ) -> dict[str, Any]:
-    """The payload of the last `error` event before the server ends the connection."""
-    return _with_pause({**_reason(code, message), "closing": True}, retry_after)
+    """The payload of the last `error` event before the server closes the connection."""
+    return _with_retry_after({**_reason(code, message), "closing": True}, retry_after)
 
 
 def _reason(code: str, message: str | None) -> dict[str, Any]:
-    text = message or WORDS.get(code, "The connection was closed.")
+    text = message or MESSAGES.get(code, "The connection was closed.")
     return {"code": code, "message": text, "reconnect": code in RECONNECT}
 
 
-def _with_pause(payload: dict[str, Any], retry_after: int | None) -> dict[str, Any]:
+def _with_retry_after(payload: dict[str, Any], retry_after: int | None) -> dict[str, Any]:
     return payload if retry_after is None else {**payload, "retry_after": retry_after}
 
 
-def refusal(
+def refused_handshake(
     code: str, message: str | None = None, retry_after: int | None = None
 ) -> dict[str, Any]:
-    """What a refused handshake carries: client libraries show `message`, and `data` as it is."""
-    data = _with_pause(_reason(code, message), retry_after)
+    """The payload of CONNECT_ERROR. Client libraries pass on `message` and `data`."""
+    data = _with_retry_after(_reason(code, message), retry_after)
     return {"message": data["message"], "data": data}

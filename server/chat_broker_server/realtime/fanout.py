@@ -1,10 +1,10 @@
-"""The rooms that somebody on this node listens to: who, and what comes next.
+"""Delivers the events of rooms to their subscribers on this node.
 
-Each room passes messages on in the order of `seq`, without gaps and without repeats, to every socket: one that is
-overtaken on its way is waited for a moment, and then fetched from the database. Nothing here waits for a socket.
+Each subscriber gets a room's messages in `seq` order, each exactly once. A message that overtakes others waits a moment
+for them; then they are read from the database. Nothing here waits for a socket.
 
-What a room is told within one turn of the loop, messages that share a COMMIT for example, is written to each socket in one
-piece at its end, and before anybody comes or goes.
+All events of a room within one turn of the event loop, such as messages of one COMMIT, are one write to each socket. It
+happens at the end of the turn, and before the subscribers change.
 """
 
 import asyncio
@@ -17,403 +17,413 @@ from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import Message
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection, RoomKey
-from chat_broker_server.realtime.counts import Counts
+from chat_broker_server.realtime.context import Counts
 from chat_broker_server.realtime.limits import Limits
-from chat_broker_server.realtime.packets import Ready
-from chat_broker_server.realtime.send_queue import Outgoing
+from chat_broker_server.realtime.packets import EncodedPacket
+from chat_broker_server.realtime.send_queue import SendQueue
 
-Missed = Callable[[str, str, int, int], Awaitable[list[Message]]]
+ReadMissed = Callable[[str, str, int, int], Awaitable[list[Message]]]
 """(project, room, after this seq, limit) → messages, oldest first."""
 
-_MAX_HELD = 1_000
-_MAX_UNSENT = (
-    65_536  # bytes; more is written at once, so that a slow reader's bound means something
-)
-_PAGE = 200
-_RETRY = 1.0
-_CHANGES = {"messageUpdated", "messageDeleted"}
+_MAX_BACKLOG = 1_000
+_MAX_UNSENT_BYTES = 65_536  # more is written at once, so that send queues count it
+_GAP_PAGE = 200
+_GAP_RETRY_SECONDS = 1.0
+_CHANGE_EVENTS = {"messageUpdated", "messageDeleted"}
 
 
-class _Place(msgspec.Struct):
-    """The part of a message that says where it stands."""
-
+class _Seq(msgspec.Struct):
     seq: int
 
 
-_place = msgspec.json.Decoder(_Place).decode
+_decode_seq = msgspec.json.Decoder(_Seq).decode
 
 
-class Pause:
-    """What a socket would have heard while it waits: messages it was *told* of are left out in the end."""
+class Backlog:
+    """The events of a room for a connection that is not subscribed yet. It has the messages up to `last_seq` already."""
 
-    __slots__ = ("heard", "told", "too_much")
+    __slots__ = ("last_seq", "overflowed", "packets")
 
-    def __init__(self, told: int) -> None:
-        self.told = told
-        self.heard: list[tuple[int | None, Ready]] = []
-        self.too_much = False
+    def __init__(self, last_seq: int) -> None:
+        self.last_seq = last_seq
+        self.packets: list[tuple[int | None, EncodedPacket]] = []
+        self.overflowed = False
 
-    def hear(self, seq: int | None, ready: Ready) -> None:
-        if len(self.heard) < _MAX_HELD:
-            self.heard.append((seq, ready))
+    def add(self, seq: int | None, ready: EncodedPacket) -> None:
+        if len(self.packets) < _MAX_BACKLOG:
+            self.packets.append((seq, ready))
         else:
-            self.too_much = True
+            self.overflowed = True
 
 
-class LiveRoom:
-    """Who listens to one room, and how far it has been told."""
+class RoomFanout:
+    """The subscribers of one room, and the state of its delivery."""
 
     __slots__ = (
-        "_soon",
-        "asked",
-        "changes",
-        "delivered",
-        "doubted",
-        "held",
-        "known",
-        "late",
-        "listeners",
-        "paused",
+        "_schedule_flush",
+        "ahead",
+        "backlogs",
+        "early_changes",
+        "gap_fill",
+        "highest_seq",
+        "last_delivered_seq",
+        "out_of_order",
+        "removed_while_joining",
+        "subscribers",
         "unsent",
         "unsent_bytes",
     )
 
-    def __init__(self, soon: Callable[["LiveRoom"], None]) -> None:
-        """*soon* is asked to `flush` at the end of this turn."""
-        self._soon = soon
-        self.unsent: list[Ready] = []
+    def __init__(self, schedule_flush: Callable[["RoomFanout"], None]) -> None:
+        """*schedule_flush* calls `flush` at the end of this turn of the event loop."""
+        self._schedule_flush = schedule_flush
+        self.unsent: list[EncodedPacket] = []
         self.unsent_bytes = 0
-        self.listeners: dict[Connection, Outgoing] = {}
-        # Those who were told up to a place that this room has not reached yet.
-        self.late: dict[Connection, int] = {}
-        # Those who are joining or are being asked about: what they would have heard.
-        self.paused: dict[Connection, Pause] = {}
-        self.doubted: set[Connection] = set()
-        self.delivered: int | None = (
-            None  # None until the first listener has read it from the database
-        )
-        self.known = 0  # the highest seq heard of
-        self.held: dict[int, Ready] = {}
-        self.changes: dict[int, list[Ready]] = {}
-        self.asked: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self.subscribers: dict[Connection, SendQueue] = {}
+        # Subscribers that have messages up to this `seq`, which is after last_delivered_seq.
+        self.ahead: dict[Connection, int] = {}
+        # Connections that are joining, or whose membership is being checked.
+        self.backlogs: dict[Connection, Backlog] = {}
+        self.removed_while_joining: set[Connection] = set()
+        # None until the first subscriber has read it from the database.
+        self.last_delivered_seq: int | None = None
+        self.highest_seq = 0  # of all messages that are known to exist
+        self.out_of_order: dict[int, EncodedPacket] = {}
+        self.early_changes: dict[int, list[EncodedPacket]] = {}
+        self.gap_fill: asyncio.TimerHandle | asyncio.Task[None] | None = None
 
     @property
     def empty(self) -> bool:
-        return not (self.listeners or self.late or self.paused)
+        return not (self.subscribers or self.ahead or self.backlogs)
 
-    def everybody(self) -> list[Connection]:
-        return [*self.listeners, *self.late, *self.paused]
+    def connections(self) -> list[Connection]:
+        return [*self.subscribers, *self.ahead, *self.backlogs]
 
-    def spread(self, ready: Ready, seq: int | None = None) -> None:
-        """Tell everybody who listens; *seq* for a message."""
+    def send(self, ready: EncodedPacket, seq: int | None = None) -> None:
+        """Send to all subscribers and backlogs. *seq* is set for a message."""
         if not self.unsent:
-            self._soon(self)
+            self._schedule_flush(self)
         self.unsent.append(ready)
         self.unsent_bytes += ready.size
-        if self.paused:
-            for pause in self.paused.values():
-                pause.hear(seq, ready)
-        if self.late:
+        if self.backlogs:
+            for backlog in self.backlogs.values():
+                backlog.add(seq, ready)
+        if self.ahead:
             self.flush()
-            for connection, told in list(self.late.items()):
-                if seq is None or seq > told:
-                    connection.outbox.send(ready)
-                if seq is not None and seq >= told:
-                    self.listeners[connection] = connection.outbox
-                    del self.late[connection]
-        elif self.unsent_bytes > _MAX_UNSENT:
+            for connection, last_seq in list(self.ahead.items()):
+                if seq is None or seq > last_seq:
+                    connection.send_queue.send(ready)
+                if seq is not None and seq >= last_seq:
+                    self.subscribers[connection] = connection.send_queue
+                    del self.ahead[connection]
+        elif self.unsent_bytes > _MAX_UNSENT_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was told to those who listen; to be called before they change."""
+        """Write the unsent events to the subscribers. Call it before they change."""
         unsent = self.unsent
         if not unsent:
             return
         self.unsent = []
         self.unsent_bytes = 0
-        frame = unsent[0].frame if len(unsent) == 1 else b"".join([each.frame for each in unsent])
-        for outbox in self.listeners.values():
-            if outbox.open:
-                outbox.write(frame)
+        frame = (
+            unsent[0].frame if len(unsent) == 1 else b"".join([packet.frame for packet in unsent])
+        )
+        for send_queue in self.subscribers.values():
+            if send_queue.open:
+                send_queue.write(frame)
             else:
                 for ready in unsent:
-                    outbox.hold(ready)
+                    send_queue.enqueue(ready)
 
-    def advance(self) -> None:
-        """Pass on what is held and is next."""
+    def deliver_next(self) -> None:
+        """Send the messages from `out_of_order` that are next."""
         while (
-            self.delivered is not None
-            and (ready := self.held.pop(self.delivered + 1, None)) is not None
+            self.last_delivered_seq is not None
+            and (ready := self.out_of_order.pop(self.last_delivered_seq + 1, None)) is not None
         ):
-            self.delivered += 1
-            self.spread(ready, self.delivered)
-            for change in self.changes.pop(self.delivered, ()):
-                self.spread(change)
+            self.last_delivered_seq += 1
+            self.send(ready, self.last_delivered_seq)
+            for change in self.early_changes.pop(self.last_delivered_seq, ()):
+                self.send(change)
 
 
-class LiveRooms:
-    """All rooms of this node that somebody listens to."""
+class Fanout:
+    """The rooms of this node that have subscribers."""
 
-    def __init__(self, missed: Missed, limits: Limits, counts: Counts) -> None:
-        self._missed = missed
+    def __init__(self, read_missed: ReadMissed, limits: Limits, counts: Counts) -> None:
+        self._read_missed = read_missed
         self._limits = limits
-        self._rooms: dict[RoomKey, LiveRoom] = {}
+        self._rooms: dict[RoomKey, RoomFanout] = {}
         self._counts = counts
-        self._unsent: list[LiveRoom] = []
+        self._unsent: list[RoomFanout] = []
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     def keys(self) -> list[RoomKey]:
-        """The rooms that somebody here listens to."""
         return list(self._rooms)
 
     def members(self, key: RoomKey) -> list[Connection]:
-        """Everybody in the room here, joining ones too."""
+        """All connections in the room on this node, also those that are joining."""
         room = self._rooms.get(key)
-        return room.everybody() if room else []
+        return room.connections() if room else []
 
     def close(self) -> None:
-        """Forget everything, ask nothing more."""
         self.flush()
         for room in self._rooms.values():
-            if room.asked is not None:
-                room.asked.cancel()
+            if room.gap_fill is not None:
+                room.gap_fill.cancel()
         self._rooms.clear()
 
     def flush(self) -> None:
-        """Write now what rooms were told; it is called at the end of each turn in which they were."""
+        """Write the unsent events of all rooms. Runs at the end of each turn that has some."""
         unsent, self._unsent = self._unsent, []
         for room in unsent:
             room.flush()
 
-    def _soon(self, room: LiveRoom) -> None:
+    def _schedule_flush(self, room: RoomFanout) -> None:
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self.flush)
         self._unsent.append(room)
 
-    # -- coming and going -------------------------------------------------------------------------
+    # -- subscribing ------------------------------------------------------------------------------
 
-    def begin(self, key: RoomKey, connection: Connection) -> bool:
-        """Collect for *connection* what the room is told, until `settle`; False if that happens already."""
+    def start_joining(self, key: RoomKey, connection: Connection) -> bool:
+        """Collect the room's events for *connection* until `subscribe`. False if that has started already."""
         room = self._rooms.get(key)
         if room is None:
-            room = self._rooms[key] = LiveRoom(self._soon)
-        if connection in room.paused:
+            room = self._rooms[key] = RoomFanout(self._schedule_flush)
+        if connection in room.backlogs:
             return False
         room.flush()
-        room.listeners.pop(connection, None)
-        room.paused[connection] = Pause(room.late.pop(connection, 0))
+        room.subscribers.pop(connection, None)
+        room.backlogs[connection] = Backlog(room.ahead.pop(connection, 0))
         return True
 
-    def doubtful(self, key: RoomKey, connection: Connection) -> bool:
-        """Was somebody told to leave while *connection* was joining? Asking clears the doubt."""
+    def was_removed_while_joining(self, key: RoomKey, connection: Connection) -> bool:
+        """Whether its user was removed from the room while *connection* was joining. Clears the mark."""
         room = self._rooms.get(key)
-        if room is None or connection not in room.doubted:
+        if room is None or connection not in room.removed_while_joining:
             return False
-        room.doubted.discard(connection)
+        room.removed_while_joining.discard(connection)
         return True
 
-    def moved(self, key: RoomKey, connection: Connection) -> None:
-        """*connection* has another outbox now."""
+    def replace_send_queue(self, key: RoomKey, connection: Connection) -> None:
+        """Called for a connection whose send queue was replaced."""
         room = self._rooms.get(key)
-        if room is not None and connection in room.listeners:
+        if room is not None and connection in room.subscribers:
             room.flush()
-            room.listeners[connection] = connection.outbox
+            room.subscribers[connection] = connection.send_queue
 
-    def waits(self, key: RoomKey, connection: Connection) -> bool:
-        """Is this room still collecting for *connection*?"""
+    def is_joining(self, key: RoomKey, connection: Connection) -> bool:
         room = self._rooms.get(key)
-        return room is not None and connection in room.paused
+        return room is not None and connection in room.backlogs
 
-    def covered(self, key: RoomKey, connection: Connection, told: int) -> bool:
-        """Does what was collected follow on *told* without a gap? If not, read the database once more."""
+    def has_no_gap(self, key: RoomKey, connection: Connection, last_seq: int) -> bool:
+        """Whether the backlog follows on *last_seq* without a gap. If not, read the room again."""
         room = self._rooms.get(key)
-        pause = room.paused.get(connection) if room else None
-        if room is None or pause is None or room.delivered is None or told >= room.delivered:
+        backlog = room.backlogs.get(connection) if room else None
+        if (
+            room is None
+            or backlog is None
+            or room.last_delivered_seq is None
+            or last_seq >= room.last_delivered_seq
+        ):
             return True
-        first = next((seq for seq, _ in pause.heard if seq is not None), None)
-        return first is not None and first <= told + 1
+        first = next((seq for seq, _ in backlog.packets if seq is not None), None)
+        return first is not None and first <= last_seq + 1
 
-    def settle(self, key: RoomKey, connection: Connection, told: int = 0) -> None:
-        """End the waiting of *connection*, who knows all messages up to *told*: go on live with the next."""
+    def subscribe(self, key: RoomKey, connection: Connection, last_seq: int = 0) -> None:
+        """Send the backlog and subscribe *connection*, which has all messages up to *last_seq*."""
         room = self._rooms.get(key)
-        pause = room.paused.pop(connection, None) if room else None
-        if room is None or pause is None:
+        backlog = room.backlogs.pop(connection, None) if room else None
+        if room is None or backlog is None:
             return
-        if pause.too_much:
-            connection.outbox.on_overflow()
+        if backlog.overflowed:
+            connection.send_queue.on_overflow()
             return
-        told = max(told, pause.told)
-        if room.delivered is None:
-            self._start(room, told, pause)
-        for seq, ready in pause.heard:
-            if seq is None or seq > told:
-                connection.outbox.send(ready)
-        if room.delivered is not None and room.delivered < told:
-            room.late[connection] = told
+        last_seq = max(last_seq, backlog.last_seq)
+        if room.last_delivered_seq is None:
+            self._start(room, last_seq, backlog)
+        for seq, ready in backlog.packets:
+            if seq is None or seq > last_seq:
+                connection.send_queue.send(ready)
+        if room.last_delivered_seq is not None and room.last_delivered_seq < last_seq:
+            room.ahead[connection] = last_seq
         else:
             room.flush()
-            room.listeners[connection] = connection.outbox
-        room.known = max(room.known, told)
-        room.advance()
-        self._look(key, room)
+            room.subscribers[connection] = connection.send_queue
+        room.highest_seq = max(room.highest_seq, last_seq)
+        room.deliver_next()
+        self._schedule_gap_fill(key, room)
 
-    def _start(self, room: LiveRoom, told: int, pause: Pause) -> None:
-        room.delivered = told
-        room.held = {seq: ready for seq, ready in room.held.items() if seq > told}
-        for seq in sorted(room.changes):
-            if seq <= told:
-                # What was read may be older than the change: say it again.
-                for change in room.changes.pop(seq):
-                    pause.hear(None, change)
-                    room.spread(change)
+    def _start(self, room: RoomFanout, last_seq: int, backlog: Backlog) -> None:
+        room.last_delivered_seq = last_seq
+        room.out_of_order = {
+            seq: ready for seq, ready in room.out_of_order.items() if seq > last_seq
+        }
+        for seq in sorted(room.early_changes):
+            if seq <= last_seq:
+                # The client may have read the message before the change, so send the change.
+                for change in room.early_changes.pop(seq):
+                    backlog.add(None, change)
+                    room.send(change)
 
-    def pause(self, key: RoomKey, user_id: str) -> list[Connection]:
-        """Let *user_id* hear nothing until `settle` or `leave`; answers the sockets this stopped."""
+    def suspend(self, key: RoomKey, user_id: str) -> list[Connection]:
+        """Send nothing to *user_id* until `subscribe` or `unsubscribe`. Returns the connections that were subscribed."""
         room = self._rooms.get(key)
         if room is None:
             return []
         room.flush()
-        stopped = []
-        for connection in room.everybody():
+        suspended = []
+        for connection in room.connections():
             if connection.claims is None or connection.claims.sub != user_id:
                 continue
-            if connection in room.paused:
-                room.doubted.add(connection)
+            if connection in room.backlogs:
+                room.removed_while_joining.add(connection)
             else:
-                room.listeners.pop(connection, None)
-                room.paused[connection] = Pause(room.late.pop(connection, 0))
-                stopped.append(connection)
-        return stopped
+                room.subscribers.pop(connection, None)
+                room.backlogs[connection] = Backlog(room.ahead.pop(connection, 0))
+                suspended.append(connection)
+        return suspended
 
-    def leave(self, key: RoomKey, connection: Connection) -> None:
-        """*connection* hears nothing of the room any more."""
+    def unsubscribe(self, key: RoomKey, connection: Connection) -> None:
         room = self._rooms.get(key)
         if room is None:
             return
         room.flush()
-        room.listeners.pop(connection, None)
-        room.late.pop(connection, None)
-        room.paused.pop(connection, None)
-        room.doubted.discard(connection)
+        room.subscribers.pop(connection, None)
+        room.ahead.pop(connection, None)
+        room.backlogs.pop(connection, None)
+        room.removed_while_joining.discard(connection)
         if room.empty:
-            if room.asked is not None:
-                room.asked.cancel()
+            if room.gap_fill is not None:
+                room.gap_fill.cancel()
             del self._rooms[key]
 
     # -- events -----------------------------------------------------------------------------------
 
-    def tell(self, event: Event) -> None:
-        """Pass *event* on to everybody here who listens, now or when it is its turn."""
+    def deliver(self, event: Event) -> None:
+        """Send *event* to the subscribers, a message when all before it have been sent."""
         key = (event.project_id, event.room_id)
         room = self._rooms.get(key)
         if room is None:
             return
         ready = packets.event(event.name, event.payload)
-        self._counts.events_out += len(room.listeners)
+        self._counts.events_out += len(room.subscribers)
         if event.seq is not None:
-            self._message(key, room, event.seq, ready)
-        elif event.name in _CHANGES and (seq := _seq_of(event.payload)) is not None:
-            if room.delivered is None or seq > room.delivered:
-                # Told before its message was: on another node, they took different ways.
-                if len(room.changes) < _MAX_HELD:
-                    room.changes.setdefault(seq, []).append(ready)
+            self._deliver_message(key, room, event.seq, ready)
+        elif event.name in _CHANGE_EVENTS and (seq := _seq_of(event.payload)) is not None:
+            if room.last_delivered_seq is None or seq > room.last_delivered_seq:
+                # The change has overtaken its message: it was made on another node.
+                if len(room.early_changes) < _MAX_BACKLOG:
+                    room.early_changes.setdefault(seq, []).append(ready)
             else:
-                room.spread(ready)
+                room.send(ready)
         else:
-            room.spread(ready)
+            room.send(ready)
 
-    def whisper(self, key: RoomKey, ready: Ready, *, about: str) -> None:
-        """Tell everybody in the room but the user it is about; not kept for those who are joining."""
+    def send_to_others(self, key: RoomKey, ready: EncodedPacket, *, about: str) -> None:
+        """Send to all subscribers but the user *about*. Backlogs do not get it."""
         room = self._rooms.get(key)
         if room is None:
             return
         room.flush()
-        for connection in (*room.listeners, *room.late):
+        for connection in (*room.subscribers, *room.ahead):
             if connection.claims is not None and connection.claims.sub != about:
-                connection.outbox.send(ready)
+                connection.send_queue.send(ready)
 
-    def known(self, key: RoomKey, last_seq: int) -> None:
-        """The database has messages up to *last_seq*; fetch what does not arrive by itself."""
+    def note_last_seq(self, key: RoomKey, last_seq: int) -> None:
+        """Note that the database has messages up to *last_seq*, and read those that do not arrive."""
         room = self._rooms.get(key)
-        if room is not None and last_seq > room.known:
-            room.known = last_seq
-            self._look(key, room)
+        if room is not None and last_seq > room.highest_seq:
+            room.highest_seq = last_seq
+            self._schedule_gap_fill(key, room)
 
-    def _message(self, key: RoomKey, room: LiveRoom, seq: int, ready: Ready) -> None:
-        if seq > room.known:
-            room.known = seq
-        if room.delivered is not None:
-            if seq <= room.delivered:
-                return  # told already
-            if seq == room.delivered + 1:
-                room.delivered = seq
-                room.spread(ready, seq)
-                for change in room.changes.pop(seq, ()):
-                    room.spread(change)
-                if room.held:
-                    room.advance()
-                if room.delivered < room.known:
-                    self._look(key, room)
+    def _deliver_message(
+        self, key: RoomKey, room: RoomFanout, seq: int, ready: EncodedPacket
+    ) -> None:
+        if seq > room.highest_seq:
+            room.highest_seq = seq
+        if room.last_delivered_seq is not None:
+            if seq <= room.last_delivered_seq:
+                return  # a repeat
+            if seq == room.last_delivered_seq + 1:
+                room.last_delivered_seq = seq
+                room.send(ready, seq)
+                for change in room.early_changes.pop(seq, ()):
+                    room.send(change)
+                if room.out_of_order:
+                    room.deliver_next()
+                if room.last_delivered_seq < room.highest_seq:
+                    self._schedule_gap_fill(key, room)
                 return
-        if len(room.held) < _MAX_HELD:
-            room.held[seq] = ready  # the database has it, if this is full
-        self._look(key, room)
+        if len(room.out_of_order) < _MAX_BACKLOG:
+            room.out_of_order[seq] = ready  # if this is full, it is read from the database later
+        self._schedule_gap_fill(key, room)
 
     # -- gaps -------------------------------------------------------------------------------------
 
-    def _look(self, key: RoomKey, room: LiveRoom) -> None:
-        """If something is missing, wait a moment for it, then fetch it."""
-        if room.delivered is None or room.delivered >= room.known or room.asked is not None:
+    def _schedule_gap_fill(self, key: RoomKey, room: RoomFanout) -> None:
+        """If messages are missing, wait a moment for them, then read them from the database."""
+        if (
+            room.last_delivered_seq is None
+            or room.last_delivered_seq >= room.highest_seq
+            or room.gap_fill is not None
+        ):
             return
-        room.asked = asyncio.get_running_loop().call_later(
-            self._limits.gap_wait, self._ask, key, room
+        room.gap_fill = asyncio.get_running_loop().call_later(
+            self._limits.gap_wait, self._start_gap_fill, key, room
         )
 
-    def _ask(self, key: RoomKey, room: LiveRoom) -> None:
-        room.asked = None
+    def _start_gap_fill(self, key: RoomKey, room: RoomFanout) -> None:
+        room.gap_fill = None
         if (
             self._rooms.get(key) is room
-            and room.delivered is not None
-            and room.delivered < room.known
+            and room.last_delivered_seq is not None
+            and room.last_delivered_seq < room.highest_seq
         ):
-            room.asked = asyncio.ensure_future(self._fill(key, room))
+            room.gap_fill = asyncio.ensure_future(self._fill_gap(key, room))
 
-    async def _fill(self, key: RoomKey, room: LiveRoom) -> None:
+    async def _fill_gap(self, key: RoomKey, room: RoomFanout) -> None:
         retry = False
         try:
-            while room.delivered is not None and room.delivered < room.known:
-                before = room.delivered
-                found = await self._missed(*key, before, _PAGE)
-                messages = sizes.fitting(found, sizes.LARGEST_RESPONSE)
+            while (
+                room.last_delivered_seq is not None and room.last_delivered_seq < room.highest_seq
+            ):
+                before = room.last_delivered_seq
+                missed = await self._read_missed(*key, before, _GAP_PAGE)
+                messages = sizes.fitting(missed, sizes.LARGEST_RESPONSE)
                 for message in messages:
-                    if message.seq == room.delivered + 1:
+                    if message.seq == room.last_delivered_seq + 1:
                         self._counts.gaps_filled += 1
-                        room.delivered = message.seq
-                        room.held.pop(message.seq, None)
-                        room.spread(
+                        room.last_delivered_seq = message.seq
+                        room.out_of_order.pop(message.seq, None)
+                        room.send(
                             packets.event("message", msgspec.json.encode(message)), message.seq
                         )
-                        for change in room.changes.pop(message.seq, ()):
-                            room.spread(change)
-                room.advance()
-                if room.delivered == before:
-                    # Nobody has written such a message: the hint was wrong.
-                    room.known = before
-                    room.held.clear()
-                elif len(messages) < len(found):
-                    await asyncio.sleep(self._limits.gap_wait)  # for listeners to take it
-        except Exception:  # noqa: BLE001  # the database is away: try again, the messages are safe there
+                        for change in room.early_changes.pop(message.seq, ()):
+                            room.send(change)
+                room.deliver_next()
+                if room.last_delivered_seq == before:
+                    # The database has no such message: highest_seq was wrong.
+                    room.highest_seq = before
+                    room.out_of_order.clear()
+                elif len(messages) < len(missed):
+                    await asyncio.sleep(self._limits.gap_wait)  # so that send queues can drain
+        except Exception:  # noqa: BLE001  # the database does not answer: try again later
             retry = True
         finally:
-            room.asked = None
+            room.gap_fill = None
         if retry and self._rooms.get(key) is room:
-            room.asked = asyncio.get_running_loop().call_later(_RETRY, self._ask, key, room)
+            room.gap_fill = asyncio.get_running_loop().call_later(
+                _GAP_RETRY_SECONDS, self._start_gap_fill, key, room
+            )
 
 
 def _seq_of(payload: bytes) -> int | None:
     try:
-        return _place(payload).seq
+        return _decode_seq(payload).seq
     except ValueError:
         return None

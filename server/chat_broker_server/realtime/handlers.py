@@ -1,4 +1,4 @@
-"""What each call of a client does, and its acknowledgement: the contract's table, row by row."""
+"""What each client event does, and its acknowledgement: the contract's table, row by row."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -14,18 +14,18 @@ from chat_broker_server.errors import ChatError, NotFound
 from chat_broker_server.realtime import requests
 from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.limits import Limits
-from chat_broker_server.realtime.subscriptions import Seats
+from chat_broker_server.realtime.subscriptions import Subscriptions
 
 _encode = msgspec.json.Encoder().encode
 _OK: Final = _encode({"ok": True})
-_READS: Final = 3  # of a room, until what was read and what was heard fit together
+_READS: Final = 3  # attempts to read a room without a gap to its backlog
 
-Refresh = Callable[[Connection, Claims, str], Awaitable[Claims]]
+RefreshToken = Callable[[Connection, Claims, str], Awaitable[Claims]]
 
 
-class Joined(msgspec.Struct, frozen=True):
-    """The acknowledgement of joinRoom; `has_more` when `missed` is not all: the rest is had over REST,
-    or by joining again after the last of them."""
+class JoinAcknowledgement(msgspec.Struct, frozen=True):
+    """The acknowledgement of joinRoom. With `has_more`, `missed` is not complete: the client gets the rest
+    over REST, or by another joinRoom with a later `sinceSeq`."""
 
     ok: bool
     room: Room
@@ -35,68 +35,74 @@ class Joined(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """The JSON of an acknowledgement, and what is to be done once it has been sent."""
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """The JSON of an acknowledgement, and what to call once it has been sent."""
 
     payload: bytes = _OK
-    then: Callable[[], None] | None = None
+    after_sending: Callable[[], None] | None = None
 
 
-class Answers:
-    """Answers calls, as the user whose token the socket has shown and as nobody else."""
+class EventHandlers:
+    """EventHandlers calls, as the user whose token the socket has shown and as nobody else."""
 
-    def __init__(self, chat: Chat, seats: Seats, limits: Limits, refresh: Refresh) -> None:
-        """*refresh* puts another token in the place of a socket's own, or raises ChatError."""
+    def __init__(
+        self, chat: Chat, subscriptions: Subscriptions, limits: Limits, refresh: RefreshToken
+    ) -> None:
+        """*refresh* replaces the token of a connection, or raises ChatError."""
         self._chat = chat
-        self._seats = seats
+        self._subscriptions = subscriptions
         self._limits = limits
         self._refresh = refresh
 
-    async def answer(self, connection: Connection, claims: Claims, call: requests.Call) -> Answer:
+    async def handle(
+        self, connection: Connection, claims: Claims, event: requests.ClientEvent
+    ) -> Acknowledgement:
         """Do what *call* asks. Raises ChatError."""
-        match call:
+        match event:
             case requests.Post():
-                return await self._post(claims, call)
+                return await self._post(claims, event)
             case requests.Join():
-                return await self._join(connection, claims, call)
+                return await self._join(connection, claims, event)
             case requests.Leave():
-                self._seats.leave(connection, (claims.pid, call.room_id))
-                return Answer()
+                self._subscriptions.unsubscribe(connection, (claims.pid, event.room_id))
+                return Acknowledgement()
             case requests.Typing():
-                return await self._type(connection, claims, call)
+                return await self._type(connection, claims, event)
             case requests.MarkRead():
                 mark = await self._chat.mark_read(
-                    claims.pid, call.room_id, claims.sub, call.seq, hide_private=True
+                    claims.pid, event.room_id, claims.sub, event.seq, hide_private=True
                 )
                 body = {"ok": True, "last_read_seq": mark.last_read_seq, "unread": mark.unread}
-                return Answer(_encode(body))
+                return Acknowledgement(_encode(body))
             case requests.Refresh():
-                fresh = await self._refresh(connection, claims, call.token)
-                return Answer(
+                fresh = await self._refresh(connection, claims, event.token)
+                return Acknowledgement(
                     _encode({"ok": True, "expires_at": whole_second_timestamp(fresh.exp)})
                 )
 
-    async def _post(self, claims: Claims, call: requests.Post) -> Answer:
-        validation.message(call.content, call.client_msg_id, call.metadata)
+    async def _post(self, claims: Claims, event: requests.Post) -> Acknowledgement:
+        validation.message(event.content, event.client_msg_id, event.metadata)
         message = await self._chat.post(
             claims.pid,
-            call.room_id,
+            event.room_id,
             claims.sub,
-            call.content,
-            client_msg_id=call.client_msg_id,
-            metadata=call.metadata,
+            event.content,
+            client_msg_id=event.client_msg_id,
+            metadata=event.metadata,
             hide_private=True,
         )
-        self._seats.rooms.flush()  # the room hears of it before the caller does
-        return Answer(b'{"ok":true,"message":%b}' % _encode(message))
+        self._subscriptions.fanout.flush()  # the room gets the event before the sender gets the acknowledgement
+        return Acknowledgement(b'{"ok":true,"message":%b}' % _encode(message))
 
-    async def _join(self, connection: Connection, claims: Claims, call: requests.Join) -> Answer:
-        key = (claims.pid, call.room_id)
-        rooms, most = self._seats.rooms, self._limits.rooms_per_socket
+    async def _join(
+        self, connection: Connection, claims: Claims, event: requests.Join
+    ) -> Acknowledgement:
+        key = (claims.pid, event.room_id)
+        rooms, most = self._subscriptions.fanout, self._limits.rooms_per_socket
         if key not in connection.rooms and len(connection.rooms) >= most:
             raise ChatError("too_many_rooms", f"A socket may join {most} rooms.")
-        # From here on what the room is told is collected, so that nothing falls between reading and listening.
-        if not rooms.begin(key, connection):
+        # Collect the room's events from here on, so that none is lost between reading and subscribing.
+        if not rooms.start_joining(key, connection):
             raise ChatError("busy", "This socket is joining or leaving this room right now.")
         connection.joining = key
         try:
@@ -105,37 +111,38 @@ class Answers:
                 member = await self._chat.join(*key, claims.sub, may_enter_private=False)
             connection.display_name = member.display_name
             for _ in range(_READS):
-                room, missed, more = await self._read(key, call.since_seq)
-                if rooms.covered(key, connection, room.last_seq):
+                room, missed, more = await self._read(key, event.since_seq)
+                if rooms.has_no_gap(key, connection, room.last_seq):
                     break
-            removed = rooms.doubtful(key, connection) and (
+            removed = rooms.was_removed_while_joining(key, connection) and (
                 await self._chat.member(*key, claims.sub) is None
             )
-            # The room, or the connection, may have ended meanwhile.
-            if removed or not rooms.waits(key, connection):
-                raise NotFound.room()  # noqa: TRY301  # the cleaning up is below
+            # The room or the connection may have ended meanwhile.
+            if removed or not rooms.is_joining(key, connection):
+                raise NotFound.room()  # noqa: TRY301  # cleaned up below
         except BaseException:
-            self._seats.leave(connection, key)
+            self._subscriptions.unsubscribe(connection, key)
             raise
         finally:
             connection.joining = None
-        online = self._seats.take(connection, claims, key)
-        payload = self._joined(connection, Joined(True, room, online, room.last_seq, missed, more))
-        return Answer(payload, lambda: rooms.settle(key, connection, room.last_seq))
+        online = self._subscriptions.subscribe(connection, claims, key)
+        payload = self._joined(
+            connection, JoinAcknowledgement(True, room, online, room.last_seq, missed, more)
+        )
+        return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, room.last_seq))
 
-    def _joined(self, connection: Connection, joined: Joined) -> bytes:
-        """*joined* as JSON, with as much of `missed` as an answer, and the queue of this connection, may hold.
+    def _joined(self, connection: Connection, joined: JoinAcknowledgement) -> bytes:
+        """*joined* as JSON, with `missed` cut to LARGEST_RESPONSE and to half of the free send queue.
 
-        Whoever joins many rooms at once, or reads slowly, is not cut off for what they have asked for: half of what the
-        queue has left stays free for events.
+        The other half stays free for events, so that a client that joins many rooms or reads slowly is not disconnected.
         """
         payload = _encode(joined)
-        left = self._limits.send_queue_bytes - connection.outbox.waiting
-        most = min(sizes.LARGEST_RESPONSE, left // 2)
+        free = self._limits.send_queue_bytes - connection.send_queue.waiting
+        most = min(sizes.LARGEST_RESPONSE, free // 2)
         if len(payload) <= most:
             return payload
-        around = len(payload) - len(_encode(joined.missed))
-        missed = sizes.fitting(joined.missed, most - around)
+        overhead = len(payload) - len(_encode(joined.missed))
+        missed = sizes.fitting(joined.missed, most - overhead)
         more = joined.has_more or len(missed) < len(joined.missed)
         return _encode(msgspec.structs.replace(joined, missed=missed, has_more=more))
 
@@ -144,23 +151,25 @@ class Answers:
         if since is None or since >= room.last_seq:
             return room, [], False
         missed = await self._chat.missed(*key, since, self._limits.missed_messages)
-        told = [message for message in missed if message.seq <= room.last_seq]
-        return room, told, bool(told) and told[-1].seq < room.last_seq
+        known = [message for message in missed if message.seq <= room.last_seq]
+        return room, known, bool(known) and known[-1].seq < room.last_seq
 
-    async def _type(self, connection: Connection, claims: Claims, call: requests.Typing) -> Answer:
-        key = (claims.pid, call.room_id)
+    async def _type(
+        self, connection: Connection, claims: Claims, event: requests.Typing
+    ) -> Acknowledgement:
+        key = (claims.pid, event.room_id)
         if key not in connection.rooms:
-            # As over REST: what is not the caller's business does not exist.
+            # As over REST: to a non-member the room does not exist.
             if await self._chat.member(*key, claims.sub) is None:
                 raise NotFound.room()
             raise ChatError("not_joined", "Join the room on this socket first.")
-        if call.begins:
-            self._seats.begin_typing(connection, claims, key)
+        if event.starts:
+            self._subscriptions.start_typing(connection, claims, key)
         else:
-            self._seats.stop_typing(connection, claims, key)
-        return Answer()
+            self._subscriptions.stop_typing(connection, claims, key)
+        return Acknowledgement()
 
 
 def whole_second_timestamp(seconds: int) -> str:
-    """RFC 3339 in UTC."""
+    """RFC 3339 text in UTC, without milliseconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,5 +1,3 @@
-"""How many sockets an address may open."""
-
 import math
 import time
 from collections.abc import Callable
@@ -11,9 +9,9 @@ MOST_ADDRESSES = 50_000
 
 
 class HandshakeLimit:
-    """So many handshakes *a_minute* of each address, all of them at once if it wants; 0 is no limit.
+    """At most *a_minute* handshakes a minute from each client address, in any burst; 0 is no limit.
 
-    Bounded: the address that has been quiet for longest is forgotten first. *clock* answers seconds.
+    It remembers *most* addresses; the least recently used is removed first. *clock* returns seconds.
     """
 
     def __init__(
@@ -26,10 +24,10 @@ class HandshakeLimit:
         self._a_minute = a_minute
         self._clock = clock
         self._used = BoundedCache[str, tuple[float, float]](most)
-        """Handshakes that still count against an address, and when that was so."""
+        """Per address: the handshakes that still count, and the time of that count."""
 
     def take(self, address: str) -> int:
-        """Count one handshake. 0, or the seconds to wait if it is one too many."""
+        """Count one handshake. Returns 0, or the seconds to wait if it is over the limit."""
         if not self._a_minute:
             return 0
         key, now = address_key(address), self._clock()

@@ -1,7 +1,7 @@
-"""Socket.IO packets as text: read strictly, and built once for any number of readers.
+"""Reads Socket.IO packets strictly, and encodes packets once for any number of sockets.
 
-A packet is one digit for its kind, an optional acknowledgement number, and JSON; Engine.IO puts the
-digit 4 ("message") in front. Only the kinds and the namespace this server speaks are let through.
+A packet is a digit for its kind, an optional acknowledgement id, and JSON. Engine.IO puts the digit 4 ("message") in
+front. Only the kinds and the namespace that this server supports are accepted.
 """
 
 import re
@@ -15,10 +15,9 @@ from chat_broker_server.realtime import websocket_frames
 MESSAGE: Final = packet.MESSAGE
 CLOSE: Final = packet.CLOSE
 
-#: What takes the place of a frame Engine.IO would stumble over: `read` refuses it, so that every bad frame is
-#: counted at one place.
+#: Replaces a packet that Engine.IO cannot handle. `read` refuses it, so bad packets are counted in one place.
 REFUSED: Final = "4!"
-#: What takes the place of a message that is longer than it may be.
+#: Replaces a message over the limit.
 OVERSIZED: Final = "4?"
 
 _PACKET = re.compile(r"([0-6])(?:(/[^,]{0,128}),)?([0-9]{0,15})(.*)", re.ASCII | re.DOTALL)
@@ -30,15 +29,15 @@ _KINDS: dict[str, Literal["connect", "disconnect", "event"]] = {
 
 
 class ProtocolError(ValueError):
-    """The peer sent what no client of this protocol sends; the text says what."""
+    """The client broke the protocol; the text says how."""
 
 
 class OversizedError(ProtocolError):
-    """The message was longer than it may be; what stands here is OVERSIZED in its place."""
+    """The message was over the limit and was replaced by OVERSIZED."""
 
 
 class OtherNamespaceError(ProtocolError):
-    """The packet is for a namespace this server does not have."""
+    """The packet is for a namespace other than `/`."""
 
     def __init__(self, namespace: str, *, connects: bool) -> None:
         super().__init__("there is only the namespace /")
@@ -47,23 +46,23 @@ class OtherNamespaceError(ProtocolError):
 
 
 class BadArgumentsError(ValueError):
-    """An event whose arguments are not strict JSON; it may still ask for an acknowledgement."""
+    """An event whose arguments are not strict JSON. With an *ack_id* the client waits for an acknowledgement."""
 
     def __init__(self, message: str, *, ack_id: int | None) -> None:
         super().__init__(message)
         self.ack_id = ack_id
 
 
-class Frame(NamedTuple):
-    """One packet of a client: for an event, *data* is a list whose first item is a string."""
+class ClientPacket(NamedTuple):
+    """One packet of a client. For an event, *data* is a list whose first item is the name."""
 
     kind: Literal["connect", "disconnect", "event"]
     ack_id: int | None
     data: Any
 
 
-def read(text: str | bytes | object) -> Frame:
-    """Take a client's packet apart. Raises ProtocolError, or BadArgumentsError for an event with bad JSON."""
+def read(text: str | bytes | object) -> ClientPacket:
+    """Parse a client's packet. Raises ProtocolError, or BadArgumentsError for an event with bad JSON."""
     if not isinstance(text, str):
         raise ProtocolError("binary packets are not accepted")
     if text == OVERSIZED[1:]:
@@ -73,14 +72,14 @@ def read(text: str | bytes | object) -> Frame:
         raise ProtocolError("not a Socket.IO packet")
     digit, namespace, number, body = match.groups()
     kind = _KINDS.get(digit)
-    if body.startswith("/") and kind == "connect":  # "0/admin": a namespace may end the packet
+    if body.startswith("/") and kind == "connect":  # "0/admin": a namespace without a comma
         namespace, body = body, ""
     if namespace not in {None, "/"}:
         raise OtherNamespaceError(namespace, connects=kind == "connect")
     if kind is None:
         raise ProtocolError("a client sends no packets of this kind")
     if kind != "event":
-        return Frame(kind, None, _json(body) if body else None)
+        return ClientPacket(kind, None, _json(body) if body else None)
     ack_id = int(number) if number else None
     if not body.startswith("["):
         raise ProtocolError("an event is a list that begins with its name")
@@ -90,11 +89,11 @@ def read(text: str | bytes | object) -> Frame:
         raise BadArgumentsError(str(error), ack_id=ack_id) from None
     if not isinstance(data, list) or not data or not isinstance(data[0], str):
         raise ProtocolError("an event is a list that begins with its name")
-    return Frame(kind, ack_id, data)
+    return ClientPacket(kind, ack_id, data)
 
 
 def acceptable(packet: str) -> bool:
-    """Is this an Engine.IO packet that a client may send at any time: a message, a pong, or the end?"""
+    """Whether a client may send this Engine.IO packet at any time: a message, a pong or a close."""
     return packet in {"1", "3"} or (
         packet[:1] == "4" and packet[1:2] in {"0", "1", "2", "3", "4", "5", "6"}
     )
@@ -109,11 +108,11 @@ def _json(body: str) -> Any:
         raise ProtocolError("The JSON has half a surrogate pair in a text.") from None
 
 
-class Ready(packet.Packet):  # type: ignore[misc]  # the library ships no types
-    """A packet that is encoded already: the text for Engine.IO, and the whole websocket frame."""
+class EncodedPacket(packet.Packet):  # type: ignore[misc]  # the library ships no types
+    """An encoded packet: a whole websocket frame, and the text for Engine.IO."""
 
     def __init__(self, body: bytes) -> None:
-        """*body* is the Socket.IO packet, `2["message",{…}]` for example, in UTF-8."""
+        """*body* is the Socket.IO packet in UTF-8, for example `2["message",{…}]`."""
         super().__init__(MESSAGE)
         self.frame: bytes = websocket_frames.text(b"4%b" % body)
         self.size = len(self.frame)
@@ -121,40 +120,41 @@ class Ready(packet.Packet):  # type: ignore[misc]  # the library ships no types
         self._text: str | None = None
 
     def encode(self, b64: bool = False) -> str:  # noqa: ARG002, FBT  # the library's signature
-        """Answer the Engine.IO packet as text."""
         if self._text is None:
             self._text = f"4{self._body.decode()}"
         return self._text
 
 
-def event(name: str, payload: bytes) -> Ready:
-    """An event with one argument, whose JSON is *payload*."""
-    return Ready(b'2["%b",%b]' % (name.encode(), payload))
+def event(name: str, payload: bytes) -> EncodedPacket:
+    """EVENT with one argument, the JSON *payload*."""
+    return EncodedPacket(b'2["%b",%b]' % (name.encode(), payload))
 
 
-def acknowledgement(ack_id: int, payload: bytes) -> Ready:
-    """The answer to call number *ack_id*: one argument, whose JSON is *payload*."""
-    return Ready(b"3%d[%b]" % (ack_id, payload))
+def acknowledgement(ack_id: int, payload: bytes) -> EncodedPacket:
+    """ACK of the event with *ack_id*, with one argument, the JSON *payload*."""
+    return EncodedPacket(b"3%d[%b]" % (ack_id, payload))
 
 
-def welcome(sid: str) -> Ready:
-    """CONNECT: the client is in, under this name."""
-    return Ready(b'0{"sid":"%b"}' % sid.encode())
+def connect(sid: str) -> EncodedPacket:
+    """CONNECT: the handshake succeeded."""
+    return EncodedPacket(b'0{"sid":"%b"}' % sid.encode())
 
 
-def refusal(namespace: str, payload: bytes) -> Ready:
-    """CONNECT_ERROR for *namespace* with *payload* as its JSON."""
-    return Ready(b"4%b%b" % (b"" if namespace == "/" else namespace.encode() + b",", payload))
+def connect_error(namespace: str, payload: bytes) -> EncodedPacket:
+    """CONNECT_ERROR for *namespace* with the JSON *payload*."""
+    return EncodedPacket(
+        b"4%b%b" % (b"" if namespace == "/" else namespace.encode() + b",", payload)
+    )
 
 
-def farewell() -> Ready:
-    """DISCONNECT: a client that hears it does not come back by itself."""
-    return Ready(b"1")
+def disconnect() -> EncodedPacket:
+    """DISCONNECT: client libraries do not reconnect after it."""
+    return EncodedPacket(b"1")
 
 
 def size_of(item: packet.Packet | None) -> int:
-    """How many bytes *item* takes on the wire, about."""
-    if isinstance(item, Ready):
+    """Bytes of *item* on the wire, roughly."""
+    if isinstance(item, EncodedPacket):
         return item.size
     data = getattr(item, "data", None)
     return len(data) + 8 if isinstance(data, (str, bytes)) else 64

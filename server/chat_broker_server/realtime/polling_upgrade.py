@@ -1,7 +1,7 @@
-"""From polling to a websocket that is ours: Engine.IO's upgrade, after which the library knows nothing of the session.
+"""Engine.IO's upgrade from polling to a websocket of this server. Afterwards python-socketio has no such session.
 
-The client asks `2probe` over the websocket and is answered; what was on its way over polling arrives; then it says `5`,
-and from there on everything takes the websocket.
+The client sends `2probe` over the websocket and gets `3probe`. The waiting poll is answered. Then the client sends `5`,
+and all further packets use the websocket.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from engineio import packet
 
 from chat_broker_server.realtime import websocket_frames
 from chat_broker_server.realtime.connections import Connection
-from chat_broker_server.realtime.send_queue import Outbox
+from chat_broker_server.realtime.context import Context
+from chat_broker_server.realtime.send_queue import EngineIOSendQueue
 from chat_broker_server.realtime.sessions import Sessions
-from chat_broker_server.realtime.websocket_connection import Line
+from chat_broker_server.realtime.websocket_connection import WebSocketConnection
 
 _PROBE: Final = "2probe"
 _PROBED: Final = b"3probe"
@@ -22,7 +23,7 @@ _UPGRADE: Final = "5"
 
 
 class _Attempt:
-    """One websocket that is to take a session over, and the timer that ends it otherwise."""
+    """An upgrade that has started, and the timer that ends it."""
 
     __slots__ = ("eio_sid", "probed", "timer")
 
@@ -32,91 +33,98 @@ class _Attempt:
         self.probed = False
 
 
-class Upgrades:
-    """Sessions that are on their way."""
+class PollingUpgrades:
+    """The upgrades that are running."""
 
     def __init__(
         self,
         sessions: Sessions,
+        context: Context,
         *,
         sockets: MutableMapping[str, Any],
-        spawn: Callable[[Awaitable[None]], Any],
-        moved: Callable[[Connection], None],
-        forget: Callable[[Connection], Awaitable[None]],
-        deadline: float,
+        replace_send_queue: Callable[[Connection], None],
+        remove_from_library: Callable[[Connection], Awaitable[None]],
     ) -> None:
-        """*sockets* are Engine.IO's own. *moved* hears that a connection has a new outbox; *forget* makes the library
-        know nothing of it any more."""
+        """*sockets* are Engine.IO's own. *replace_send_queue* is called for a connection with a new send queue."""
         self._sessions = sessions
         self._sockets = sockets
-        self._spawn = spawn
-        self._moved = moved
-        self._forget = forget
-        self._deadline = deadline
-        self._attempts: dict[Line, _Attempt] = {}
+        self._spawn = context.spawn
+        self._timeout = context.limits.auth_deadline
+        self._replace_send_queue = replace_send_queue
+        self._remove_from_library = remove_from_library
+        self._attempts: dict[WebSocketConnection, _Attempt] = {}
 
-    def under_way(self, eio_sid: str) -> bool:
-        """Is there a websocket for this session already?"""
+    def is_running(self, eio_sid: str) -> bool:
+        """Whether an upgrade of this session has started."""
         return any(attempt.eio_sid == eio_sid for attempt in self._attempts.values())
 
-    def begin(self, line: Line, eio_sid: str) -> None:
-        """*line* is to take this session over."""
-        timer = asyncio.get_running_loop().call_later(self._deadline, line.hang_up)
-        self._attempts[line] = _Attempt(eio_sid, timer)
+    def start(self, websocket: WebSocketConnection, eio_sid: str) -> None:
+        """Start to move the session *eio_sid* to *websocket*."""
+        timer = asyncio.get_running_loop().call_later(self._timeout, websocket.close_normally)
+        self._attempts[websocket] = _Attempt(eio_sid, timer)
 
-    def end(self, line: Line) -> None:
-        """It is over, however it went. The session goes on over polling, or has gone on over *line*."""
-        attempt = self._attempts.pop(line, None)
+    def end(self, websocket: WebSocketConnection) -> None:
+        """Called when the upgrade has finished or failed, and when *websocket* has closed."""
+        attempt = self._attempts.pop(websocket, None)
         if attempt is not None:
             attempt.timer.cancel()
             if (socket := self._sockets.get(attempt.eio_sid)) is not None:
                 socket.upgrading = False
 
-    def hear(self, line: Line, text: str | None, done: Callable[[Line, bool], None]) -> bool:
-        """See Side. *done* is called when the session has moved; with True if a ping of it has not been answered."""
-        attempt = self._attempts.get(line)
+    def on_message(
+        self,
+        websocket: WebSocketConnection,
+        text: str | None,
+        done: Callable[[WebSocketConnection, bool], None],
+    ) -> bool:
+        """As WebSocketCallbacks.on_message. *done* is called after the move, with True if a pong is still missing."""
+        attempt = self._attempts.get(websocket)
         connection = None if attempt is None else self._sessions.connections.get(attempt.eio_sid)
         socket = None if attempt is None else self._sockets.get(attempt.eio_sid)
         if attempt is None or connection is None or socket is None:
-            line.hang_up()
+            websocket.close_normally()
         elif text == _PROBE and not attempt.probed:
             attempt.probed = True
-            socket.upgrading = True  # polls are answered at once and with nothing from now on
-            line.write(websocket_frames.text(_PROBED))
-            socket.queue.put_nowait(packet.Packet(packet.NOOP))  # also the one that waits now
+            socket.upgrading = True  # from now on polls get an empty response at once
+            websocket.write(websocket_frames.text(_PROBED))
+            socket.queue.put_nowait(packet.Packet(packet.NOOP))  # answers the waiting poll, too
         elif text == _UPGRADE and attempt.probed:
             attempt.timer.cancel()
-            self._spawn(self._move(line, connection, socket, done))
+            self._spawn(self._move(websocket, connection, socket, done))
             return True
         else:
-            line.hang_up()
+            websocket.close_normally()
         return False
 
     async def _move(
         self,
-        line: Line,
+        websocket: WebSocketConnection,
         connection: Connection,
         socket: Any,
-        done: Callable[[Line, bool], None],
+        done: Callable[[WebSocketConnection, bool], None],
     ) -> None:
         try:
-            async with connection.lock:  # what came over polling is answered first, and on its way
-                outbox = connection.outbox
-                # Meanwhile either may have ended; the session alone goes on over polling.
-                if connection.ended or line not in self._attempts or not isinstance(outbox, Outbox):
-                    line.hang_up()
+            async with connection.lock:  # packets that came by polling are answered first
+                send_queue = connection.send_queue
+                # The connection or the websocket may have ended meanwhile. Without the websocket, polling continues.
+                if (
+                    connection.ended
+                    or websocket not in self._attempts
+                    or not isinstance(send_queue, EngineIOSendQueue)
+                ):
+                    websocket.close_normally()
                     return
-                waiting = outbox.take_all()
+                waiting = send_queue.take_all()
                 self._sockets.pop(connection.eio_sid, None)
                 socket.closing = socket.closed = True
-                connection.outbox = line
-                line.connection = connection
-                for ready in waiting:
-                    line.send(ready)
-                self._moved(connection)
-                done(line, socket.last_ping is not None)
-                outbox.over()
-                await self._forget(connection)
+                connection.send_queue = websocket
+                websocket.connection = connection
+                for encoded in waiting:
+                    websocket.send(encoded)
+                self._replace_send_queue(connection)
+                done(websocket, socket.last_ping is not None)
+                send_queue.mark_ended()
+                await self._remove_from_library(connection)
         finally:
-            self.end(line)
-            line.go_on()
+            self.end(websocket)
+            websocket.resume()

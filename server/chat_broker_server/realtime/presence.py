@@ -1,38 +1,38 @@
-"""Who is online in a room, over all nodes as far as they have told one another."""
+"""Who is online in a room, on all nodes."""
 
 from collections.abc import Callable, Iterable
 
-from chat_broker_server.cluster.nodes import Online
+from chat_broker_server.cluster.nodes import PresenceUpdate
 from chat_broker_server.realtime.connections import RoomKey
 
-_USERS_A_MESSAGE = 2_000
-_ROOMS_A_BEAT = 100
+_USERS_PER_MESSAGE = 2_000
+_ROOMS_PER_CALL = 100
 
 
 class Presence:
-    """Counts distinct users per room. Hints only: what a node says anew replaces what it said before."""
+    """Counts the distinct users per room. Messages between nodes may be lost; `announce` repairs that."""
 
-    def __init__(self, say: Callable[[Online], None]) -> None:
-        self._say = say
+    def __init__(self, broadcast: Callable[[PresenceUpdate], None]) -> None:
+        self._broadcast = broadcast
         self._here: dict[RoomKey, dict[str, int]] = {}
-        self._elsewhere: dict[RoomKey, dict[str, set[str]]] = {}
-        self._to_repeat: list[RoomKey] = []
+        self._other_nodes: dict[RoomKey, dict[str, set[str]]] = {}
+        self._to_announce: list[RoomKey] = []
 
     def online(self, room: RoomKey) -> int:
-        """How many users listen to *room*."""
+        """How many users are subscribed to *room*."""
         here = self._here.get(room, {})
-        elsewhere = self._elsewhere.get(room)
-        return len(set(here).union(*elsewhere.values())) if elsewhere else len(here)
+        other_nodes = self._other_nodes.get(room)
+        return len(set(here).union(*other_nodes.values())) if other_nodes else len(here)
 
-    def came(self, room: RoomKey, user_id: str) -> None:
-        """One more socket of this user listens here."""
+    def add(self, room: RoomKey, user_id: str) -> None:
+        """Called for each socket of this node that subscribes."""
         users = self._here.setdefault(room, {})
         users[user_id] = users.get(user_id, 0) + 1
         if users[user_id] == 1:
-            self._say(Online(*room, came=[user_id]))
+            self._broadcast(PresenceUpdate(*room, came=[user_id]))
 
-    def went(self, room: RoomKey, user_id: str) -> None:
-        """One socket of this user listens no more."""
+    def remove(self, room: RoomKey, user_id: str) -> None:
+        """Called for each socket of this node that unsubscribes."""
         users = self._here.get(room, {})
         if user_id not in users:
             return
@@ -41,41 +41,43 @@ class Presence:
             del users[user_id]
             if not users:
                 del self._here[room]
-            self._say(Online(*room, went=[user_id]))
+            self._broadcast(PresenceUpdate(*room, went=[user_id]))
 
-    def heard(self, node: str, news: Online) -> None:
-        """Another node said who came and went there."""
-        room = (news.project_id, news.room_id)
-        nodes = self._elsewhere.setdefault(room, {})
+    def update_node(self, node: str, update: PresenceUpdate) -> None:
+        room = (update.project_id, update.room_id)
+        nodes = self._other_nodes.setdefault(room, {})
         users = nodes.setdefault(node, set())
-        if news.whole:
+        if update.whole:
             users.clear()
-        users.update(news.came)
-        users.difference_update(news.went)
+        users.update(update.came)
+        users.difference_update(update.went)
         if not users:
             del nodes[node]
             if not nodes:
-                del self._elsewhere[room]
+                del self._other_nodes[room]
 
-    def node_left(self, node: str) -> None:
-        """Nobody is online there any more."""
-        for room in [room for room, nodes in self._elsewhere.items() if node in nodes]:
-            nodes = self._elsewhere[room]
+    def remove_node(self, node: str) -> None:
+        for room in [room for room, nodes in self._other_nodes.items() if node in nodes]:
+            nodes = self._other_nodes[room]
             del nodes[node]
             if not nodes:
-                del self._elsewhere[room]
+                del self._other_nodes[room]
 
-    def repeat(self, rooms: Iterable[RoomKey] | None = None) -> None:
-        """Say again who is here: in a few rooms a call, or in *rooms*. A lost hint is mended by that."""
+    def announce(self, rooms: Iterable[RoomKey] | None = None) -> None:
+        """Send the users of *rooms* to the other nodes again; without *rooms*, of the next few rooms."""
         if rooms is None:
-            if not self._to_repeat:
-                self._to_repeat = list(self._here)
-            rooms = [self._to_repeat.pop() for _ in range(min(_ROOMS_A_BEAT, len(self._to_repeat)))]
+            if not self._to_announce:
+                self._to_announce = list(self._here)
+            rooms = [
+                self._to_announce.pop() for _ in range(min(_ROOMS_PER_CALL, len(self._to_announce)))
+            ]
         for room in rooms:
             users = list(self._here.get(room, ()))
-            for at in range(0, max(len(users), 1), _USERS_A_MESSAGE):
-                self._say(Online(*room, came=users[at : at + _USERS_A_MESSAGE], whole=at == 0))
+            for at in range(0, max(len(users), 1), _USERS_PER_MESSAGE):
+                self._broadcast(
+                    PresenceUpdate(*room, came=users[at : at + _USERS_PER_MESSAGE], whole=at == 0)
+                )
 
-    def repeat_all(self) -> None:
-        """Say again who is here in every room: somebody new listens."""
-        self.repeat(list(self._here))
+    def announce_all(self) -> None:
+        """Send the users of all rooms. Called when a node has joined or has lost messages."""
+        self.announce(list(self._here))

@@ -1,4 +1,4 @@
-"""What the database says about those who are connected: memberships, and how far rooms have come."""
+"""Reads the state of connected users and their rooms: memberships, and the last `seq` of rooms."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,10 +9,10 @@ _CHUNK = 50
 
 
 def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of one length each, so that databases see one statement."""
-    waiting = sorted(set(values))
-    for at in range(0, len(waiting), _CHUNK):
-        chunk = waiting[at : at + _CHUNK]
+    """Lists of _CHUNK values each, the last one padded, so that there is one prepared statement."""
+    unique = sorted(set(values))
+    for at in range(0, len(unique), _CHUNK):
+        chunk = unique[at : at + _CHUNK]
         yield chunk + chunk[-1:] * (_CHUNK - len(chunk))
 
 
@@ -27,27 +27,27 @@ async def memberships(
     database: Database, pid: str, user_ids: Sequence[str]
 ) -> set[tuple[str, str]]:
     """All (user, room) memberships of these users."""
-    found: set[tuple[str, str]] = set()
+    pairs: set[tuple[str, str]] = set()
     for chunk in _chunks(user_ids):
 
         def steps(chunk: list[str] = chunk) -> Steps[set[tuple[str, str]]]:
             rows = yield Query(_MEMBERSHIPS, pid, *chunk)
             return {(row[0], row[1]) for row in rows}
 
-        found |= await database.read(steps)
-        await asyncio.sleep(0)  # SQLite answers without giving others a turn
-    return found
+        pairs |= await database.read(steps)
+        await asyncio.sleep(0)  # SQLite reads do not yield to other tasks
+    return pairs
 
 
 async def last_seqs(database: Database, pid: str, room_ids: Sequence[str]) -> dict[str, int]:
-    """The last message's place in each of these rooms that exists."""
-    found: dict[str, int] = {}
+    """The last `seq` of each of these rooms; deleted rooms are left out."""
+    seqs: dict[str, int] = {}
     for chunk in _chunks(room_ids):
 
         def steps(chunk: list[str] = chunk) -> Steps[dict[str, int]]:
             rows = yield Query(_LAST_SEQS, pid, *chunk)
             return {row[0]: row[1] for row in rows}
 
-        found.update(await database.read(steps))
+        seqs.update(await database.read(steps))
         await asyncio.sleep(0)
-    return found
+    return seqs

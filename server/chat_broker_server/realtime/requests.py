@@ -1,4 +1,4 @@
-"""What a client may ask over the socket: names, arguments, and what is wrong with them. Pure."""
+"""Client events: their names and arguments, and the errors of wrong ones. Pure."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -8,7 +8,7 @@ import msgspec
 from chat_broker_server.chat.validation import as_integer
 from chat_broker_server.errors import BadInput
 
-#: Names that Socket.IO libraries treat as their own: no honest client sends them as events.
+#: Names that Socket.IO libraries reserve. They cannot be sent as events.
 RESERVED: Final = frozenset(
     {
         "connect",
@@ -40,8 +40,6 @@ class Leave(msgspec.Struct, frozen=True):
 
 
 class Post(msgspec.Struct, frozen=True):
-    """Say something."""
-
     room_id: str
     content: str
     client_msg_id: str | None = None
@@ -49,46 +47,36 @@ class Post(msgspec.Struct, frozen=True):
 
 
 class Typing(msgspec.Struct, frozen=True):
-    """Begin or stop to type."""
-
     room_id: str
-    begins: bool
+    starts: bool
 
 
 class MarkRead(msgspec.Struct, frozen=True):
-    """I have read this far."""
-
     room_id: str
     seq: int
 
 
 class Refresh(msgspec.Struct, frozen=True):
-    """Go on with a newer token."""
-
     token: str
 
     def __repr__(self) -> str:
         return "Refresh(token=…)"
 
 
-Call = Join | Leave | Post | Typing | MarkRead | Refresh
+ClientEvent = Join | Leave | Post | Typing | MarkRead | Refresh
 
 
 class UnknownEvent(BadInput):
-    """There is no such event."""
-
     code = "unknown_event"
     message = "There is no such event."
 
 
 class InvalidArguments(BadInput):
-    """The event is known, its arguments are not what it takes."""
-
     code = "invalid_arguments"
 
 
-def read(name: str, arguments: list[Any]) -> Call:
-    """The call that event *name* with *arguments* makes. Raises UnknownEvent or InvalidArguments."""
+def read(name: str, arguments: list[Any]) -> ClientEvent:
+    """Parse event *name* with *arguments*. Raises UnknownEvent or InvalidArguments."""
     reader = _READERS.get(name)
     if reader is None:
         raise UnknownEvent
@@ -118,15 +106,15 @@ def _seq(value: Any, expected: str) -> int:
     return value
 
 
-def _join(arguments: list[Any]) -> Call:
+def _join(arguments: list[Any]) -> ClientEvent:
     expected = (
         "joinRoom(roomId) or joinRoom({roomId, sinceSeq?}): roomId text, sinceSeq an integer from 0"
     )
     match arguments:
         case [str(room_id)]:
             return Join(_room_id(room_id, expected))
-        case [dict(given)]:
-            fields = _fields(given, expected, {"roomId"}, {"sinceSeq"})
+        case [dict(value)]:
+            fields = _fields(value, expected, {"roomId"}, {"sinceSeq"})
             since = fields.get("sinceSeq")
             return Join(
                 _room_id(fields["roomId"], expected),
@@ -135,18 +123,18 @@ def _join(arguments: list[Any]) -> Call:
     raise _wrong(expected)
 
 
-def _only_room(name: str, make: Callable[[str], Call]) -> Callable[[list[Any]], Call]:
+def _only_room(name: str, make: Callable[[str], ClientEvent]) -> Callable[[list[Any]], ClientEvent]:
     expected = f"{name}(roomId): roomId text"
 
-    def read_it(arguments: list[Any]) -> Call:
+    def read_room_id(arguments: list[Any]) -> ClientEvent:
         if len(arguments) != 1:
             raise _wrong(expected)
         return make(_room_id(arguments[0], expected))
 
-    return read_it
+    return read_room_id
 
 
-def _post(arguments: list[Any]) -> Call:
+def _post(arguments: list[Any]) -> ClientEvent:
     expected = (
         "sendMessage(roomId, content) or sendMessage({roomId, content, clientMsgId?, metadata?}): "
         "texts, and metadata an object"
@@ -154,8 +142,8 @@ def _post(arguments: list[Any]) -> Call:
     match arguments:
         case [str(room_id), str(content)]:
             return Post(_room_id(room_id, expected), content)
-        case [dict(given)]:
-            fields = _fields(given, expected, {"roomId", "content"}, {"clientMsgId", "metadata"})
+        case [dict(value)]:
+            fields = _fields(value, expected, {"roomId", "content"}, {"clientMsgId", "metadata"})
             content, client_msg_id = fields["content"], fields.get("clientMsgId")
             metadata = fields.get("metadata")
             if (
@@ -167,7 +155,7 @@ def _post(arguments: list[Any]) -> Call:
     raise _wrong(expected)
 
 
-def _mark_read(arguments: list[Any]) -> Call:
+def _mark_read(arguments: list[Any]) -> ClientEvent:
     expected = "markRead({roomId, seq}): roomId text, seq an integer from 0"
     if len(arguments) != 1:
         raise _wrong(expected)
@@ -175,7 +163,7 @@ def _mark_read(arguments: list[Any]) -> Call:
     return MarkRead(_room_id(fields["roomId"], expected), _seq(fields["seq"], expected))
 
 
-def _refresh(arguments: list[Any]) -> Call:
+def _refresh(arguments: list[Any]) -> ClientEvent:
     expected = "refreshToken({token}): token text"
     if len(arguments) != 1:
         raise _wrong(expected)
@@ -185,7 +173,7 @@ def _refresh(arguments: list[Any]) -> Call:
     return Refresh(token)
 
 
-_READERS: Final[dict[str, Callable[[list[Any]], Call]]] = {}
+_READERS: Final[dict[str, Callable[[list[Any]], ClientEvent]]] = {}
 for _camel, _snake, _reader in (
     ("joinRoom", "join_room", _join),
     ("leaveRoom", "leave_room", _only_room("leaveRoom", Leave)),

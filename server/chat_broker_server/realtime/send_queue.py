@@ -1,8 +1,8 @@
-"""What waits to be sent to one socket: ordered, bounded, and taken by nobody in particular.
+"""The send queue of one socket: ordered, and bounded in bytes.
 
-Engine.IO makes one queue per socket through its public `create_queue`; a poll, or a writer task of a websocket, empties
-it. `Outbox` is that queue, but it counts bytes, and says so when a reader is too slow. Websockets that need no library
-have a `Line` in its place.
+`EngineIOSendQueue` serves connections of python-socketio. Engine.IO makes one per socket through its public
+`create_queue`; a poll or the library's writer task empties it. Websockets of this server are their own
+send queue: `WebSocketConnection`.
 """
 
 import asyncio
@@ -12,15 +12,15 @@ from typing import Any, Final, Protocol
 
 from engineio import packet
 
-from chat_broker_server.realtime.packets import MESSAGE, Ready, size_of
+from chat_broker_server.realtime.packets import MESSAGE, EncodedPacket, size_of
 
 
-class Outgoing(Protocol):
-    """What is sent to one socket, in order and without waiting: by an `Outbox`, or by a `Line`."""
+class SendQueue(Protocol):
+    """Sends packets to one socket, in order and without waiting."""
 
     @property
     def open(self) -> bool:
-        """May `write` be called with a `Ready.frame`? If not, `hold` sends it when it is its turn."""
+        """Whether `write` may be called with an `EncodedPacket.frame`. If not, call `enqueue`."""
 
     @property
     def write(self) -> Callable[[bytes], None]: ...
@@ -28,22 +28,21 @@ class Outgoing(Protocol):
     def direct(self) -> bool: ...
     @property
     def waiting(self) -> int:
-        """How many bytes of the bound are in use."""
+        """Bytes that are queued."""
 
     @property
     def on_overflow(self) -> Callable[[], None]: ...
-    def send(self, ready: Ready) -> None: ...
-    def hold(self, ready: Ready) -> None: ...
-    def end(self, *last: Ready) -> None: ...
-    def over(self) -> None: ...
-    async def until_sent(self, deadline: float) -> None: ...
+    def send(self, ready: EncodedPacket) -> None: ...
+    def enqueue(self, ready: EncodedPacket) -> None: ...
+    def end(self, *last: EncodedPacket) -> None: ...
+    def mark_ended(self) -> None: ...
+    async def wait_until_sent(self, deadline: float) -> None: ...
     def abort(self) -> None: ...
 
 
-class Outbox(asyncio.Queue[packet.Packet | None]):
-    """The queue of one Engine.IO socket; see the module's text."""
+class EngineIOSendQueue(asyncio.Queue[packet.Packet | None]):
+    """The queue that Engine.IO reads for one socket. Bounded in bytes; `on_overflow` is called when it is full."""
 
-    #: Everything is held, and taken by the library.
     open: Final = False
     direct: Final = False
 
@@ -57,7 +56,7 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         self._task: asyncio.Task[Any] | None = None
         self.on_overflow: Callable[[], None] = lambda: None
 
-    # -- Engine.IO's side -------------------------------------------------------------------------
+    # -- called by Engine.IO ----------------------------------------------------------------------
 
     def _init(self, maxsize: int) -> None:  # noqa: ARG002  # asyncio's signature
         self._queue: deque[packet.Packet | None] = deque()
@@ -74,34 +73,37 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         return item
 
     async def put(self, item: packet.Packet | None) -> None:
-        """Queue *item*; never waits."""
+        """`put_nowait`: the queue is bounded by `send`, so nothing waits here."""
         self.put_nowait(item)
 
     def put_nowait(self, item: packet.Packet | None) -> None:
-        """Queue *item*. A message after the end is dropped."""
+        """Queue *item*. Messages after `end` are dropped."""
         if item is None or item.packet_type != MESSAGE:
             super().put_nowait(item)
         elif not self._ended:
-            self.send(item if isinstance(item, Ready) else Ready(item.encode()[1:].encode()))
+            self.send(
+                item
+                if isinstance(item, EncodedPacket)
+                else EncodedPacket(item.encode()[1:].encode())
+            )
 
     async def join(self) -> None:
-        """Return at once: the library would wait here for ever for a peer that has stopped reading."""
+        """Returns at once: the library would wait for ever for a client that does not read."""
 
-    # -- our side ---------------------------------------------------------------------------------
+    # -- SendQueue --------------------------------------------------------------------------------
 
     def attach(self, task: asyncio.Task[Any] | None) -> None:
-        """*task* serves the websocket: to end it is to drop the connection."""
+        """*task* serves the websocket: `abort` cancels it."""
         self._task = task
 
     @property
     def waiting(self) -> int:
-        """See Outgoing."""
         return self._bytes
 
     def write(self, frame: bytes) -> None:
-        """Never called: an outbox is not `open`."""
+        """Never called: this queue is never `open`."""
 
-    def send(self, ready: Ready) -> None:
+    def send(self, ready: EncodedPacket) -> None:
         """Queue *ready*, in the order of the calls, without waiting."""
         if self._ended or self._overflowed:
             return
@@ -111,13 +113,12 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
             return
         super().put_nowait(ready)
 
-    def hold(self, ready: Ready) -> None:
-        """See Outgoing."""
+    def enqueue(self, ready: EncodedPacket) -> None:
         self.send(ready)
 
-    def take_all(self) -> list[Ready]:
-        """The messages that wait, for somebody else to send."""
-        waiting = [item for item in self._queue if isinstance(item, Ready)]
+    def take_all(self) -> list[EncodedPacket]:
+        """Remove and return the queued messages, for another send queue."""
+        waiting = [item for item in self._queue if isinstance(item, EncodedPacket)]
         self._drop()
         return waiting
 
@@ -125,8 +126,8 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         self._queue.clear()
         self._bytes = 0
 
-    def end(self, *last: Ready) -> None:
-        """Drop what waits, send *last*, and accept nothing more; the writer closes the connection after it."""
+    def end(self, *last: EncodedPacket) -> None:
+        """Drop the queue, send *last*, and accept nothing more. The library then closes the connection."""
         if self._ended:
             return
         self._drop()
@@ -136,15 +137,15 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
         super().put_nowait(packet.Packet(packet.CLOSE))
         super().put_nowait(None)
 
-    def over(self) -> None:
-        """The connection has ended: nobody takes anything any more."""
+    def mark_ended(self) -> None:
+        """Called when the connection has ended: nothing reads the queue any more."""
         if not self._ended:
             super().put_nowait(None)  # a polling request may be waiting
         self._ended = True
         self._sent.set()
 
-    async def until_sent(self, deadline: float) -> None:
-        """After `end`: wait until the writer has taken the last packet or is gone, *deadline* seconds at most."""
+    async def wait_until_sent(self, deadline: float) -> None:
+        """After `end`: wait until the last packet was read or the connection has ended, at most *deadline* seconds."""
         try:
             async with asyncio.timeout(deadline):
                 await self._sent.wait()
@@ -152,6 +153,6 @@ class Outbox(asyncio.Queue[packet.Packet | None]):
             pass
 
     def abort(self) -> None:
-        """Drop the connection at once, with all that was not sent."""
+        """Close at once; unsent data is lost."""
         if self._task is not None and not self._task.done():
             self._task.cancel("cut off")

@@ -1,13 +1,12 @@
-"""The live side of the Chat API: Socket.IO events become calls of `Chat`, and what `Chat` publishes reaches sockets.
+"""The realtime side: client events become calls of `Chat`, and events that `Chat` publishes reach the sockets.
 
-python-socketio serves polling, and the websockets of servers we do not know. Those of uvicorn are ours from the handshake
-on (`Lines`), or from the moment a polling session moves to one (`Upgrades`): a silent one is a tenth as large, and
-answering it is cheaper. Events of clients do not go through the library's dispatcher: every packet is read by
-`Conversation`, so that nothing but the events of the contract can ever run a handler. What rooms are told does not go
-through its rooms: `LiveRooms` writes one ready-made frame to every socket.
+python-socketio serves polling, and websockets of servers other than uvicorn. This server handles uvicorn's websockets
+itself, from the handshake (`WebSocketServer`) or from the upgrade of a polling session (`PollingUpgrades`): an idle one
+takes a tenth of the memory, and answering costs less. `Dispatcher` reads every packet, so that only events of the
+contract run a handler. `Fanout` writes one encoded frame to every socket of a room, without the library's rooms.
 
-Who a socket is stands in the claims of its checked token alone. The database is asked again every few seconds for
-everybody, so that a hint between nodes that got lost does no lasting harm.
+Only the claims of its checked token identify a socket. Every few seconds all connections are checked against the
+database, so that a lost message between nodes does no lasting harm.
 """
 
 import asyncio
@@ -15,38 +14,43 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from dataclasses import asdict
 from typing import Any
 
 import msgspec
 import socketio
-import structlog
 
-from chat_broker_kit.database.transactions import Database
-from chat_broker_kit.http.refused_origins import RefusedOrigins
 from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_kit.tasks import end
 from chat_broker_server.chat.events import CloseResult, Event
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
-from chat_broker_server.cluster.nodes import Body, Close, Closed, Happened, Hello, Nodes, Online
+from chat_broker_server.cluster.nodes import (
+    Body,
+    Close,
+    Closed,
+    Hello,
+    Nodes,
+    PresenceUpdate,
+    RoomEvent,
+)
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.errors import ChatError
-from chat_broker_server.realtime import recheck as standing
-from chat_broker_server.realtime.counts import Counts
-from chat_broker_server.realtime.dispatcher import Conversation
-from chat_broker_server.realtime.fanout import LiveRooms
-from chat_broker_server.realtime.handlers import Answers
-from chat_broker_server.realtime.handshake_guard import Gate
+from chat_broker_server.realtime import recheck
+from chat_broker_server.realtime.context import Context, Counts
+from chat_broker_server.realtime.dispatcher import Dispatcher
+from chat_broker_server.realtime.fanout import Fanout
+from chat_broker_server.realtime.handlers import EventHandlers
+from chat_broker_server.realtime.handshake_guard import HandshakeGuard
 from chat_broker_server.realtime.limits import Limits
-from chat_broker_server.realtime.origins import IsOwnOrigin
-from chat_broker_server.realtime.polling_upgrade import Upgrades
+from chat_broker_server.realtime.origins import OriginPolicy
+from chat_broker_server.realtime.polling_upgrade import PollingUpgrades
 from chat_broker_server.realtime.presence import Presence
 from chat_broker_server.realtime.sessions import Sessions
 from chat_broker_server.realtime.socketio_library import open_library
-from chat_broker_server.realtime.subscriptions import Seats
-from chat_broker_server.realtime.websocket_server import Lines
+from chat_broker_server.realtime.subscriptions import Subscriptions
+from chat_broker_server.realtime.websocket_server import Takeover, WebSocketServer
 
 
 class Realtime:
@@ -56,131 +60,122 @@ class Realtime:
         self,
         chat: Chat,
         tokens: Tokens,
-        database: Database,
         *,
         bus: Bus | None = None,
         limits: Limits | None = None,
-        origins: Iterable[str] | None = None,
-        is_own_origin: IsOwnOrigin = lambda _scope, _origin: False,
+        origins: OriginPolicy | None = None,
         own_websockets: bool = True,
     ) -> None:
-        """*origins* and *is_own_origin*: see Gate. *own_websockets*: False leaves all of them to python-socketio."""
+        """*own_websockets*: False leaves all websockets to python-socketio."""
         self._limits = limits or Limits()
         self._chat = chat
-        self._database = database
         self._counts = Counts()
+        self._log = SampledLog(logging.getLogger("chat_broker_server.realtime.server"))
+        self._context = Context(self._limits, self._counts, self._log, self._spawn)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._recheck_now = asyncio.Event()
         self._nodes = Nodes(
             bus or LocalBus(),
             heartbeat=self._limits.heartbeat,
-            heard=self._heard,
-            left=self._left,
-            recovered=self._recovered,
+            on_message=self._on_node_message,
+            on_node_left=self._on_node_left,
+            on_recovered=self._on_recovered,
         )
-        self._presence = Presence(self._nodes.say)
-        self._rooms = LiveRooms(chat.missed, self._limits, self._counts)
-        self._seats = Seats(chat, self._rooms, self._presence, self._limits, self.publish)
-        log = SampledLog(logging.getLogger("chat_broker_server.realtime.server"))
-        self._log = log
+        self._presence = Presence(self._nodes.broadcast)
+        self._fanout = Fanout(chat.missed, self._limits, self._counts)
+        self._subscriptions = Subscriptions(
+            chat, self._fanout, self._presence, self._limits, self.publish
+        )
         library = open_library(self._limits)
         self._is_watched = library.is_watched
         self._sio = library.sio
         self._eio = self._sio.eio
         self._sessions = Sessions(
             tokens,
-            self._limits,
-            self._counts,
-            log,
+            self._context,
             sockets=self._eio.sockets,
-            spawn=self._spawn,
-            forget=self._seats.leave_all,
+            unsubscribe_all=self._subscriptions.unsubscribe_all,
         )
-        answers = Answers(chat, self._seats, self._limits, self._sessions.refresh)
-        conversation = Conversation(
-            self._sessions, answers, self._limits, self._counts, log, dict(self._eio.handlers)
+        dispatcher = self._connect_library(chat)
+        self._websockets = self._own_websockets(
+            dispatcher, Takeover.of(own=own_websockets, upgrades=library.can_move)
         )
-        self._eio.on("connect", conversation.opened)
-        self._eio.on("message", conversation.received)
-        self._eio.on("disconnect", conversation.closed)
-        self._sio.on("connect", conversation.handshake)
-        upgrades = Upgrades(
-            self._sessions,
-            sockets=self._eio.sockets,
-            spawn=self._spawn,
-            moved=self._seats.moved,
-            forget=conversation.forget,
-            deadline=self._limits.auth_deadline,
-        )
-        self._lines = Lines(
-            self._sessions,
-            upgrades,
-            self._limits,
-            heard=conversation.hear,
-            new_id=self._eio.generate_id,
-            spawn=self._spawn,
-            takes=own_websockets,
-            moves=library.can_move,
-        )
-        self.app = Gate(
+        self.app = HandshakeGuard(
             socketio.ASGIApp(self._sio, socketio_path=None),
             self._sessions,
-            self._lines,
-            limits=self._limits,
-            origins=origins,
-            is_own_origin=is_own_origin,
-            refused_origins=RefusedOrigins(
-                structlog.get_logger("chat_broker_server.realtime.origins"),
-                self._count_refused_origin,
-            ),
-            log=log,
+            self._websockets,
+            self._context,
+            origins or OriginPolicy(),
         )
 
-    def _count_refused_origin(self) -> None:
-        self._counts.origins_refused += 1
+    def _connect_library(self, chat: Chat) -> Dispatcher:
+        """Have the dispatcher read all packets of python-socketio's connections."""
+        handlers = EventHandlers(chat, self._subscriptions, self._limits, self._sessions.refresh)
+        dispatcher = Dispatcher(self._sessions, handlers, self._context, dict(self._eio.handlers))
+        self._eio.on("connect", dispatcher.on_connect)
+        self._eio.on("message", dispatcher.on_message)
+        self._eio.on("disconnect", dispatcher.on_disconnect)
+        self._sio.on("connect", dispatcher.handshake)
+        return dispatcher
 
-    # -- life -------------------------------------------------------------------------------------
+    def _own_websockets(self, dispatcher: Dispatcher, takeover: Takeover) -> WebSocketServer:
+        upgrades = PollingUpgrades(
+            self._sessions,
+            self._context,
+            sockets=self._eio.sockets,
+            replace_send_queue=self._subscriptions.replace_send_queue,
+            remove_from_library=dispatcher.remove_from_library,
+        )
+        return WebSocketServer(
+            self._sessions,
+            upgrades,
+            self._context,
+            on_packet=dispatcher.dispatch,
+            new_id=self._eio.generate_id,
+            takeover=takeover,
+        )
+
+    # -- start and end ----------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Connect to the other nodes, and begin to watch over connections."""
+        """Connect to the other nodes, and start the checks of connections."""
         await self._nodes.start()
-        self._spawn(self._watch())
-        self._spawn(self._recheck_for_ever())
+        self._spawn(self._run_checks())
+        self._spawn(self._run_rechecks())
 
     async def drain(self, deadline: float = 5.0) -> None:
-        """Let nobody in any more, and tell everybody to come back later, each at another moment."""
+        """Refuse new connections, and disconnect all with `server_restarting` and different delays to reconnect."""
         self.app.retry_after = 5
-        farewells = [
-            self._sessions.cut(
+        disconnects = [
+            self._sessions.disconnect(
                 connection,
                 "server_restarting",
                 retry_after=random.randint(1, 10),  # noqa: S311  # spreads them out
             )
             for connection in self._sessions.connections
         ]
-        waiting = [task for task in farewells if task is not None]
-        if waiting:
-            await asyncio.wait(waiting, timeout=deadline)
+        running = [task for task in disconnects if task is not None]
+        if running:
+            await asyncio.wait(running, timeout=deadline)
 
     async def close(self, deadline: float = 5.0) -> None:
-        """Drain, then stop everything."""
         await self.drain(deadline)
-        self._rooms.close()
+        self._fanout.close()
         for connection in self._sessions.connections:
             connection.after(None)
-            connection.outbox.abort()
+            connection.send_queue.abort()
         await end(*self._tasks)
         await self._nodes.close()
 
     def facts(self) -> dict[str, int | str]:
-        """What is going on, for metrics: counts since the start, and the present state."""
+        """Numbers for metrics: counts since the start, and the present state."""
         return {
             **asdict(self._counts),
             "sockets": len(self._sessions.connections),
             "sockets_authenticated": self._sessions.connections.authenticated,
-            "sockets_direct": sum(each.outbox.direct for each in self._sessions.connections),
-            "rooms_live": len(self._rooms),
-            "typing": self._seats.typing,
+            "sockets_direct": sum(c.send_queue.direct for c in self._sessions.connections),
+            "rooms_live": len(self._fanout),
+            "typing": self._subscriptions.typing,
             "bus_state": self.bus_state,
             "bus_junk": self._nodes.junk,
             "nodes": 1 + self._nodes.others,
@@ -188,16 +183,16 @@ class Realtime:
 
     @property
     def bus_state(self) -> str:
-        """`off`, `ok` or `degraded: …`."""
+        """`off` without other nodes, `ok`, or `degraded: …` with the reason."""
         return self._nodes.state
 
-    # -- what the rest of the server calls --------------------------------------------------------
+    # -- called by the rest of the server ---------------------------------------------------------
 
     def publish(self, event: Event) -> None:
-        """Pass on what has been committed, here and on every node. In commit order; never waits."""
-        self._tell(event)
-        self._nodes.say(
-            Happened(
+        """Deliver a committed event on this node and send it to the others. Call it in commit order; it never waits."""
+        self._deliver(event)
+        self._nodes.broadcast(
+            RoomEvent(
                 event.name,
                 event.project_id,
                 event.room_id,
@@ -210,78 +205,78 @@ class Realtime:
     async def close_user(
         self, pid: str, user_id: str, code: str, *, session_id: str | None = None
     ) -> CloseResult:
-        """Close the sockets of a user (or of one session of theirs) on every node, saying *code*.
+        """Disconnect the user's sockets, or those of one session, on every node with the reason *code*.
 
-        To be called after the COMMIT that makes their tokens bad. Waits for the other nodes a second at most;
-        those that did not answer find out by themselves within ten.
+        Call it after the COMMIT that revokes the tokens. It waits at most a second for the other nodes; a node that
+        did not answer finds the revocation within ten seconds by its own checks.
         """
-        began = time.monotonic()
-        here = self._sessions.close_user(pid, user_id, code, session_id)
+        started_at = time.monotonic()
+        closed_here = self._sessions.close_user(pid, user_id, code, session_id)
         close = Close(uuid.uuid4().hex, pid, user_id, code, session_id)
-        elsewhere, answered, others = await self._nodes.ask_to_close(
+        closed_elsewhere, answered, others = await self._nodes.ask_to_close(
             close, self._limits.close_deadline
         )
-        took = round((time.monotonic() - began) * 1000)
-        return CloseResult(here + elsewhere, 1 + answered, 1 + others, took)
+        took = round((time.monotonic() - started_at) * 1000)
+        return CloseResult(closed_here + closed_elsewhere, 1 + answered, 1 + others, took)
 
-    def _tell(self, event: Event) -> None:
-        stopped = self._seats.tell(event)
-        if stopped and event.user_id is not None:
+    def _deliver(self, event: Event) -> None:
+        suspended = self._subscriptions.deliver(event)
+        if suspended and event.user_id is not None:
             key = (event.project_id, event.room_id)
-            self._spawn(self._seats.recheck(key, event.user_id, stopped))
+            self._spawn(self._subscriptions.recheck(key, event.user_id, suspended))
 
-    # -- what other nodes say ---------------------------------------------------------------------
+    # -- called by Nodes --------------------------------------------------------------------------
 
-    def _heard(self, node: str, body: Body) -> None:
+    def _on_node_message(self, node: str, body: Body) -> None:
         match body:
-            case Happened():
+            case RoomEvent():
                 payload = bytes(body.payload)
-                self._tell(
+                self._deliver(
                     Event(body.name, body.project_id, body.room_id, payload, body.seq, body.user_id)
                 )
             case Close():
                 sockets = self._sessions.close_user(
                     body.project_id, body.user_id, body.code, body.session_id
                 )
-                self._nodes.say(Closed(body.call, sockets))
-            case Online():
-                self._presence.heard(node, body)
+                self._nodes.broadcast(Closed(body.request_id, sockets))
+            case PresenceUpdate():
+                self._presence.update_node(node, body)
             case Hello():
-                self._presence.repeat_all()
+                self._presence.announce_all()
             case _:
                 pass
 
-    def _left(self, node: str) -> None:
-        self._presence.node_left(node)
+    def _on_node_left(self, node: str) -> None:
+        self._presence.remove_node(node)
 
-    def _recovered(self) -> None:
-        """The bus was deaf and hears again: ask the database what was missed."""
-        self._presence.repeat_all()
+    def _on_recovered(self) -> None:
+        """Messages of other nodes were lost: check against the database at once."""
+        self._presence.announce_all()
         self._recheck_now.set()
 
-    # -- watching ---------------------------------------------------------------------------------
+    # -- periodic checks --------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
-        """Close connections that do not answer, and say again who is here."""
+    async def _run_checks(self) -> None:
+        """Send pings, disconnect clients that do not answer, and repeat presence to the other nodes."""
         pause = min(self._limits.heartbeat, self._limits.ping_timeout / 4)
-        # The library ends a websocket by itself, and without a word, when the time is up.
-        patience = self._limits.ping_timeout - 2 * pause
+        # Shorter than the library's own timeout, after which it closes a websocket without a reason.
+        timeout = self._limits.ping_timeout - 2 * pause
         while True:
             await asyncio.sleep(pause)
             try:
-                self._lines.look()
+                self._websockets.ping()
                 for socket in list(self._eio.sockets.values()) if self._is_watched else ():
                     if socket.closed:
                         self._eio.sockets.pop(socket.sid, None)
                     elif not socket.closing:
-                        self._sessions.check_ping(socket, patience)
+                        self._sessions.check_ping(socket, timeout)
                 if self.bus_state != "off":
-                    self._presence.repeat()
-                self._sessions.forget_old_closings()
-            except Exception:  # noqa: BLE001  # a bug of ours must not end the watch
+                    self._presence.announce()
+                self._sessions.remove_old_closings()
+            except Exception:  # noqa: BLE001  # a bug must not end the checks
                 self._log.exception("socket.watch_failed")
 
-    async def _recheck_for_ever(self) -> None:
+    async def _run_rechecks(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._limits.recheck_seconds):
@@ -293,12 +288,11 @@ class Realtime:
                 await self.recheck()
             except ChatError:
                 self._log.warning("socket.recheck_postponed")
-            except Exception:  # noqa: BLE001  # a bug of ours must not end the watch
+            except Exception:  # noqa: BLE001  # a bug must not end the checks
                 self._log.exception("socket.recheck_failed")
 
     async def recheck(self) -> None:
-        """Ask the database about everybody who is connected: is their token good, are they members still,
-        and has a room come further than was heard?"""
+        """Check all connections against the database: their tokens, memberships, and the last `seq` of each room."""
         await self._sessions.recheck()
         by_project: dict[str, set[str]] = {}
         for pid, user_id in self._sessions.connections.users():
@@ -306,27 +300,29 @@ class Realtime:
         for pid, user_ids in by_project.items():
             await self._recheck_members(pid, user_ids)
         rooms: dict[str, list[str]] = {}
-        for pid, room_id in self._rooms.keys():  # noqa: SIM118  # not a dict
+        for pid, room_id in self._fanout.keys():  # noqa: SIM118  # not a dict
             rooms.setdefault(pid, []).append(room_id)
         for pid, room_ids in rooms.items():
-            found = await standing.last_seqs(self._database, pid, room_ids)
-            for room_id, last_seq in found.items():
-                self._rooms.known((pid, room_id), last_seq)
+            last_seqs = await recheck.last_seqs(self._chat.database, pid, room_ids)
+            for room_id, last_seq in last_seqs.items():
+                self._fanout.note_last_seq((pid, room_id), last_seq)
 
     async def _recheck_members(self, pid: str, user_ids: set[str]) -> None:
-        sitting = [
+        subscribed = [
             (connection, key)
             for user_id in user_ids
             for connection in self._sessions.connections.of((pid, user_id))
             for key in connection.rooms
         ]
-        members = await standing.memberships(self._database, pid, list(user_ids))
-        for connection, key in sitting:
+        members = await recheck.memberships(self._chat.database, pid, list(user_ids))
+        for connection, key in subscribed:
             claims = connection.claims
             if claims is None or (claims.sub, key[1]) in members or key not in connection.rooms:
                 continue
-            if await self._chat.member(*key, claims.sub) is None:  # they may have joined since
-                self._seats.leave(connection, key)
+            if (
+                await self._chat.member(*key, claims.sub) is None
+            ):  # the user may have joined meanwhile
+                self._subscriptions.unsubscribe(connection, key)
 
     def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

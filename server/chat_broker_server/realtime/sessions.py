@@ -1,151 +1,153 @@
-"""The life of a connection: opened, named by its token, warned, closed. Nobody stays whose token is bad.
+"""Connections from open to close: sign-in by token, warning before expiry, disconnect.
 
-A token is asked about again when somebody closes its user's sockets while the handshake is under way: what the check
-read may be older than that. From the moment a connection is named, closing finds it.
+A handshake checks its token again if the user's sockets were closed meanwhile: the first check may have read the state
+before that. Once a connection is signed in, `close_user` finds it.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_server.chat.events import ALL_USERS
 from chat_broker_server.credentials.tokens import Claims, Tokens
 from chat_broker_server.errors import ChatError, NotAuthenticated
 from chat_broker_server.realtime import packets, requests
 from chat_broker_server.realtime.connections import Connection, Connections, UserKey
-from chat_broker_server.realtime.counts import Counts
-from chat_broker_server.realtime.error_notices import RECONNECT, WORDS, failure, farewell, refusal
+from chat_broker_server.realtime.context import Context
+from chat_broker_server.realtime.error_notices import (
+    MESSAGES,
+    RECONNECT,
+    closing_notice,
+    error_notice,
+    refused_handshake,
+)
 from chat_broker_server.realtime.handlers import whole_second_timestamp
-from chat_broker_server.realtime.limits import Limits
-from chat_broker_server.realtime.send_queue import Outbox, Outgoing
+from chat_broker_server.realtime.send_queue import EngineIOSendQueue, SendQueue
 
 CONNECTION: Final = "chat_broker_server.connection"
-_CHECKS: Final = 3
-_RECHECKED_AT_ONCE: Final = 200
-_HEAD_START: Final = 0.1  # seconds, of an event before an answer that takes another way
-_REMEMBERED: Final = 120.0  # seconds; longer than any handshake takes
+_TOKEN_CHECKS: Final = 3
+_RECHECK_BATCH: Final = 200
+_HEAD_START: Final = 0.1  # seconds by which the event precedes the response to another request
+_KEEP_CLOSINGS: Final = 120.0  # seconds; longer than any handshake takes
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Sessions:
-    """Opens, names and closes the connections of this node."""
+    """Opens, signs in and disconnects the connections of this node."""
 
     def __init__(
         self,
         tokens: Tokens,
-        limits: Limits,
-        counts: Counts,
-        log: SampledLog,
+        context: Context,
         *,
         sockets: Mapping[str, Any],
-        spawn: Callable[[Awaitable[None]], asyncio.Task[None]],
-        forget: Callable[[Connection], None],
+        unsubscribe_all: Callable[[Connection], None],
     ) -> None:
-        """*sockets* are Engine.IO's own; *forget* takes back all that a connection holds in rooms."""
+        """*sockets* are Engine.IO's own. *unsubscribe_all* ends the connection's subscriptions."""
         self.connections = Connections()
         self._tokens = tokens
-        self._limits = limits
-        self._counts = counts
-        self._log = log
+        self._limits = context.limits
+        self._counts = context.counts
+        self._log = context.log
         self._sockets = sockets
-        self._spawn = spawn
-        self._forget = forget
+        self._spawn = context.spawn
+        self._unsubscribe_all = unsubscribe_all
         self._closings: dict[UserKey, float] = {}
 
-    # -- for the gate -----------------------------------------------------------------------------
+    # -- for the handshake guard ------------------------------------------------------------------
 
-    def outbox(self, eio_sid: str) -> Outbox | None:
-        """The queue of a connection that is alive and the library's."""
+    def library_queue(self, eio_sid: str) -> EngineIOSendQueue | None:
+        """The send queue of an open connection that the library serves, else None."""
         connection = self.connections.get(eio_sid)
-        if connection is None or not isinstance(connection.outbox, Outbox):
+        if connection is None or not isinstance(connection.send_queue, EngineIOSendQueue):
             return None
-        return connection.outbox
+        return connection.send_queue
 
-    def room_for_one_more(self) -> bool:
-        """May another connection be opened here?"""
+    def has_capacity(self) -> bool:
         return len(self.connections) < self._limits.sockets
 
-    async def refused(self, eio_sid: str, code: str, message: str) -> None:
-        """A polling request of this connection is about to be refused, upon which client libraries end the session:
-        say why before that, over the poll that waits."""
+    async def explain_refusal(self, eio_sid: str, code: str, message: str) -> None:
+        """Send an `error` event over the waiting poll before another polling request is refused.
+
+        Client libraries end the session upon the refusal, so this is the last chance to tell the reason.
+        """
         connection = self.connections.get(eio_sid)
         if connection is not None and connection.claims is not None:
-            connection.outbox.send(packets.event("error", _encode(failure(code, message))))
+            connection.send_queue.send(packets.event("error", _encode(error_notice(code, message))))
             await asyncio.sleep(_HEAD_START)
 
     # -- opening ----------------------------------------------------------------------------------
 
     def open(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        """The library has a new connection; a token must come soon."""
-        outbox = self._sockets[eio_sid].queue
-        connection = self.begin(eio_sid, outbox)
-        outbox.on_overflow = lambda: self.too_slow(connection)
+        """Called for a new connection of the library. It must send a token within `auth_deadline`."""
+        send_queue = self._sockets[eio_sid].queue
+        connection = self.add(eio_sid, send_queue)
+        send_queue.on_overflow = lambda: self.disconnect_slow_reader(connection)
         scope = environ["asgi.scope"]
         if scope["type"] == "websocket":
-            outbox.attach(asyncio.current_task())
+            send_queue.attach(asyncio.current_task())
         environ[CONNECTION] = connection
-        self.await_token(connection)
+        self.start_token_timeout(connection)
 
-    def begin(self, eio_sid: str, outbox: Outgoing) -> Connection:
-        """A new connection of nobody yet."""
-        connection = Connection(eio_sid, outbox, self._limits)
+    def add(self, eio_sid: str, send_queue: SendQueue) -> Connection:
+        connection = Connection(eio_sid, send_queue, self._limits)
         self.connections.add(connection)
         return connection
 
-    def await_token(self, connection: Connection) -> None:
-        """From now on there is a deadline to show a token."""
+    def start_token_timeout(self, connection: Connection) -> None:
+        """Disconnect with `handshake_timeout` unless a token comes within `auth_deadline`."""
         connection.after(
             asyncio.get_running_loop().call_later(
-                self._limits.auth_deadline, self.cut, connection, "handshake_timeout"
+                self._limits.auth_deadline, self.disconnect, connection, "handshake_timeout"
             )
         )
 
     async def authenticate(self, connection: Connection, auth: Any) -> None:
-        """Name *connection* by the token in *auth*. Raises ChatError with the reason if it may not be."""
+        """Sign *connection* in by the token in *auth*. Raises ChatError with the reason for a refusal."""
         token = auth.get("token") if isinstance(auth, dict) else None
         if not isinstance(token, str) or not 1 <= len(token) <= requests.MAX_TOKEN:
             raise NotAuthenticated("token_invalid", "Connect with auth: {token}.")
-        claims = await self._checked(token)
+        claims = await self._check_token(token)
         if connection.ended:
             raise NotAuthenticated("token_invalid", "The connection has ended.")
         if len(self.connections.of((claims.pid, claims.sub))) >= self._limits.sockets_per_user:
             raise ChatError(
                 "too_many_sockets", "This user has too many sockets open.", retry_after=30
             )
-        self.connections.name(connection, claims)
+        self.connections.sign_in(connection, claims)
         self._watch_token(connection, claims)
 
     async def refresh(self, connection: Connection, claims: Claims, token: str) -> Claims:
-        """Go on with a newer *token* of the same user. Raises NotAuthenticated."""
-        fresh = await self._checked(token)
+        """Replace the token by a newer one of the same user. Raises NotAuthenticated."""
+        fresh = await self._check_token(token)
         if (fresh.pid, fresh.sub) != (claims.pid, claims.sub):
             raise NotAuthenticated("token_invalid", "This token is another user's.")
         if connection.claims is None:
-            raise NotAuthenticated("token_revoked", WORDS["token_revoked"])
+            raise NotAuthenticated("token_revoked", MESSAGES["token_revoked"])
         connection.claims = fresh
         self._watch_token(connection, fresh)
         return fresh
 
-    async def _checked(self, token: str) -> Claims:
-        for _ in range(_CHECKS):
-            began = time.monotonic()
+    async def _check_token(self, token: str) -> Claims:
+        for _ in range(_TOKEN_CHECKS):
+            started_at = time.monotonic()
             claims = await self._tokens.check(token)
-            closed = (
-                self._closings.get((claims.pid, who), -1.0) for who in (claims.sub, ALL_USERS)
+            closed_at = (
+                self._closings.get((claims.pid, user_id), -1.0)
+                for user_id in (claims.sub, ALL_USERS)
             )
-            if max(closed) < began:
+            if max(closed_at) < started_at:
                 return claims
-        raise NotAuthenticated("token_revoked", WORDS["token_revoked"])
+        raise NotAuthenticated("token_revoked", MESSAGES["token_revoked"])
 
-    # -- the token's life -------------------------------------------------------------------------
+    # -- token expiry -----------------------------------------------------------------------------
 
     def _watch_token(self, connection: Connection, claims: Claims) -> None:
-        """Warn once: at 80 % of the token's life, or a minute before its end if that is later."""
+        """Send `tokenExpiring` once: at 80 % of the token's life, or a minute before its end if that is later."""
         warn_at = max(claims.iat + 0.8 * (claims.exp - claims.iat), claims.exp - 60)
         delay = max(0.0, warn_at - time.time())
         connection.after(
@@ -155,42 +157,49 @@ class Sessions:
     def _token_expires(self, connection: Connection, claims: Claims) -> None:
         left = max(0, round(claims.exp - time.time()))
         payload = _encode({"expires_at": whole_second_timestamp(claims.exp), "expires_in": left})
-        connection.outbox.send(packets.event("tokenExpiring", payload))
+        connection.send_queue.send(packets.event("tokenExpiring", payload))
         delay = max(0.0, claims.exp + self._limits.expiry_grace - time.time())
         connection.after(
-            asyncio.get_running_loop().call_later(delay, self.cut, connection, "token_expired")
+            asyncio.get_running_loop().call_later(
+                delay, self.disconnect, connection, "token_expired"
+            )
         )
 
     async def recheck(self) -> None:
-        """Ask the database about the token of everybody who is connected."""
-        held: dict[tuple[str, str, str, int], tuple[Claims, list[Connection]]] = {}
+        """Check the token of each connection against the database, and disconnect those that are refused."""
+        by_session: dict[tuple[str, str, str, int], tuple[Claims, list[Connection]]] = {}
         for connection in self.connections:
             claims = connection.claims
             if claims is not None:
                 key = (claims.pid, claims.sub, claims.sid, claims.gen)
-                held.setdefault(key, (claims, []))[1].append(connection)
-        sessions = list(held.values())
-        for at in range(0, len(sessions), _RECHECKED_AT_ONCE):
-            some = sessions[at : at + _RECHECKED_AT_ONCE]
-            verdicts = await self._tokens.recheck([claims for claims, _ in some])
-            for (claims, connections), verdict in zip(some, verdicts, strict=True):
-                if verdict is None or verdict == "token_expired":  # its end has a timer of its own
+                by_session.setdefault(key, (claims, []))[1].append(connection)
+        sessions = list(by_session.values())
+        for at in range(0, len(sessions), _RECHECK_BATCH):
+            batch = sessions[at : at + _RECHECK_BATCH]
+            codes = await self._tokens.recheck([claims for claims, _ in batch])
+            for (claims, connections), code in zip(batch, codes, strict=True):
+                if code is None or code == "token_expired":  # expiry has its own timer
                     continue
                 for connection in connections:
-                    now = connection.claims
-                    if now is not None and (now.sid, now.gen) == (claims.sid, claims.gen):
-                        self.cut(connection, verdict)
-            await asyncio.sleep(0)  # SQLite answers without giving others a turn
+                    current = connection.claims
+                    if current is not None and (current.sid, current.gen) == (
+                        claims.sid,
+                        claims.gen,
+                    ):
+                        self.disconnect(connection, code)
+            await asyncio.sleep(0)  # SQLite reads do not yield to other tasks
 
     # -- closing ----------------------------------------------------------------------------------
 
     def close_user(self, pid: str, user_id: str, code: str, session_id: str | None) -> int:
-        """Close the sockets of a user here, or those of one session; answers how many.
+        """Disconnect the user's sockets on this node, or those of one session. Returns how many.
 
-        ALL_USERS stands for all users of the project.
+        *user_id* ALL_USERS means all users of the project.
         """
         self._closings.pop((pid, user_id), None)
-        self._closings[pid, user_id] = time.monotonic()  # at the end: the oldest stand first
+        self._closings[pid, user_id] = (
+            time.monotonic()
+        )  # re-inserted at the end, so that the oldest are first
         closed = 0
         users = [(pid, user_id)]
         if user_id == ALL_USERS:
@@ -198,82 +207,84 @@ class Sessions:
         for connection in [each for user in users for each in self.connections.of(user)]:
             claims = connection.claims
             if claims is not None and session_id in {None, claims.sid}:
-                self.cut(connection, code)
+                self.disconnect(connection, code)
                 closed += 1
         return closed
 
-    def forget_old_closings(self) -> None:
-        """Handshakes that began before them are long over."""
-        old = time.monotonic() - _REMEMBERED
-        while self._closings and next(iter(self._closings.values())) < old:
+    def remove_old_closings(self) -> None:
+        """Drop the times that no running handshake can need."""
+        limit = time.monotonic() - _KEEP_CLOSINGS
+        while self._closings and next(iter(self._closings.values())) < limit:
             del self._closings[next(iter(self._closings))]
 
-    def cut(
+    def disconnect(
         self,
         connection: Connection,
         code: str,
         message: str | None = None,
         retry_after: int | None = None,
     ) -> asyncio.Task[None] | None:
-        """Say why, and close; the socket hears nothing else from now on. Answers the task that sees it off."""
+        """Send the reason as the last event and close. Returns the task that closes; None if it has ended already."""
         if connection.ended:
             return None
         connection.ended = True
         if connection.claims is None:
-            body = _encode(refusal(code, message, retry_after))
-            last = [packets.refusal("/", body)]
+            body = _encode(refused_handshake(code, message, retry_after))
+            last = [packets.connect_error("/", body)]
         else:
-            last = [packets.event("error", _encode(farewell(code, message, retry_after)))]
+            last = [packets.event("error", _encode(closing_notice(code, message, retry_after)))]
             if code not in RECONNECT:  # a DISCONNECT keeps client libraries from coming back
-                last.append(packets.farewell())
-        self.unname(connection)
-        connection.outbox.end(*last)
-        return self._spawn(self._see_off(connection))
+                last.append(packets.disconnect())
+        self.sign_out(connection)
+        connection.send_queue.end(*last)
+        return self._spawn(self._finish_disconnect(connection))
 
-    def unname(self, connection: Connection) -> None:
-        """Take back everything that makes this socket somebody's."""
+    def sign_out(self, connection: Connection) -> None:
+        """Remove the user, the timer and the subscriptions of the connection."""
         connection.after(None)
-        self._forget(connection)
-        self.connections.unname(connection)
+        self._unsubscribe_all(connection)
+        self.connections.sign_out(connection)
 
-    def gone(self, eio_sid: str) -> None:
-        """Engine.IO has lost or closed a connection."""
+    def remove(self, eio_sid: str) -> None:
+        """Called when the transport has closed."""
         connection = self.connections.get(eio_sid)
         if connection is not None:
             connection.ended = True
-            connection.outbox.over()
-            self.unname(connection)
+            connection.send_queue.mark_ended()
+            self.sign_out(connection)
             self.connections.remove(connection)
 
-    async def _see_off(self, connection: Connection) -> None:
-        await connection.outbox.until_sent(self._limits.last_words)
+    async def _finish_disconnect(self, connection: Connection) -> None:
+        await connection.send_queue.wait_until_sent(self._limits.last_words)
         loop = asyncio.get_running_loop()
-        loop.call_later(self._limits.cut_after, connection.outbox.abort)
+        loop.call_later(self._limits.cut_after, connection.send_queue.abort)
         socket = self._sockets.get(connection.eio_sid)
         if socket is not None:
             await socket.close(wait=False, abort=True)
-        self.gone(connection.eio_sid)
+        self.remove(connection.eio_sid)
 
-    def check_ping(self, socket: Any, patience: float) -> None:
-        """Let go of a connection of the library's whose peer has not answered a ping for *patience* seconds."""
+    def check_ping(self, socket: Any, timeout: float) -> None:
+        """Disconnect a connection of the library whose client has not answered a ping for *timeout* seconds."""
         connection = self.connections.get(socket.sid)
-        asked = socket.last_ping  # by the wall clock
-        if connection and asked and time.time() - asked > patience:
-            self.cut(connection, "ping_timeout")
+        pinged_at = socket.last_ping  # by the wall clock
+        if connection and pinged_at and time.time() - pinged_at > timeout:
+            self.disconnect(connection, "ping_timeout")
 
-    def too_large(self, connection: Connection) -> None:
-        """It has sent a longer message than it may: nothing after that can be read."""
+    def disconnect_too_large(self, connection: Connection) -> None:
+        """The client sent a message over the limit. Nothing after it can be read."""
         most = self._limits.message_bytes
-        self.cut(
+        self.disconnect(
             connection, "message_too_large", f"A message may have {most} bytes: connect again."
         )
 
-    def too_slow(self, connection: Connection) -> None:
-        """More waits for this one than may: cut it off, once what is being sent to others has been sent."""
-        asyncio.get_running_loop().call_soon(self._cut_slow, connection)
+    def disconnect_slow_reader(self, connection: Connection) -> None:
+        """The send queue is over its limit. Disconnects once the running fan-out has finished."""
+        asyncio.get_running_loop().call_soon(self._disconnect_slow_reader, connection)
 
-    def _cut_slow(self, connection: Connection) -> None:
+    def _disconnect_slow_reader(self, connection: Connection) -> None:
         if not connection.ended:
             self._counts.slow_consumers_cut += 1
             self._log.warning("socket.slow_consumer")
-            self.cut(connection, "slow_down", "This connection reads too slowly: connect again.")
+            self.disconnect(
+                connection, "slow_down", "This connection reads too slowly: connect again."
+            )

@@ -1,11 +1,10 @@
-"""python-socketio as this server runs it: with queues of our own, and what reaches into its insides.
+"""python-socketio as this server runs it, with our send queues and shortcuts through its internals.
 
-Each thing is looked for before it is used. Where one is missing, the library's own way serves: slower, with the same
-answers.
+Each internal name is checked before use. If one is missing, the library's public way is used: slower, with the same
+results.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from engineio.async_socket import AsyncSocket
 from chat_broker_kit.insides import Needs, misfit
 from chat_broker_kit.logs.sampling import SampledFilter
 from chat_broker_server.realtime.limits import Limits
-from chat_broker_server.realtime.send_queue import Outbox
+from chat_broker_server.realtime.send_queue import EngineIOSendQueue
 
 _log = structlog.get_logger("chat_broker_server.realtime.socketio_library")
 _library_log = logging.getLogger("chat_broker_server.socketio")
@@ -33,7 +32,7 @@ MOVED: Final[Needs] = {AsyncSocket: ("closed", "closing", "last_ping", "queue", 
 
 
 class _Manager(socketio.AsyncManager):  # type: ignore[misc]  # the library ships no types
-    """The library's list of sessions. Its rooms are not used, so a session need not be looked for in all of them."""
+    """The library's sessions. Its rooms are not used, so removing a session need not search all of them."""
 
     def basic_disconnect(self, sid: str, namespace: str, **_: Any) -> None:
         for room in (sid, None):
@@ -49,17 +48,17 @@ class _Manager(socketio.AsyncManager):  # type: ignore[misc]  # the library ship
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The library's server, and what may be done with its sockets."""
+    """The library's server, and which of our shortcuts its version allows."""
 
     sio: socketio.AsyncServer
     is_watched: bool
-    """Are pings looked after here? If not, the library does so itself, with a task of its own."""
+    """Whether this server checks pings. If not, the library does so with its own task."""
     can_move: bool
-    """May a polling session go on over a websocket that is ours?"""
+    """Whether a polling session may upgrade to a websocket of this server."""
 
 
 def open_library(limits: Limits) -> Library:
-    """A server with no handlers yet."""
+    """Make the library's server, without handlers."""
     watched = _fits("watching pings", WATCHED)
     manager = _Manager if _fits("sessions", OF_MANAGER, _Manager) else socketio.AsyncManager
     sio = socketio.AsyncServer(
@@ -67,7 +66,7 @@ def open_library(limits: Limits) -> Library:
         client_manager=manager(),
         async_handlers=False,
         monitor_clients=not watched,
-        cors_allowed_origins=[],  # the gate judges origins
+        cors_allowed_origins=[],  # HandshakeGuard checks origins
         http_compression=False,
         cookie=None,
         max_http_buffer_size=limits.message_bytes,
@@ -76,7 +75,10 @@ def open_library(limits: Limits) -> Library:
         logger=_library_log,
         engineio_logger=_library_log,
     )
-    new_queue: Callable[..., Outbox] = lambda *_, **__: Outbox(limits.send_queue_bytes)  # noqa: E731
+
+    def new_queue(*_: Any, **__: Any) -> EngineIOSendQueue:
+        return EngineIOSendQueue(limits.send_queue_bytes)
+
     sio.eio.create_queue = new_queue  # documented: the queue of one socket
     return Library(sio, watched, _fits("upgrades from polling", MOVED))
 

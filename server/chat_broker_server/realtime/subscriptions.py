@@ -1,4 +1,4 @@
-"""A socket's seat in a room: what is taken with it, and what is given back when it ends."""
+"""The subscriptions of this node's connections to rooms, with presence and typing."""
 
 from collections.abc import Callable
 
@@ -11,112 +11,110 @@ from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection, RoomKey
-from chat_broker_server.realtime.fanout import LiveRooms
+from chat_broker_server.realtime.fanout import Fanout
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.presence import Presence
 from chat_broker_server.realtime.typing import TypingStates
 
-TYPING = frozenset({"userTyping", "userStoppedTyping"})
+_TYPING_EVENTS = frozenset({"userTyping", "userStoppedTyping"})
 
 
-class Seats:
-    """Who sits where on this node: listening, being online there, typing."""
-
+class Subscriptions:
     def __init__(
         self,
         chat: Chat,
-        rooms: LiveRooms,
+        rooms: Fanout,
         presence: Presence,
         limits: Limits,
         publish: Callable[[Event], None],
     ) -> None:
-        self.rooms = rooms
+        self.fanout = rooms
         self._chat = chat
         self._presence = presence
-        self._typing = TypingStates(limits.typing_seconds, self._stopped_typing)
+        self._typing = TypingStates(limits.typing_seconds, self._publish_stopped)
         self._publish = publish
 
     @property
     def typing(self) -> int:
-        """How many users type now."""
+        """How many users are typing."""
         return len(self._typing)
 
-    def take(self, connection: Connection, claims: Claims, key: RoomKey) -> int:
-        """*connection* sits in the room from now on; answers how many users do."""
+    def subscribe(self, connection: Connection, claims: Claims, key: RoomKey) -> int:
+        """Note the subscription and return how many users are online in the room. `Fanout.subscribe` follows."""
         if key not in connection.rooms:
             connection.rooms.add(key)
-            self._presence.came(key, claims.sub)
+            self._presence.add(key, claims.sub)
         return self._presence.online(key)
 
-    def leave(self, connection: Connection, key: RoomKey) -> None:
-        """This socket listens to the room no more; whatever it was doing there ends."""
-        self.rooms.leave(key, connection)
+    def unsubscribe(self, connection: Connection, key: RoomKey) -> None:
+        """End the subscription with its presence and typing."""
+        self.fanout.unsubscribe(key, connection)
         claims = connection.claims
         if claims is None:
             return
         self.stop_typing(connection, claims, key)
         if key in connection.rooms:
             connection.rooms.discard(key)
-            self._presence.went(key, claims.sub)
+            self._presence.remove(key, claims.sub)
 
-    def leave_all(self, connection: Connection) -> None:
-        """It is nobody's any more, or gone."""
+    def unsubscribe_all(self, connection: Connection) -> None:
+        """Called when the connection has signed out or ended."""
         for key in list(connection.rooms):
-            self.leave(connection, key)
+            self.unsubscribe(connection, key)
         if connection.joining is not None:
-            self.rooms.leave(connection.joining, connection)
+            self.fanout.unsubscribe(connection.joining, connection)
 
-    def moved(self, connection: Connection) -> None:
-        """*connection* has another outbox now."""
+    def replace_send_queue(self, connection: Connection) -> None:
+        """Called for a connection whose send queue was replaced."""
         for key in connection.rooms:
-            self.rooms.moved(key, connection)
+            self.fanout.replace_send_queue(key, connection)
 
-    def begin_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
-        """Others hear of it, if it is news."""
-        person = _person(connection, claims, key)
-        if self._typing.begin(connection, key, person):
-            self._say("userTyping", key, person)
+    def start_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
+        """Publish `userTyping` unless the user is typing already."""
+        user = _room_user(connection, claims, key)
+        if self._typing.start(connection, key, user):
+            self._publish_typing("userTyping", key, user)
 
     def stop_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
-        """Others hear of it, if it is news."""
+        """Publish `userStoppedTyping` if the user was typing on this socket only."""
         if self._typing.stop(connection, key, claims.sub):
-            self._stopped_typing(key, _person(connection, claims, key))
+            self._publish_stopped(key, _room_user(connection, claims, key))
 
-    def _stopped_typing(self, key: RoomKey, person: RoomUser) -> None:
-        self._say("userStoppedTyping", key, person)
+    def _publish_stopped(self, key: RoomKey, user: RoomUser) -> None:
+        self._publish_typing("userStoppedTyping", key, user)
 
-    def _say(self, name: str, key: RoomKey, person: RoomUser) -> None:
-        self._publish(Event(name, *key, msgspec.json.encode(person), user_id=person.user_id))
+    def _publish_typing(self, name: str, key: RoomKey, user: RoomUser) -> None:
+        self._publish(Event(name, *key, msgspec.json.encode(user), user_id=user.user_id))
 
-    def tell(self, event: Event) -> list[Connection]:
-        """Pass *event* on to those who sit here. Answers whom to call `recheck` for: they are told nothing more."""
+    def deliver(self, event: Event) -> list[Connection]:
+        """Send *event* to the room's subscribers. Returns suspended connections, for which to call `recheck`."""
         key = (event.project_id, event.room_id)
-        if event.name in TYPING:
+        if event.name in _TYPING_EVENTS:
             ready = packets.event(event.name, event.payload)
-            self.rooms.whisper(key, ready, about=event.user_id or "")
+            self.fanout.send_to_others(key, ready, about=event.user_id or "")
             return []
-        self.rooms.tell(event)
+        self.fanout.deliver(event)
         if event.name == "roomDeleted":
-            for connection in self.rooms.members(key):
-                self.leave(connection, key)
+            for connection in self.fanout.members(key):
+                self.unsubscribe(connection, key)
         elif event.name == "userLeft" and event.user_id is not None:
-            # That was the last they heard, unless they are a member again by now: hints of several nodes
-            # take different ways, so only the database knows.
-            return self.rooms.pause(key, event.user_id)
+            # The user may be a member again: events of several nodes arrive in any order, so the database
+            # must tell.
+            return self.fanout.suspend(key, event.user_id)
         return []
 
-    async def recheck(self, key: RoomKey, user_id: str, stopped: list[Connection]) -> None:
-        """Let those go on who are members, and end the seats of the others; of all, if that cannot be known."""
+    async def recheck(self, key: RoomKey, user_id: str, suspended: list[Connection]) -> None:
+        """Resume the suspended connections if the user is a member; else, or if the database fails, unsubscribe them."""
         try:
             member = await self._chat.member(*key, user_id) is not None
         except ChatError:
             member = False
-        for connection in stopped:
+        for connection in suspended:
             if member:
-                self.rooms.settle(key, connection)
+                self.fanout.subscribe(key, connection)
             else:
-                self.leave(connection, key)
+                self.unsubscribe(connection, key)
 
 
-def _person(connection: Connection, claims: Claims, key: RoomKey) -> RoomUser:
+def _room_user(connection: Connection, claims: Claims, key: RoomKey) -> RoomUser:
     return RoomUser(key[1], claims.sub, claims.name, connection.display_name)

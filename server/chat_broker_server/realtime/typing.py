@@ -1,4 +1,4 @@
-"""Who is typing where: begun by a socket, ended by it, by its end, or by time."""
+"""Who is typing in which room. A state ends by the socket, at its disconnect, or after some seconds."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,10 +10,10 @@ _Key = tuple[RoomKey, str]
 
 
 class TypingStates:
-    """The typing users of this node's sockets; a user typing on two sockets is typing once."""
+    """The typing users of this node's sockets. A user who types on two sockets counts once."""
 
     def __init__(self, seconds: float, ended: Callable[[RoomKey, RoomUser], None]) -> None:
-        """*ended* is called when a state ends by itself."""
+        """*ended* is called when a state times out."""
         self._seconds = seconds
         self._ended = ended
         self._states: dict[_Key, dict[Connection, asyncio.TimerHandle]] = {}
@@ -21,19 +21,19 @@ class TypingStates:
     def __len__(self) -> int:
         return len(self._states)
 
-    def begin(self, connection: Connection, room: RoomKey, person: RoomUser) -> bool:
-        """Typing goes on for another while; True if it was not known before."""
-        sockets = self._states.setdefault((room, person.user_id), {})
+    def start(self, connection: Connection, room: RoomKey, user: RoomUser) -> bool:
+        """Start or prolong the state. True if the user was not typing before."""
+        sockets = self._states.setdefault((room, user.user_id), {})
         new = not sockets
         if (timer := sockets.get(connection)) is not None:
             timer.cancel()
         sockets[connection] = asyncio.get_running_loop().call_later(
-            self._seconds, self._time_is_up, connection, room, person
+            self._seconds, self._time_out, connection, room, user
         )
         return new
 
     def stop(self, connection: Connection, room: RoomKey, user_id: str) -> bool:
-        """This socket does not type any more; True if the user has stopped by that."""
+        """End the state of this socket. True if the user types on no other socket."""
         sockets = self._states.get((room, user_id))
         if sockets is None or (timer := sockets.pop(connection, None)) is None:
             return False
@@ -43,6 +43,6 @@ class TypingStates:
         del self._states[room, user_id]
         return True
 
-    def _time_is_up(self, connection: Connection, room: RoomKey, person: RoomUser) -> None:
-        if self.stop(connection, room, person.user_id):
-            self._ended(room, person)
+    def _time_out(self, connection: Connection, room: RoomKey, user: RoomUser) -> None:
+        if self.stop(connection, room, user.user_id):
+            self._ended(room, user)

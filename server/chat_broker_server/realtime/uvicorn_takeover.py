@@ -1,7 +1,7 @@
-"""Taking a websocket over from uvicorn, once it has accepted it: a class of uvicorn's that is nobody's promise.
+"""Takes an accepted websocket over from uvicorn, whose protocol class is no public API.
 
-So it is looked at before it is touched. Whatever differs from what is known here, a future version, a transport
-hidden by a middleware, an extension that was agreed on: the websocket then goes the ordinary way, through ASGI.
+So each object is checked before use. If anything differs (another version, a transport hidden by a middleware, a
+negotiated extension), the websocket is served through ASGI.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ _NEEDED = (
 
 
 def is_possible() -> bool:
-    """Can the websockets of this uvicorn be taken over at all? If not, the log says why."""
+    """Whether this version of uvicorn allows a takeover. If not, the reason is logged."""
     if WebSocketsSansIOProtocol is None:
         reason = "uvicorn has no WebSocketsSansIOProtocol"
     else:
@@ -43,7 +43,7 @@ def is_possible() -> bool:
 
 
 def protocol_behind(send: Any) -> Any | None:
-    """uvicorn's own object behind an ASGI *send*, if it is of the kind known here."""
+    """uvicorn's protocol object behind an ASGI *send*; None if it is not of the known kind."""
     protocol = getattr(send, "__self__", None)
     if WebSocketsSansIOProtocol is None or not isinstance(protocol, WebSocketsSansIOProtocol):
         return None
@@ -51,7 +51,7 @@ def protocol_behind(send: Any) -> Any | None:
 
 
 def untouched(protocol: Any) -> bool:
-    """Has the client sent nothing yet but its handshake, and was no extension agreed on?"""
+    """Whether the client has sent only its handshake, and no extension was negotiated."""
     conn = protocol.conn
     reader = getattr(conn, "reader", None)
     return (
@@ -66,7 +66,7 @@ def untouched(protocol: Any) -> bool:
 
 
 def accepted(protocol: Any) -> bool:
-    """Was the websocket accepted, and is the client still there?"""
+    """Whether the websocket was accepted and is still open."""
     return (
         protocol.handshake_complete
         and not protocol.close_sent
@@ -76,19 +76,18 @@ def accepted(protocol: Any) -> bool:
 
 
 def let_go(protocol: Any) -> None:
-    """End all that uvicorn does for this websocket; the transport is another's from now on."""
+    """Detach uvicorn from this websocket: its keepalive, its set of connections, its transport."""
     protocol.stop_keepalive()
     protocol.connections.discard(protocol)
-    protocol.transport = _Nothing()
-    protocol.conn.parser.close()  # it refers to itself, and would wait for the garbage collector
+    protocol.transport = _ClosedTransport()
+    protocol.conn.parser.close()  # it refers to itself: without close() only the garbage collector frees it
 
 
-class _Nothing:
-    """In the place of the transport: uvicorn closes it when the ASGI call returns."""
+class _ClosedTransport:
+    """Replaces the transport, which uvicorn closes when the ASGI call returns."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        pass
 
     def is_closing(self) -> bool:
-        """Nothing more can be sent."""
         return True

@@ -1,7 +1,7 @@
-"""A websocket that this server speaks itself: the protocol of its transport, and the outbox of its connection.
+"""A websocket that this server handles itself: the asyncio protocol of its transport, and its connection's send queue.
 
-It reads one message at a time, and not the next before that one has been answered: what comes meanwhile waits in the
-kernel. What is to be sent is written at once while the transport takes it, and kept in order and bounded while not.
+It reads the next message only after the last one has been answered; meanwhile input waits in the kernel. It writes at
+once while the transport accepts data. Otherwise it keeps the frames in a bounded queue.
 """
 
 import asyncio
@@ -12,100 +12,101 @@ from typing import Any, Final, Protocol
 
 from chat_broker_server.realtime import websocket_frames
 from chat_broker_server.realtime.connections import Connection
-from chat_broker_server.realtime.packets import Ready
+from chat_broker_server.realtime.packets import EncodedPacket
 from chat_broker_server.realtime.websocket_frames import Violation
 
-MOST_TRIFLES: Final = 1000
-"""Frames a second that bring no message to its end. They are short, and nothing else bounds how many are read."""
+MAX_OVERHEAD_FRAMES: Final = 1000
+"""Control frames and fragments a second. No other limit counts them."""
 
 
-class Side(Protocol):
-    """What all lines of a node have in common."""
+class WebSocketCallbacks(Protocol):
+    """The limits of a websocket, and what it calls: `WebSocketServer`."""
 
     message_bytes: int
     queue_bytes: int
     last_words: float
     cut_after: float
 
-    def hear(self, line: "Line", text: str | None) -> bool:
-        """A message came (None: a binary one). True if it is being answered: `go_on` is called then."""
+    def on_message(self, websocket: "WebSocketConnection", text: str | None) -> bool:
+        """Handle a message (None: a binary one). If True, no further one is read until `resume` is called."""
 
-    def violated(self, line: "Line", code: int) -> None:
-        """What the peer sent cannot be read on; *code* is the reason, as close frames have it."""
+    def on_violation(self, websocket: "WebSocketConnection", code: int) -> None:
+        """The client broke the protocol or a limit; *code* is for the close frame."""
 
-    def restarting(self, line: "Line") -> None:
-        """The server goes down."""
+    def on_server_shutdown(self, websocket: "WebSocketConnection") -> None:
+        """uvicorn is shutting down."""
 
-    def too_slow(self, line: "Line") -> None:
-        """More waits for this peer than may."""
+    def on_overflow(self, websocket: "WebSocketConnection") -> None:
+        """The send queue is over its limit."""
 
-    def lost(self, line: "Line") -> None:
+    def on_closed(self, websocket: "WebSocketConnection") -> None:
         """The connection has ended."""
 
 
-class Line(asyncio.Protocol):
-    """One connection. Between `start` and its end, `open` says that `write` may be called with a whole frame."""
+class WebSocketConnection(asyncio.Protocol):
+    """One connection. `open` means that `write` may be called with a whole frame."""
 
     __slots__ = (
-        "_before",
         "_buffer",
-        "_busy",
+        "_callbacks",
         "_code",
-        "_deaf",
         "_ended",
-        "_full",
-        "_held",
-        "_held_bytes",
+        "_fragments",
+        "_handling",
+        "_ignores_input",
         "_overflowed",
-        "_parts",
-        "_peers",
+        "_overhead_frames",
+        "_overhead_since",
+        "_previous_protocol",
+        "_queue",
+        "_queued_bytes",
         "_reading",
-        "_side",
-        "_trifles",
-        "_trifles_since",
+        "_server_connections",
+        "_writing_paused",
         "connection",
         "open",
         "transport",
         "write",
     )
 
-    #: Messages never take another way.
     direct: Final = True
 
-    def __init__(self, side: Side, transport: asyncio.Transport, before: Any) -> None:
-        """*before*: the protocol that has had *transport* so far, and hears of its end until `start`."""
+    def __init__(
+        self, callbacks: WebSocketCallbacks, transport: asyncio.Transport, previous_protocol: Any
+    ) -> None:
+        """*previous_protocol*: uvicorn's, which is told of the connection's end until `start` is called."""
         self.open = False
         self.write: Callable[[bytes], None] = transport.write
         self.connection: Connection | None = None
-        self._side = side
+        self._callbacks = callbacks
         self.transport = transport
-        self._before = before
-        self._peers: set[Any] | None = None
+        self._previous_protocol = previous_protocol
+        self._server_connections: set[Any] | None = None
         self._buffer: bytes | bytearray = b""
-        self._parts: bytearray | None = None
-        self._held: deque[bytes] | None = None
-        self._held_bytes = 0
-        self._busy = True
+        self._fragments: bytearray | None = None
+        self._queue: deque[bytes] | None = None
+        self._queued_bytes = 0
+        self._handling = True
         self._code = websocket_frames.NORMAL
-        self._deaf = False
+        self._ignores_input = False
         self._reading = True
-        self._full = False
+        self._writing_paused = False
         self._ended = False
         self._overflowed = False
-        self._trifles = 0
-        self._trifles_since = 0.0
+        self._overhead_frames = 0
+        self._overhead_since = 0.0
 
-    def start(self, peers: set[Any]) -> None:
-        """Speak; until the end, be one of the server's connections in *peers*."""
-        self._before = None
-        self._peers = peers
-        peers.add(self)
-        self.open = not self._full
+    def start(self, server_connections: set[Any]) -> None:
+        """Begin to read and write. *server_connections*: uvicorn's set, which holds this one until it has closed."""
+        self._previous_protocol = None
+        self._server_connections = server_connections
+        server_connections.add(self)
+        self.open = not self._writing_paused
 
-    # -- the transport's side ---------------------------------------------------------------------
+    # -- called by the transport ------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf or (self._ended and self.transport.is_closing()):
+        if self._ignores_input or (self._ended and self.transport.is_closing()):
             return
         if not self._buffer:
             self._buffer = data
@@ -113,61 +114,66 @@ class Line(asyncio.Protocol):
             self._buffer += data
         else:
             self._buffer = bytearray(self._buffer) + data
-        if not self._busy:
-            self._read_on()
+        if not self._handling:
+            self._read_frames()
         elif self._reading:
             self._reading = False
             self.transport.pause_reading()
 
     def pause_writing(self) -> None:
-        self._full = True
+        self._writing_paused = True
         self.open = False
 
     def resume_writing(self) -> None:
-        self._full = False
-        held = self._held
-        while held and not self._full:
-            frame = held.popleft()
-            self._held_bytes -= len(frame)
+        self._writing_paused = False
+        queue = self._queue
+        while queue and not self._writing_paused:
+            frame = queue.popleft()
+            self._queued_bytes -= len(frame)
             self.write(frame)
-        if not held:
-            self._held = None
-        self.open = not (self._held or self._full or self._ended) and self._before is None
+        if not queue:
+            self._queue = None
+        self.open = (
+            not (self._queue or self._writing_paused or self._ended)
+            and self._previous_protocol is None
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._before is not None:
+        if self._previous_protocol is not None:
             self._ended = True
-            self._before.connection_lost(exc)
+            self._previous_protocol.connection_lost(exc)
             return
         self._finish()
-        if self._peers is not None:
-            self._peers.discard(self)
-        self._side.lost(self)
+        if self._server_connections is not None:
+            self._server_connections.discard(self)
+        self._callbacks.on_closed(self)
 
     def shutdown(self) -> None:
-        """The server goes down: it calls this on all its connections."""
+        """Called by uvicorn at shutdown, on all its connections."""
         self._code = websocket_frames.RESTART
-        self._side.restarting(self)
+        self._callbacks.on_server_shutdown(self)
         self._close(websocket_frames.RESTART)
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def go_on(self) -> None:
-        """Take the next message: this one has been answered."""
-        self._busy = False
+    def resume(self) -> None:
+        """Read the next message. Called when the last one has been answered."""
+        self._handling = False
         if self._buffer:
-            self._read_on()
-        if not self._busy and not self._reading and not self.transport.is_closing():
+            self._read_frames()
+        if not self._handling and not self._reading and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
 
-    def _read_on(self) -> None:
+    def _read_frames(self) -> None:
         data, at = self._buffer, 0
         try:
-            while (frame := websocket_frames.read(data, at, self._side.message_bytes)) is not None:
+            while (
+                frame := websocket_frames.read(data, at, self._callbacks.message_bytes)
+            ) is not None:
                 first, payload, at = frame
-                self._take(first, payload)
-                if self._busy:
+                self._handle_frame(first, payload)
+                if self._handling:
                     break
         except Violation as violation:
             self._refuse(violation.code)
@@ -178,49 +184,49 @@ class Line(asyncio.Protocol):
             self._buffer = data[at:]
 
     def _refuse(self, code: int) -> None:
-        """Say why, and close. What still comes is dropped, but read: else the peer's kernel drops the reason."""
+        """Send the reason and close. Input is still read and dropped: else the client's kernel would drop the reason."""
         ended_before = self._ended
-        self._deaf = True
+        self._ignores_input = True
         self._code = code
-        self._side.violated(self, code)
+        self._callbacks.on_violation(self, code)
         if ended_before or not self._ended:
             self._close(code)
 
-    def _take(self, first: int, payload: bytes) -> None:
+    def _handle_frame(self, first: int, payload: bytes) -> None:
         opcode = first & 0x0F
         if opcode > websocket_frames.BINARY or not first & websocket_frames.FINAL:
-            self._count_trifle()
+            self._count_overhead()
         if opcode == websocket_frames.PING:
-            if not self._ended and not self._full:
+            if not self._ended and not self._writing_paused:
                 self.write(websocket_frames.pong(payload))
         elif opcode == websocket_frames.CLOSE:
             self._answer_close(payload)
         elif opcode <= websocket_frames.BINARY:
-            self._part(first, opcode, payload)
+            self._handle_fragment(first, opcode, payload)
 
-    def _count_trifle(self) -> None:
-        self._trifles += 1
-        if self._trifles > MOST_TRIFLES:
+    def _count_overhead(self) -> None:
+        self._overhead_frames += 1
+        if self._overhead_frames > MAX_OVERHEAD_FRAMES:
             now = time.monotonic()
-            if now - self._trifles_since < 1.0:
+            if now - self._overhead_since < 1.0:
                 raise Violation(websocket_frames.POLICY)
-            self._trifles, self._trifles_since = 0, now
+            self._overhead_frames, self._overhead_since = 0, now
 
-    def _part(self, first: int, opcode: int, payload: bytes) -> None:
-        parts = self._parts
+    def _handle_fragment(self, first: int, opcode: int, payload: bytes) -> None:
+        fragments = self._fragments
         # Section 5.4: a continuation follows a beginning, and nothing else does.
-        if (parts is None) is not bool(opcode):
+        if (fragments is None) is not bool(opcode):
             raise Violation(websocket_frames.PROTOCOL_ERROR)
-        if parts is not None or not first & websocket_frames.FINAL:
-            if parts is None:
-                parts = self._parts = bytearray((opcode,))
-            parts += payload
-            if len(parts) - 1 > self._side.message_bytes:
+        if fragments is not None or not first & websocket_frames.FINAL:
+            if fragments is None:
+                fragments = self._fragments = bytearray((opcode,))
+            fragments += payload
+            if len(fragments) - 1 > self._callbacks.message_bytes:
                 raise Violation(websocket_frames.TOO_BIG)
             if not first & websocket_frames.FINAL:
                 return
-            opcode, payload = parts[0], bytes(parts[1:])
-            self._parts = None
+            opcode, payload = fragments[0], bytes(fragments[1:])
+            self._fragments = None
         if self._ended:
             return
         text = None
@@ -229,7 +235,7 @@ class Line(asyncio.Protocol):
                 text = payload.decode()
             except UnicodeDecodeError:
                 raise Violation(websocket_frames.NOT_UTF8) from None
-        self._busy = self._side.hear(self, text)
+        self._handling = self._callbacks.on_message(self, text)
 
     def _answer_close(self, payload: bytes) -> None:
         if len(payload) == 1:
@@ -241,82 +247,79 @@ class Line(asyncio.Protocol):
 
     # -- sending ----------------------------------------------------------------------------------
 
-    def send(self, ready: Ready) -> None:
+    def send(self, ready: EncodedPacket) -> None:
         """Send *ready*, in the order of the calls, without waiting."""
         if self.open:
             self.write(ready.frame)
         else:
-            self._keep(ready.frame)
+            self._enqueue(ready.frame)
 
-    def hold(self, ready: Ready) -> None:
-        """`send`, for one that is not `open`."""
-        self._keep(ready.frame)
+    def enqueue(self, ready: EncodedPacket) -> None:
+        """`send` for a connection that is not `open`."""
+        self._enqueue(ready.frame)
 
     def ping(self) -> None:
-        """Ask whether somebody is there, in the order of what is sent."""
+        """Send an Engine.IO ping, after all that is queued."""
         if self.open:
             self.write(websocket_frames.ENGINE_PING)
         else:
-            self._keep(websocket_frames.ENGINE_PING)
+            self._enqueue(websocket_frames.ENGINE_PING)
 
     @property
     def waiting(self) -> int:
-        """See Outgoing."""
-        return self._held_bytes
+        return self._queued_bytes
 
     def on_overflow(self) -> None:
-        """More was to be kept for this peer than may."""
-        self._side.too_slow(self)
+        self._callbacks.on_overflow(self)
 
-    def _keep(self, frame: bytes) -> None:
+    def _enqueue(self, frame: bytes) -> None:
         if self._ended or self._overflowed:
             return
-        if self._held_bytes + len(frame) > self._side.queue_bytes:
+        if self._queued_bytes + len(frame) > self._callbacks.queue_bytes:
             self._overflowed = True
             self.on_overflow()
             return
-        if self._held is None:
-            self._held = deque()
-        self._held.append(frame)
-        self._held_bytes += len(frame)
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(frame)
+        self._queued_bytes += len(frame)
 
-    # -- the end ----------------------------------------------------------------------------------
+    # -- closing ----------------------------------------------------------------------------------
 
-    def end(self, *last: Ready) -> None:
-        """Drop what waits, send *last*, and close: the peer's answer, or `abort`, ends the connection."""
+    def end(self, *last: EncodedPacket) -> None:
+        """Drop the queue, send *last* and a close frame. The client's close frame, or `abort`, ends the connection."""
         if not self._ended:
             self._finish()
             farewell = (websocket_frames.ENGINE_CLOSE, websocket_frames.close(self._code))
             self.write(b"".join((*(ready.frame for ready in last), *farewell)))
-            if self._deaf:  # also for the peer's answer
+            if self._ignores_input:  # then no answer can arrive
                 loop = asyncio.get_running_loop()
-                loop.call_later(self._side.last_words, self.transport.close)
+                loop.call_later(self._callbacks.last_words, self.transport.close)
 
-    def hang_up(self) -> None:
-        """Close the connection as one that has come to its end."""
+    def close_normally(self) -> None:
+        """Send a close frame without an error, and close."""
         self._close(websocket_frames.NORMAL)
 
-    def over(self) -> None:
-        """Nothing is sent any more."""
+    def mark_ended(self) -> None:
         self._finish()
 
-    async def until_sent(self, deadline: float) -> None:
-        """After `end`: all has been given to the transport by then."""
+    async def wait_until_sent(self, deadline: float) -> None:
+        """Returns at once: `end` has written everything."""
 
     def abort(self) -> None:
-        """Drop the connection at once, with all that was not sent."""
+        """Close at once; unsent data is lost."""
         self.transport.abort()
 
     def _finish(self) -> None:
         self.open = False
         self._ended = True
-        self._held = None
-        self._held_bytes = 0
+        self._queue = None
+        self._queued_bytes = 0
 
     def _close(self, code: int) -> None:
         if not self._ended:
             self._finish()
             self.write(websocket_frames.close(code))
         self.transport.close()
-        # A peer that does not read would keep the transport for ever.
-        asyncio.get_running_loop().call_later(self._side.cut_after, self.transport.abort)
+        # A client that does not read would keep the transport open for ever.
+        asyncio.get_running_loop().call_later(self._callbacks.cut_after, self.transport.abort)

@@ -1,4 +1,4 @@
-"""Websocket frames (RFC 6455) as bytes: read strictly, one at a time, and written without a mask. Pure."""
+"""Reads and writes websocket frames (RFC 6455). Reading is strict. Pure."""
 
 from typing import Final
 
@@ -21,13 +21,13 @@ RESTART: Final = 1012
 _CONTROLS: Final = frozenset({CLOSE, PING, 0xA})
 _MAX_CONTROL: Final = 125
 
-#: Engine.IO's ping and its farewell, as whole frames.
+#: Engine.IO's ping and close packets, as whole frames.
 ENGINE_PING: Final = b"\x81\x01%d" % packet.PING
 ENGINE_CLOSE: Final = b"\x81\x01%d" % packet.CLOSE
 
 
-class Violation(Exception):  # noqa: N818  # the connection ends with it, whoever is to blame
-    """The peer broke the protocol, or sends too much: close with *code*."""
+class Violation(Exception):  # noqa: N818  # named for what happened, like the errors of errors.py
+    """The client broke the protocol or a limit. Close the websocket with *code*."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"closed with {code}")
@@ -35,7 +35,7 @@ class Violation(Exception):  # noqa: N818  # the connection ends with it, whoeve
 
 
 def text(body: bytes) -> bytes:
-    """One whole text frame, as servers send it."""
+    """A whole text frame, without a mask as servers must send it."""
     length = len(body)
     if length < 126:
         return b"\x81%c%b" % (length, body)
@@ -45,27 +45,25 @@ def text(body: bytes) -> bytes:
 
 
 def pong(payload: bytes) -> bytes:
-    """The answer to a ping."""
     return b"\x8a%c%b" % (len(payload), payload)
 
 
 def close(code: int) -> bytes:
-    """A close frame that says why."""
     return b"\x88\x02%b" % code.to_bytes(2)
 
 
 def read(data: bytes | bytearray, at: int, limit: int) -> tuple[int, bytes, int] | None:
-    """The frame that begins at *at*: its first byte, its payload, and where the next one begins.
+    """Read the frame at *at*. Returns its first byte, its payload, and where the next frame begins.
 
-    None if it has not arrived completely. Raises Violation as soon as it can be seen that it is no frame a client may
-    send, or holds more than *limit* bytes.
+    None if it is not complete yet. Raises Violation for a frame that a client may not send, and for a payload over
+    *limit* bytes, before the payload has arrived.
     """
     have = len(data) - at
     if have < 2:
         return None
     first, length = data[at], data[at + 1]
     opcode = first & 0x0F
-    # No extension was agreed on; and what a client sends is masked (sections 5.1 and 5.2).
+    # Reserved bits need an extension, and clients must mask (sections 5.1 and 5.2).
     if first & 0x70 or not length & 0x80:
         raise Violation(PROTOCOL_ERROR)
     length &= 0x7F

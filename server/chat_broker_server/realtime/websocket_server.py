@@ -1,7 +1,8 @@
-"""Engine.IO over websockets that this server speaks itself: handshake, pings, packets. No library in between."""
+"""Engine.IO over websockets that this server handles without python-socketio: handshake, pings, packets."""
 
 import time
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from itertools import takewhile
 from typing import Any
 
@@ -9,13 +10,13 @@ import msgspec
 
 from chat_broker_server.realtime import uvicorn_takeover, websocket_frames
 from chat_broker_server.realtime.connections import Connection
-from chat_broker_server.realtime.limits import Limits
+from chat_broker_server.realtime.context import Context
 from chat_broker_server.realtime.packets import REFUSED, acceptable
-from chat_broker_server.realtime.polling_upgrade import Upgrades
+from chat_broker_server.realtime.polling_upgrade import PollingUpgrades
 from chat_broker_server.realtime.sessions import Sessions
-from chat_broker_server.realtime.websocket_connection import Line
+from chat_broker_server.realtime.websocket_connection import WebSocketConnection
 
-Heard = Callable[[Connection, str], Awaitable[None]]
+OnPacket = Callable[[Connection, str], Awaitable[None]]
 
 _PONG = "3"
 _CLOSE = "1"
@@ -26,25 +27,37 @@ _VIOLATIONS = {
 }
 
 
-class Lines:
-    """All websockets of this node that no library serves."""
+class Takeover(Enum):
+    """Which websockets this server handles itself; python-socketio handles the others."""
+
+    NONE = "none"
+    NEW = "new sessions"
+    ALL = "new sessions, and upgrades of polling sessions"
+
+    @classmethod
+    def of(cls, *, own: bool, upgrades: bool) -> "Takeover":
+        if not own:
+            return cls.NONE
+        return cls.ALL if upgrades else cls.NEW
+
+
+class WebSocketServer:
+    """All websockets of this node that python-socketio does not handle."""
 
     def __init__(
         self,
         sessions: Sessions,
-        upgrades: Upgrades,
-        limits: Limits,
+        upgrades: PollingUpgrades,
+        context: Context,
         *,
-        heard: Heard,
+        on_packet: OnPacket,
         new_id: Callable[[], str],
-        spawn: Callable[[Awaitable[None]], Any],
-        takes: bool = True,
-        moves: bool = True,
+        takeover: Takeover,
     ) -> None:
-        """*heard* answers one packet of a connection. *takes*: False leaves every websocket to the library; *moves*:
-        False leaves those to it that a polling session is to go on with."""
-        self._takes = takes and uvicorn_takeover.is_possible()
-        self._moves = moves
+        """*on_packet* handles one packet of a connection; *new_id* makes Engine.IO session ids."""
+        limits = context.limits
+        possible = takeover is not Takeover.NONE and uvicorn_takeover.is_possible()
+        self._takeover = takeover if possible else Takeover.NONE
         self.message_bytes = limits.message_bytes
         self.queue_bytes = limits.send_queue_bytes
         self.last_words = limits.last_words
@@ -52,19 +65,19 @@ class Lines:
         self._sessions = sessions
         self._upgrades = upgrades
         self._limits = limits
-        self._heard = heard
+        self._on_packet = on_packet
         self._new_id = new_id
-        self._spawn = spawn
-        # Everybody gets the same time, so both stand in the order in which it is up.
-        self._to_ask: dict[Line, float] = {}
-        self._asked: dict[Line, float] = {}
+        self._spawn = context.spawn
+        # When to send the next ping, and when its pong is overdue. All wait equally long, so both are sorted by time.
+        self._ping_at: dict[WebSocketConnection, float] = {}
+        self._pong_until: dict[WebSocketConnection, float] = {}
 
     def __len__(self) -> int:
-        return len(self._to_ask) + len(self._asked)
+        return len(self._ping_at) + len(self._pong_until)
 
     def upgrading(self, eio_sid: str) -> bool:
-        """Is there a websocket for this polling session already?"""
-        return self._upgrades.under_way(eio_sid)
+        """Whether a websocket for this polling session is open already."""
+        return self._upgrades.is_running(eio_sid)
 
     async def serve(
         self,
@@ -73,19 +86,20 @@ class Lines:
         send: Any,
         server_send: Any,
     ) -> bool:
-        """Take a websocket over from the server. False if that cannot be done: nothing has happened then.
+        """Take a websocket over from uvicorn. False if that is not possible; the websocket is unchanged then.
 
-        True comes at once. From then on the connection lives by itself, as one of the server's connections; with
-        *eio_sid* it is to go on with that polling session.
+        Returns at once: uvicorn's transport then calls the connection. With *eio_sid* it continues that polling
+        session.
         """
-        if not self._takes or (eio_sid is not None and not self._moves):
+        required = Takeover.NEW if eio_sid is None else Takeover.ALL
+        if self._takeover not in {required, Takeover.ALL}:
             return False
         protocol = uvicorn_takeover.protocol_behind(server_send)
         if protocol is None or not uvicorn_takeover.untouched(protocol):
             return False
         transport = protocol.transport
-        line = Line(self, transport, protocol)
-        transport.set_protocol(line)
+        websocket = WebSocketConnection(self, transport, protocol)
+        transport.set_protocol(websocket)
         try:
             await receive()
             await send({"type": "websocket.accept"})
@@ -94,99 +108,100 @@ class Lines:
             raise
         if uvicorn_takeover.accepted(protocol):
             uvicorn_takeover.let_go(protocol)
-            line.start(protocol.connections)
+            websocket.start(protocol.connections)
             if eio_sid is None:
-                self._open(line)
+                self._open(websocket)
             else:
-                self._upgrades.begin(line, eio_sid)
-            line.go_on()
+                self._upgrades.start(websocket, eio_sid)
+            websocket.resume()
         return True
 
-    def _open(self, line: Line) -> None:
-        connection = line.connection = self._sessions.begin(self._new_id(), line)
-        hello = {
+    def _open(self, websocket: WebSocketConnection) -> None:
+        connection = websocket.connection = self._sessions.add(self._new_id(), websocket)
+        handshake = {
             "sid": connection.eio_sid,
             "upgrades": [],
             "pingTimeout": round(self._limits.ping_timeout * 1000),
             "pingInterval": round(self._limits.ping_interval * 1000),
             "maxPayload": self._limits.message_bytes,
         }
-        line.write(websocket_frames.text(b"0" + msgspec.json.encode(hello)))
-        self._sessions.await_token(connection)
-        self._to_ask[line] = time.monotonic() + self._limits.ping_interval
+        websocket.write(websocket_frames.text(b"0" + msgspec.json.encode(handshake)))
+        self._sessions.start_token_timeout(connection)
+        self._ping_at[websocket] = time.monotonic() + self._limits.ping_interval
 
-    def _moved(self, line: Line, asked: bool) -> None:
-        limits, times = self._limits, self._asked if asked else self._to_ask
-        times[line] = time.monotonic() + (limits.ping_timeout if asked else limits.ping_interval)
+    def _on_upgraded(self, websocket: WebSocketConnection, pong_missing: bool) -> None:
+        if pong_missing:
+            self._pong_until[websocket] = time.monotonic() + self._limits.ping_timeout
+        else:
+            self._ping_at[websocket] = time.monotonic() + self._limits.ping_interval
 
-    def look(self) -> None:
-        """Ask those whom it is time to ask whether they are there, and let go who has not answered."""
+    def ping(self) -> None:
+        """Send the pings that are due, and disconnect clients whose pong is overdue. Called every few seconds."""
         now = time.monotonic()
-        for line in _due(self._asked, now):
-            if line.connection is not None:
-                self._sessions.cut(line.connection, "ping_timeout")
-            line.hang_up()
-            self._end(line)
-        for line in _due(self._to_ask, now):
-            del self._to_ask[line]
-            self._asked[line] = now + self._limits.ping_timeout
-            line.ping()
+        for websocket in _due(self._pong_until, now):
+            if websocket.connection is not None:
+                self._sessions.disconnect(websocket.connection, "ping_timeout")
+            websocket.close_normally()
+            self._end(websocket)
+        for websocket in _due(self._ping_at, now):
+            del self._ping_at[websocket]
+            self._pong_until[websocket] = now + self._limits.ping_timeout
+            websocket.ping()
 
-    # -- what lines say ---------------------------------------------------------------------------
+    # -- WebSocketCallbacks -----------------------------------------------------------------------
 
-    def hear(self, line: Line, text: str | None) -> bool:
-        """See Side."""
-        connection = line.connection
+    def on_message(self, websocket: WebSocketConnection, text: str | None) -> bool:
+        connection = websocket.connection
         if connection is None:
-            return self._upgrades.hear(line, text, self._moved)
-        if text == _PONG and self._asked.pop(line, None) is not None:
-            self._to_ask[line] = time.monotonic() + self._limits.ping_interval
+            return self._upgrades.on_message(websocket, text, self._on_upgraded)
+        if text == _PONG and self._pong_until.pop(websocket, None) is not None:
+            self._ping_at[websocket] = time.monotonic() + self._limits.ping_interval
             return False
         if text == _CLOSE:
-            line.hang_up()
-            self._end(line)
+            websocket.close_normally()
+            self._end(websocket)
             return False
-        good = text is not None and text != _PONG and acceptable(text)
-        self._spawn(self._answer(line, connection, text[1:] if good and text else REFUSED[1:]))
+        valid = text is not None and text != _PONG and acceptable(text)
+        self._spawn(
+            self._answer(websocket, connection, text[1:] if valid and text else REFUSED[1:])
+        )
         return True
 
-    def violated(self, line: Line, code: int) -> None:
-        """See Side."""
-        connection = line.connection
+    def on_violation(self, websocket: WebSocketConnection, code: int) -> None:
+        connection = websocket.connection
         if connection is None:
             return
         if code == websocket_frames.TOO_BIG:
-            self._sessions.too_large(connection)
+            self._sessions.disconnect_too_large(connection)
         else:
-            self._sessions.cut(connection, "protocol_error", _VIOLATIONS[code])
+            self._sessions.disconnect(connection, "protocol_error", _VIOLATIONS[code])
 
-    def restarting(self, line: Line) -> None:
-        """See Side."""
-        if line.connection is not None:
-            self._sessions.cut(line.connection, "server_restarting", retry_after=1)
+    def on_server_shutdown(self, websocket: WebSocketConnection) -> None:
+        if websocket.connection is not None:
+            self._sessions.disconnect(websocket.connection, "server_restarting", retry_after=1)
 
-    def too_slow(self, line: Line) -> None:
-        """See Side."""
-        if line.connection is not None:
-            self._sessions.too_slow(line.connection)
+    def on_overflow(self, websocket: WebSocketConnection) -> None:
+        if websocket.connection is not None:
+            self._sessions.disconnect_slow_reader(websocket.connection)
 
-    def lost(self, line: Line) -> None:
-        """See Side."""
-        self._end(line)
+    def on_closed(self, websocket: WebSocketConnection) -> None:
+        self._end(websocket)
 
-    async def _answer(self, line: Line, connection: Connection, text: str) -> None:
+    async def _answer(
+        self, websocket: WebSocketConnection, connection: Connection, text: str
+    ) -> None:
         try:
-            await self._heard(connection, text)
+            await self._on_packet(connection, text)
         finally:
-            line.go_on()
+            websocket.resume()
 
-    def _end(self, line: Line) -> None:
-        self._upgrades.end(line)
-        self._asked.pop(line, None)
-        self._to_ask.pop(line, None)
-        if line.connection is not None:
-            self._sessions.gone(line.connection.eio_sid)
+    def _end(self, websocket: WebSocketConnection) -> None:
+        self._upgrades.end(websocket)
+        self._pong_until.pop(websocket, None)
+        self._ping_at.pop(websocket, None)
+        if websocket.connection is not None:
+            self._sessions.remove(websocket.connection.eio_sid)
 
 
-def _due(times: dict[Line, float], now: float) -> list[Line]:
-    return [line for line, _ in takewhile(lambda one: one[1] <= now, times.items())]
+def _due(times: dict[WebSocketConnection, float], now: float) -> list[WebSocketConnection]:
+    return [websocket for websocket, _ in takewhile(lambda item: item[1] <= now, times.items())]

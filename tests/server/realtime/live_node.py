@@ -19,6 +19,7 @@ from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.database.open import open_database
 from chat_broker_server.realtime.limits import Limits
+from chat_broker_server.realtime.origins import OriginPolicy
 from chat_broker_server.realtime.server import Realtime
 from tests.server.realtime.socket_client import Socket, connected
 
@@ -99,10 +100,9 @@ async def running_node(
     realtime = Realtime(
         chat,
         tokens,
-        database,
         bus=bus,
         limits=limits,
-        origins=origins,
+        origins=OriginPolicy.of(origins, lambda _scope, _origin: False),
         own_websockets=own_websockets,
     )
     await realtime.start()

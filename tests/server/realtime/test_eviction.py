@@ -128,7 +128,7 @@ async def test_a_lost_removal_is_healed_by_the_recheck(
         socket = await node.socket(bob, room, other)
         monkeypatch.setattr(node.chat, "_publish", lambda _: None)
         await node.chat.remove_member(PID, room.id, bob.id)
-        await until(lambda: len(node.realtime._rooms.members((PID, room.id))) == 1)
+        await until(lambda: len(node.realtime._fanout.members((PID, room.id))) == 1)
         monkeypatch.undo()
         await node.chat.post(PID, room.id, alice.id, "a secret")
         await node.chat.post(PID, other.id, bob.id, "to myself")

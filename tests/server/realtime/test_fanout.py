@@ -11,11 +11,11 @@ from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import Message
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection
-from chat_broker_server.realtime.counts import Counts
-from chat_broker_server.realtime.fanout import LiveRooms
+from chat_broker_server.realtime.context import Counts
+from chat_broker_server.realtime.fanout import Fanout
 from chat_broker_server.realtime.limits import Limits
-from chat_broker_server.realtime.packets import Ready
-from chat_broker_server.realtime.send_queue import Outbox
+from chat_broker_server.realtime.packets import EncodedPacket
+from chat_broker_server.realtime.send_queue import EngineIOSendQueue
 from tests.server.realtime.live_node import PID, LiveNode, until
 
 KEY = ("p", "r")
@@ -52,16 +52,16 @@ class Store:
 
 
 class Listener:
-    """A connection that remembers what was put into its outbox."""
+    """A connection that remembers what was put into its send queue."""
 
-    def __init__(self, rooms: LiveRooms) -> None:
+    def __init__(self, rooms: Fanout) -> None:
         self._rooms = rooms
         self._heard: list[tuple[str, Any]] = []
-        self.outbox = Outbox(10_000_000)
-        self.outbox.send = self._hear  # type: ignore[method-assign]
-        self.connection = Connection("sid", self.outbox, Limits())
+        self.send_queue = EngineIOSendQueue(10_000_000)
+        self.send_queue.send = self._hear  # type: ignore[method-assign]
+        self.connection = Connection("sid", self.send_queue, Limits())
 
-    def _hear(self, ready: Ready) -> None:
+    def _hear(self, ready: EncodedPacket) -> None:
         name, payload = msgspec.json.decode(ready.encode()[2:])
         self._heard.append((name, payload))
 
@@ -82,19 +82,19 @@ def store() -> Store:
 
 
 @pytest.fixture
-def rooms(store: Store) -> LiveRooms:
-    return LiveRooms(store.missed, Limits(gap_wait=0.02), Counts())
+def rooms(store: Store) -> Fanout:
+    return Fanout(store.missed, Limits(gap_wait=0.02), Counts())
 
 
-def join(rooms: LiveRooms, told: int) -> Listener:
+def join(rooms: Fanout, told: int) -> Listener:
     listener = Listener(rooms)
-    assert rooms.begin(KEY, listener.connection)
-    rooms.settle(KEY, listener.connection, told)
+    assert rooms.start_joining(KEY, listener.connection)
+    rooms.subscribe(KEY, listener.connection, told)
     return listener
 
 
 class Wire:
-    """An outbox that may be written to, or not, and remembers the pieces."""
+    """A send queue that may be written to, or not, and remembers the pieces."""
 
     direct = True
 
@@ -106,23 +106,23 @@ class Wire:
     def write(self, frame: bytes) -> None:
         self.pieces.append(frame)
 
-    def hold(self, ready: Ready) -> None:
+    def enqueue(self, ready: EncodedPacket) -> None:
         self.held.append(ready.frame)
 
-    send = hold
+    send = enqueue
 
     def on_overflow(self) -> None: ...
-    def end(self, *last: Ready) -> None: ...
-    def over(self) -> None: ...
-    async def until_sent(self, deadline: float) -> None: ...
+    def end(self, *last: EncodedPacket) -> None: ...
+    def mark_ended(self) -> None: ...
+    async def wait_until_sent(self, deadline: float) -> None: ...
     def abort(self) -> None: ...
 
 
-def sit(rooms: LiveRooms, wire: Wire, told: int = 0) -> Connection:
+def sit(rooms: Fanout, wire: Wire, told: int = 0) -> Connection:
     """A connection that writes to *wire* and has joined."""
     connection = Connection("sid", wire, Limits())
-    assert rooms.begin(KEY, connection)
-    rooms.settle(KEY, connection, told)
+    assert rooms.start_joining(KEY, connection)
+    rooms.subscribe(KEY, connection, told)
     return connection
 
 
@@ -130,37 +130,37 @@ def frame(event: Event) -> bytes:
     return packets.event(event.name, event.payload).frame
 
 
-async def test_what_one_turn_brings_is_written_in_one_piece(rooms: LiveRooms, store: Store) -> None:
+async def test_what_one_turn_brings_is_written_in_one_piece(rooms: Fanout, store: Store) -> None:
     """To a socket that takes it; one that does not is told of each alone, so that its bound is counted right."""
     wire, full = Wire(), Wire(open=False)
     sit(rooms, wire)
     sit(rooms, full)
     events = [store.add() for _ in range(5)]
     for event in events:
-        rooms.tell(event)
+        rooms.deliver(event)
     assert wire.pieces == []
     await asyncio.sleep(0)
     assert wire.pieces == [b"".join(map(frame, events))]
     assert full.held == [frame(event) for event in events]
     await asyncio.sleep(0)
-    rooms.tell(late := store.add())
+    rooms.deliver(late := store.add())
     await asyncio.sleep(0)
     assert wire.pieces[1:] == [frame(late)]
 
 
 async def test_who_comes_or_goes_within_a_turn_hears_what_is_theirs(
-    rooms: LiveRooms, store: Store
+    rooms: Fanout, store: Store
 ) -> None:
     """All that was told before somebody left, and nothing that was told before somebody came."""
     stays, leaves, comes = Wire(), Wire(), Wire()
     sit(rooms, stays)
     leaver = sit(rooms, leaves)
     first, second, third = store.add(), store.add(), store.add()
-    rooms.tell(first)
-    rooms.leave(KEY, leaver)
-    rooms.tell(second)
+    rooms.deliver(first)
+    rooms.unsubscribe(KEY, leaver)
+    rooms.deliver(second)
     sit(rooms, comes, told=2)
-    rooms.tell(third)
+    rooms.deliver(third)
     rooms.flush()
     assert b"".join(leaves.pieces) == frame(first)
     assert b"".join(stays.pieces) == frame(first) + frame(second) + frame(third)
@@ -168,134 +168,134 @@ async def test_who_comes_or_goes_within_a_turn_hears_what_is_theirs(
 
 
 async def test_a_turn_that_brings_much_is_written_in_bounded_pieces(
-    rooms: LiveRooms, store: Store
+    rooms: Fanout, store: Store
 ) -> None:
     wire = Wire()
     sit(rooms, wire)
     for _ in range(100):
         event = store.add()
         payload = event.payload[:-1] + b',"x":"' + b"x" * 9_000 + b'"}'
-        rooms.tell(msgspec.structs.replace(event, payload=payload))
+        rooms.deliver(msgspec.structs.replace(event, payload=payload))
     rooms.flush()
     assert sum(map(len, wire.pieces)) > 900_000
     assert max(map(len, wire.pieces)) < 80_000
 
 
-async def test_messages_out_of_order_are_put_in_order(rooms: LiveRooms, store: Store) -> None:
+async def test_messages_out_of_order_are_put_in_order(rooms: Fanout, store: Store) -> None:
     listener = join(rooms, 0)
     events = [store.add() for _ in range(50)]
     random.Random(1).shuffle(events)
     for event in events:
-        rooms.tell(event)
-        rooms.tell(event)  # hints may come twice
+        rooms.deliver(event)
+        rooms.deliver(event)  # hints may come twice
     assert listener.seqs == list(range(1, 51))
     assert store.asked == 0
 
 
-async def test_a_gap_is_fetched_from_the_database(rooms: LiveRooms, store: Store) -> None:
+async def test_a_gap_is_fetched_from_the_database(rooms: Fanout, store: Store) -> None:
     listener = join(rooms, 0)
     events = [store.add() for _ in range(500)]
-    rooms.tell(events[0])
-    rooms.tell(events[-1])
+    rooms.deliver(events[0])
+    rooms.deliver(events[-1])
     await until(lambda: len(listener.seqs) == 500)
     assert listener.seqs == list(range(1, 501))
 
 
-async def test_a_message_nobody_wrote_blocks_nothing(rooms: LiveRooms, store: Store) -> None:
+async def test_a_message_nobody_wrote_blocks_nothing(rooms: Fanout, store: Store) -> None:
     """A hint about a seq that does not exist is forgotten; real messages go on."""
     listener = join(rooms, 0)
-    rooms.tell(Event("message", *KEY, b'{"seq":1000000}', seq=1_000_000))
+    rooms.deliver(Event("message", *KEY, b'{"seq":1000000}', seq=1_000_000))
     await until(lambda: store.asked)
     await asyncio.sleep(0.05)
-    rooms.tell(store.add())
+    rooms.deliver(store.add())
     assert listener.seqs == [1]
     assert store.asked < 3
 
 
 async def test_the_database_away_delays_a_gap_and_loses_nothing(
-    rooms: LiveRooms, store: Store, monkeypatch: pytest.MonkeyPatch
+    rooms: Fanout, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_broker_server.realtime.fanout._RETRY", 0.02)
+    monkeypatch.setattr("chat_broker_server.realtime.fanout._GAP_RETRY_SECONDS", 0.02)
     listener = join(rooms, 0)
     store.fails = 3
     for event in [store.add() for _ in range(5)][2:]:
-        rooms.tell(event)
+        rooms.deliver(event)
     await until(lambda: listener.seqs == [1, 2, 3, 4, 5])
 
 
 async def test_what_happens_while_somebody_joins_is_neither_lost_nor_told_twice(
-    rooms: LiveRooms, store: Store
+    rooms: Fanout, store: Store
 ) -> None:
     """Read at any moment between the events: the ack and what follows are everything once."""
     first = join(rooms, 0)
     joiner = Listener(rooms)
-    rooms.begin(KEY, joiner.connection)
+    rooms.start_joining(KEY, joiner.connection)
     events = [store.add() for _ in range(6)]
     for event in events[:4]:
-        rooms.tell(event)
-    rooms.settle(KEY, joiner.connection, 3)  # the database was read after the third
+        rooms.deliver(event)
+    rooms.subscribe(KEY, joiner.connection, 3)  # the database was read after the third
     for event in events[4:]:
-        rooms.tell(event)
+        rooms.deliver(event)
     assert joiner.seqs == [4, 5, 6]
     assert first.seqs == [1, 2, 3, 4, 5, 6]
 
 
 async def test_who_was_told_more_than_the_room_has_hears_only_what_follows(
-    rooms: LiveRooms, store: Store
+    rooms: Fanout, store: Store
 ) -> None:
     """The database is ahead of the hints: the joiner has them from there, the others still wait."""
     first = join(rooms, 0)
     events = [store.add() for _ in range(5)]
     joiner = join(rooms, 3)
     for event in events:
-        rooms.tell(event)
+        rooms.deliver(event)
     assert first.seqs == [1, 2, 3, 4, 5]
     assert joiner.seqs == [4, 5]
 
 
 async def test_two_who_join_first_at_once_and_read_at_different_moments(
-    rooms: LiveRooms, store: Store
+    rooms: Fanout, store: Store
 ) -> None:
     """The one who read earlier is told to read again rather than miss what the other knows."""
     early, late = Listener(rooms), Listener(rooms)
-    rooms.begin(KEY, early.connection)
-    rooms.begin(KEY, late.connection)
+    rooms.start_joining(KEY, early.connection)
+    rooms.start_joining(KEY, late.connection)
     events = [store.add() for _ in range(4)]
-    rooms.settle(KEY, late.connection, 4)
-    assert not rooms.covered(KEY, early.connection, 2)
-    assert rooms.covered(KEY, early.connection, 4)
-    rooms.settle(KEY, early.connection, 4)
+    rooms.subscribe(KEY, late.connection, 4)
+    assert not rooms.has_no_gap(KEY, early.connection, 2)
+    assert rooms.has_no_gap(KEY, early.connection, 4)
+    rooms.subscribe(KEY, early.connection, 4)
     for event in [*events, store.add()]:
-        rooms.tell(event)
+        rooms.deliver(event)
     assert early.seqs == late.seqs == [5]
 
 
-async def test_a_change_never_comes_before_its_message(rooms: LiveRooms, store: Store) -> None:
+async def test_a_change_never_comes_before_its_message(rooms: Fanout, store: Store) -> None:
     """From another node a change may overtake its message; it waits for its turn."""
     listener = join(rooms, 0)
     first, second = store.add(), store.add()
-    rooms.tell(store.change(2))
-    rooms.tell(second)
-    rooms.tell(first)
+    rooms.deliver(store.change(2))
+    rooms.deliver(second)
+    rooms.deliver(first)
     assert [name for name, _ in listener.heard] == ["message", "message", "messageUpdated"]
     assert listener.heard[-1][1]["content"] == "changed"
 
 
-async def test_a_change_during_the_first_join_is_told(rooms: LiveRooms, store: Store) -> None:
+async def test_a_change_during_the_first_join_is_told(rooms: Fanout, store: Store) -> None:
     """What was read may be older than the change."""
     store.add()
     joiner = Listener(rooms)
-    rooms.begin(KEY, joiner.connection)
-    rooms.tell(store.change(1))
-    rooms.settle(KEY, joiner.connection, 1)
+    rooms.start_joining(KEY, joiner.connection)
+    rooms.deliver(store.change(1))
+    rooms.subscribe(KEY, joiner.connection, 1)
     assert [name for name, _ in joiner.heard] == ["messageUpdated"]
 
 
-async def test_a_room_nobody_listens_to_is_forgotten(rooms: LiveRooms, store: Store) -> None:
+async def test_a_room_nobody_listens_to_is_forgotten(rooms: Fanout, store: Store) -> None:
     listener = join(rooms, 0)
-    rooms.leave(KEY, listener.connection)
+    rooms.unsubscribe(KEY, listener.connection)
     assert len(rooms) == 0
-    rooms.tell(store.add())
+    rooms.deliver(store.add())
     assert listener.heard == []
 
 
@@ -304,7 +304,7 @@ async def test_any_mixture_of_losses_joins_and_disorder_ends_in_order(seed: int)
     """Each listener has, from where it was told, every message once and in order."""
     chance = random.Random(seed)
     store = Store()
-    rooms = LiveRooms(store.missed, Limits(gap_wait=0.005), Counts())
+    rooms = Fanout(store.missed, Limits(gap_wait=0.005), Counts())
     listeners: list[tuple[Listener, int]] = [(join(rooms, 0), 0)]
     on_their_way: list[Event] = []
     joining: list[tuple[Listener, int]] = []
@@ -315,22 +315,22 @@ async def test_any_mixture_of_losses_joins_and_disorder_ends_in_order(seed: int)
                 if chance.random() < 0.8:
                     on_their_way.append(event)
             case 2 | 3 if on_their_way:
-                rooms.tell(on_their_way.pop(chance.randrange(len(on_their_way))))
+                rooms.deliver(on_their_way.pop(chance.randrange(len(on_their_way))))
             case 4 if len(listeners) + len(joining) < 8:
                 listener = Listener(rooms)
-                rooms.begin(KEY, listener.connection)
+                rooms.start_joining(KEY, listener.connection)
                 joining.append((listener, len(store.messages)))
             case 5 if joining:
                 listener, read = joining.pop()
-                while not rooms.covered(KEY, listener.connection, read):
+                while not rooms.has_no_gap(KEY, listener.connection, read):
                     read = len(store.messages)
-                rooms.settle(KEY, listener.connection, read)
+                rooms.subscribe(KEY, listener.connection, read)
                 listeners.append((listener, read))
         if chance.random() < 0.1:
             await asyncio.sleep(0.001)
     for event in on_their_way:
-        rooms.tell(event)
-    rooms.known(KEY, len(store.messages))
+        rooms.deliver(event)
+    rooms.note_last_seq(KEY, len(store.messages))
     everything = len(store.messages)
     await until(
         lambda: all(

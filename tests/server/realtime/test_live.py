@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_broker_server import Server, Settings, open_server
-from chat_broker_server.realtime.live import NOTHING_YET
+from chat_broker_server.realtime.live import NOT_LOADED
 
 HANDSHAKE = {
     "type": "http",
@@ -50,7 +50,7 @@ async def test_who_knocks_before_it_is_loaded_is_served(tmp_path: Path) -> None:
         status, body = await knock(server)
         assert (status, body[:1]) == (200, b"0")
         after = server.facts()
-    assert before.keys() == after.keys() == {"database", *NOTHING_YET}
+    assert before.keys() == after.keys() == {"database", *NOT_LOADED}
     assert (before["sockets"], after["sockets"]) == (0, 1)
 
 

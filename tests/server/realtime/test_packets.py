@@ -27,7 +27,7 @@ def test_what_the_library_writes_is_read(
 ) -> None:
     """Another implementation of the protocol is understood."""
     text = Packet(2, data=[name, *arguments], namespace="/", id=number).encode()
-    assert packets.read(text) == packets.Frame("event", number, [name, *arguments])
+    assert packets.read(text) == packets.ClientPacket("event", number, [name, *arguments])
 
 
 @given(st.text(max_size=200) | st.binary(max_size=50))
@@ -59,7 +59,7 @@ def test_the_websocket_frame_is_what_a_websocket_library_reads(size: int) -> Non
     from websockets.uri import parse_uri
 
     reader = ClientProtocol(parse_uri("ws://x/"), state=OPEN, max_size=None)
-    ready = packets.Ready(b"x" * size)
+    ready = packets.EncodedPacket(b"x" * size)
     reader.receive_data(ready.frame)
     (frame,) = reader.events_received()
     assert isinstance(frame, Frame)
@@ -76,7 +76,7 @@ def test_any_arguments_are_a_call_or_an_error_that_says_what_was_expected(
         outcome = requests.read(name, arguments)
     except ChatError as error:
         outcome = (error.code, error.message.partition(" ")[0])
-    assert isinstance(outcome, requests.Call) or outcome == ("invalid_arguments", "Expected")
+    assert isinstance(outcome, requests.ClientEvent) or outcome == ("invalid_arguments", "Expected")
 
 
 def test_a_token_is_not_shown_by_its_call() -> None:

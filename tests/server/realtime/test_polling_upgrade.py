@@ -180,7 +180,7 @@ async def test_a_websocket_that_goes_away_half_way_leaves_polling_as_it_was(
     await session.begin(await node.user("alice"))
     wire = await session.probed()
     wire.transport.abort()
-    await until(lambda: not node.realtime._lines.upgrading(session.sid))
+    await until(lambda: not node.realtime._websockets.upgrading(session.sid))
     await session.works()
 
 
@@ -205,7 +205,7 @@ async def test_it_goes_away_while_a_call_is_answered(
     await asked.wait()
     await wire.send("5")
     await wire.close()
-    await until(lambda: not node.realtime._lines.upgrading(session.sid))
+    await until(lambda: not node.realtime._websockets.upgrading(session.sid))
     go_on.set()
     await calling
     text = await session.poll()

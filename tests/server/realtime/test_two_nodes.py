@@ -157,7 +157,7 @@ async def test_a_node_that_does_not_answer_is_not_waited_for_long(nodes: Pair) -
     one, two = nodes
     alice = await one.user("alice")
     mine = await one.socket(alice)
-    two.realtime._nodes.say = lambda _: None  # type: ignore[method-assign]  # deaf ears, in a way
+    two.realtime._nodes.broadcast = lambda _: None  # type: ignore[method-assign]  # deaf ears, in a way
     receipt = await one.realtime.close_user(PID, alice.id, "token_revoked")
     assert (receipt.nodes_acked, receipt.nodes_total) == (1, 2)
     assert 900 <= receipt.took_ms < 1500

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from chat_broker_server.credentials.api_keys import Keys
+from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.database.open import open_database
 
 NOW = "2026-01-01T00:00:00.000Z"
@@ -175,7 +175,7 @@ async def seed(database_url: str, sizes: Sizes) -> Seeded:
     began = time.monotonic()
     database = await open_database(database_url)
     try:
-        project_id, api_key = await Keys(database).create_project("Seeded")
+        project_id, api_key = await ApiKeys(database).create_project("Seeded")
     finally:
         await database.close()
     sink = await _open_sink(database_url)

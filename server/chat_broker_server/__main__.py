@@ -21,7 +21,7 @@ from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.process.listening import CannotListen, bind_port
 from chat_broker_kit.setting_sources import unreadable_files
 from chat_broker_kit.urls.database import shown_url
-from chat_broker_server.credentials.api_keys import ApiKey, Keys, Project
+from chat_broker_server.credentials.api_keys import ApiKey, ApiKeys, Project
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.database.open import check_database, open_database
 from chat_broker_server.errors import ChatError
@@ -199,9 +199,9 @@ async def _database(settings: Settings, *, must_exist: bool = True) -> AsyncIter
 
 
 @asynccontextmanager
-async def _keys(settings: Settings, *, must_exist: bool = True) -> AsyncIterator[Keys]:
+async def _keys(settings: Settings, *, must_exist: bool = True) -> AsyncIterator[ApiKeys]:
     async with _database(settings, must_exist=must_exist) as database:
-        yield Keys(database)
+        yield ApiKeys(database)
 
 
 def _settings(*, log_level: str | None = "WARNING") -> Settings:

@@ -10,7 +10,7 @@ from chat_broker_kit.tasks import end
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus, RedisBus
 from chat_broker_server.cluster.deployment import Deployment, deployment
-from chat_broker_server.credentials.api_keys import Keys
+from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import FreshToken, Tokens
 from chat_broker_server.database.housekeeping import run_housekeeping
@@ -63,7 +63,7 @@ class Server:
         """
         if self.project_id is None:
             raise NotAuthenticated
-        return self._tokens.mint_now(self.project_id, user_id, checked_lifetime(expires_in))
+        return self._tokens.try_mint(self.project_id, user_id, checked_lifetime(expires_in))
 
     def jwks(self) -> dict[str, Any]:
         """The public keys that verify chat tokens."""
@@ -108,12 +108,12 @@ async def open_server(
         stack.push_async_callback(database.close)
         signing = await open_signing_keys(database, settings.token_algorithm)
         tokens = Tokens(
-            database, signing, issuer=settings.token_issuer, default_life=settings.token_ttl
+            database, signing, issuer=settings.token_issuer, default_lifetime=settings.token_ttl
         )
         project_id = None
         if embedded_key is not None:
-            project_id = await Keys(database).embedded_project()
-        keys = Keys(database, embedded_key=embedded_key, embedded_project=project_id or "")
+            project_id = await ApiKeys(database).embedded_project()
+        keys = ApiKeys(database, embedded_key=embedded_key, embedded_project=project_id or "")
         here = await deployment(database)
         realtime = LazyRealtime(
             tokens,

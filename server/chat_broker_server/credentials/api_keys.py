@@ -1,4 +1,4 @@
-"""API keys: made, shown once, stored as a hash, revoked.
+"""API keys and the projects that they open.
 
 A key reads `ck_<id>_<secret>`: the id finds its row, the secret is 256 random bits. Only the
 SHA-256 of the whole key is stored; digests are compared in constant time, and an unknown id costs
@@ -19,12 +19,12 @@ from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.errors import BadInput, NotAuthenticated, NotFound
 
 _SHAPE = re.compile(r"ck_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
-_NOTHING = "0" * 64
+_NO_DIGEST = "0" * 64
 EMBEDDED = "default"
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A key as it may be shown: no secret in it."""
+    """The data of a key without its secret."""
 
     id: str
     project_id: str
@@ -34,7 +34,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class Project(msgspec.Struct, frozen=True):
-    """A project, and how many of its keys open it."""
+    """A project with the number of its valid keys."""
 
     id: str
     name: str
@@ -42,8 +42,8 @@ class Project(msgspec.Struct, frozen=True):
     keys: int
 
 
-class Keys:
-    """The API keys of all projects in one database, and the one that was handed in."""
+class ApiKeys:
+    """The API keys of all projects in one database, and the key of an embedding host."""
 
     def __init__(
         self, database: Database, *, embedded_key: str | None = None, embedded_project: str = ""
@@ -58,7 +58,7 @@ class Keys:
             return self._embedded_project
         digest = _digest(key)
         shape = _SHAPE.fullmatch(key)
-        stored, pid = _NOTHING, ""
+        stored, pid = _NO_DIGEST, ""
         if shape:
             stored, pid = await self._database.read(partial(_find, shape[1]))
         if not hmac.compare_digest(digest.encode(), stored.encode()) or not pid:
@@ -66,21 +66,20 @@ class Keys:
         return pid
 
     async def create(self, pid: str, name: str) -> tuple[ApiKey, str]:
-        """A new key for the project, and its text: the only time it is seen. Raises NotFound."""
+        """A new key for the project, and its text, which is not stored. Raises NotFound."""
         key_id, text = _new_key()
         stored = await self._database.write(partial(_insert, pid, key_id, name, _digest(text)))
         return stored, text
 
     async def list(self, pid: str | None = None) -> list[ApiKey]:
-        """All keys of the project, or of all projects, revoked ones too. Raises NotFound."""
+        """The keys of the project, or of all projects, including revoked ones. Raises NotFound."""
         return await self._database.read(_list_all if pid is None else partial(_list, pid))
 
     async def projects(self) -> Sequence[Project]:
-        """All projects, the oldest first."""
         return await self._database.read(_projects)
 
     async def revoke(self, key_id: str) -> ApiKey:
-        """Make a key open nothing, from now on. Raises NotFound."""
+        """Revoke a key for good. Raises NotFound."""
         return await self._database.write(partial(_revoke, key_id))
 
     async def create_project(self, name: str) -> tuple[str, str]:
@@ -93,16 +92,16 @@ class Keys:
         return pid, text
 
     async def embedded_project(self) -> str:
-        """The id of the project for an embedded key, made with the database and as random as it.
+        """The id of the project for the embedded key. It is created once per database, with a random id.
 
-        So whoever remembers users of another database under their project looks them up again.
+        A broker that stored users under the project of another database therefore looks them up again.
         """
         on_postgres = self._database.name == "postgres"
-        made = f"{EMBEDDED}-{secrets.token_hex(8)}"
-        return await self._database.write(partial(_embedded, made, on_postgres))
+        new_pid = f"{EMBEDDED}-{secrets.token_hex(8)}"
+        return await self._database.write(partial(_embedded, new_pid, on_postgres))
 
     async def ensure_project(self, pid: str, name: str) -> None:
-        """Make sure that a project with this id exists."""
+        """Create the project unless it exists."""
         await self._database.write(partial(_project, pid, name))
 
 
@@ -123,7 +122,7 @@ def _find(key_id: str) -> Steps[tuple[str, str]]:
     rows = yield Query(
         "SELECT digest, project_id FROM api_keys WHERE id = $1 AND revoked_at IS NULL", key_id
     )
-    return (rows[0][0], rows[0][1]) if rows else (_NOTHING, "")
+    return (rows[0][0], rows[0][1]) if rows else (_NO_DIGEST, "")
 
 
 def _insert(pid: str, key_id: str, name: str, digest: str) -> Steps[ApiKey]:
@@ -144,8 +143,8 @@ def _insert(pid: str, key_id: str, name: str, digest: str) -> Steps[ApiKey]:
 
 
 def _list(pid: str) -> Steps[list[ApiKey]]:
-    there = yield Query("SELECT 1 FROM projects WHERE id = $1", pid)
-    if not there:
+    rows = yield Query("SELECT 1 FROM projects WHERE id = $1", pid)
+    if not rows:
         raise NotFound.project()
     rows = yield Query(
         "SELECT id, project_id, name, created_at, revoked_at FROM api_keys"
@@ -195,15 +194,14 @@ def _project(pid: str, name: str) -> Steps[None]:
 
 
 def _embedded(pid: str, on_postgres: bool) -> Steps[str]:
-    found = yield from _first_embedded()
-    if found is None and on_postgres:
-        # Replicas that start together must agree. SQLite has one writer anyway.
+    existing = yield from _first_embedded()
+    if existing is None and on_postgres:
+        # Replicas that start together must create one project. SQLite has one writer anyway.
         yield Query("LOCK TABLE projects IN SHARE ROW EXCLUSIVE MODE")
-        found = yield from _first_embedded()
-    if found is None:
+        existing = yield from _first_embedded()
+    if existing is None:
         yield from _project(pid, EMBEDDED)
-        found = pid
-    return found
+    return existing or pid
 
 
 def _first_embedded() -> Steps[str | None]:

@@ -1,8 +1,7 @@
-"""Signed tokens in compact form (RFC 7515, RFC 8037), read as strictly as they are written.
+"""Signed tokens in compact form (RFC 7515, RFC 8037), read strictly.
 
-One key has one algorithm, and a token says which key made it: nothing else in its header is
-believed, and a header that says more than `alg`, `kid` and `typ` is refused. Base64url must be
-canonical, so that one token has one spelling.
+A key has one algorithm. `kid` names the key; a header with other members than `alg`, `kid` and `typ` is refused.
+Base64url must be canonical, so that a token cannot be written in two ways.
 """
 
 import hashlib
@@ -36,26 +35,24 @@ _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class BadToken(ValueError):  # noqa: N818
-    """Not a token of ours; the text says why, without repeating the token."""
+    """Not a valid token. The text says why and does not contain the token."""
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a token's header may say."""
-
     alg: str
     kid: str
     typ: str
 
 
 class Crypto(Protocol):
-    """One algorithm with one key."""
+    """A key with its algorithm."""
 
     def sign(self, data: bytes) -> bytes:
-        """The signature, as RFC 7518 lays it out."""
+        """The signature in the format of RFC 7518."""
         ...
 
     def verify(self, data: bytes, signature: bytes) -> bool:
-        """Whether this key made the signature."""
+        """Whether the signature is valid for *data*."""
         ...
 
     def public_jwk(self) -> dict[str, str] | None:
@@ -63,13 +60,13 @@ class Crypto(Protocol):
         ...
 
     def private_text(self) -> str:
-        """What to store. A secret."""
+        """The private key as text, to be stored. A secret."""
         ...
 
 
 @dataclass(frozen=True)
 class Ed25519:
-    """EdDSA over Curve25519. libsodium signs: every token waits for that, and OpenSSL takes half as long again."""
+    """EdDSA over Curve25519. libsodium signs, because OpenSSL takes half as long again."""
 
     key: ed25519.Ed25519PrivateKey = field(repr=False)
     sign: Callable[[bytes], bytes] = field(init=False, repr=False, compare=False)
@@ -125,7 +122,7 @@ class Es256:
 
 @dataclass(frozen=True)
 class Hs256:
-    """HMAC with SHA-256: whoever can verify can sign, so its key is shown to nobody."""
+    """HMAC with SHA-256. The key that verifies also signs, so it is never published."""
 
     key: bytes = field(repr=False)
 
@@ -143,7 +140,6 @@ class Hs256:
 
 
 def generate(algorithm: Algorithm) -> Crypto:
-    """A fresh key."""
     match algorithm:
         case "EdDSA":
             return Ed25519(ed25519.Ed25519PrivateKey.generate())
@@ -154,7 +150,7 @@ def generate(algorithm: Algorithm) -> Crypto:
 
 
 def load(algorithm: str, private: str) -> Crypto:
-    """A stored key. Raises ValueError for one that is not of its algorithm."""
+    """Load the text of `private_text`. Raises ValueError for a key of another algorithm."""
     if algorithm == "HS256":
         return Hs256(decode(private.encode()))
     key = serialization.load_pem_private_key(private.encode(), password=None)
@@ -182,7 +178,7 @@ def decode(text: bytes) -> bytes:
 
 
 def split(token: str) -> tuple[Header, bytes, bytes, bytes]:
-    """Header, payload, what was signed, and the signature, all still to be judged."""
+    """Split a token into header, payload, signed data and signature. None of them is verified. Raises BadToken."""
     if len(token) > MAX_LENGTH or not _SHAPE.fullmatch(token):
         raise BadToken("not three parts of base64url")
     head, body, signature = token.encode().split(b".")
@@ -194,7 +190,7 @@ def split(token: str) -> tuple[Header, bytes, bytes, bytes]:
 
 
 def _signer(key: ed25519.Ed25519PrivateKey) -> Callable[[bytes], bytes]:
-    """Signs with *key*, which stays behind the function."""
+    """A function that signs with *key*."""
     _, secret = crypto_sign_seed_keypair(key.private_bytes_raw())
     return lambda data: crypto_sign(data, secret)[:SIGNATURE]
 

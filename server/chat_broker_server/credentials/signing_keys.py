@@ -1,8 +1,7 @@
-"""The signing keys: in the database, shared by all replicas, replaced with an overlap.
+"""The signing keys: stored in the database, shared by all replicas, rotated with an overlap.
 
-The newest key signs. One that was replaced still verifies until its last token has expired. Each
-process reads the keys again every few seconds, and at once when it meets a token whose key it does
-not know.
+The newest key signs. A retired key verifies until its last token has expired. Each process reads the keys again
+every few seconds, and at once for a token with an unknown key id.
 """
 
 import asyncio
@@ -18,22 +17,20 @@ from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.credentials import jws
 from chat_broker_server.settings import Algorithm
 
-# How old what a process knows may be: so long it may go on signing with a key just replaced.
-REFRESH = 5.0
-# Longest life of a token, its leeway, and the time others need to hear of the new key.
+# Age of the keys after which they are read again. So long a process may sign with a key just retired.
+REFRESH_SECONDS = 5.0
+# Longest lifetime of a token, its leeway, and the time until all processes have read the new key.
 OVERLAP = 3600 + 30 + 60
-# Unknown key ids are anybody's to invent: they cause few looks. More than one at once, for a key
-# that another replica makes just after a look signs at once.
-LOOKS_A_SECOND = 1.0
-LOOKS_AT_ONCE = 5
+# Callers can invent key ids, so unknown ones cause few reads. A burst is allowed, because a key that another replica
+# makes just after a read signs at once.
+UNKNOWN_KEY_READS_PER_SECOND = 1.0
+UNKNOWN_KEY_READ_BURST = 5
 
 log = structlog.get_logger("chat_broker_server.credentials.signing_keys")
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """One key: its id, its algorithm, and the crypto."""
-
     kid: str
     algorithm: str
     crypto: jws.Crypto = field(repr=False)
@@ -41,8 +38,8 @@ class SigningKey:
 
 
 @dataclass(frozen=True)
-class _New:
-    """A key that is not in the database yet."""
+class _NewKey:
+    """A new key that is not in the database yet."""
 
     kid: str
     algorithm: str
@@ -51,22 +48,24 @@ class _New:
 
 
 class SigningKeys:
-    """The keys that sign and verify now. `open_signing_keys` makes one."""
+    """The keys that sign and verify. `open_signing_keys` makes an instance."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._keys: dict[str, SigningKey] = {}
         self._current: SigningKey | None = None
         self._read_at = float("-inf")
-        self._looks = Allowance(LOOKS_A_SECOND, LOOKS_AT_ONCE, time.monotonic())
-        self._looking = asyncio.Lock()
+        self._unknown_key_reads = Allowance(
+            UNKNOWN_KEY_READS_PER_SECOND, UNKNOWN_KEY_READ_BURST, time.monotonic()
+        )
+        self._reading = asyncio.Lock()
 
     def fresh(self) -> SigningKey | None:
-        """The key to sign with, if it is known to have been the newest a few seconds ago."""
-        return None if time.monotonic() - self._read_at > REFRESH else self._current
+        """The key to sign with, if it was read within REFRESH_SECONDS; else None: await `current`."""
+        return None if time.monotonic() - self._read_at > REFRESH_SECONDS else self._current
 
     async def current(self) -> SigningKey:
-        """The key to sign with. Reads the keys again if that is due."""
+        """The key to sign with. Reads the keys if they are older than REFRESH_SECONDS."""
         if self.fresh() is None:
             await self.refresh()
         if self._current is None:
@@ -74,13 +73,13 @@ class SigningKeys:
         return self._current
 
     async def by_id(self, kid: str) -> SigningKey | None:
-        """The key with that id, if it may still verify."""
+        """The key with that id; None if there is none or its overlap has ended."""
         key = self._keys.get(kid)
         if key is None:
-            # Who comes while somebody looks waits, and may find it there.
-            async with self._looking:
+            # Concurrent callers wait for one read, which may bring the key.
+            async with self._reading:
                 key = self._keys.get(kid)
-                if key is None and self._looks.take(time.monotonic()):
+                if key is None and self._unknown_key_reads.take(time.monotonic()):
                     await self.refresh()
                     key = self._keys.get(kid)
         if key is None or _is_over(key, time.time()):
@@ -101,18 +100,18 @@ class SigningKeys:
         self._current = next((key for key in keys.values() if key.retired_at is None), None)
 
     async def rotate(self, algorithm: Algorithm) -> str:
-        """Make a new key that signs from now on; answers its id."""
+        """Make a new key that signs from now on. Returns its id."""
         return await self._make(algorithm, if_other=False)
 
-    async def agree(self, algorithm: Algorithm) -> None:
-        """Have one key of *algorithm* sign, the same for replicas that start together; made if there is none."""
+    async def ensure_current(self, algorithm: Algorithm) -> None:
+        """Make a key of *algorithm* unless one signs already. Replicas that start together get the same."""
         await self.refresh()
         if self._current is None or self._current.algorithm != algorithm:
             await self._make(algorithm, if_other=True)
 
     async def _make(self, algorithm: Algorithm, *, if_other: bool) -> str:
         private = jws.generate(algorithm).private_text()
-        new = _New(secrets.token_hex(8), algorithm, private, self._database.name == "postgres")
+        new = _NewKey(secrets.token_hex(8), algorithm, private, self._database.name == "postgres")
         kid = await self._database.write(partial(_replace, new, if_other))
         if kid == new.kid:
             log.info("signing_key.made", kid=kid, algorithm=algorithm)
@@ -120,7 +119,7 @@ class SigningKeys:
         return kid
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """The public halves of all keys that may verify now (RFC 7517); no HS256 key."""
+        """The public halves of all keys that verify, as a JWKS (RFC 7517). HS256 keys are left out."""
         now = time.time()
         keys = []
         for key in self._keys.values():
@@ -131,9 +130,9 @@ class SigningKeys:
 
 
 async def open_signing_keys(database: Database, algorithm: Algorithm) -> SigningKeys:
-    """Read the keys; make the first one, or a new one if another algorithm is wanted now."""
+    """Read the keys. Makes a new one if there is none of *algorithm* that signs."""
     keys = SigningKeys(database)
-    await keys.agree(algorithm)
+    await keys.ensure_current(algorithm)
     return keys
 
 
@@ -151,10 +150,10 @@ def _all() -> Steps[list[tuple[str, str, str, int | None]]]:
     return [tuple(row) for row in rows]
 
 
-def _replace(new: _New, if_other: bool) -> Steps[str]:
-    """The id of the key that signs from now on: *new*; or with *if_other* one of that algorithm that signs now."""
+def _replace(new: _NewKey, if_other: bool) -> Steps[str]:
+    """Store *new*, retire the others, and return its id. With *if_other* a key of that algorithm that signs is kept."""
     if new.on_postgres:
-        # Those that do this together take turns, so that one is left that signs. SQLite has one writer anyway.
+        # Concurrent rotations take turns, so that one key is left that signs. SQLite has one writer anyway.
         yield Query("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
     for kid, algorithm, _, retired_at in (yield from _all()) if if_other else ():
         if retired_at is None and algorithm == new.algorithm:

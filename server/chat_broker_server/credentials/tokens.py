@@ -1,9 +1,8 @@
 """Chat tokens: signing, checking, revoking.
 
-A token is good while its signature, its end and its *generation* are: the counter of its user
-plus that of the project, either of which a revocation raises. When it was made is not judged, since
-a clock that is corrected must not sign people out. A signature that was verified is
-remembered; generation and status are read from the database for every check.
+A token is valid if its signature, its expiry and its *generation* are. The generation is the counter of its user plus
+that of the project; a revocation raises one of them. `iat` is not checked, so that correcting a clock signs no user out.
+Verified signatures are cached; generation and status are read from the database for every check.
 """
 
 import hashlib
@@ -28,20 +27,20 @@ from chat_broker_server.errors import Forbidden, NotAuthenticated, NotFound
 
 AUDIENCE = "chat"
 TYPE = "chat+jwt"
-MAX_LIFE = 3600
+MAX_LIFETIME = 3600
 LEEWAY = 30
 CLOCK_SET_BACK = 86_400
-"""Seconds by which the clock may be corrected without a revoked session coming alive again."""
-REMEMBERED = 10_000
+"""Seconds by which the clock may be set back without making a revoked session valid again."""
+VERIFIED_CACHE_SIZE = 10_000
 
 _encode = msgspec.json.Encoder().encode
-_ends = lru_cache(maxsize=64)(timestamp)  # those of one second and one life end alike
+_expires_at = lru_cache(maxsize=64)(timestamp)  # tokens of one second expire together
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a checked token says: whose it is (`sub`, `pid`), its session, its end.
+    """The claims of a checked token: user (`sub`), project (`pid`), session (`sid`), expiry.
 
-    `name` and `ext` are the user's present ones.
+    `name` and `ext` are the user's current username and external id.
     """
 
     iss: str
@@ -58,7 +57,7 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Of a user, what a token and its answer to the host say."""
+    """The fields of a user that a token and the host need."""
 
     id: str
     external_user_id: str
@@ -68,7 +67,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class FreshToken(msgspec.Struct, frozen=True):
-    """A token that was just made for *user*: its session, its life and its end in (epoch) seconds."""
+    """A new token for *user*. `expires_in` is in seconds, `expires_at` in seconds since the epoch."""
 
     token: str
     session_id: str
@@ -84,38 +83,41 @@ class Tokens:
     """Signs, checks and revokes the chat tokens of every project in one database."""
 
     def __init__(
-        self, database: Database, keys: SigningKeys, *, issuer: str, default_life: int = 900
+        self, database: Database, keys: SigningKeys, *, issuer: str, default_lifetime: int = 900
     ) -> None:
         self._database = database
         self._keys = keys
         self._issuer = issuer
-        self._default_life = default_life
-        # SHA-256 of the token → its claims and key. Bounded; what is in it proves the signature only.
-        self._verified = BoundedCache[bytes, tuple[Claims, str]](REMEMBERED)
+        self._default_lifetime = default_lifetime
+        # SHA-256 of the token → its claims and key id. An entry proves the signature only.
+        self._verified_tokens = BoundedCache[bytes, tuple[Claims, str]](VERIFIED_CACHE_SIZE)
 
     async def mint(self, pid: str, user_id: str, expires_in: int | None = None) -> TokenResponse:
-        """A fresh token for *expires_in* seconds. Raises NotFound, or Forbidden `user_suspended`.
+        """A new token for *expires_in* seconds. Raises NotFound, or Forbidden `user_suspended`.
 
-        The generation is read together with the status: a token whose minting was overtaken by a
-        revocation carries the old generation, and is dead.
+        Status and generation are read together. So a revocation that commits meanwhile also revokes this token.
         """
-        user, generation = await self._database.read(partial(_bearer, pid, user_id))
+        user, generation = await self._database.read(partial(_user_and_generation, pid, user_id))
         key = self._keys.fresh() or await self._keys.current()
-        made = self._made(key, pid, user, generation, expires_in)
-        return TokenResponse(made.token, made.expires_in, _ends(made.expires_at), user)
+        issued = self._issue(key, pid, user, generation, expires_in)
+        return TokenResponse(issued.token, issued.expires_in, _expires_at(issued.expires_at), user)
 
-    def mint_now(self, pid: str, user_id: str, expires_in: int) -> FreshToken | None:
-        """The same as values, if nothing has to be waited for; None if something has. Raises likewise."""
+    def try_mint(self, pid: str, user_id: str, expires_in: int) -> FreshToken | None:
+        """As `mint`, without waiting. None if that needs waiting, for a key or the database: call `mint` then."""
         key = self._keys.fresh()
-        found = None if key is None else self._database.read_now(partial(_owner, pid, user_id))
-        return None if key is None or found is None else self._made(key, pid, *found, expires_in)
+        row = (
+            None
+            if key is None
+            else self._database.read_now(partial(_owner_and_generation, pid, user_id))
+        )
+        return None if key is None or row is None else self._issue(key, pid, *row, expires_in)
 
-    def _made(
+    def _issue(
         self, key: SigningKey, pid: str, user: User | Owner, generation: int, expires_in: int | None
     ) -> FreshToken:
         if user.status != "active":
             raise Forbidden("user_suspended", "This user is suspended.")
-        life = min(expires_in or self._default_life, MAX_LIFE)
+        lifetime = min(expires_in or self._default_lifetime, MAX_LIFETIME)
         now = int(time.time())
         claims = Claims(
             iss=self._issuer,
@@ -127,62 +129,62 @@ class Tokens:
             sid=random_hex(),
             jti=random_hex(),
             iat=now,
-            exp=now + life,
+            exp=now + lifetime,
             gen=generation,
         )
-        return FreshToken(_sign(key, claims), claims.sid, life, claims.exp, user)
+        return FreshToken(_sign(key, claims), claims.sid, lifetime, claims.exp, user)
 
     async def check(self, token: str) -> Claims:
-        """The claims of a good token.
+        """The claims of a valid token.
 
         Raises NotAuthenticated with code token_invalid, token_expired, token_revoked,
         user_suspended or user_deleted.
         """
         try:
-            claims = await self._signed(token)
+            claims = await self._verified_claims(token)
         except BadToken as reason:
             raise NotAuthenticated("token_invalid", f"The token is not valid: {reason}.") from None
         if time.time() >= claims.exp + LEEWAY:
-            raise refusal("token_expired")
-        code, name, ext = await self._database.read(partial(_standing, claims))
+            raise refused_token("token_expired")
+        code, name, ext = await self._database.read(partial(_token_state, claims))
         if code is not None:
-            raise refusal(code)
+            raise refused_token(code)
         if name != claims.name or ext != claims.ext:
             claims = msgspec.structs.replace(claims, name=name, ext=ext)
         return claims
 
-    async def recheck(self, held: Sequence[Claims]) -> list[str | None]:
-        """For tokens checked before: None while still good, else the code that refuses it."""
-        return await self._database.read(partial(_standings, held, time.time()))
+    async def recheck(self, claims_list: Sequence[Claims]) -> list[str | None]:
+        """For each token None if it is still valid, else the code of its refusal."""
+        return await self._database.read(partial(_refusal_codes, claims_list, time.time()))
 
-    async def bump(self, pid: str, user_id: str, session_id: str | None = None) -> int:
-        """Revoke all tokens of the user, or those of one session; durable on return.
+    async def revoke(self, pid: str, user_id: str, session_id: str | None = None) -> int:
+        """Revoke all tokens of the user, or those of one session. It is committed on return.
 
-        Answers the user's generation. Raises NotFound.
+        Returns the user's generation. Raises NotFound.
         """
         return await self._database.write(partial(_revoke, pid, user_id, session_id))
 
     async def generation(self, pid: str, user_id: str) -> int:
-        """The generation of the user's tokens now. Raises NotFound."""
-        _, generation = await self._database.read(partial(_bearer, pid, user_id))
+        """The generation of the user's valid tokens. Raises NotFound."""
+        _, generation = await self._database.read(partial(_user_and_generation, pid, user_id))
         return generation
 
-    async def bump_project(self, pid: str) -> int:
-        """Revoke every token of the project; durable on return. Answers its generation."""
+    async def revoke_all(self, pid: str) -> int:
+        """Revoke every token of the project. It is committed on return. Returns the project's generation."""
         return await self._database.write(partial(_revoke_project, pid))
 
     def jwks(self) -> dict[str, Any]:
         """The public keys that verify tokens, as a JWKS; empty for HS256."""
         return self._keys.jwks()
 
-    async def _signed(self, token: str) -> Claims:
-        """The claims, once the signature is known to be ours. Raises BadToken."""
+    async def _verified_claims(self, token: str) -> Claims:
+        """The claims, if a key of this server has signed them. Raises BadToken."""
         if len(token) > jws.MAX_LENGTH or not token.isascii():
             raise BadToken("too long, or not ASCII")
         digest = hashlib.sha256(token.encode()).digest()
-        remembered = self._verified.get(digest)
-        if remembered is not None and await self._keys.by_id(remembered[1]) is not None:
-            return remembered[0]
+        cached = self._verified_tokens.get(digest)
+        if cached is not None and await self._keys.by_id(cached[1]) is not None:
+            return cached[0]
         header, payload, data, signature = jws.split(token)
         if header.typ != TYPE:
             raise BadToken(f"not of type {TYPE}")
@@ -195,26 +197,26 @@ class Tokens:
             raise BadToken("its claims are not those of a chat token") from None
         if claims.iss != self._issuer or claims.aud != AUDIENCE:
             raise BadToken("for somebody else")
-        life = claims.exp - claims.iat
-        if not (claims.sub and claims.pid and claims.sid and 0 < life <= MAX_LIFE):
+        lifetime = claims.exp - claims.iat
+        if not (claims.sub and claims.pid and claims.sid and 0 < lifetime <= MAX_LIFETIME):
             raise BadToken("its claims make no sense")
-        self._verified.put(digest, (claims, key.kid))
+        self._verified_tokens.put(digest, (claims, key.kid))
         return claims
 
 
 def _sign(key: SigningKey, claims: Claims) -> str:
-    signed = _head(key.algorithm, key.kid) + jws.encode(_encode(claims))
+    signed = _encoded_header(key.algorithm, key.kid) + jws.encode(_encode(claims))
     return (signed + b"." + jws.encode(key.crypto.sign(signed))).decode()
 
 
 @lru_cache(maxsize=16)
-def _head(algorithm: str, kid: str) -> bytes:
-    """The first part of every token that this key signs, with the dot behind it."""
+def _encoded_header(algorithm: str, kid: str) -> bytes:
+    """The encoded header of this key's tokens, with the dot behind it."""
     return jws.encode(msgspec.json.encode(jws.Header(algorithm, kid, TYPE))) + b"."
 
 
-def refusal(code: str) -> NotAuthenticated:
-    """The answer for a token that was good once."""
+def refused_token(code: str) -> NotAuthenticated:
+    """The error for a token that is expired, revoked, or of a suspended or deleted user."""
     return NotAuthenticated(code, _REFUSALS[code])
 
 
@@ -226,7 +228,7 @@ _REFUSALS = {
 }
 
 
-def _bearer(pid: str, user_id: str) -> Steps[tuple[User, int]]:
+def _user_and_generation(pid: str, user_id: str) -> Steps[tuple[User, int]]:
     rows = yield Query(
         f"SELECT {USER_COLUMNS}, generation + (SELECT generation FROM projects WHERE id = $1)"
         " FROM users WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
@@ -238,8 +240,7 @@ def _bearer(pid: str, user_id: str) -> Steps[tuple[User, int]]:
     return user_from_row(rows[0]), rows[0][11]
 
 
-def _owner(pid: str, user_id: str) -> Steps[tuple[Owner, int]]:
-    """`_bearer`, without what is not for the host."""
+def _owner_and_generation(pid: str, user_id: str) -> Steps[tuple[Owner, int]]:
     rows = yield Query(
         "SELECT id, external_user_id, username, display_name, status,"
         " generation + (SELECT generation FROM projects WHERE id = $1)"
@@ -253,8 +254,8 @@ def _owner(pid: str, user_id: str) -> Steps[tuple[Owner, int]]:
     return Owner(*about), generation
 
 
-def _standing(claims: Claims) -> Steps[tuple[str | None, str, str]]:
-    """Why the token is refused now, or None; and the user's present name and external id."""
+def _token_state(claims: Claims) -> Steps[tuple[str | None, str, str]]:
+    """The code of its refusal or None, and the user's current username and external id."""
     rows = yield Query(
         "SELECT username, external_user_id, status, deleted_at,"
         " generation + (SELECT generation FROM projects WHERE id = $1),"
@@ -266,24 +267,24 @@ def _standing(claims: Claims) -> Steps[tuple[str | None, str, str]]:
     )
     if not rows:
         return "user_deleted", claims.name, claims.ext
-    username, external, status, deleted_at, generation, session_over = rows[0]
+    username, external, status, deleted_at, generation, session_revoked = rows[0]
     code = None
     if deleted_at is not None:
         code = "user_deleted"
     elif status != "active":
         code = "user_suspended"
-    elif generation != claims.gen or session_over:
+    elif generation != claims.gen or session_revoked:
         code = "token_revoked"
     return code, username, external
 
 
-def _standings(held: Sequence[Claims], now: float) -> Steps[list[str | None]]:
+def _refusal_codes(claims_list: Sequence[Claims], now: float) -> Steps[list[str | None]]:
     codes: list[str | None] = []
-    for claims in held:
+    for claims in claims_list:
         if now >= claims.exp + LEEWAY:
             codes.append("token_expired")
         else:
-            code, _, _ = yield from _standing(claims)
+            code, _, _ = yield from _token_state(claims)
             codes.append(code)
     return codes
 
@@ -308,7 +309,7 @@ def _revoke(pid: str, user_id: str, session_id: str | None) -> Steps[int]:
             pid,
             user_id,
             session_id,
-            int(time.time()) + MAX_LIFE + 2 * LEEWAY + CLOCK_SET_BACK,
+            int(time.time()) + MAX_LIFETIME + 2 * LEEWAY + CLOCK_SET_BACK,
         )
     return int(rows[0][0])
 

@@ -33,7 +33,7 @@ async def verify(request: Request) -> Response:
 async def revoke_everything(request: Request) -> Response:
     """POST /projects/{pid}/revoke: revokes every token of the project and closes all its sockets."""
     await request.body(optional=True)
-    generation = await request.services.tokens.bump_project(request.pid)
+    generation = await request.services.tokens.revoke_all(request.pid)
     closed = await request.services.close_user(request.pid, ALL_USERS, "token_revoked")
     return ok(revocation_body(generation, closed))
 

@@ -17,7 +17,7 @@ from chat_broker_server.chat.events import CloseResult
 from chat_broker_server.chat.models import IdempotencyKey
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.chat.sizes import LARGEST_PAGE
-from chat_broker_server.credentials.api_keys import Keys
+from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.credentials.tokens import Claims, Tokens
 from chat_broker_server.errors import (
     BadInput,
@@ -50,7 +50,7 @@ class ClientGone(Exception):  # noqa: N818 – not an error of this server
 class Services:
     chat: Chat
     tokens: Tokens
-    keys: Keys
+    keys: ApiKeys
     close_user: CloseUser
 
 

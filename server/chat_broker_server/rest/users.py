@@ -7,7 +7,7 @@ import msgspec
 from chat_broker_server.chat import validation
 from chat_broker_server.chat.events import CloseResult
 from chat_broker_server.chat.users import UserFilter
-from chat_broker_server.credentials.tokens import MAX_LIFE
+from chat_broker_server.credentials.tokens import MAX_LIFETIME
 from chat_broker_server.rest.request import (
     NO_CONTENT,
     Request,
@@ -18,7 +18,7 @@ from chat_broker_server.rest.request import (
     page_and_limit,
 )
 
-_MINT = {"expires_in": validation.optional(validation.integer(1, MAX_LIFE))}
+_MINT = {"expires_in": validation.optional(validation.integer(1, MAX_LIFETIME))}
 _REVOKE = {"session_id": validation.optional(validation.identifier)}
 
 
@@ -73,7 +73,7 @@ async def mint(request: Request) -> Response:
 
 def checked_lifetime(expires_in: int) -> int:
     """*expires_in*. Raises the BadInput of the token route if that would not accept it."""
-    if type(expires_in) is not int or not 1 <= expires_in <= MAX_LIFE:
+    if type(expires_in) is not int or not 1 <= expires_in <= MAX_LIFETIME:
         validation.fields({"expires_in": expires_in}, _MINT)
     return expires_in
 
@@ -82,7 +82,7 @@ async def revoke(request: Request) -> Response:
     """POST …/users/{user_id}/revoke: committed before any socket is closed."""
     body = validation.fields(await request.body(optional=True), _REVOKE)
     user_id, session_id = request.ids["user_id"], body.get("session_id")
-    generation = await request.services.tokens.bump(request.pid, user_id, session_id)
+    generation = await request.services.tokens.revoke(request.pid, user_id, session_id)
     closed = await request.services.close_user(
         request.pid, user_id, "token_revoked", session_id=session_id
     )

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_broker_server.credentials.api_keys import Keys
+from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.credentials.signing_keys import SigningKeys
 from tests.contract.servers import ChatApi, in_room, made, of_user
 from tests.server.opening import opened
@@ -156,7 +156,7 @@ PAIRS = [
 class Replicas:
     """Two servers on one database, each with connections of its own."""
 
-    one: tuple[Keys, ChatApi]
+    one: tuple[ApiKeys, ChatApi]
     two: ChatApi
 
     async def world(self) -> tuple[World, ChatApi]:
@@ -184,7 +184,7 @@ async def two_replicas(folder: Path, url: str | None) -> AsyncIterator[Replicas]
         opened(folder / "1", **given) as (server, one),
         opened(folder / "2", **given) as (_, two),
     ):
-        yield Replicas((Keys(server._database), one), two)  # fmt: skip
+        yield Replicas((ApiKeys(server._database), one), two)  # fmt: skip
 
 
 Outcome = tuple[str, ...]

@@ -19,10 +19,10 @@ from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.chat.models import UserDraft
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials import jws
-from chat_broker_server.credentials.api_keys import Keys
+from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.credentials.signing_keys import (
-    LOOKS_A_SECOND,
-    LOOKS_AT_ONCE,
+    UNKNOWN_KEY_READS_PER_SECOND,
+    UNKNOWN_KEY_READ_BURST,
     OVERLAP,
     SigningKey,
     SigningKeys,
@@ -40,7 +40,7 @@ PID = "project"
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     opened = await open_database(f"sqlite:///{tmp_path / 'chat.db'}")
-    await Keys(opened).ensure_project(PID, "Project")
+    await ApiKeys(opened).ensure_project(PID, "Project")
     yield opened
     await opened.close()
 
@@ -132,14 +132,14 @@ async def test_a_token_at_once_is_for_a_database_that_keeps_nobody_waiting(
 ) -> None:
     """Postgres is waited for behind a deadline; so is a key that may have been replaced meanwhile."""
     tokens, user_id = tokens_of(database, keys), await user_in(database)
-    made = tokens.mint_now(PID, user_id, 60)
+    made = tokens.try_mint(PID, user_id, 60)
     if database.name == "postgres":
         assert made is None
         return
     assert made is not None
     assert (await tokens.check(made.token)).sid == made.session_id
     keys._read_at = float("-inf")
-    assert tokens.mint_now(PID, user_id, 60) is None
+    assert tokens.try_mint(PID, user_id, 60) is None
 
 
 async def test_a_token_with_one_bit_turned_is_refused(
@@ -257,13 +257,13 @@ async def test_a_clock_that_is_set_back_signs_nobody_out(
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead)
     minted = await tokens.mint(PID, alice)
-    at_once = tokens.mint_now(PID, alice, 60)
+    at_once = tokens.try_mint(PID, alice, 60)
     monkeypatch.setattr(time, "time", real)
     assert await code_of(tokens, minted.token) == "good"
     assert await code_of(tokens_of(database, keys), minted.token) == "good"
     if at_once is not None:
         assert await code_of(tokens, at_once.token) == "good"
-    await tokens.bump(PID, alice)
+    await tokens.revoke(PID, alice)
     assert await code_of(tokens, minted.token) == "token_revoked"
 
 
@@ -278,7 +278,7 @@ async def test_a_session_that_was_ended_stays_so_after_the_clock_was_set_back(
     minted = await tokens.mint(PID, alice, 3600)
     monkeypatch.setattr(time, "time", real)
     claims = await tokens.check(minted.token)
-    await tokens.bump(PID, alice, claims.sid)
+    await tokens.revoke(PID, alice, claims.sid)
     monkeypatch.setattr(time, "time", lambda: real() + 7000)
     await database.write(partial(remove_portion, int(time.time())))
     assert await code_of(tokens, minted.token) == "token_revoked"
@@ -346,7 +346,7 @@ async def test_revoke_and_mint_in_one_instant_come_out_right(
     tokens, user_id = tokens_of(database, eddsa), await user_in(database)
     for _ in range(100):
         old = (await tokens.mint(PID, user_id)).token
-        await tokens.bump(PID, user_id)
+        await tokens.revoke(PID, user_id)
         new = (await tokens.mint(PID, user_id)).token
         assert (await code_of(tokens, old), await code_of(tokens, new)) == ("token_revoked", "good")
 
@@ -366,7 +366,7 @@ async def test_a_mint_overtaken_by_a_revocation_is_dead(
     monkeypatch.setattr(eddsa, "current", slow)
     minting = asyncio.ensure_future(tokens.mint(PID, user_id))
     await asyncio.sleep(0)
-    await tokens.bump(PID, user_id)
+    await tokens.revoke(PID, user_id)
     gate.set()
     assert await code_of(tokens, (await minting).token) == "token_revoked"
 
@@ -378,8 +378,8 @@ async def test_recheck_says_for_each_token_what_check_would(
     tokens = tokens_of(database, eddsa)
     ids = [await user_in(database, name) for name in ("a", "b", "c", "d")]
     held = [await tokens.check((await tokens.mint(PID, user_id)).token) for user_id in ids]
-    await tokens.bump(PID, ids[1])
-    await tokens.bump(PID, ids[2], held[2].sid)
+    await tokens.revoke(PID, ids[1])
+    await tokens.revoke(PID, ids[2], held[2].sid)
     await Chat(database, lambda _: None).delete_user(PID, ids[3])
     assert await tokens.recheck(held) == [None, "token_revoked", "token_revoked", "user_deleted"]
 
@@ -389,11 +389,11 @@ async def test_revoking_nobody_is_not_found(database: Database, eddsa: SigningKe
     tokens, user_id = tokens_of(database, eddsa), await user_in(database)
     for pid, who in ((PID, "nobody"), ("other", user_id)):
         with pytest.raises(NotFound):
-            await tokens.bump(pid, who)
+            await tokens.revoke(pid, who)
         with pytest.raises(NotFound):
             await tokens.mint(pid, who)
     with pytest.raises(NotFound):
-        await tokens.bump_project("other")
+        await tokens.revoke_all("other")
 
 
 async def test_a_rotated_key_signs_at_once_and_the_old_one_verifies_on(
@@ -451,7 +451,7 @@ async def test_replicas_that_start_together_agree_on_the_first_key() -> None:
         databases = [await open_database(url, pool=2) for _ in range(6)]
         for database in databases:
             stack.push_async_callback(database.close)
-        await Keys(databases[0]).ensure_project(PID, "Project")
+        await ApiKeys(databases[0]).ensure_project(PID, "Project")
         user_id = await user_in(databases[0])
         opened_together = await asyncio.gather(
             *(open_signing_keys(database, "EdDSA") for database in databases)
@@ -480,7 +480,7 @@ async def test_unknown_key_ids_cause_few_looks(
     for n in range(250):
         assert await eddsa.by_id(f"kid-{n}") is None
     assert await asyncio.gather(*(eddsa.by_id(f"kid-{n}") for n in range(250))) == [None] * 250
-    assert 1 <= looks <= LOOKS_AT_ONCE + (time.monotonic() - began) * LOOKS_A_SECOND
+    assert 1 <= looks <= UNKNOWN_KEY_READ_BURST + (time.monotonic() - began) * UNKNOWN_KEY_READS_PER_SECOND
 
 
 async def test_another_algorithm_takes_over_with_an_overlap(
@@ -499,7 +499,7 @@ async def test_remembered_signatures_are_bounded(
     database: Database, eddsa: SigningKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest is forgotten, and verified again when it comes back."""
-    monkeypatch.setattr("chat_broker_server.credentials.tokens.REMEMBERED", 3)
+    monkeypatch.setattr("chat_broker_server.credentials.tokens.VERIFIED_CACHE_SIZE", 3)
     tokens, user_id = tokens_of(database, eddsa), await user_in(database)
     minted = [(await tokens.mint(PID, user_id)).token for _ in range(6)]
     for token in minted:
@@ -520,7 +520,7 @@ async def test_no_private_key_shows_itself(database: Database, keys: SigningKeys
 
 async def test_api_keys_are_stored_as_digests_and_can_be_revoked(database: Database) -> None:
     """Several per project; the text of none is in the database; a revoked one opens nothing."""
-    keys = Keys(database)
+    keys = ApiKeys(database)
     pid, first = await keys.create_project("Shop")
     stored, second = await keys.create(pid, "worker")
     assert first.startswith("ck_")
@@ -563,20 +563,20 @@ async def test_the_embedded_project_is_one_for_all_replicas_and_of_one_database(
             replicas = [await open_database(url, pool=2) for _ in range(6)]
             for one in replicas:
                 stack.push_async_callback(one.close)
-            ids = await asyncio.gather(*(Keys(one).embedded_project() for one in replicas))
+            ids = await asyncio.gather(*(ApiKeys(one).embedded_project() for one in replicas))
             assert len(set(ids)) == 1
-            assert await Keys(replicas[0]).embedded_project() == ids[0]
+            assert await ApiKeys(replicas[0]).embedded_project() == ids[0]
             found.append(ids[0])
         assert found[0] != found[1]
         older = await open_database(f"sqlite:///{tmp_path / 'older.db'}")
         stack.push_async_callback(older.close)
-        await Keys(older).ensure_project("default", "default")
-        assert await Keys(older).embedded_project() == "default"
+        await ApiKeys(older).ensure_project("default", "default")
+        assert await ApiKeys(older).embedded_project() == "default"
 
 
 async def test_the_embedded_key_is_kept_nowhere(database: Database) -> None:
     """A hash in memory, nothing in the database; it opens the embedded project alone."""
-    keys = Keys(database, embedded_key="embedded-secret", embedded_project=PID)
+    keys = ApiKeys(database, embedded_key="embedded-secret", embedded_project=PID)
     assert await keys.project_of("embedded-secret") == PID
     assert "embedded-secret" not in repr(vars(keys))
     for wrong in ("embedded-secre", "", "ck_", "embedded-secret "):

@@ -45,8 +45,8 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     ),
     "edit": partial(messages.edit, P, R, "m", "x", U),
     "mark read": partial(messages.mark_read, P, R, U, 5, False),
-    "mint": partial(tokens._bearer, P, U),
-    "check": partial(tokens._standing, CLAIMS),
+    "mint": partial(tokens._user_and_generation, P, U),
+    "check": partial(tokens._token_state, CLAIMS),
     "revoke": partial(tokens._revoke, P, U, "s"),
     "api key": partial(api_keys._find, "k"),
     "idempotency": partial(idempotency.claim, P, IdempotencyKey("s", "k", "f")),
@@ -146,7 +146,7 @@ async def seeded(path: Path, size: int) -> SqliteDatabase:
     """A room of *size* messages by two users, written past the rules because there are many."""
     database = await open_database(f"sqlite:///{path}")
     assert isinstance(database, SqliteDatabase)
-    await api_keys.Keys(database).ensure_project(P, P)
+    await api_keys.ApiKeys(database).ensure_project(P, P)
     raw = sqlite3.connect(path)
     raw.execute(
         "INSERT INTO users (project_id, id, external_user_id, username, created_at, updated_at)"

@@ -14,7 +14,7 @@ from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import Room, RoomDraft, User, UserDraft
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, RedisBus
-from chat_broker_server.credentials.api_keys import Keys
+from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.database.open import open_database
@@ -95,7 +95,7 @@ async def running_node(
 
     chat = Chat(database, publish)
     keys = await open_signing_keys(database, "EdDSA")
-    await Keys(database).ensure_project(PID, "tests")
+    await ApiKeys(database).ensure_project(PID, "tests")
     tokens = Tokens(database, keys, issuer="chat-server")
     realtime = Realtime(
         chat,

@@ -58,7 +58,7 @@ async def no_pong(_node: LiveNode, socket: Socket) -> None:
 
 async def revoked(node: LiveNode, _socket: Socket) -> None:
     for pid, user_id in node.realtime._sessions.connections.users():
-        await node.tokens.bump(pid, user_id)
+        await node.tokens.revoke(pid, user_id)
         await node.realtime.close_user(pid, user_id, "token_revoked")
 
 

@@ -65,7 +65,7 @@ async def test_a_revocation_during_the_handshake_is_not_outrun(
     monkeypatch.setattr(node.tokens, "check", slow)
     handshake = asyncio.create_task(_refusal(node, token))
     await read.wait()
-    await node.tokens.bump(PID, alice.id)
+    await node.tokens.revoke(PID, alice.id)
     receipt = await node.realtime.close_user(PID, alice.id, "token_revoked")
     assert receipt.sockets_closed == 0, "there was none yet"
     go_on.set()
@@ -91,7 +91,7 @@ async def test_a_revocation_during_a_refresh_is_not_outrun(
     monkeypatch.setattr(node.tokens, "check", slow)
     socket.ask("refreshToken", {"token": fresh})
     await read.wait()
-    await node.tokens.bump(PID, alice.id)
+    await node.tokens.revoke(PID, alice.id)
     await node.realtime.close_user(PID, alice.id, "token_revoked")
     go_on.set()
     await socket.ends()
@@ -116,9 +116,9 @@ async def test_many_handshakes_against_many_revocations(node: LiveNode) -> None:
 
     comers = [asyncio.create_task(come()) for _ in range(4)]
     for _ in range(40):
-        await node.tokens.bump(PID, alice.id)
+        await node.tokens.revoke(PID, alice.id)
         await node.realtime.close_user(PID, alice.id, "token_revoked")
-        generation = await node.tokens.bump(PID, alice.id)
+        generation = await node.tokens.revoke(PID, alice.id)
         held = [c.claims for c in node.realtime._sessions.connections if c.claims is not None]
         await node.realtime.close_user(PID, alice.id, "token_revoked")
         left = [c.claims for c in node.realtime._sessions.connections if c.claims is not None]
@@ -136,7 +136,7 @@ async def test_a_lost_hint_is_healed_by_the_recheck(database_url: str, what: str
         socket, bobs = await node.socket(alice), await node.socket(bob)
         match what:
             case "revoked":
-                await node.tokens.bump(PID, alice.id)
+                await node.tokens.revoke(PID, alice.id)
             case "suspended":
                 await node.chat.update_user(PID, alice.id, UserChanges(status="suspended"))
             case "deleted":
@@ -147,7 +147,7 @@ async def test_a_lost_hint_is_healed_by_the_recheck(database_url: str, what: str
                     for c in node.realtime._sessions.connections
                     if c.claims and c.claims.sub == alice.id
                 ]
-                await node.tokens.bump(PID, alice.id, claims.sid)
+                await node.tokens.revoke(PID, alice.id, claims.sid)
         await socket.ends(within=3)
         code = {"suspended": "user_suspended", "deleted": "user_deleted"}.get(what, "token_revoked")
         assert socket.payloads("error")[-1]["code"] == code

@@ -240,7 +240,7 @@ async def test_a_frozen_redis_is_noticed_and_revocation_works_without_it(
     other = await two.socket(alice)
     redis_server.signal(signal.SIGSTOP)
     try:
-        await one.tokens.bump(PID, alice.id)
+        await one.tokens.revoke(PID, alice.id)
         receipt = await one.realtime.close_user(PID, alice.id, "token_revoked")
         assert receipt.nodes_acked == 1
         await other.ends(within=10)
@@ -270,7 +270,7 @@ async def test_flushing_redis_changes_nothing(nodes: Pair, redis_server: RedisSe
     one, two = nodes
     alice = await one.user("alice")
     token = await one.token(alice)
-    await one.tokens.bump(PID, alice.id)
+    await one.tokens.revoke(PID, alice.id)
     client = redis.asyncio.Redis.from_url(redis_server.url)
     await client.flushall()
     await client.aclose()

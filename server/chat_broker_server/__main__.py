@@ -107,11 +107,11 @@ def list_projects(as_json: AsJson = False) -> None:
         async with _keys(_settings()) as keys:
             return await keys.projects()
 
-    found = _run(work())
+    listed = _run(work())
     if as_json:
-        _say(json.dumps([msgspec.to_builtins(project) for project in found]))
+        _say(json.dumps([msgspec.to_builtins(project) for project in listed]))
         return
-    for project in found:
+    for project in listed:
         _say(f"{project.id}  {project.created_at}  {project.keys} keys  {project.name}")
 
 
@@ -127,11 +127,11 @@ def list_keys(
         async with _keys(_settings()) as keys:
             return await keys.list(project_id or project)
 
-    found = _run(work())
+    listed = _run(work())
     if as_json:
-        _say(json.dumps([_shown(key) for key in found]))
+        _say(json.dumps([_shown(key) for key in listed]))
         return
-    for key in found:
+    for key in listed:
         state = f"revoked {key.revoked_at}" if key.revoked_at else "good"
         _say(f"{key.id}  {key.project_id}  {key.created_at}  {state}  {key.name}")
 
@@ -205,7 +205,7 @@ async def _keys(settings: Settings, *, must_exist: bool = True) -> AsyncIterator
 
 
 def _settings(*, log_level: str | None = "WARNING") -> Settings:
-    # Nobody but the owner reads what this program writes.
+    # Files that this program makes are readable by their owner only.
     os.umask(0o077)
     try:
         settings = Settings()
@@ -222,7 +222,7 @@ def _problem(detail: Any) -> str:
 
 
 async def _check_database(settings: Settings, *, must_exist: bool) -> str | None:
-    """The schema's version; None if there is none yet. Raises CannotOpenDatabase, before anything is made."""
+    """The schema's version; None for a new database. Raises CannotOpenDatabase before it creates anything."""
     url = settings.database_url
     try:
         version = await check_database(url)
@@ -255,18 +255,13 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         _refuse(error.message)
     except OSError as error:
         _refuse(f"CHAT_DATABASE_URL or DATA_DIR: {error}")
-    except Exception as error:  # noqa: BLE001 – a driver's own error: its name says most
+    except Exception as error:  # noqa: BLE001 – an error of the database driver
         _refuse(f"The database cannot be opened: {type(error).__name__}: {error}")
 
 
 def _shown(key: ApiKey) -> dict[str, str | None]:
-    return {
-        "id": key.id,
-        "project_id": key.project_id,
-        "name": key.name,
-        "created_at": key.created_at,
-        "revoked_at": key.revoked_at,
-    }
+    shown: dict[str, str | None] = msgspec.to_builtins(key)
+    return shown
 
 
 def _say(text: str) -> None:
@@ -274,7 +269,7 @@ def _say(text: str) -> None:
 
 
 def _say_where(settings: Settings, as_json: bool) -> None:
-    """Which database was changed: beside the JSON, not in it."""
+    """Print which database was changed; with *as_json* to standard error."""
     typer.echo(f"Database: {shown_url(settings.database_url)}", err=as_json)
 
 

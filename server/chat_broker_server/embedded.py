@@ -1,4 +1,4 @@
-"""The server without a network: opened in one place, in order, and closed in reverse."""
+"""The server without a network: opens all its parts in order, and closes them in reverse."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -34,7 +34,7 @@ RestCall = Callable[
 
 
 class Server:
-    """An open Chat API server: its REST side twice over, its sockets, and what its host wants to know."""
+    """An open Chat API server: REST as a function and as an ASGI app, sockets, and its state."""
 
     def __init__(
         self,
@@ -45,32 +45,32 @@ class Server:
         project_id: str | None,
     ) -> None:
         self.rest: ASGIApp = rest
-        """/api/v1/… and /.well-known/jwks.json over ASGI; every error is problem+json."""
+        """ASGI app of /api/v1/… and /.well-known/jwks.json. Errors are problem+json."""
         self.call: RestCall = rest.call
-        """The same as a function: (method, path and query, headers, body) → (status, headers, body)."""
+        """REST as a function: (method, path and query, headers, body) → (status, headers, body)."""
         self.socket: ASGIApp = realtime.app
-        """To be mounted at /socket.io."""
+        """ASGI app to mount at /socket.io."""
         self.project_id = project_id
-        """The project that the embedded key opens; None without one."""
+        """The project of the embedded key; None without such a key."""
         self._database = database
         self._tokens = tokens
         self._realtime = realtime
 
     def mint(self, user_id: str, expires_in: int) -> FreshToken | None:
-        """What `POST …/users/{user_id}/token` answers to the embedded key, as values; None if that takes waiting.
+        """`POST …/users/{user_id}/token` with the embedded key, without waiting. None if it would have to wait: call the route.
 
-        For the host, which has opened the server and needs no key for that. Raises the ChatError that the route refuses with.
+        Raises the ChatError of the route.
         """
         if self.project_id is None:
             raise NotAuthenticated
         return self._tokens.try_mint(self.project_id, user_id, checked_lifetime(expires_in))
 
     def jwks(self) -> dict[str, Any]:
-        """The public keys that verify chat tokens."""
+        """The public keys that verify chat tokens, as a JWKS."""
         return self._tokens.jwks()
 
     async def ready(self) -> dict[str, str]:
-        """`database` and `redis`: ok, off, degraded or failed, with the reason. Never raises."""
+        """The state of `database` and `redis`: ok, off, degraded or failed, with the reason. Never raises."""
         try:
             database = "ok" if await self._database.ping() else "degraded: writes are refused"
         except ChatError as error:
@@ -79,15 +79,15 @@ class Server:
 
     @property
     def bus_state(self) -> str:
-        """How this node hears of others: `off`, `ok` or `degraded: …`."""
+        """The connection to other nodes: `off`, `ok` or `degraded: …`."""
         return self._realtime.bus_state
 
     async def drain(self) -> None:
-        """Send every socket away, to come back in a moment; new ones are refused from here on."""
+        """Disconnect all sockets, with a delay to reconnect. New ones are refused from then on."""
         await self._realtime.drain()
 
     def facts(self) -> dict[str, int | str]:
-        """Counts of sockets and events, for metrics and status pages."""
+        """Numbers of sockets and events, for metrics and status pages."""
         return {"database": self._database.name, **self._realtime.facts()}
 
 
@@ -98,10 +98,10 @@ async def open_server(
     embedded_key: str | None = None,
     is_own_origin: IsOwnOrigin = is_named_by_host,
 ) -> AsyncIterator[Server]:
-    """Open database (migrating it), signing keys and sockets; close all in reverse order.
+    """Open the database (and migrate it), signing keys and sockets. Closes all in reverse order.
 
-    With *embedded_key* a project named "default" exists from then on, and that key opens it. The key is
-    kept in memory as a hash only, and never stored. *is_own_origin*: see HandshakeGuard.
+    *embedded_key* opens the project "default", which is created if needed. Only its hash is kept, in memory.
+    *is_own_origin* tells whether an origin is the server's own address, see OriginPolicy.
     """
     async with AsyncExitStack() as stack:
         database = await open_database(settings.database_url, pool=settings.postgres_pool)
@@ -114,23 +114,23 @@ async def open_server(
         if embedded_key is not None:
             project_id = await ApiKeys(database).embedded_project()
         keys = ApiKeys(database, embedded_key=embedded_key, embedded_project=project_id or "")
-        here = await deployment(database)
+        this_deployment = await deployment(database)
         realtime = LazyRealtime(
             tokens,
-            bus=_bus(settings, here),
+            bus=_bus(settings, this_deployment),
             origins=OriginPolicy.of(settings.cors_origins or None, is_own_origin),
         )
-        chat = Chat(database, realtime.publish, epoch=here.epoch)
+        chat = Chat(database, realtime.publish, epoch=this_deployment.epoch)
         await realtime.start(chat)
         stack.push_async_callback(realtime.close)
-        house = asyncio.create_task(run_housekeeping(database))
-        stack.push_async_callback(end, house)
+        housekeeping = asyncio.create_task(run_housekeeping(database))
+        stack.push_async_callback(end, housekeeping)
         rest = Rest(Services(chat, tokens, keys, realtime.close_user))
         yield Server(database, rest, tokens, realtime, project_id)
 
 
-def _bus(settings: Settings, here: Deployment) -> Bus:
+def _bus(settings: Settings, of: Deployment) -> Bus:
     if settings.redis_url is None:
         return LocalBus()
-    prefix = settings.redis_prefix or f"chat-server:{here.id}"
+    prefix = settings.redis_prefix or f"chat-server:{of.id}"
     return RedisBus(settings.redis_url.get_secret_value(), prefix=prefix)

@@ -1,8 +1,7 @@
-"""What can go wrong for a caller: one class per status, a stable `code` per reason.
+"""The errors that callers get: one class per HTTP status, a stable `code` per reason.
 
-REST answers them as `application/problem+json`; a socket acknowledges them as
-`{ok: false, error: {code, message}}`. Messages are written for the caller: they name no
-secret, no SQL and nothing of another project.
+REST sends them as `application/problem+json`, a socket as the acknowledgement `{ok: false, error: {code, message}}`.
+Messages contain no secret, no SQL and nothing of another project.
 """
 
 from collections.abc import Sequence
@@ -11,14 +10,14 @@ import msgspec
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One thing to mend in the input: which field, and what about it."""
+    """A wrong field of the input, and what is wrong with it."""
 
     field: str
     message: str
 
 
 class ChatError(Exception):
-    """Base of everything that is answered to a caller."""
+    """Base of the errors that callers get."""
 
     status = 500
     code = "internal_error"
@@ -40,7 +39,7 @@ class ChatError(Exception):
 
 
 class BadInput(ChatError):  # noqa: N818 – named for what happened, like its siblings
-    """400: the input is not what the contract says; `errors` names the fields."""
+    """400: the input breaks the contract; `errors` names the fields."""
 
     status = 400
     code = "invalid_input"
@@ -48,18 +47,17 @@ class BadInput(ChatError):  # noqa: N818 – named for what happened, like its s
 
     @classmethod
     def field(cls, field: str, message: str) -> "BadInput":
-        """One field is wrong, for one reason."""
         return cls(message=f"{field}: {message}", errors=[FieldError(field, message)])
 
     @classmethod
     def fields(cls, errors: Sequence[FieldError]) -> "BadInput":
-        """Several fields are wrong; the message names them all."""
+        """An error for several fields; the message names them all."""
         text = "; ".join(f"{error.field}: {error.message}" for error in errors)
         return cls(message=text, errors=errors)
 
 
 class NotAuthenticated(ChatError):  # noqa: N818
-    """401: no credential, or one that opens nothing. The codes say whether to try again."""
+    """401: no credential or an invalid one. The code tells whether a new token helps."""
 
     status = 401
     code = "authentication_required"
@@ -67,7 +65,7 @@ class NotAuthenticated(ChatError):  # noqa: N818
 
 
 class Forbidden(ChatError):  # noqa: N818
-    """403: the credential is good, and not for this."""
+    """403: the credential is valid but does not allow this."""
 
     status = 403
     code = "forbidden"
@@ -75,7 +73,7 @@ class Forbidden(ChatError):  # noqa: N818
 
 
 class NotFound(ChatError):  # noqa: N818
-    """404: it does not exist, or is none of the caller's business: the same answer."""
+    """404: it does not exist, or the caller may not know that it exists."""
 
     status = 404
     code = "not_found"
@@ -103,7 +101,7 @@ class NotFound(ChatError):  # noqa: N818
 
 
 class MethodNotAllowed(ChatError):  # noqa: N818
-    """405: the path exists, the method does not; `allow` lists those that do."""
+    """405: the path has no such method; `allow` lists those it has."""
 
     status = 405
     code = "method_not_allowed"
@@ -115,7 +113,7 @@ class MethodNotAllowed(ChatError):  # noqa: N818
 
 
 class SlowBody(ChatError):  # noqa: N818
-    """408: the body did not come in time."""
+    """408: the body did not arrive within the time limit."""
 
     status = 408
     code = "request_timeout"
@@ -123,7 +121,7 @@ class SlowBody(ChatError):  # noqa: N818
 
 
 class Conflict(ChatError):  # noqa: N818
-    """409: something else already has the name, or is being made right now."""
+    """409: the name is taken, or the first request with this Idempotency-Key is still running."""
 
     status = 409
     code = "conflict"
@@ -131,7 +129,7 @@ class Conflict(ChatError):  # noqa: N818
 
 
 class TooLarge(ChatError):  # noqa: N818
-    """413: more bytes than the limit; reading stopped there."""
+    """413: the body is over the limit; reading stopped there."""
 
     status = 413
     code = "body_too_large"
@@ -147,7 +145,7 @@ class UnsupportedMediaType(ChatError):  # noqa: N818
 
 
 class IdempotencyKeyReused(ChatError):  # noqa: N818
-    """422: the key was used before, with another body."""
+    """422: the Idempotency-Key was used with another body."""
 
     status = 422
     code = "idempotency_key_reused"
@@ -171,7 +169,7 @@ class HeadersTooLarge(ChatError):  # noqa: N818
 
 
 class Unavailable(ChatError):  # noqa: N818
-    """503: the database cannot answer or cannot write now; nothing was changed. Try again."""
+    """503: the database cannot answer or write now. Nothing was changed, so the caller may retry."""
 
     status = 503
     code = "unavailable"

@@ -22,35 +22,35 @@ log = structlog.get_logger("chat_broker_server")
 GRACE_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
 LARGEST_SOCKET_MESSAGE = 1024 * 1024
-"""Far above the limit of a message (64 KiB): uvicorn closes without a word, the sockets' own code says why first."""
+"""Far above the limit of a message (64 KiB): uvicorn closes without a reason, `realtime` sends one first."""
 
 
 class DrainingServer(uvicorn.Server):
-    """Sends the sockets away before it closes them: they hear when to come back."""
+    """Disconnects the sockets with a delay to reconnect before uvicorn closes them."""
 
     def __init__(self, config: uvicorn.Config, app: Standalone, drain_seconds: float) -> None:
         super().__init__(config)
         self._app = app
         self._drain_seconds = drain_seconds
-        self._told_again = False
+        self._second_signal = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; a second signal ends the draining."""
-        self._told_again = self.should_exit
+        """Stop. A second signal ends the draining early."""
+        self._second_signal = self.should_exit
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say where. uvicorn says so only of sockets that it has bound itself."""
+        """Start, and log the addresses. uvicorn logs only those of sockets that it has bound itself."""
         await super().startup(sockets=sockets)
         log.info("serve.running", at=addresses(sockets or ()))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Go on for a while, so that balancers look elsewhere; then send the sockets away, then stop."""
+        """Serve on while load balancers choose other servers, then disconnect the sockets, then stop."""
         if self._drain_seconds:
             self._app.begin_draining()
             log.info("serve.draining", seconds=self._drain_seconds)
-            ends = time.monotonic() + self._drain_seconds
-            while time.monotonic() < ends and not self._told_again:  # noqa: ASYNC110 - a signal sets no event
+            deadline = time.monotonic() + self._drain_seconds
+            while time.monotonic() < deadline and not self._second_signal:  # noqa: ASYNC110 - a signal sets no event
                 await asyncio.sleep(0.1)
         await self._app.drain()
         await stop_accepting(sockets or ())
@@ -58,7 +58,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def run(settings: Settings, port: socket.socket) -> int:
-    """Serve on *port*, which is bound already, until told to stop; answers the exit code."""
+    """Serve on *port*, which is bound already, until a signal. Returns the exit code."""
     _hide_secrets()
     raise_file_limit()
     app = create_app(settings)
@@ -74,13 +74,13 @@ def run(settings: Settings, port: socket.socket) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Nothing here depends on where a caller says it comes from.
+        # The server uses no address that a caller may claim.
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=2048,
     )
-    # After a graceful end uvicorn raises the signal again: that is a success, and not a crash.
+    # After a graceful stop uvicorn raises the signal again. The exit code must be 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = DrainingServer(config, app, settings.drain_seconds)
     server.run(sockets=[port])
@@ -88,9 +88,9 @@ def run(settings: Settings, port: socket.socket) -> int:
 
 
 def _hide_secrets() -> None:
-    """Keep what the environment told this process from other processes of the same user."""
+    """Remove secrets from the environment, where other processes of the same user could read them."""
     names = [name for name in os.environ if name.upper() in secret_names()]
-    # Before the process is made opaque: afterwards the kernel does not say where its environment is.
+    # Before protect_process: afterwards the kernel does not tell where the environment is.
     scrub_environment([os.environ[name] for name in names])
     for name in names:
         del os.environ[name]

@@ -1,4 +1,4 @@
-"""The Chat API server on its own: REST, sockets, health, metrics and a log line per request."""
+"""The standalone Chat API server: REST, sockets, health, metrics and access log."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> "Standalone":
 
 
 class Standalone:
-    """Sends each request where it belongs, counts it, and writes one line about it."""
+    """Routes each request to REST, sockets or health, and adds CORS headers, metrics and the access log."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -73,11 +73,11 @@ class Standalone:
             await send({"type": "websocket.close", "code": 1000})
 
     def begin_draining(self) -> None:
-        """Have /readyz say that the process is about to end; everything else goes on."""
+        """Answer `draining` on /readyz. Everything else continues."""
         self._draining = draining.on = True
 
     async def drain(self) -> None:
-        """Send every socket away, to come back in a moment; new ones are refused from here on."""
+        """Disconnect all sockets, with a delay to reconnect. New ones are refused from then on."""
         if self._server is not None:
             await self._server.drain()
 
@@ -86,7 +86,7 @@ class Standalone:
             await receive()
             try:
                 self._server = await stack.enter_async_context(open_server(self._settings))
-            except Exception as error:  # noqa: BLE001 – said to uvicorn, which exits
+            except Exception as error:  # noqa: BLE001 – reported to uvicorn, which exits
                 bug(log, "server.cannot_start")
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
@@ -112,7 +112,7 @@ class Standalone:
             )
 
     def _refuse_socket(self, scope: Scope) -> ChatError | None:
-        """Why a request of Socket.IO's is not passed on; None if it is."""
+        """The error for a Socket.IO request that must be refused, else None."""
         if head_is_too_large(scope):
             return HeadersTooLarge()
         if self._server is None:
@@ -142,17 +142,17 @@ class Standalone:
         return sending
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         status = 0
         request_id = scope["chat.request_id"] = _request_id(scope)
         origin = self._origin(scope)
-        named = self._with_cors(scope, send)
+        send_with_cors = self._with_cors(scope, send)
 
         async def sending(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await named(message)
+            await send_with_cors(message)
 
         try:
             await self._answer(scope, receive, sending, origin)
@@ -163,18 +163,18 @@ class Standalone:
             if not status:
                 await _refuse(scope, sending, error)
         finally:
-            took = time.perf_counter() - began
+            seconds = time.perf_counter() - started_at
             route = scope.get("chat.route") or "other"
-            self._metrics.request(route, scope["method"], status, took)
+            self._metrics.request(route, scope["method"], status, seconds)
             if route != "/healthz":
                 log.info(
                     "request",
                     method=scope["method"],
-                    # The path holds ids alone; a query could hold anything, and is left out.
+                    # A path contains only ids. A query could contain anything, so it is not logged.
                     path=_printable(scope),
                     route=route,
                     status=status,
-                    ms=round(took * 1000, 2),
+                    ms=round(seconds * 1000, 2),
                     request_id=request_id,
                     **_refusal(scope),
                 )
@@ -272,9 +272,9 @@ def _is_preflight(scope: Scope) -> bool:
 
 
 def _refusal(scope: Scope) -> dict[str, str]:
-    """What the log says beside a status: why, and to whom."""
-    found = {"code": scope.get("chat.code"), "user_id": scope.get("chat.user_id")}
-    return {name: value for name, value in found.items() if value}
+    """The error code and the user, for the access log."""
+    fields = {"code": scope.get("chat.code"), "user_id": scope.get("chat.user_id")}
+    return {name: value for name, value in fields.items() if value}
 
 
 async def _refuse(scope: Scope, send: Send, error: ChatError) -> None:
@@ -305,7 +305,7 @@ async def _respond(
 
 
 def _mounted(scope: Scope) -> Scope:
-    """The scope as a mounted application sees it."""
+    """The scope as for an application mounted at /socket.io."""
     return {**scope, "root_path": scope.get("root_path", "") + "/socket.io"}
 
 

@@ -352,7 +352,7 @@ async def test_a_refused_handshake_says_code_message_and_whether_to_come_back(
     }
     await node.chat.update_user(PID, suspended.id, UserChanges(status="suspended"))
     await node.chat.delete_user(PID, deleted.id)
-    await node.tokens.bump(PID, revoked.id)
+    await node.tokens.revoke(PID, revoked.id)
     for code, token in tokens.items():
         async with connected(node.url, token) as socket:
             assert socket.refused is not None

@@ -1,4 +1,4 @@
-"""What tells one deployment from another, and one life of its database from the next: all its replicas agree, since the database holds it."""
+"""Identifies a deployment, and the present data of its database. Both ids are in the database, so all replicas agree."""
 
 import secrets
 from functools import partial
@@ -15,18 +15,16 @@ _MAKE = (
 
 
 class Deployment(NamedTuple):
-    """A database that several replicas may share."""
-
     id: str
     epoch: str
-    """Opaque. A client that remembers numbers of another one knows nothing of this database."""
+    """Opaque. A `seq` that a client stored under another epoch means nothing in this database."""
 
 
 async def deployment(database: Database) -> Deployment:
     """The deployment of *database*, made on the first start."""
-    found = await database.read(partial(all_rows, Query(_FIND)))
-    if not found or found[0][1] is None:
-        found = await database.write(
+    rows = await database.read(partial(all_rows, Query(_FIND)))
+    if not rows or rows[0][1] is None:
+        rows = await database.write(
             partial(all_rows, Query(_MAKE, secrets.token_hex(8), secrets.token_hex(8)))
         )
-    return Deployment(*found[0])
+    return Deployment(*rows[0])

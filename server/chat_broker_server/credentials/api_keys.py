@@ -73,7 +73,7 @@ class ApiKeys:
 
     async def list(self, pid: str | None = None) -> list[ApiKey]:
         """The keys of the project, or of all projects, including revoked ones. Raises NotFound."""
-        return await self._database.read(_list_all if pid is None else partial(_list, pid))
+        return await self._database.read(partial(_list, pid))
 
     async def projects(self) -> Sequence[Project]:
         return await self._database.read(_projects)
@@ -126,9 +126,7 @@ def _find(key_id: str) -> Steps[tuple[str, str]]:
 
 
 def _insert(pid: str, key_id: str, name: str, digest: str) -> Steps[ApiKey]:
-    rows = yield Query("SELECT 1 FROM projects WHERE id = $1", pid)
-    if not rows:
-        raise NotFound.project()
+    yield from _require_project(pid)
     now = timestamp()
     yield Query(
         "INSERT INTO api_keys (id, project_id, name, digest, created_at)"
@@ -142,24 +140,19 @@ def _insert(pid: str, key_id: str, name: str, digest: str) -> Steps[ApiKey]:
     return ApiKey(key_id, pid, name, now, None)
 
 
-def _list(pid: str) -> Steps[list[ApiKey]]:
-    rows = yield Query("SELECT 1 FROM projects WHERE id = $1", pid)
-    if not rows:
+def _list(pid: str | None) -> Steps[list[ApiKey]]:
+    sql = "SELECT id, project_id, name, created_at, revoked_at FROM api_keys"
+    if pid is None:
+        rows = yield Query(f"{sql} ORDER BY project_id, created_at, id")
+    else:
+        yield from _require_project(pid)
+        rows = yield Query(f"{sql} WHERE project_id = $1 ORDER BY created_at, id", pid)
+    return [ApiKey(*row) for row in rows]
+
+
+def _require_project(pid: str) -> Steps[None]:
+    if not (yield Query("SELECT 1 FROM projects WHERE id = $1", pid)):
         raise NotFound.project()
-    rows = yield Query(
-        "SELECT id, project_id, name, created_at, revoked_at FROM api_keys"
-        " WHERE project_id = $1 ORDER BY created_at, id",
-        pid,
-    )
-    return [ApiKey(*row) for row in rows]
-
-
-def _list_all() -> Steps[list[ApiKey]]:
-    rows = yield Query(
-        "SELECT id, project_id, name, created_at, revoked_at FROM api_keys"
-        " ORDER BY project_id, created_at, id"
-    )
-    return [ApiKey(*row) for row in rows]
 
 
 def _projects() -> Steps[Sequence[Project]]:

@@ -1,4 +1,4 @@
-"""One event, one line: JSON for machines, text for people. Both neutralise control characters."""
+"""Log configuration: one line per event, as JSON or as text. Both escape control characters."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from chat_broker_server.settings import Settings
 
 
 def configure(settings: Settings, *, level: str | None = None) -> None:
-    """Send everything that is logged, by us and by libraries, to standard error in one format."""
+    """Send all logs, also those of libraries, to standard error in one format."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -42,13 +42,12 @@ def configure(settings: Settings, *, level: str | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level or settings.log_level)
-    # They would show every query's parameters, and say twice what our own line says.
+    # They log query parameters, and requests that the access log has already.
     for name in ("asyncio", "websockets", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
     quieten_uvicorn()
 
 
 def bug(log: Any, event: str, **fields: Any) -> None:
-    """Log the exception that is being handled, as text: renderers that show local variables
-    would show keys and messages with them."""
+    """Log the current exception as text. Renderers that show local variables would show secrets."""
     log.error(event, traceback=traceback.format_exc(), **fields)

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus. Labels come from the table of routes and the code, never from a caller."""
+"""Prometheus metrics. Label values come from the route table and the code, never from a caller."""
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
@@ -9,8 +9,6 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class Metrics:
-    """The counters of one server."""
-
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -45,15 +43,14 @@ class Metrics:
         self._gauges: dict[str, Gauge] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request was answered."""
-        known = method if method in METHODS else "other"
-        self._requests.labels(route, known, str(status)).inc()
+        label = method if method in METHODS else "other"
+        self._requests.labels(route, label, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def page(
         self, facts: dict[str, int | str], dependencies: dict[str, str]
     ) -> tuple[bytes, bytes]:
-        """The text of /metrics and its content type; *facts* that are numbers are in it, and what /readyz says."""
+        """The text of /metrics and its content type, with the numbers in *facts* and the states of /readyz."""
         for name, answer in dependencies.items():
             self._dependencies.labels(name).set(answer in GOOD)
         for name, value in facts.items():

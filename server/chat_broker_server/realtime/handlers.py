@@ -43,7 +43,7 @@ class Acknowledgement(msgspec.Struct, frozen=True):
 
 
 class EventHandlers:
-    """EventHandlers calls, as the user whose token the socket has shown and as nobody else."""
+    """Handles client events, always as the user of the socket's token."""
 
     def __init__(
         self, chat: Chat, subscriptions: Subscriptions, limits: Limits, refresh: RefreshToken
@@ -57,7 +57,7 @@ class EventHandlers:
     async def handle(
         self, connection: Connection, claims: Claims, event: requests.ClientEvent
     ) -> Acknowledgement:
-        """Do what *call* asks. Raises ChatError."""
+        """Handle *event* and return its acknowledgement. Raises ChatError."""
         match event:
             case requests.Post():
                 return await self._post(claims, event)

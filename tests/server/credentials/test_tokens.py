@@ -21,9 +21,9 @@ from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials import jws
 from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.credentials.signing_keys import (
-    UNKNOWN_KEY_READS_PER_SECOND,
-    UNKNOWN_KEY_READ_BURST,
     OVERLAP,
+    UNKNOWN_KEY_READ_BURST,
+    UNKNOWN_KEY_READS_PER_SECOND,
     SigningKey,
     SigningKeys,
     open_signing_keys,
@@ -480,7 +480,11 @@ async def test_unknown_key_ids_cause_few_looks(
     for n in range(250):
         assert await eddsa.by_id(f"kid-{n}") is None
     assert await asyncio.gather(*(eddsa.by_id(f"kid-{n}") for n in range(250))) == [None] * 250
-    assert 1 <= looks <= UNKNOWN_KEY_READ_BURST + (time.monotonic() - began) * UNKNOWN_KEY_READS_PER_SECOND
+    assert (
+        1
+        <= looks
+        <= UNKNOWN_KEY_READ_BURST + (time.monotonic() - began) * UNKNOWN_KEY_READS_PER_SECOND
+    )
 
 
 async def test_another_algorithm_takes_over_with_an_overlap(
@@ -504,7 +508,7 @@ async def test_remembered_signatures_are_bounded(
     minted = [(await tokens.mint(PID, user_id)).token for _ in range(6)]
     for token in minted:
         assert await code_of(tokens, token) == "good"
-    assert len(tokens._verified) == 3
+    assert len(tokens._verified_tokens) == 3
     assert await code_of(tokens, minted[0]) == "good"
 
 

@@ -10,7 +10,15 @@ from chat_broker_server.errors import BadInput
 
 #: Names that Socket.IO libraries reserve. They cannot be sent as events.
 RESERVED: Final = frozenset(
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "*"]
+    [
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
+        "*",
+    ]
 )
 
 MAX_ID: Final = 64

@@ -1,4 +1,4 @@
-"""Measure several targets at the same work: each is judged first, then all are run in turn, and medians kept."""
+"""Measures several targets at the same work: each is checked first, then all run in turn; medians count."""
 
 import http.client
 import json
@@ -13,12 +13,12 @@ from .measure import cores, cpu_seconds, memory_mb
 from .targets import Start
 
 WARM_TURN = 0.5
-"""Seconds."""
+"""In seconds."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One request: what goes over the wire."""
+    """One HTTP request."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class Ask:
     api_key: str | None = None
 
     def headers(self) -> dict[str, str]:
-        """The headers a browser's fetch would add, as far as they matter."""
+        """The headers that a browser's fetch adds, as far as targets read them."""
         found = {"Host": "127.0.0.1", "Accept": "application/json"}
         if self.token is not None:
             found["Authorization"] = f"Bearer {self.token}"
@@ -57,7 +57,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Work:
-    """What all contenders are asked. *judge* says whether a body is the right one."""
+    """The requests for all contenders. *judge* says whether a response body is right."""
 
     key: str
     title: str
@@ -80,7 +80,7 @@ class Measured:
     memory_mb: float
     cpu_us_each: list[float] = field(default_factory=list)
     beside: dict[str, float] = field(default_factory=dict)
-    """What else was counted, by name."""
+    """Other counts, by name."""
 
 
 @dataclass
@@ -94,12 +94,12 @@ class Table:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def row(self, name: str) -> Measured | None:
-        """The row of that contender, if it was measured."""
+        """The row of that contender; None if it was not measured."""
         return next((row for row in self.rows if row.name == name), None)
 
 
 class Lineup:
-    """Targets stay up from one piece of work to the next: each is started once."""
+    """Starts each target once, and keeps it running for all work."""
 
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
@@ -107,7 +107,7 @@ class Lineup:
         self._warm: set[int] = set()
 
     def get(self, start: Start) -> Running:
-        """The running target. Raises NotAvailable each time it was not to be had the first time."""
+        """The running target. Raises NotAvailable if it could not be started, now or earlier."""
         if start not in self._running:
             try:
                 self._running[start] = start(self.ground)
@@ -119,14 +119,14 @@ class Lineup:
         return found
 
     def warm_up(self, contender: Contender, running: Running) -> float:
-        """For how many seconds to warm it: one that was measured before only has new routes to learn."""
+        """Seconds of warm-up; fewer for a target that was measured before."""
         known = running.leader in self._warm
         self._warm.add(running.leader)
         return min(contender.warm, 2.0) if known else contender.warm
 
 
 def send(port: int, ask: Ask) -> tuple[int, bytes]:
-    """One request with an ordinary client: status and body."""
+    """Status and body of one request with httpx."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request(ask.method, ask.path, body=ask.body, headers=ask.headers())
@@ -137,7 +137,7 @@ def send(port: int, ask: Ask) -> tuple[int, bytes]:
 
 
 def fault(running: Running, ground: Ground, ask: Ask, work: Work, *, checks: bool) -> str | None:
-    """What this target does wrong, or None. It must answer rightly, and let nobody in without a good token."""
+    """What this target does wrong, or None. It must respond correctly, and refuse every invalid token."""
     status, body = send(running.port, ask)
     if status != work.status:
         return f"answered {status} instead of {work.status}: {body[:200]!r}"
@@ -157,7 +157,7 @@ def fault(running: Running, ground: Ground, ask: Ask, work: Work, *, checks: boo
 
 
 def bad_tokens(ground: Ground) -> Iterator[tuple[str, str | None]]:
-    """Tokens nobody may get in with, each with its name."""
+    """Invalid tokens, each with its name."""
     good = ground.token("alice")
     yield "no token", None
     yield "a bad signature", ground.token("alice", secret="x" * 48)
@@ -191,7 +191,7 @@ def load(
 def compare(
     work: Work, lineup: Lineup, *, rounds: int, seconds: float, say: Callable[[str], None]
 ) -> Table:
-    """Judge; then warm every contender up and run it *rounds* times, in turn."""
+    """Check every contender, warm it up, and run all *rounds* times in turn."""
     table = Table(work.key, work.title, "CPU µs per request")
     ready: list[tuple[Contender, Running, list[Ask]]] = []
     for contender in work.contenders:
@@ -250,7 +250,7 @@ def compare(
 
 
 def medians(name: str, samples: list[tuple[float, Outcome]], memory: float) -> Measured:
-    """The middle of the rounds, value by value."""
+    """The median of each value over the rounds."""
     costs = [cost for cost, _ in samples]
     outcomes = [outcome for _, outcome in samples]
     return Measured(

@@ -20,7 +20,7 @@ _TEXT, _PING, _PONG = 0x1, 0x9, 0xA
 
 
 def text_frame(text: str) -> bytes:
-    """One masked text frame; the mask is zero, since nobody is in between."""
+    """One masked text frame. The mask is zero, because no proxy is in between."""
     body = text.encode()
     if len(body) < 126:
         return struct.pack("!BB4x", 0x81, 0x80 | len(body)) + body
@@ -29,7 +29,7 @@ def text_frame(text: str) -> bytes:
 
 @dataclass
 class Crowd:
-    """All clients together."""
+    """The clients, their messages and their errors."""
 
     clients: list["Client"] = field(default_factory=list)
     heard: int = 0
@@ -38,7 +38,7 @@ class Crowd:
     complaints: list[str] = field(default_factory=list)
 
     async def until(self, ready: Any) -> None:
-        """Return once *ready()* is true; TimeoutError with the first complaint if it never is."""
+        """Wait until *ready()* is true. Raises TimeoutError with the first error."""
         async with asyncio.timeout(_PATIENCE):
             while not ready():
                 self.changed.clear()

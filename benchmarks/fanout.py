@@ -116,7 +116,7 @@ def fan_out(
     key: str = "fanout",
     contenders: Iterable[tuple[str, targets.Start]] = PEERS,
 ) -> list[Table]:
-    """Two tables: all messages at once, and ten a second. In turn; Node is warmed like everybody, by two bursts."""
+    """Two tables: all messages at once, and ten a second. Contenders run in turn, each warmed by two bursts."""
     title = f"A message to a room of {CLIENTS}"
     burst = Table(f"{key}-burst", f"{title}, at once", "CPU µs per delivery")
     paced = Table(f"{key}-paced", f"{title}, 10 a second", "CPU µs per delivery")

@@ -1,4 +1,4 @@
-"""Where the program should be, and what a run says of that: each goal it can decide, with what was measured."""
+"""The goals of the benchmarks, and which of them a run meets."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Tables = Mapping[str, Table]
 
 @dataclass(frozen=True)
 class Goal:
-    """One promise: what must hold *at least*, and what is the *aim*. A cost is below its bounds, a ratio above."""
+    """One goal: the bound that must hold *at least*, and the *aim*. A cost is below its bounds, a ratio above."""
 
     name: str
     unit: str
@@ -22,13 +22,13 @@ class Goal:
     cost: bool = False
 
     def holds(self, value: float, bound: float) -> bool:
-        """Is *value* as good as *bound*?"""
+        """Whether *value* is at least as good as *bound*."""
         return value <= bound if self.cost else value >= bound
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run says of one goal: `aim reached`, `met` or `missed`."""
+    """The result of one goal: `aim reached`, `met` or `missed`."""
 
     name: str
     unit: str
@@ -39,7 +39,7 @@ class Verdict:
 
 
 def decide(tables: Iterable[Table]) -> list[Verdict]:
-    """The verdict on every goal for which *tables* hold the numbers, in the order of the goals."""
+    """The results of all goals that *tables* have numbers for, in the order of the goals."""
     by_key = {table.key: table for table in tables}
     found = []
     for goal in GOALS:
@@ -67,7 +67,7 @@ def as_text(verdicts: list[Verdict]) -> str:
 
 
 def _times(key: str, ours: str, other: str) -> Callable[[Tables], float | None]:
-    """What *other* costs by what *ours* does."""
+    """The cost of *other* divided by that of *ours*."""
 
     def measured(tables: Tables) -> float | None:
         return ratio(tables[key], ours, other) if key in tables else None
@@ -95,7 +95,7 @@ def _added_latency(tables: Tables) -> float | None:
 
 
 def _above_one_call(tables: Tables) -> float | None:
-    """What a token costs less what one upstream call does: what the call adds to a program that does nothing else."""
+    """The cost of a token without that of one upstream request in a program that does nothing else."""
     mine, call, nothing = (
         _of("token", name, lambda row: row.cpu_us)(tables)
         for name in (works.OURS, works.ONE_CALL, works.NO_CALL)
@@ -104,7 +104,7 @@ def _above_one_call(tables: Tables) -> float | None:
 
 
 def _grown(*calls: str) -> Callable[[Tables], float | None]:
-    """The worst of these calls: its cost on the big database by its cost on the small one."""
+    """The largest ratio of a request's cost on the big database to that on the small one."""
 
     def measured(tables: Tables) -> float | None:
         found = [
@@ -117,7 +117,7 @@ def _grown(*calls: str) -> Callable[[Tables], float | None]:
 
 
 def _capacity(key: str) -> Callable[[Tables], float | None]:
-    """What two workers can do by what one can."""
+    """The requests a second of two workers divided by those of one."""
 
     def measured(tables: Tables) -> float | None:
         one, two = (

@@ -1,4 +1,4 @@
-"""What every target stands on: a scratch folder, the stub upstream, secrets, tokens, and started programs."""
+"""What all targets share: a scratch folder, the stub upstream, secrets, tokens, and started programs."""
 
 import base64
 import hashlib
@@ -26,11 +26,11 @@ AUDIENCE = "chat-broker"
 
 
 class NotAvailable(Exception):  # noqa: N818 - it is a finding, not a failure
-    """A target cannot be measured here; the text says why."""
+    """A target cannot be measured here. The message says why."""
 
 
 def free_port() -> int:
-    """A port nobody listens on right now."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -61,7 +61,7 @@ class Running:
 
 @dataclass
 class Ground:
-    """What the targets share. One lasts for one benchmark run."""
+    """What the targets share, for one benchmark run."""
 
     folder: Path
     api_key: str = field(default_factory=lambda: f"ck_{secrets.token_urlsafe(32)}")
@@ -73,7 +73,7 @@ class Ground:
     _generators: "dict[tuple[int, ...], subprocess.Popen[str]]" = field(default_factory=dict)
 
     def token(self, sub: str, *, expires_in: int = 3600, secret: str | None = None) -> str:
-        """The credential the app gives *sub*."""
+        """The app's token for *sub*."""
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -87,7 +87,7 @@ class Ground:
         return hs256(claims, secret or self.app_secret)
 
     def generator(self, among: Collection[int]) -> "subprocess.Popen[str]":
-        """The load generator on these cores, started when it is first asked for."""
+        """The load generator on these cores, started at its first use."""
         key = tuple(among)
         if key not in self._generators:
             self._generators[key] = self.stack.enter_context(
@@ -102,7 +102,7 @@ class Ground:
         return self._generators[key]
 
     def peer_environment(self) -> dict[str, str]:
-        """What the peers' little programs read."""
+        """The environment of the peers' programs."""
         return {
             "UPSTREAM": self.upstream,
             "API_KEY": self.api_key,

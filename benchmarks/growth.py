@@ -1,4 +1,4 @@
-"""Does a thing cost more when there is more of it? The same calls on a small database and on a big one."""
+"""The cost of equal requests on a small database and on a big one."""
 
 import asyncio
 import json

@@ -61,7 +61,7 @@ class Users:
 
 
 def junk(key: SigningKey, issuer: str) -> dict[str, list[str]]:
-    """Requests by kind, each a credential or a head that costs as much as it can and is no good."""
+    """Invalid requests by kind, each as expensive to refuse as possible."""
     stranger = SigningKey("stranger")
 
     def padded(signer: SigningKey, kid: str) -> str:
@@ -89,7 +89,7 @@ def junk(key: SigningKey, issuer: str) -> dict[str, list[str]]:
 
 
 async def prepare(broker: Program, key: SigningKey, issuer: str, count: int) -> Users:
-    """Everybody has been seen once, and is in one room."""
+    """Sign every user in once, and put all into one room."""
     tokens = [key.token(issuer, f"user-{n}") for n in range(count)]
     async with httpx.AsyncClient(base_url=broker.url, trust_env=False, timeout=30) as http:
         owner = {"authorization": f"Bearer {tokens[0]}"}
@@ -118,7 +118,7 @@ class Bench:
     arguments: argparse.Namespace
 
     async def beside(self, name: str, bad: list[str]) -> int:
-        """Good traffic all the time, junk every other second: report it, answer how much of the good failed."""
+        """Send valid traffic all the time and junk every other second; the number of valid requests that failed."""
         rate, seconds = self.arguments.rate, self.arguments.seconds
         port, begin = self.broker.port, time.time() + 2.0
         on_and_off = [(float(second), bad if second % 2 else []) for second in range(int(seconds))]
@@ -143,7 +143,7 @@ class Bench:
 
 
 async def measure(arguments: argparse.Namespace) -> int:
-    """Run everything and print it; answers how many good requests failed."""
+    """Run and print all measurements; the number of valid requests that failed."""
     key = SigningKey("k1")
     settings = {"RATE_IP": PLENTY["RATE_IP"]} if arguments.limits else PLENTY
     async with AsyncExitStack() as stack:

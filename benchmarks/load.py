@@ -28,7 +28,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came back. *wrong* counts answers with another status and connections that broke."""
+    """The responses. *wrong* counts those with another status, and lost connections."""
 
     answers: int = 0
     wrong: int = 0
@@ -105,7 +105,7 @@ class _Connection(asyncio.Protocol):
 
 
 def is_whole(buffer: bytes, head: int) -> bool:
-    """Has the answer whose header block ends at *head* arrived to its last byte?"""
+    """Whether the response whose header block ends at *head* is complete."""
     headers = buffer[:head].lower()
     start = headers.find(b"\r\ncontent-length:")
     if start >= 0:

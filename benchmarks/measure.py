@@ -1,4 +1,4 @@
-"""What a process costs: CPU seconds and memory of a program with all it has started; and pinning."""
+"""CPU time and memory of a program and its descendants, and pinning to cores."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def cpu_seconds(leader: int) -> float:
 
 
 def own_cpu_seconds(pid: int) -> float:
-    """The same of one process; 0 once it is gone."""
+    """CPU time used so far by one process; 0 once it has ended."""
     # What clock_getcpuclockid(3) would answer: to the nanosecond, where /proc counts in hundredths of a second.
     clock = (~pid << 3) | 2
     try:
@@ -59,7 +59,7 @@ def _busy_seconds() -> float:
 
 @dataclass
 class Company:
-    """How much of the machine went to other programs since this was made."""
+    """The share of the machine's CPU time that other programs took since this object was created."""
 
     began: float = field(default_factory=time.monotonic)
     busy: float = field(default_factory=_busy_seconds)
@@ -85,7 +85,7 @@ def memory_mb(leader: int) -> float:
 
 
 def connections(pid: int, port: int) -> int:
-    """How many connections to *port* the process holds open now. Raises PermissionError if that is not ours to see."""
+    """The number of open connections of the process to *port*. Raises PermissionError if /proc hides them."""
     local = f":{port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     established = {row[9] for row in rows if row[1].endswith(local) and row[3] == "01"}
@@ -108,7 +108,7 @@ def on_core(core: int, command: list[str]) -> list[str]:
 
 
 def on_cores(among: Collection[int], command: list[str]) -> list[str]:
-    """The same for several cores."""
+    """*command*, held to *cores* together with all it starts."""
     return ["taskset", "-c", ",".join(map(str, among)), *command]
 
 

@@ -1,4 +1,4 @@
-"""What a run found: as text for a person, as JSON for a program, as a chart for a page."""
+"""The results of a run as text, as JSON, and as a chart."""
 
 import platform
 import subprocess
@@ -49,7 +49,7 @@ def _version(*command: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on: enough to tell two runs apart, nothing that names the machine."""
+    """The hardware and versions of a run, without anything that identifies the machine."""
     return {
         "python": platform.python_version(),
         "node": _version("node", "--version"),

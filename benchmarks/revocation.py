@@ -48,7 +48,7 @@ async def open_socket(broker: Program, chat_token: str) -> ClientConnection:
 
 
 async def closed_at(socket: ClientConnection) -> float:
-    """When the server closed it; answers its pings until then."""
+    """The time at which the server closed the socket. Answers pings until then."""
     try:
         async for frame in socket:
             if frame == "2":
@@ -104,7 +104,7 @@ async def across_replicas(users: int, single: int) -> None:
 
 
 async def survives_kill(rounds: int) -> int:
-    """Answers how many revoked tokens were alive again."""
+    """The number of revoked tokens that were accepted again."""
     folder = Path(tempfile.mkdtemp())
     alive, held = 0, ""
     for turn in range(rounds + 1):

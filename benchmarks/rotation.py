@@ -30,7 +30,7 @@ QUIET = {"LOG_LEVEL": "WARNING", **PLENTY}
 USERS = 50
 
 Step = tuple[float, Callable[[], Awaitable[None]]]
-"""A second, and what is done then."""
+"""A time in seconds, and the action to take then."""
 
 
 async def sign_in(http: httpx.AsyncClient, count: int = USERS) -> list[str]:
@@ -44,7 +44,7 @@ async def sign_in(http: httpx.AsyncClient, count: int = USERS) -> list[str]:
 
 
 async def a_room(http: httpx.AsyncClient, tokens: list[str]) -> str:
-    """A room that everybody is in."""
+    """A room with all users."""
     headers = [{"authorization": f"Bearer {token}"} for token in tokens]
     made = await http.post("/chat/rooms", json={"name": "General"}, headers=headers[0])
     assert made.status_code == 201, made.text
@@ -55,7 +55,7 @@ async def a_room(http: httpx.AsyncClient, tokens: list[str]) -> str:
 
 
 def chat(tokens: list[str], room: str) -> list[str]:
-    """What frontends ask: reads, writes and chat tokens in equal parts."""
+    """Requests of frontends: reads, writes and chat tokens in equal parts."""
     messages, say = f"/chat/rooms/{room}/messages", json.dumps({"content": "See you at noon?"})
     return [
         one
@@ -75,7 +75,7 @@ async def under_load(
     steps: list[Step],
     options: argparse.Namespace,
 ) -> Outcome:
-    """Ask at the steady rate while *steps* are taken."""
+    """Send requests at a steady rate while *steps* are taken."""
     begin = time.time() + 1.5
     load = asyncio.create_task(
         carry_out(Plan(broker.port, phases, options.rate, options.seconds, begin))
@@ -87,7 +87,7 @@ async def under_load(
 
 
 def report(name: str, outcome: Outcome, broker: Program) -> int:
-    """One line; answers how many requests failed."""
+    """Print one line; the number of requests that failed."""
     failed = sum(outcome.failures.values())
     took = summary([seconds for _, seconds in outcome.latencies])
     print(f"{name}: failed {outcome.failures or 0}, {took}", flush=True)
@@ -98,7 +98,7 @@ def report(name: str, outcome: Outcome, broker: Program) -> int:
 
 
 async def of_the_api_key(options: argparse.Namespace) -> int:
-    """Two keys for a while, then the old one opens nothing, then the settings name the new one alone."""
+    """Both API keys are valid, then the old one is revoked, then the settings name only the new one."""
     with tempfile.TemporaryDirectory() as folder:
         secrets_dir = Path(folder)
         async with running_server() as server:
@@ -157,7 +157,7 @@ async def of_the_api_key(options: argparse.Namespace) -> int:
 
 
 async def of_the_signing_key(options: argparse.Namespace) -> int:
-    """Chat tokens old and brand-new are good the whole time, across three new keys."""
+    """Old and new chat tokens stay valid across three new signing keys."""
     async with (
         running_broker(**QUIET) as broker,
         httpx.AsyncClient(base_url=broker.url, trust_env=False, timeout=30) as http,
@@ -216,7 +216,7 @@ async def of_the_signing_key(options: argparse.Namespace) -> int:
 
 
 async def of_the_identity_provider(options: argparse.Namespace) -> int:
-    """Published, then used, then alone: as providers do it, only faster."""
+    """The provider's new key is published, then used, then the only one."""
     first, second = SigningKey("first"), SigningKey("second")
     async with (
         provider(first) as idp,
@@ -242,7 +242,7 @@ async def of_the_identity_provider(options: argparse.Namespace) -> int:
 
 
 async def measure(options: argparse.Namespace) -> int:
-    """All three; answers how many requests failed."""
+    """Run all three rotations; the number of requests that failed."""
     print(
         f"{options.rate:g} requests/s for {options.seconds:g} s each, load {os.getloadavg()[0]:.1f}"
     )

@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came back: answers by status; *latencies* are pairs of the second asked and the seconds it took."""
+    """Responses by status; *latencies* are pairs of the second of the request and the seconds it took."""
 
     statuses: dict[str, int] = field(default_factory=dict)
     latencies: list[tuple[float, float]] = field(default_factory=list, repr=False)
@@ -47,19 +47,19 @@ class Outcome:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Answers that are no success, and requests without an answer."""
+        """Counts of error responses and of requests without a response, by status."""
         return {status: count for status, count in self.statuses.items() if status[0] != "2"}
 
 
 def summary(seconds: list[float]) -> str:
-    """How long things took, in one line of milliseconds."""
+    """Latencies in one line, in milliseconds."""
     ordered = sorted(seconds)
     middle, late = share(ordered, 0.5) * 1000, share(ordered, 0.99) * 1000
     return f"n={len(ordered)} p50={middle:.2f} ms p99={late:.2f} ms max={ordered[-1] * 1000:.2f} ms"
 
 
 def share(seconds: list[float], part: float) -> float:
-    """The time within which *part* of them were done."""
+    """The latency that *part* of the requests did not exceed."""
     ordered = sorted(seconds)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
@@ -128,7 +128,6 @@ class _Connection(asyncio.Protocol):
         return True
 
     def close(self) -> None:
-        """Nothing more is asked here."""
         if self._transport is not None:
             self._transport.close()
 

@@ -1,4 +1,4 @@
-"""A Chat API that thinks nothing: right answers of fixed bytes, so that only the target is measured.
+"""A Chat API with fixed responses, so that only the cost of the target is measured.
 
 `python -m benchmarks.stub` listens on `PORT` and answers as docs of the Chat API contract say: one project, one
 room `room-1` in which everybody is a member, a page of messages of 1.6 KB. Every user exists: the user with
@@ -22,7 +22,7 @@ _USERS = f"/api/v1/projects/{_PROJECT}/users"
 
 
 def user(external: str) -> dict[str, Any]:
-    """The chat user of somebody the app calls *external*."""
+    """The chat user whose external id is *external*."""
     return {
         "id": f"u-{external}",
         "project_id": _PROJECT,

@@ -22,7 +22,7 @@ def outdated() -> bool:
 
 
 def install_peers() -> str | None:
-    """Install what the peers need, if it is not there yet; answers what could not be had, or None."""
+    """Install what the peers need, unless it is installed. The reason if that fails, else None."""
     missing = []
     if not shutil.which("node") or not shutil.which("npm"):
         missing.append("Node.js peers: no node and npm on this machine")
@@ -178,7 +178,7 @@ def broker_remote(ground: Ground) -> Running:
 
 
 def broker_over_aiohttp(ground: Ground) -> Running:
-    """The same, with aiohttp's client in place of our own."""
+    """The broker in front of the stub, with aiohttp's client instead of its own."""
     port = free_port()
     environment = {
         **_broker_environment(ground, ground.folder / f"broker-{port}"),
@@ -189,7 +189,7 @@ def broker_over_aiohttp(ground: Ground) -> Running:
 
 
 def broker_without_fast_path(ground: Ground) -> Running:
-    """The same, with hot routes sent through ASGI and FastAPI."""
+    """The broker in front of the stub, without the fast path."""
     port = free_port()
     environment = {
         **_broker_environment(ground, ground.folder / f"broker-{port}"),
@@ -201,7 +201,7 @@ def broker_without_fast_path(ground: Ground) -> Running:
 
 
 def broker_without_header_cache(ground: Ground) -> Running:
-    """The same, with every head parsed."""
+    """The broker in front of the stub, without the header cache."""
     port = free_port()
     environment = {
         **_broker_environment(ground, ground.folder / f"broker-{port}"),
@@ -252,7 +252,7 @@ def chat_broker_server(ground: Ground) -> Running:
 
 
 def chat_server_without_own_websockets(ground: Ground) -> Running:
-    """The same, with every websocket left to python-socketio."""
+    """The Chat API server, with python-socketio's websockets."""
     return _chat_server(ground, _without("websocket"))
 
 

@@ -61,7 +61,7 @@ _WORKS = {
 
 @dataclass
 class Side:
-    """A broker with so many workers, and what was found of it so far."""
+    """A broker with a number of workers, and its measurements so far."""
 
     name: str
     count: int
@@ -70,7 +70,7 @@ class Side:
     beside: list[dict[str, float]] = field(default_factory=list)
 
     def serving(self) -> list[int]:
-        """The processes that serve: those spawned to work, or the only one."""
+        """The processes that serve requests: the workers, or the only process."""
         spawned = [
             pid
             for pid in processes(self.running.leader)
@@ -90,14 +90,14 @@ class Side:
 
 @dataclass(frozen=True)
 class Place:
-    """What the brokers stand on; it follows them from one core to two."""
+    """Postgres and Redis of the brokers, on as many cores as the brokers have."""
 
     ground: Ground
     postgres: Postgres
     redis: Redis
 
     def run(self, side: Side, work: Work, seconds: float) -> None:
-        """Ask one side for so long, and note what it took. Raises NotAvailable for a wrong answer."""
+        """Send requests to one side for a time, and note its cost. Raises NotAvailable for a wrong response."""
         running, among, serving = side.running, cores()[: side.count], side.serving()
         for leader in (*self._leaders(side).values(), self.ground.stub):
             move(leader, among)
@@ -146,7 +146,7 @@ class Place:
 
 
 def busiest(parts: Sequence[float]) -> float:
-    """The part of the whole that the largest is; 0 if nothing is known."""
+    """The largest value's share of the sum; 0 without values."""
     return max(parts) / sum(parts) if sum(parts) else 0.0
 
 
@@ -205,7 +205,7 @@ def two_workers(
 
 
 def _judge(side: Side, work: Work, place: Place) -> None:
-    """Raises NotAvailable if it answers wrongly, or lets somebody in without a good token."""
+    """Raises NotAvailable if a response is wrong, or an invalid token is accepted."""
     try:
         asks = work.asks(place.ground, side.running)
         wrong = fault(side.running, place.ground, asks[0], work, checks=True)

@@ -59,7 +59,7 @@ def mint(ground: Ground, _: Running) -> list[Ask]:
 
 
 def verify(_: Ground, __: Running) -> list[Ask]:
-    """The same chat token, verified again."""
+    """Verification of one chat token."""
     return [Ask("GET", "/chat/verify", stub.CHAT_TOKEN)]
 
 
@@ -119,7 +119,7 @@ def is_token(value: object) -> bool:
 
 
 def is_verified(value: object) -> bool:
-    """What the stub says of its token."""
+    """The stub's response about its token."""
     return (
         isinstance(value, dict) and value["valid"] is True and value["user"]["userId"] == "u-alice"
     )
@@ -218,5 +218,5 @@ STORE_READ = Work(
 
 # Reading comes before writing: both stores are then asked for a room that is equally full.
 ASKED_FOR = (FAST_PATH,)
-"""Of the long form alone, or when a key asks for it."""
+"""Only in the long report, or for this key."""
 ALL = (READ, WRITE, CLIENT, LATENCY, VERIFY, TOKEN, STORE, STORE_READ)

@@ -29,7 +29,7 @@ WRITERS, OPERATORS, ROOMS = 12, 4, 4
 
 @dataclass
 class Ledger:
-    """What was asked, and what was acknowledged."""
+    """The messages that were sent, and those that were acknowledged."""
 
     said: dict[str, list[str]] = field(default_factory=dict)
     minted: int = 0
@@ -47,12 +47,12 @@ class Ledger:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """Headers of whoever holds *token*."""
+    """The headers of a request with *token*."""
     return {"authorization": f"Bearer {token}"}
 
 
 async def write(ledger: Ledger, broker: Program, token: str, room: str, until: float) -> None:
-    """One user, who says something new as soon as the last was acknowledged."""
+    """One user, who posts a message as soon as the last one is acknowledged."""
     url = f"{broker.url}/chat/rooms/{room}/messages"
     async with httpx.AsyncClient(trust_env=False, timeout=30, headers=bearer(token)) as http:
         turn = 0
@@ -92,7 +92,7 @@ async def kept(http: httpx.AsyncClient, token: str, room: str) -> list[dict[str,
 
 
 async def measure(seconds: float) -> int:
-    """Run it; answers how much went wrong."""
+    """Run it; the number of errors."""
     folder, ledger = Path(tempfile.mkdtemp()), Ledger()
     settings = {**QUIET, "ADMIN_KEY": ADMIN_KEY}
     async with running_broker(folder, **settings) as broker:

@@ -14,7 +14,7 @@ from chat_broker_sdk import MemberEvent, Message
 
 
 def reply_to(content: str) -> str | None:
-    """What the bot says to *content*, or None if it is not meant."""
+    """The bot's reply to *content*; None if the message is not for the bot."""
     match content.strip().lower():
         case "!ping":
             return "pong"

@@ -1,4 +1,4 @@
-"""What the examples share: somebody who is signed in to the broker of `make run`."""
+"""The session that the examples share: an app user who is signed in to the broker of `make run`."""
 
 from types import TracebackType
 from typing import Any, Self

@@ -15,7 +15,7 @@ from chat_broker_sdk import ChatError, MemberEvent, Message, WebSocketError
 
 
 async def read_lines() -> asyncio.StreamReader:
-    """Standard input, line by line, without holding up the conversation."""
+    """The lines of standard input, read without blocking the event loop."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
@@ -24,7 +24,7 @@ async def read_lines() -> asyncio.StreamReader:
 
 
 async def talk(broker_url: str, username: str, room_name: str) -> None:
-    """Join the room, print what is said there, say what is typed."""
+    """Join the room, print its messages, post what is typed."""
     async with BrokerSession(broker_url, username) as session, await session.chat() as chat:
         room_id = await session.room(room_name)
 

@@ -1,4 +1,4 @@
-"""Write .env.example from the settings; with --check only say whether it is up to date."""
+"""Write .env.example from the settings; `--check` only compares."""
 
 import difflib
 import sys
@@ -37,7 +37,7 @@ def written(value: object) -> str:
 
 
 def text() -> str:
-    """The whole file."""
+    """The text of .env.example."""
     lines = [HEAD.rstrip()]
     for name, field in Settings.model_fields.items():
         if name in SECTIONS:
@@ -49,7 +49,7 @@ def text() -> str:
 
 
 def main() -> int:
-    """0 if the file is as it should be, or was written; 1 if --check finds it is not."""
+    """Exit code 0 if the file is up to date or was written; 1 if `--check` finds it is stale."""
     wanted = text()
     there = TARGET.read_text() if TARGET.exists() else ""
     if "--check" not in sys.argv:

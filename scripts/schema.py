@@ -117,7 +117,7 @@ async def write(migrations: Migrations) -> None:
 
 
 async def wrong_files(migrations: Migrations) -> AsyncIterator[Path]:
-    """The files that make another database than the migrations do."""
+    """The files whose database differs from that of the migrations."""
     if sqlite_schema(migrations.run_all("sqlite")) != migrations.new_file("sqlite").read_text():
         yield migrations.new_file("sqlite")
     if (connection := await _connected()) is not None:
@@ -129,7 +129,7 @@ async def wrong_files(migrations: Migrations) -> AsyncIterator[Path]:
 
 
 async def main() -> None:
-    """Write all files, or exit with a line for each that is wrong."""
+    """Write all files; with `--check` exit with a line for each stale one."""
     for migrations in (BROKER, SERVER):
         if "--check" not in sys.argv:
             await write(migrations)

@@ -67,7 +67,7 @@ class Sink(Protocol):
 
 
 class SqliteSink:
-    """Writes without waiting for the disk: a database that is lost half-way is simply made again."""
+    """Writes without waiting for the disk: after a crash, seed a new database."""
 
     def __init__(self, path: str) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)

@@ -1,4 +1,4 @@
-"""The API key, the tokens and the credentials stay where they belong."""
+"""The API key, tokens and credentials appear in no response, log, repr or traceback."""
 
 import base64
 import copy
@@ -44,7 +44,7 @@ def leaked(text: str) -> list[str]:
 
 
 async def everything(broker: Any) -> list[str]:
-    """What the outside can get to see: answers, good and bad, of every route."""
+    """The responses of every route, successful ones and errors, hold no secret."""
     alice = await broker.sign_in("alice")
     room = await alice.room()
     message = (await alice.say(room))["id"]
@@ -85,7 +85,7 @@ async def everything(broker: Any) -> list[str]:
 async def test_no_answer_and_no_log_line_holds_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At DEBUG, with failures of every kind: the key, its encodings, its digest, its beginning."""
+    """The log at DEBUG, with failures of every kind, holds neither the key nor its encodings, digest or prefix."""
     out = io.StringIO()
     root = logging.getLogger()
     before = root.handlers[:], root.level
@@ -167,7 +167,7 @@ def _somebody() -> Any:
 
 
 def test_the_settings_are_shown_without_their_secrets(tmp_path: Path) -> None:
-    """check-config shows that a secret is set; of a URL all but the password."""
+    """check-config shows that a secret is set, and URLs without their password."""
     one = settings(
         tmp_path,
         admin_key=ADMIN_KEY,

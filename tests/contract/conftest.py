@@ -1,4 +1,4 @@
-"""One Chat API per shape and module: the same questions to all of them."""
+"""One Chat API per transport, database and module: every test runs against all of them."""
 
 import sys
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The Chat API in each shape it comes in, behind one value: a base URL, a key, and a way to send."""
+"""The Chat API over each transport, as one value: a base URL, a key and a client."""
 
 import secrets
 import uuid
@@ -16,7 +16,7 @@ from tests.programs import run_command, running_server
 
 @dataclass
 class ChatApi:
-    """A Chat API to talk to, as its project key and as its users."""
+    """A Chat API, with clients for the project's key and for users."""
 
     http: httpx.AsyncClient
     api_key: str
@@ -36,13 +36,13 @@ class ChatApi:
         )
 
     async def bare(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """One request with no credential but what is in *options*."""
+        """One request without a credential, unless *options* hold one."""
         return await self.http.request(method, path.replace("{pid}", self.pid), **options)
 
     # what nearly every test needs
 
     async def user(self, name: str = "user", **more: Any) -> dict[str, Any]:
-        """A fresh user whose names are nobody else's."""
+        """A new user with unique names."""
         unique = uuid.uuid4().hex[:10]
         body = {"username": f"{name}-{unique}", "external_user_id": f"ext-{unique}", **more}
         return made(await self.send("POST", "/api/v1/projects/{pid}/users", json=body))
@@ -94,7 +94,7 @@ def made(answer: httpx.Response) -> dict[str, Any]:
 
 
 def refused(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, Any]:
-    """Assert that *answer* is a whole problem+json with this status; answers its body."""
+    """The body of *answer*. Fails unless it is a complete problem+json with this status."""
     assert answer.status_code == status, (answer.status_code, answer.text)
     assert answer.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()
@@ -123,7 +123,7 @@ def refused(answer: httpx.Response, status: int, code: str | None = None) -> dic
 
 
 class Direct(httpx.AsyncBaseTransport):
-    """What an httpx client sends goes to the server as a call of its function."""
+    """Sends the requests of an httpx client to the server's function, without HTTP."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""What holds for every route: problems, bodies, queries, paths, methods, idempotency."""
+"""Rules of every route: problems, bodies, queries, paths, methods, idempotency."""
 
 import asyncio
 import gzip
@@ -75,14 +75,14 @@ async def test_a_request_id_is_taken_if_it_is_harmless(api: ChatApi, sent: str, 
     ],
 )
 async def test_json_that_could_mean_two_things_is_refused(api: ChatApi, body: bytes) -> None:
-    """400, and no trace of it."""
+    """400, and nothing is stored."""
     before = (await api.send("GET", f"{USERS}?limit=1")).json()["total"]
     refused(await api.send("POST", USERS, content=body, headers=JSON), 400)
     assert (await api.send("GET", f"{USERS}?limit=1")).json()["total"] == before
 
 
 async def test_a_bad_message_leaves_no_trace_in_its_room(api: ChatApi) -> None:
-    """No number is taken, and the next message is seq 1."""
+    """A refused message takes no `seq`: the next message has 1."""
     alice = await api.user("alice")
     room = await api.room(alice)
     path = f"{in_room(room)}/messages"
@@ -96,7 +96,7 @@ async def test_a_bad_message_leaves_no_trace_in_its_room(api: ChatApi) -> None:
 
 
 async def test_bodies_end_at_64_kib(api: ChatApi) -> None:
-    """413 whether the length was declared or only found out; the limit itself is fine."""
+    """413 with and without `Content-Length`; a body of exactly the limit is accepted."""
     alice = await api.user("alice")
     room = await api.room(alice)
     path = f"{in_room(room)}/messages"
@@ -147,7 +147,7 @@ async def test_only_json_in_utf8_is_read(api: ChatApi, kind: str, good: bool) ->
 
 
 async def test_a_compressed_body_is_415(api: ChatApi) -> None:
-    """Bodies are small: nothing here unpacks one."""
+    """Compressed bodies are refused."""
     body = gzip.compress(b'{"username": "zip", "external_user_id": "zip"}')
     headers = {**JSON, "Content-Encoding": "gzip"}
     refused(await api.send("POST", USERS, content=body, headers=headers), 415)
@@ -218,7 +218,7 @@ async def test_a_bad_cursor_is_400(api: ChatApi, query: str) -> None:
 
 
 async def test_routes_without_parameters_take_none(api: ChatApi) -> None:
-    """An unknown parameter is a mistake that should be seen."""
+    """An unknown parameter is 400."""
     user = await api.user()
     room = await api.room(user)
     for path in ("/api/v1/project", f"{USERS}/{user['id']}", in_room(room)):
@@ -251,7 +251,7 @@ async def test_routes_without_parameters_take_none(api: ChatApi) -> None:
     ],
 )
 async def test_an_id_that_cannot_be_is_not_found(api: ChatApi, odd: str) -> None:
-    """404 for whatever is no id, in every place of a path, for every method."""
+    """A malformed id is 404, in every path and for every method."""
     room = await api.room(await api.user())
     for path in (
         f"{ROOMS}/{odd}/messages",
@@ -291,12 +291,12 @@ async def test_an_id_that_cannot_be_is_not_found(api: ChatApi, odd: str) -> None
     ],
 )
 async def test_other_paths_lead_nowhere_and_redirect_nowhere(api: ChatApi, path: str) -> None:
-    """404: no slash is added, removed or forgiven."""
+    """Any other path is 404, also with a slash added or left out."""
     refused(await api.send("GET", path), 404)
 
 
 async def test_methods_are_those_of_the_table(api: ChatApi) -> None:
-    """405 names the others; an override header changes nothing."""
+    """405 names the allowed methods; a method override header has no effect."""
     room = await api.room(await api.user())
     for path, allowed in (
         ("/api/v1/project", "GET, HEAD"),
@@ -315,7 +315,7 @@ async def test_methods_are_those_of_the_table(api: ChatApi) -> None:
 
 
 async def test_head_is_get_without_the_body(api: ChatApi) -> None:
-    """Same status and length."""
+    """HEAD has the status and length of GET."""
     for path in ("/api/v1/project", f"{USERS}/nobody", "/.well-known/jwks.json"):
         head, get = [await api.send(method, path) for method in ("HEAD", "GET")]
         assert head.status_code == get.status_code
@@ -343,7 +343,7 @@ async def creations(api: ChatApi) -> list[tuple[str, dict[str, Any], dict[str, A
 
 
 async def test_the_same_key_and_body_answer_the_same_bytes(api: ChatApi) -> None:
-    """The first answer again, byte for byte, marked as a repeat; one thing was made."""
+    """A repeat gets the first response, byte for byte, marked as a repeat, and creates nothing."""
     for path, body, _ in await creations(api):
         before = (await api.send("GET", path)).json()["total"]
         headers = {"Idempotency-Key": uuid.uuid4().hex}
@@ -361,7 +361,7 @@ async def test_the_same_key_and_body_answer_the_same_bytes(api: ChatApi) -> None
 
 
 async def test_the_same_key_with_another_body_is_refused(api: ChatApi) -> None:
-    """422, and nothing is made."""
+    """Another body with the same key is 422, and creates nothing."""
     for path, body, change in await creations(api):
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         made(await api.send("POST", path, json=body, headers=headers))
@@ -372,7 +372,7 @@ async def test_the_same_key_with_another_body_is_refused(api: ChatApi) -> None:
 
 
 async def test_a_key_counts_for_its_route_alone(api: ChatApi) -> None:
-    """The same key elsewhere is another key."""
+    """A key counts for one route: on another it is another key."""
     key = {"Idempotency-Key": uuid.uuid4().hex}
     for path, body, _ in await creations(api):
         made(await api.send("POST", path, json=body, headers=key))
@@ -385,7 +385,7 @@ async def test_a_key_counts_for_its_route_alone(api: ChatApi) -> None:
 
 
 async def test_a_repeat_is_answered_whatever_has_changed_since(api: ChatApi) -> None:
-    """The sender has left, then the room is gone: what was done is still what was done."""
+    """A repeat gets the first response, also after the sender has left and the room is deleted."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room = await api.room(alice, bob)
     path, key = f"{in_room(room)}/messages", {"Idempotency-Key": uuid.uuid4().hex}
@@ -398,7 +398,7 @@ async def test_a_repeat_is_answered_whatever_has_changed_since(api: ChatApi) -> 
 
 
 async def test_a_failed_call_does_not_use_up_its_key(api: ChatApi) -> None:
-    """What made nothing can be tried again, mended, with the same key."""
+    """A request that failed can be corrected and repeated with the same key."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room = await api.room(alice)
     path, key = f"{in_room(room)}/messages", {"Idempotency-Key": uuid.uuid4().hex}
@@ -410,7 +410,7 @@ async def test_a_failed_call_does_not_use_up_its_key(api: ChatApi) -> None:
 
 
 async def test_a_hundred_at_once_with_one_key_make_one_message(api: ChatApi) -> None:
-    """Those that come while the first still runs hear 409, later ones its answer."""
+    """Repeats get 409 while the first request runs, and its response afterwards."""
     alice = await api.user("alice")
     room = await api.room(alice)
     path, key = f"{in_room(room)}/messages", {"Idempotency-Key": uuid.uuid4().hex}
@@ -428,7 +428,7 @@ async def test_a_hundred_at_once_with_one_key_make_one_message(api: ChatApi) -> 
 
 
 async def test_one_users_key_is_not_anothers(api: ChatApi) -> None:
-    """Two users with the same key and body make two messages: nobody is shown another's answer."""
+    """An equal key and body of another user creates another message."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room = await api.room(alice, bob)
     path, key = f"{in_room(room)}/messages", uuid.uuid4().hex
@@ -441,7 +441,7 @@ async def test_one_users_key_is_not_anothers(api: ChatApi) -> None:
 
 @pytest.mark.parametrize("key", ["", "with space", "k" * 256, "é", "tab\there"])
 async def test_a_key_is_1_to_255_visible_characters(api: ChatApi, key: str) -> None:
-    """Anything else is 400, and nothing is made."""
+    """A malformed key is 400, and nothing is created."""
     name = uuid.uuid4().hex
     headers = [
         (b"X-API-Key", api.api_key.encode()),
@@ -457,7 +457,7 @@ async def test_a_key_is_1_to_255_visible_characters(api: ChatApi, key: str) -> N
 
 
 async def test_numbers_have_no_gap_when_many_write_at_once(api: ChatApi) -> None:
-    """1 to n, each once, and the room knows the last."""
+    """`seq` runs from 1 to n, each once, and the room has the last."""
     people = [await api.user("writer") for _ in range(8)]
     room = await api.room(*people)
 
@@ -478,7 +478,7 @@ async def test_numbers_have_no_gap_when_many_write_at_once(api: ChatApi) -> None
 
 
 async def test_a_client_msg_id_is_unique_also_when_sent_at_once(api: ChatApi) -> None:
-    """Ten at a time: one message, ten equal answers."""
+    """Ten concurrent repeats create one message and get equal responses."""
     alice = await api.user("alice")
     room = await api.room(alice)
     said = await asyncio.gather(
@@ -489,7 +489,7 @@ async def test_a_client_msg_id_is_unique_also_when_sent_at_once(api: ChatApi) ->
 
 
 async def test_two_users_cannot_take_one_name_at_once(api: ChatApi) -> None:
-    """One is made, the others are told."""
+    """One of ten concurrent requests creates the user, the others get a conflict."""
     name = uuid.uuid4().hex
     answers = await asyncio.gather(
         *(

@@ -1,4 +1,4 @@
-"""Who may do what: the key, a member, an owner, a stranger, nobody, another project."""
+"""Permissions of the key, owners, members, strangers, other projects, and without a credential."""
 
 import base64
 import json
@@ -66,7 +66,7 @@ MATRIX: list[tuple[str, str, Any, tuple[int, int, int, int, int, int]]] = [
 async def test_every_route_opens_for_whom_it_should(
     api: ChatApi, method: str, path: str, body: Any, expected: tuple[int, ...]
 ) -> None:
-    """One row a route, one column a caller; the strangers first, so that nothing has changed yet."""
+    """One row per route, one column per client; strangers come first, before anything has changed."""
     cast = await cast_of(api)
     where = (
         path.replace("{room}", in_room(cast.room))
@@ -105,7 +105,7 @@ async def test_every_route_opens_for_whom_it_should(
 async def test_not_yours_and_missing_are_one_answer(
     api: ChatApi, method: str, path: str, body: Any
 ) -> None:
-    """To a stranger a private room answers exactly as a room that never was."""
+    """A private room responds to strangers exactly as a missing room."""
     cast = await cast_of(api)
     answers = []
     for room_id in (cast.room["id"], "0190f3a8-0000-7000-8000-000000000000"):
@@ -122,7 +122,7 @@ async def test_not_yours_and_missing_are_one_answer(
 
 
 async def test_an_open_room_lets_users_in_and_says_why_not_before(api: ChatApi) -> None:
-    """Anybody may join it; until then they may not post, and are told so."""
+    """Every user may join an open room, and gets an error for posting before."""
     cast = await cast_of(api, private=False)
     path, token = in_room(cast.room), cast.tokens["stranger"]
     answer = await api.as_user(token, "POST", f"{path}/messages", json={"content": "x"})
@@ -138,14 +138,14 @@ async def test_an_open_room_lets_users_in_and_says_why_not_before(api: ChatApi) 
 
 
 async def test_a_member_of_a_private_room_may_join_it_again(api: ChatApi) -> None:
-    """Idempotent: they are in already."""
+    """Joining again changes nothing."""
     cast = await cast_of(api)
     again = await api.as_user(cast.tokens["reader"], "POST", f"{in_room(cast.room)}/join", json={})
     assert again.status_code == 200
 
 
 async def test_a_token_acts_for_its_own_user_alone(api: ChatApi) -> None:
-    """Naming oneself is fine; naming another is refused, and nothing happens."""
+    """A token may name its own user; another user is refused, and nothing changes."""
     cast = await cast_of(api)
     path, token = in_room(cast.room), cast.tokens["reader"]
     own, other = cast.users["reader"]["id"], cast.users["author"]["id"]
@@ -175,7 +175,7 @@ async def test_a_user_lists_their_own_rooms_with_unread(api: ChatApi) -> None:
 
 
 async def test_two_credentials_in_one_request_are_refused(api: ChatApi) -> None:
-    """Whichever would win, somebody would be surprised."""
+    """Key and token in one request are refused."""
     token = await api.token(await api.user())
     both = {"Authorization": f"Bearer {token}"}
     refused(await api.send("GET", ROOMS, headers=both), 400, "ambiguous_credentials")
@@ -197,7 +197,7 @@ async def test_two_credentials_in_one_request_are_refused(api: ChatApi) -> None:
     ],
 )
 async def test_a_bad_key_opens_nothing(api: ChatApi, key: str) -> None:
-    """401 for whatever is not a key: never a crash, never a hint."""
+    """A malformed key is 401, without details."""
     sent = key.replace("{good}", api.api_key).replace("{good-1}", api.api_key[:-1])
     answer = await api.bare("GET", "/api/v1/project", headers=[(b"X-API-Key", sent.encode())])
     refused(answer, 401, "api_key_invalid")
@@ -209,7 +209,7 @@ async def test_a_bad_key_opens_nothing(api: ChatApi, key: str) -> None:
     ["", "Bearer", "Basic dTpw", "Bearer a.b.c", "Bearer ...", "Token x", "Bearer é"],
 )
 async def test_a_bad_authorization_is_401(api: ChatApi, authorization: str) -> None:
-    """Absent or damaged, the challenge is there."""
+    """A missing or malformed credential gets a challenge."""
     raw = [(b"Authorization", authorization.encode())]
     refused(await api.bare("GET", "/api/v1/auth/verify", headers=raw), 401)
 
@@ -227,7 +227,7 @@ async def test_another_projects_key_and_token_open_nothing_here(api: ChatApi) ->
 
 
 async def test_a_token_says_what_the_contract_says(api: ChatApi) -> None:
-    """Header, claims, lifetime; and verify answers whose it is."""
+    """A token's header, claims and lifetime; verify returns its user."""
     user = await api.user("claims", display_name="Clara")
     answer = await api.send("POST", f"{of_user(user)}/token", json={"expires_in": 60})
     minted = answer.json()
@@ -261,7 +261,7 @@ async def test_a_token_says_what_the_contract_says(api: ChatApi) -> None:
 
 
 async def test_two_tokens_are_never_the_same(api: ChatApi) -> None:
-    """Every mint is a fresh token of a fresh session, for 900 seconds unless told otherwise."""
+    """Every mint creates a new token and session, for 900 seconds by default."""
     user = await api.user()
     answers = [(await api.send("POST", f"{of_user(user)}/token")).json() for _ in range(3)]
     assert len({answer["token"] for answer in answers}) == 3
@@ -277,7 +277,7 @@ async def test_a_token_lives_from_one_second_to_an_hour(api: ChatApi, expires_in
 
 
 async def test_revoking_kills_every_token_and_no_later_one(api: ChatApi) -> None:
-    """The counter goes up; old tokens say so; a new one is good."""
+    """The generation rises, old tokens are refused as revoked, and a new one is valid."""
     user = await api.user()
     old = [await api.token(user) for _ in range(2)]
     receipt = await api.send("POST", f"{of_user(user)}/revoke")
@@ -292,7 +292,7 @@ async def test_revoking_kills_every_token_and_no_later_one(api: ChatApi) -> None
 
 
 async def test_one_session_can_be_revoked_alone(api: ChatApi) -> None:
-    """The other session of the same user stays good."""
+    """Tokens of the user's other session stay valid."""
     user = await api.user()
     one, two = await api.token(user), await api.token(user)
     sid = json.loads(base64.urlsafe_b64decode(one.split(".")[1] + "=="))["sid"]
@@ -303,7 +303,7 @@ async def test_one_session_can_be_revoked_alone(api: ChatApi) -> None:
 
 
 async def test_a_suspended_user_gets_no_token_and_has_none(api: ChatApi) -> None:
-    """403 when minting; tokens say why; what was minted before stays dead afterwards."""
+    """Minting is 403 and tokens are refused as suspended; old tokens stay invalid afterwards."""
     user = await api.user()
     token = await api.token(user)
     await api.send("PATCH", of_user(user), json={"status": "suspended"})
@@ -315,7 +315,7 @@ async def test_a_suspended_user_gets_no_token_and_has_none(api: ChatApi) -> None
 
 
 async def test_a_deleted_users_token_says_so(api: ChatApi) -> None:
-    """401 `user_deleted`."""
+    """Tokens of a deleted user get 401 `user_deleted`."""
     user = await api.user()
     token = await api.token(user)
     await api.send("DELETE", of_user(user))
@@ -323,7 +323,7 @@ async def test_a_deleted_users_token_says_so(api: ChatApi) -> None:
 
 
 async def test_the_whole_project_can_be_revoked(api: ChatApi) -> None:
-    """Every token of every user dies; new ones are good."""
+    """Every token of every user is revoked; new ones are valid."""
     users = [await api.user(), await api.user()]
     tokens = [await api.token(user) for user in users]
     answer = await api.send("POST", "/api/v1/projects/{pid}/revoke")
@@ -334,7 +334,7 @@ async def test_the_whole_project_can_be_revoked(api: ChatApi) -> None:
 
 
 async def test_a_changed_name_is_seen_through_an_old_token(api: ChatApi) -> None:
-    """verify answers who the user is now."""
+    """verify returns the user's present name."""
     user = await api.user()
     token = await api.token(user)
     fresh = f"{user['username']}-x"

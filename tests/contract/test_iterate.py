@@ -1,4 +1,4 @@
-"""The SDK walks whole lists of the Chat API while rows come and go."""
+"""The SDK iterates over lists of the Chat API while rows are created and deleted."""
 
 from chat_broker_sdk import AsyncChatClient, Request, Response
 from tests.contract.servers import ChatApi

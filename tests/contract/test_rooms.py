@@ -77,7 +77,7 @@ async def test_a_room_needs_people_who_exist(api: ChatApi) -> None:
 
 
 async def test_rooms_are_listed_for_a_member_with_what_is_unread(api: ChatApi) -> None:
-    """Only there has a room `unread`: neither own messages nor deleted ones count."""
+    """Only a member's list has `unread`; own and deleted messages do not count."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room, other = await api.room(alice, bob), await api.room(alice)
     await api.say(room, bob, "own one")
@@ -106,7 +106,7 @@ async def test_rooms_are_listed_for_a_member_with_what_is_unread(api: ChatApi) -
 
 
 async def test_a_read_mark_never_moves_back_nor_past_the_end(api: ChatApi) -> None:
-    """Monotonic, and held to what was said."""
+    """A read mark only rises, and at most to the last message."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room = await api.room(alice, bob)
     for n in range(4):
@@ -124,7 +124,7 @@ async def test_a_read_mark_never_moves_back_nor_past_the_end(api: ChatApi) -> No
 
 
 async def test_unread_is_right_after_leaving_and_coming_back(api: ChatApi) -> None:
-    """Own messages of an earlier stay are still one's own."""
+    """Own messages from before leaving and joining again do not count as unread."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room = await api.room(alice, bob)
     await api.say(room, bob, "before")
@@ -263,7 +263,7 @@ async def test_a_message_is_answered_whole(api: ChatApi) -> None:
 
 
 async def test_messages_are_paged_newest_first(api: ChatApi) -> None:
-    """Page 1 holds the newest; the total is the number of the last one."""
+    """Page 1 holds the newest messages; `total` is the last `seq`."""
     alice = await api.user("alice")
     room = await api.room(alice)
     for n in range(1, 8):
@@ -307,7 +307,7 @@ async def test_cursors_walk_both_ways(api: ChatApi) -> None:
 
 
 async def test_a_repeated_client_msg_id_answers_the_first_message(api: ChatApi) -> None:
-    """Unique per room and sender; other senders and rooms are not concerned."""
+    """A `client_msg_id` is unique per room and sender."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room, elsewhere = await api.room(alice, bob), await api.room(alice)
     first = await api.say(room, alice, "once", client_msg_id="same")
@@ -321,7 +321,7 @@ async def test_a_repeated_client_msg_id_answers_the_first_message(api: ChatApi) 
 
 
 async def test_only_members_post(api: ChatApi) -> None:
-    """Strangers, unknown users, the suspended: 403, and nothing is said."""
+    """Strangers, unknown and suspended users get 403, and no message is created."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room = await api.room(alice)
     path = f"{in_room(room)}/messages"
@@ -361,7 +361,7 @@ async def test_a_message_can_be_edited_and_deleted_but_keeps_its_place(api: Chat
 
 
 async def test_messages_keep_the_name_of_a_deleted_author(api: ChatApi) -> None:
-    """The author leaves their rooms; what they said stays."""
+    """A deleted user leaves all rooms; the messages stay."""
     alice, bob = await api.user("alice"), await api.user("bob", display_name="Bob")
     room = await api.room(alice, bob)
     message = await api.say(room, bob, "remember me")
@@ -413,7 +413,7 @@ async def test_a_bad_field_of_a_room_is_named(api: ChatApi, field: str, value: o
 
 
 async def test_rooms_of_many_members_are_paged(api: ChatApi) -> None:
-    """Every member once."""
+    """Pages of members hold every member once."""
     people = [await api.user("many") for _ in range(7)]
     room = made(
         await api.send(

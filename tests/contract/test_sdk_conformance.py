@@ -1,4 +1,4 @@
-"""The SDK's conformance kit over every shape of the Chat API, and over servers with faults of their own."""
+"""The SDK's conformance kit against the Chat API on every transport, and against faulty servers."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ async def test_the_embedded_server_keeps_every_promise_of_rest(tmp_path: Path, w
 
 
 class Without:
-    """The fake Chat API with one promise broken: a transport that changes requests or answers."""
+    """The fake Chat API with one fault: a transport that changes requests or responses."""
 
     def __init__(self, fake: FakeChatApi, **broken: Any) -> None:
         self.inner = AsgiTransport(fake)
@@ -98,7 +98,7 @@ async def judge(**broken: Any) -> dict[str, Finding]:
 
 
 async def test_a_server_without_the_optional_calls_lacks_them_and_no_more() -> None:
-    """The hosted API answers 501 to changing rooms: that is lacking, not wrong."""
+    """501 for changing rooms, as of the hosted API, counts as missing, not as wrong."""
     found = await judge(no="PATCH")
     assert found["update"].verdict == "lacks"
     assert found["edit keeps the place and sets edited_at"].verdict == "lacks"

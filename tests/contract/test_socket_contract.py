@@ -29,7 +29,7 @@ MESSAGE_FIELDS = {
     params=["sqlite", pytest.param("postgres", marks=pytest.mark.services("postgres"))],
 )
 async def postgres(request: pytest.FixtureRequest) -> AsyncIterator[str | None]:
-    """A database for this module; None: SQLite. The promises are the same."""
+    """The database URL for this module; None for SQLite."""
     if request.param == "sqlite":
         yield None
         return
@@ -67,7 +67,7 @@ async def test_join_room_answers_with_the_room(node: LiveNode) -> None:
 
 
 async def test_join_room_with_since_seq_answers_what_was_missed(node: LiveNode) -> None:
-    """In order, bounded; `has_more` says that there is more."""
+    """Missed messages come in order and in bounded number; `has_more` is true if more exist."""
     alice = await node.user("alice")
     room = await node.room(alice)
     for number in range(8):
@@ -180,7 +180,7 @@ async def test_joining_an_open_room_makes_a_member(node: LiveNode) -> None:
 
 
 async def test_a_private_room_is_to_strangers_as_if_it_did_not_exist(node: LiveNode) -> None:
-    """The same answer, byte for byte but for the id, to every call."""
+    """Every request gets an equal response, byte for byte but for the id."""
     alice, bob = await node.user("alice"), await node.user("bob")
     room = await node.room(alice, private=True)
     inside = await node.socket(alice, room)

@@ -52,7 +52,7 @@ async def test_what_is_optional_may_be_left_out_or_null(api: ChatApi) -> None:
 
 
 async def test_username_and_external_id_belong_to_one_user(api: ChatApi) -> None:
-    """A second user with either is a conflict with its own code, and is not made."""
+    """A second user with the username or external id is a conflict with its own code."""
     user = await api.user("unique")
     same_name = {"username": user["username"], "external_user_id": "other-ext"}
     refused(await api.send("POST", USERS, json=same_name), 409, "username_taken")
@@ -63,7 +63,7 @@ async def test_username_and_external_id_belong_to_one_user(api: ChatApi) -> None
 
 
 async def test_a_username_is_one_in_any_case_and_keeps_its_spelling(api: ChatApi) -> None:
-    """`Alice` and `ALICE` would be taken for each other, so only one of them can be had."""
+    """`Alice` and `ALICE` look alike, so only one of them can exist."""
     name = f"Alice-{uuid.uuid4().hex[:8]}"
     first = {"username": name, "external_user_id": f"{name}|1"}
     alice = made(await api.send("POST", USERS, json=first))
@@ -87,7 +87,7 @@ async def test_a_username_is_one_in_any_case_and_keeps_its_spelling(api: ChatApi
     "spelling", ["", "al", "alice ", "alice!", "al%", "al_ce", "ALİCE", "al\u212a"]
 )
 async def test_a_username_is_found_whole(api: ChatApi, spelling: str) -> None:
-    """Neither a part of it, nor what only looks like it, nor a wildcard."""
+    """Only the whole username matches: no part, no look-alike, no wildcard."""
     unique = uuid.uuid4().hex[:8]
     await api.user("x", username=f"alik{unique}")
     await api.user("x", username=f"alice{unique}")
@@ -127,7 +127,7 @@ async def test_a_user_can_be_found_by_either_name(api: ChatApi) -> None:
 async def test_names_are_found_beyond_ascii_in_any_case(
     api: ChatApi, name: str, searched: str
 ) -> None:
-    """The same on every database: case, width and accents make no difference; in names and external ids."""
+    """Search ignores case, width and accents in names and external ids, on every database."""
     unique = uuid.uuid4().hex[:10]
     user = await api.user("folded", display_name=f"{name} {unique}")
     other = await api.user("folded", external_user_id=f"{name}|{unique}")
@@ -150,7 +150,7 @@ async def test_names_are_found_beyond_ascii_in_any_case(
 
 
 async def test_pages_cover_every_user_once(api: ChatApi) -> None:
-    """Walking the pages meets everybody, in one order, and the last page is known beforehand."""
+    """The pages hold every user once, in one order, and name the last page."""
     for _ in range(5):
         await api.user("page")
     first = (await api.send("GET", f"{USERS}?limit=2")).json()
@@ -168,7 +168,7 @@ async def test_pages_cover_every_user_once(api: ChatApi) -> None:
 
 
 async def test_changes_touch_only_what_is_named(api: ChatApi) -> None:
-    """PATCH leaves the rest alone; null empties what may be empty."""
+    """PATCH changes the named fields only; null clears optional ones."""
     user = await api.user("patch", display_name="Before", email="b@example.com", metadata={"a": 1})
     changed = await api.send("PATCH", of_user(user), json={"display_name": "After"})
     assert changed.status_code == 200
@@ -194,7 +194,7 @@ async def test_a_username_can_be_changed_to_a_free_one_only(api: ChatApi) -> Non
 
 
 async def test_suspended_users_are_listed_by_status(api: ChatApi) -> None:
-    """The two lists part the users, and their totals add up."""
+    """Active and suspended users form two lists whose totals add up."""
     user = await api.user("suspend")
     suspended = await api.send("PATCH", of_user(user), json={"status": "suspended"})
     assert suspended.json()["status"] == "suspended"
@@ -208,7 +208,7 @@ async def test_suspended_users_are_listed_by_status(api: ChatApi) -> None:
 
 
 async def test_a_deleted_user_is_gone_and_leaves_their_names_free(api: ChatApi) -> None:
-    """404 from then on; somebody else may have the username and the external id."""
+    """A deleted user is 404; username and external id are free for another user."""
     user = await api.user("gone")
     gone = await api.send("DELETE", of_user(user))
     assert gone.status_code == 204
@@ -267,7 +267,7 @@ async def test_a_bad_field_is_named_and_nothing_is_made(
 
 
 async def test_longest_values_are_taken_and_returned_as_sent(api: ChatApi) -> None:
-    """The limits themselves are good, in characters and not in bytes."""
+    """Values of exactly the limit are accepted, counted in characters."""
     user = await api.user("long")
     longest = {
         "username": "u" * 64,
@@ -281,7 +281,7 @@ async def test_longest_values_are_taken_and_returned_as_sent(api: ChatApi) -> No
 
 
 async def test_every_wrong_field_is_said_at_once(api: ChatApi) -> None:
-    """Nobody has to mend one field a try."""
+    """One response names every wrong field."""
     answer = await api.send("POST", USERS, json={"username": "", "bogus": 1})
     problem = refused(answer, 400)
     assert {error["field"] for error in problem["errors"]} == {

@@ -1,4 +1,4 @@
-"""The access log: one line a request, in order, whatever else is written meanwhile."""
+"""The access log: one line per request, in order, also between other log lines."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.programs import running_broker
 
 @pytest.fixture
 def as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Logging as in production; answers a function for what was written since it was last called."""
+    """Logging as in production; a function that returns the lines written since its last call."""
     before, handlers = structlog.get_config(), logging.getLogger().handlers[:]
     settings = Settings(data_dir=tmp_path, log_format="json", environment="development", auth="dev")
     logs.configure(settings)
@@ -84,7 +84,7 @@ def test_where_no_loop_runs_a_line_is_written_at_once(as_json: Any) -> None:
 
 
 async def test_the_last_request_before_a_stop_is_in_the_log() -> None:
-    """Told to stop at once after an answer, the program has written down that there was one."""
+    """A program that is stopped right after a response has logged that request."""
     async with running_broker() as broker:
         reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
         writer.write(b"GET /chat/me HTTP/1.1\r\nhost: x\r\nx-request-id: the-last-one\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Numbers are exact whenever somebody asks, though they are worked out late."""
+"""Metrics are exact at every scrape, although they are computed only then."""
 
 import re
 

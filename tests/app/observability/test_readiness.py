@@ -1,4 +1,4 @@
-"""/readyz and /metrics say what is true within ten seconds, and stay with it; the log says where an outage begins and ends."""
+"""/readyz and /metrics show an outage within ten seconds and keep showing it; the log has its start and end."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ PROVIDER = {"ENVIRONMENT": "development", "AUTH_JWT_ISSUER": "https://app.exampl
 
 
 class Watched:
-    """What a program says of itself."""
+    """The state that a program reports at /readyz and /metrics."""
 
     def __init__(self, program: Program, http: httpx.AsyncClient) -> None:
         self.program = program
@@ -44,7 +44,7 @@ class Watched:
         return float(value)
 
     async def until(self, dependency: str, begins: str, *, steady: int = 4) -> None:
-        """Within ten seconds it is so; and then it stays so for some more."""
+        """Fails unless the state is reached within ten seconds and lasts."""
         began = time.monotonic()
         while not (await self.says(dependency)).startswith(begins):
             assert time.monotonic() - began < 10, await self.ready()
@@ -57,7 +57,7 @@ class Watched:
 
     @property
     def program_name(self) -> str:
-        """What the names of its metrics begin with."""
+        """The prefix of the program's metrics."""
         return "chat_server" if "chat_broker_server" in self.program.log() else "chat_broker"
 
     def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ class Watched:
         return [line for line in found if fields.items() <= line.items()]
 
     def told(self, dependency: str, where: str) -> None:
-        """One line for the beginning and one for the end, each with the place."""
+        """The log has one line for the start and one for the end of the outage, each with the location."""
         for event in ("dependency.lost", "dependency.back"):
             lines = self.logged(event, dependency=dependency)
             assert [where in line["where"] for line in lines] == [True], (event, lines)
@@ -90,7 +90,7 @@ def redis(port: int, folder: Path) -> Iterator[None]:
 
 
 async def test_a_full_disk_is_degraded_and_not_failed(tiny_disk: Path) -> None:
-    """Reads are answered, so the replica stays in; with room again it says so."""
+    """Reads still succeed, so the replica stays ready; with free space it reports recovery."""
     async with running_broker(tiny_disk) as broker, watched(broker) as seen:
         assert (await seen.ready())[0] == 200
         filler = fill(tiny_disk)
@@ -111,7 +111,7 @@ async def test_a_full_disk_is_degraded_and_not_failed(tiny_disk: Path) -> None:
 
 @pytest.mark.services("redis")
 async def test_a_redis_that_was_away_is_back_and_stays_back(tmp_path: Path) -> None:
-    """Connections that were there before it went are no reason to call it away again."""
+    """Stale connections from before the outage do not report another outage."""
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     async with running_broker(REDIS_URL=url) as broker, watched(broker) as seen:
@@ -128,7 +128,7 @@ async def test_a_redis_that_was_away_is_back_and_stays_back(tmp_path: Path) -> N
 
 
 class Endpoint:
-    """An app's own server, which can be away: its session endpoint, or the keys of its issuer."""
+    """An app's server that can be stopped: its session endpoint, or the keys of its issuer."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -170,7 +170,7 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_provider_that_is_away_is_seen_to_go_and_to_come_back(mode: str) -> None:
-    """Without anybody signing in. (Keys that are at hand go on: only keys that are missing are an outage.)"""
+    """An outage of the provider is reported without a sign-in. Cached keys still count as available."""
     endpoint = Endpoint()
     own = {name: value.format(url=endpoint.url) for name, value in MODES[mode].items()}
     if mode != "jwt":
@@ -233,7 +233,7 @@ async def test_the_server_alone_says_the_same_of_itself(tiny_disk: Path) -> None
 async def test_a_killed_predecessor_raises_no_alarm_and_a_living_broker_does(
     tmp_path: Path,
 ) -> None:
-    """Started again at once over the same database; then another one beside it."""
+    """A program restarted on the same database, then a second one beside it."""
     async with running_broker(tmp_path) as killed:
         await killed.kill()
     async with running_broker(tmp_path) as broker, watched(broker) as seen:

@@ -1,4 +1,4 @@
-"""`GET /`: in development a page that says where one is; in production nothing."""
+"""`GET /`: a start page in development, 404 in production."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ def links(page: str) -> list[str]:
 
 
 async def test_every_link_leads_somewhere_and_the_lines_work(tmp_path: Path) -> None:
-    """With another prefix, too. The example's own address alone is not the broker's."""
+    """The page names the broker's addresses, with another prefix too."""
     async with (
         running_broker(tmp_path, ROUTE_PREFIX="/api/chat") as broker,
         httpx.AsyncClient(trust_env=False) as http,
@@ -62,7 +62,7 @@ async def test_a_host_that_is_none_is_not_shown(tmp_path: Path, host: str) -> No
 
 
 async def test_in_production_there_is_nothing(tmp_path: Path) -> None:
-    """As at any other path that does not exist."""
+    """The response is that of any missing path."""
     production = {
         "environment": "production",
         "auth": ("jwt",),

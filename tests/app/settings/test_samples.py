@@ -1,4 +1,4 @@
-"""What stands in examples is refused as a secret; nothing that anybody's generator makes is."""
+"""Secrets from examples are refused; generated ones are accepted."""
 
 import random
 import re
@@ -48,7 +48,7 @@ PREFIXES = (
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_no_random_secret_is_taken_for_a_sample(prefix: str) -> None:
-    """Whatever its maker puts before it: some providers' secrets begin with the word secret."""
+    """Generated secrets are accepted with any prefix: those of some providers begin with "secret"."""
     for generate in GENERATORS:
         for _ in range(1000):
             made = prefix + generate()
@@ -81,7 +81,7 @@ def documents() -> list[Path]:
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
 def test_no_example_holds_a_secret_that_production_would_take(document: Path) -> None:
-    """In `.env.example` they are empty; elsewhere they are what is refused, or made on the spot."""
+    """Secrets in `.env.example` are empty; in other examples they are refused values or generated."""
     found = re.findall(
         r"\b(?:CHAT_API_KEY(?:_NEXT)?|ADMIN_KEY|AUTH_JWT_SECRET|AUTH_HEADER_SECRET"
         r"|AUTH_INTROSPECTION_CLIENT_SECRET)=([^\s`]*)",

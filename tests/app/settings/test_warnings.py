@@ -1,4 +1,4 @@
-"""What an operator has mistyped, or an environment has slipped in: said by `check-config` and by the first lines of the log."""
+"""Warnings about misspelt settings and foreign variables, by `check-config` and in the log at the start."""
 
 import asyncio
 import codecs
@@ -72,7 +72,7 @@ CONDA_PREFIX CREDENTIALS_DIRECTORY STATE_DIRECTORY RUNTIME_DIRECTORY LISTEN_PID 
 
 
 def test_names_of_others_are_left_alone() -> None:
-    """Of shells, containers, orchestrators and other programs; and the broker's settings, for chat-server."""
+    """Variables of shells, containers and other programs give no warning, nor do the broker's settings for chat-server."""
     assert list(unknown_names(FOREIGN.upper().split(), KNOWN, PREFIXES, alike=ALIKE)) == []
     assert list(unknown_names(FOREIGN.upper().split(), SERVER_KNOWN, alike=SERVER_ALIKE)) == []
     broker = (name.upper() for name in Settings.model_fields)
@@ -194,7 +194,7 @@ async def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [".env", "admin_key"])
 async def test_a_file_in_another_encoding_is_named(tmp_path: Path, name: str) -> None:
-    """What a shell on Windows writes with `>`."""
+    """A file in UTF-16 with a byte order mark, as Windows shells write with `>`."""
     (tmp_path / name).write_bytes(codecs.BOM_UTF16_LE + "ADMIN_KEY=x".encode("utf-16-le"))
     code, _, errors = await check_config(tmp_path, DEVELOPMENT | {"SECRETS_DIR": str(tmp_path)})
     assert code == 2
@@ -212,7 +212,7 @@ async def test_a_setting_that_is_no_json_is_named(tmp_path: Path) -> None:
 
 
 async def test_make_run_fills_in_only_what_nobody_set(tmp_path: Path) -> None:
-    """`.env` decides: production stays production, and its port its port."""
+    """`serve --development` sets only what `.env` leaves open: production stays production, a port stays."""
     recipe = (ROOT / "Makefile").read_text().partition("\nrun:")[2].splitlines()[1]
     assert recipe == "\t@$(BIN)/chat-broker serve --development"
     command = [str(BIN / "chat-broker"), "serve", "--development"]
@@ -240,7 +240,7 @@ async def test_make_run_fills_in_only_what_nobody_set(tmp_path: Path) -> None:
 
 
 async def test_a_database_that_is_left_behind_is_named(tmp_path: Path) -> None:
-    """By URLs, by a remote Chat API, and by starting elsewhere: all look like an empty chat."""
+    """Settings that leave the data folder unused are warned about, because they look like an empty chat."""
     data = tmp_path / "data"
     data.mkdir()
     for name in ("broker.db", "chat.db"):
@@ -281,7 +281,7 @@ async def test_a_database_that_is_left_behind_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_folder_that_will_be_new_is_named(tmp_path: Path) -> None:
-    """Started in the wrong folder, a broker in production has a new and empty chat."""
+    """A broker started in the wrong folder in production warns about a new database."""
     settings = PRODUCTION | {"PUBLIC_URL": "http://intranet"}
     _, _, errors = await check_config(tmp_path, settings)
     assert (
@@ -297,7 +297,7 @@ async def test_a_folder_that_will_be_new_is_named(tmp_path: Path) -> None:
 
 
 async def test_production_behind_tls_has_to_know_its_address(tmp_path: Path) -> None:
-    """The broker speaks no TLS itself: what stands in front has to be named."""
+    """The broker does not terminate TLS, so a proxy in front must be in TRUSTED_PROXIES."""
     (tmp_path / "data").mkdir()
     code, _, errors = await check_config(tmp_path, PRODUCTION)
     assert (code, errors.count("\n")) == (0, 1)
@@ -318,7 +318,7 @@ async def test_production_behind_tls_has_to_know_its_address(tmp_path: Path) -> 
 async def test_the_first_request_through_an_unknown_proxy_is_said_once(
     tmp_path: Path, header: str
 ) -> None:
-    """With the address to trust. A request without such a header, or from a trusted proxy, says nothing."""
+    """The warning names the address to trust. Requests without the header, or from a trusted proxy, cause none."""
     for trusted, lines in (("", 1), ("127.0.0.1", 0)):
         port = free_port()
         environment = {**DEVELOPMENT, "PORT": str(port), "TRUSTED_PROXIES": trusted}

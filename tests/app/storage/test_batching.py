@@ -1,4 +1,4 @@
-"""Questions that come together are asked together, and nobody gets an answer older than the question."""
+"""Concurrent lookups share one query, and no result is older than its lookup."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from chat_broker.storage.batching import Gathered
 
 
 class Oracle:
-    """Answers what it was asked with, when it is let; remembers what went together."""
+    """A query that returns its arguments when released, and records each batch."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -24,7 +24,7 @@ class Oracle:
         return [KeyError(one) if one == "bad" else one.upper() for one in questions]
 
     def answer(self, number: int, *, error: Exception | None = None) -> None:
-        """Let it answer the question with that number."""
+        """Release the query with that number."""
         if error is None:
             self._answers[number].set_result(None)
         else:
@@ -50,7 +50,7 @@ async def test_what_comes_in_one_turn_of_the_loop_goes_together() -> None:
 
 
 async def test_no_answer_is_older_than_its_question() -> None:
-    """Who asks while the same is being asked waits for the next answer; only so many go together."""
+    """A lookup that comes while its key is being queried waits for the next batch; batches are bounded."""
     together = Gathered(oracle := Oracle(), most=2, lines=1)
     (first,) = put(together, "a")
     await turns()
@@ -69,7 +69,7 @@ async def test_no_answer_is_older_than_its_question() -> None:
 
 
 async def test_a_late_answer_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to as many questions as there are lines; and an answer that comes after all is still one."""
+    """At most as many queries as connections run at once; late results are still delivered."""
     monkeypatch.setattr(batching, "IMPATIENT", 0.01)
     together = Gathered(oracle := Oracle(), most=10, lines=2)
     slow = put(together, "slow", "slower")
@@ -129,7 +129,7 @@ async def test_for_whom_nobody_waits_any_more_nothing_is_asked() -> None:
 async def test_after_random_cancels_and_late_answers_everything_adds_up(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each answer goes to its question, no more is under way than there are lines, and it still serves in the end."""
+    """Results match their lookups, queries stay bounded, and the batcher still works afterwards."""
     monkeypatch.setattr(batching, "IMPATIENT", 0.002)
     chance = random.Random(seed)
     lines, under_way = chance.choice([1, 2, 4]), 0

@@ -1,4 +1,4 @@
-"""A disk that is full refuses writes, and nothing else; with room again all is as before, by itself."""
+"""A full disk refuses writes only; with free space writes succeed again without a restart."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ async def signed_in(broker: Program, name: str) -> AsyncIterator[Person]:
 
 
 def fill(disk: Path) -> Path:
-    """Take all the room there is; answers the file to remove."""
+    """Fill the disk; returns the file to remove."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
         try:
@@ -37,7 +37,7 @@ def fill(disk: Path) -> Path:
 
 
 async def test_a_full_disk_refuses_writes_and_nothing_else(tiny_disk: Path) -> None:
-    """Both databases on it: after many refused writes people who are known read, and get tokens, as before."""
+    """Both databases on a full disk: known users still read and get tokens."""
     async with (
         running_broker(tiny_disk, **PLENTY) as broker,
         signed_in(broker, "alice") as alice,
@@ -65,7 +65,7 @@ async def test_a_full_disk_refuses_writes_and_nothing_else(tiny_disk: Path) -> N
 
 
 def refuse_updates(request: Request) -> Response | None:
-    """As the Chat API does on a full disk."""
+    """Responds as the Chat API does on a full disk."""
     if request.method != "PATCH":
         return None
     problem = f'{{"status": 503, "code": "{NOT_STORED}", "message": "x"}}'
@@ -75,7 +75,7 @@ def refuse_updates(request: Request) -> Response | None:
 
 @pytest.mark.parametrize("full", ["the Chat API's disk", "the broker's disk"])
 async def test_a_new_name_that_cannot_be_stored_keeps_nobody_out(tmp_path: Path, full: str) -> None:
-    """A changed name is a write on the way to a token. While it is refused the token comes all the same."""
+    """A token is minted although the write of a changed name fails."""
     by_proxy = {
         "auth": ("header",),
         "auth_header_trusted_proxies": ("127.0.0.1/32",),

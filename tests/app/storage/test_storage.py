@@ -1,4 +1,4 @@
-"""What the broker remembers: the same promises kept in memory, SQLite and Postgres; shared marks in Redis."""
+"""The broker's storage: one suite for memory, SQLite and Postgres; shared marks in Redis."""
 
 import asyncio
 import random
@@ -78,7 +78,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def test_a_link_is_kept_as_it_was(links: Links) -> None:
-    """Every field, characters of every kind."""
+    """Every field is stored unchanged, with characters of every kind."""
     strange = replace(LINK, subject="ü\u2028'\"--", user_id="u2", display_name=None, email=None)
     for link in (LINK, strange):
         assert await links.find(link.project_id, link.issuer, link.subject) is None
@@ -90,7 +90,7 @@ async def test_a_link_is_kept_as_it_was(links: Links) -> None:
 
 
 async def test_the_first_link_wins_and_a_chat_user_is_one_persons(links: Links) -> None:
-    """A second add answers the first; another principal cannot have the same chat user."""
+    """A second add returns the first link; a chat user has one principal only."""
     await links.add(LINK)
     assert await links.add(replace(LINK, user_id="u9")) == LINK
     assert await links.add(replace(LINK, subject="other")) is None
@@ -100,7 +100,7 @@ async def test_the_first_link_wins_and_a_chat_user_is_one_persons(links: Links) 
 
 
 async def test_what_two_replicas_were_told_is_both_kept(links: Links) -> None:
-    """Each writes what it has told the Chat API, and not what it had read before."""
+    """Each process stores the name it sent to the Chat API, not the one it had read before."""
     await links.add(LINK)
     await asyncio.gather(
         links.note(LINK, {"display_name": "New"}), links.note(LINK, {"email": "new@example.com"})
@@ -112,7 +112,7 @@ async def test_what_two_replicas_were_told_is_both_kept(links: Links) -> None:
 async def test_a_link_is_moved_from_where_it_was_seen_and_to_nobody_elses_user(
     links: Links,
 ) -> None:
-    """The second of two movers is told where it leads; what was told of the user before is not kept."""
+    """The second of two moves gets the first one's result; the profile of the former user is dropped."""
     await links.add(LINK)
     other = replace(LINK, subject="other", user_id="u9")
     await links.add(other)
@@ -131,7 +131,7 @@ async def test_of_fifty_at_once_one_is_kept(links: Links) -> None:
 
 
 async def test_writers_wait_for_each_other(database: Database) -> None:
-    """Many that read and then write at once: none fails, nothing is lost."""
+    """Concurrent transactions that read and then write: none fails, and no write is lost."""
     await execute(database, "CREATE TABLE n (v INTEGER)")
     await execute(database, "INSERT INTO n VALUES (0)")
 
@@ -159,7 +159,7 @@ async def either_database(
 async def test_after_random_cancels_nothing_is_held_and_nothing_acknowledged_is_lost(
     either_database: Database, seed: int
 ) -> None:
-    """Writes and reads whose callers leave at any moment: the queue, the connections and the lookups are all there again."""
+    """Reads and writes are cancelled at any moment: no queue slot, connection or lookup is lost."""
     database, chance = either_database, random.Random(seed)
     await execute(database, "CREATE TABLE n (v INTEGER)")
     acknowledged: list[int] = []
@@ -201,7 +201,7 @@ async def test_after_random_cancels_nothing_is_held_and_nothing_acknowledged_is_
 
 
 async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path) -> None:
-    """After the wait: StateUnavailable, not a crash; fine again when the lock is gone."""
+    """A locked database raises StateUnavailable after the wait, and works once the lock is released."""
     async with open_database(f"sqlite:///{tmp_path}/x.db") as database:
         other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
@@ -217,7 +217,7 @@ async def test_a_locked_database_is_unavailable_and_recovers(tmp_path: Path) -> 
 async def test_writers_that_wait_keep_nobody_from_reading(
     database: Database, tmp_path: Path
 ) -> None:
-    """Thirty stand in line behind another program's lock: who only reads is answered meanwhile."""
+    """While thirty writes wait for another program's lock, reads succeed."""
     links = SqlLinks(database)
     other = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -235,7 +235,7 @@ async def test_writers_that_wait_keep_nobody_from_reading(
 
 @pytest.mark.services("postgres")
 async def test_many_lookups_at_once_wait_for_a_few_connections(postgres_url: str) -> None:
-    """Nobody's ban is unknown because a machine with much to do could not open one more connection."""
+    """A ban lookup waits for a connection instead of failing on a busy machine."""
     there = urlsplit(postgres_url)
     lines: list[asyncio.Task[None]] = []
     let_in = LOOKUPS_AT_ONCE + 2  # that of the version and the migration's own go before them
@@ -286,7 +286,7 @@ async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 async def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
-    """From the first version on, and what was in it stays."""
+    """A database of the first version is migrated, and keeps its data."""
     with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as raw:
         for statement in OLDEST:
             raw.execute(statement)
@@ -299,7 +299,7 @@ async def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    """All of it, or none: the next start finds what was there, and does it whole."""
+    """A failed migration changes nothing, and the next start runs it completely."""
     url = f"sqlite:///{tmp_path}/x.db"
     with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as raw:
         for statement in (*OLDEST, "CREATE TABLE admin_keys (in_the_way TEXT)"):
@@ -327,7 +327,7 @@ async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.services("postgres")
 async def test_many_processes_migrate_once(postgres_url: str) -> None:
-    """Whoever comes first does it; the others wait and find it done."""
+    """One process migrates; the others wait."""
 
     async def start() -> None:
         async with open_database(postgres_url):
@@ -341,7 +341,7 @@ def heart(database: Database, name: str, now: list[float], skew: float = 0) -> S
 
 
 async def test_processes_know_of_each_other(database: Database) -> None:
-    """Beats count the others; one that is silent for a while, or has said goodbye, does not count."""
+    """Other processes count by their heartbeats; stopped and silent ones do not."""
     now = [1000.0]
     one, two = (heart(database, name, now) for name in ("one", "two"))
     await one.beat()
@@ -360,7 +360,7 @@ async def test_processes_know_of_each_other(database: Database) -> None:
 async def test_a_predecessor_that_is_gone_is_nobody_and_a_living_one_is_counted(
     database: Database, skew: float
 ) -> None:
-    """A row that was left behind by `kill -9`, or came with a backup, does not change any more; whatever the clocks say."""
+    """Rows left by `kill -9` or by a backup do not count, because they stop changing; clocks do not matter."""
     now = [10_000.0]
     killed = heart(database, "killed", now, skew)
     await killed.beat()
@@ -392,7 +392,7 @@ async def test_two_without_redis_are_a_conflict(database: Database) -> None:
 
 
 async def test_the_id_of_a_deployment_is_made_once_and_is_the_databases_own(tmp_path: Path) -> None:
-    """However many replicas start at once; another database has another."""
+    """Replicas that start at once agree on one id; another database has another."""
     found = set()
     for name in ("a", "b"):
         async with AsyncExitStack() as stack:
@@ -405,7 +405,7 @@ async def test_the_id_of_a_deployment_is_made_once_and_is_the_databases_own(tmp_
 
 
 async def test_marks_of_this_process_change_with_every_change() -> None:
-    """However many rooms change, a room never gets back to a mark it had: bounded without forgetting."""
+    """A room's mark never returns to an earlier value, although the number of marks is bounded."""
     changes = LocalRoomChanges()
     seen = {await changes.mark("r")}
     for _ in range(3):
@@ -440,7 +440,7 @@ async def test_marks_in_redis_are_seen_by_every_replica(redis_url: str) -> None:
 
 
 async def test_without_redis_nothing_can_be_told_of_a_room() -> None:
-    """None, so that nothing is remembered; and a change does not fail."""
+    """Without Redis the mark is None, so nothing is cached; a change does not fail."""
     away = connect("redis://127.0.0.1:1/0")
     try:
         changes = RedisRoomChanges(RedisCommands(away), prefix="p")
@@ -452,7 +452,7 @@ async def test_without_redis_nothing_can_be_told_of_a_room() -> None:
 
 @pytest.mark.services("redis")
 async def test_a_change_counts_at_once_on_another_replica(tmp_path: Path, redis_url: str) -> None:
-    """Removed through one broker, refused by the other with the next call, twenty times over."""
+    """A member removed through one broker is refused by the other at the next request, twenty times."""
     from chat_broker.main import create_app
     from tests.app.brokers import http, running, settings
 

@@ -1,4 +1,4 @@
-"""Whatever the Chat API does, the caller learns what to do, and nothing of what it said."""
+"""Failures of the Chat API become clear errors, without any part of its response."""
 
 import asyncio
 import importlib.util
@@ -105,7 +105,7 @@ CALLS: list[tuple[str, str, Any]] = [
 async def test_a_misbehaving_chat_api_is_translated(
     tmp_path: Path, what: str, answer: Any, status: int, code: str
 ) -> None:
-    """One table for reads and writes; never its words, its headers or a redirect's target."""
+    """Errors of reads and writes, without the Chat API's text, headers or redirect target."""
     async with running(tmp_path, chat_timeout=0.5) as broker:
         alice = await broker.sign_in("alice")
         room = await alice.room()
@@ -135,7 +135,7 @@ async def test_a_misbehaving_chat_api_is_translated(
 async def test_retry_after_is_held_between_one_and_sixty(
     broker: Running, told: str, passed_on: int
 ) -> None:
-    """And is five where it makes no sense; a 429 does not open the breaker."""
+    """An unusable Retry-After becomes five seconds; a 429 does not open the breaker."""
     alice = await broker.sign_in("alice")
     await alice.get("/rooms")
     broker.upstream.answer = lambda _: problem(429, "rate_limited", **{"retry-after": told})
@@ -150,7 +150,7 @@ async def test_retry_after_is_held_between_one_and_sixty(
 
 
 async def test_the_breaker_answers_at_once_and_says_when_to_come_again(tmp_path: Path) -> None:
-    """After five failures in a row nothing is sent, and 503 comes within milliseconds."""
+    """After five failures in a row no request is sent, and 503 follows within milliseconds."""
     async with running(tmp_path, chat_timeout=1) as broker:
         alice = await broker.sign_in("alice")
         await alice.get("/rooms")
@@ -170,7 +170,7 @@ async def test_the_breaker_answers_at_once_and_says_when_to_come_again(tmp_path:
 
 
 async def test_a_slow_chat_api_does_not_slow_others(tmp_path: Path) -> None:
-    """A hundred calls wait for it and end at the deadline; health answers meanwhile."""
+    """A hundred requests end at their deadline; /healthz responds meanwhile."""
     async with running(tmp_path, chat_timeout=1.5) as broker:
         alice = await broker.sign_in("alice")
         await alice.get("/rooms")

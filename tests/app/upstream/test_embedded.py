@@ -1,4 +1,4 @@
-"""The embedded Chat API makes tokens by a shorter way than a call; nobody can tell which way it was."""
+"""The embedded Chat API mints tokens without a request; the results equal those of a request."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ EACH_TIME_ANOTHER = {"token", "refresh_in", "expires_at", "server_time", "sessio
 async def signed_in(
     tmp_path: Path, **given: Any
 ) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-    """A broker with its Chat API inside, and alice."""
+    """A broker with an embedded Chat API, and a client of alice."""
     app = create_app(settings(tmp_path, chat_base_url=None, chat_api_key=None, **given))
     async with app.router.lifespan_context(app), http(app) as client:
         signed_in = await client.post("/dev/login", json={"username": "alice"})
@@ -49,7 +49,7 @@ async def test_a_token_is_the_same_by_the_short_way_and_by_a_call(
 
 
 async def test_what_the_short_way_refuses_is_said_as_a_call_says_it(tmp_path: Path) -> None:
-    """A suspended user is told so; one who was deleted and made anew is found again."""
+    """Suspended and deleted users get the errors of a request; a user created again is found."""
     async with signed_in(tmp_path) as (app, client):
         old = (await client.post("/chat/token")).json()["user"]["id"]
         users = app.state.upstream.chat.users
@@ -125,7 +125,7 @@ async def test_an_apps_own_origin_is_listed_exactly(tmp_path: Path) -> None:
 async def test_a_native_client_names_our_address_in_any_spelling(
     tmp_path: Path, public: str
 ) -> None:
-    """Websocket libraries send as Origin where they connect to."""
+    """Websocket libraries send the server's own address as Origin."""
     async with signed_in(tmp_path, cors_origins=LISTED, public_url=public) as (_, client):
         for origin in (
             "https://chat.example.com",
@@ -145,7 +145,7 @@ async def test_a_native_client_names_our_address_in_any_spelling(
 
 
 async def test_a_native_client_names_the_address_that_was_handed_out(tmp_path: Path) -> None:
-    """Without PUBLIC_URL it is where the request came to, by a trusted proxy's word if there is one."""
+    """Without PUBLIC_URL the own origin is that of the request, as a trusted proxy forwards it."""
     trusted = {"trusted_proxies": ("127.0.0.1",)}
     async with signed_in(tmp_path, cors_origins=LISTED, **trusted) as (_, client):
         for host, proto in (("broker", "http"), ("Chat.example.com:8443", "https")):

@@ -1,4 +1,4 @@
-"""The project's API key changes while calls go on, and none of them fails."""
+"""The project's API key is replaced under load, and no request fails."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from chat_broker_sdk import AsyncChatClient, AuthenticationError, Request, Respo
 
 
 class ChatApi:
-    """Accepts some keys, remembers what it was sent, and answers after a moment."""
+    """A server that accepts some keys, records requests, and responds after a pause."""
 
     def __init__(self, *good):
         self.good = set(good)
@@ -32,7 +32,7 @@ class ChatApi:
 
 
 class Settings:
-    """What the operator has set; may be changed at any time."""
+    """The operator's settings, which tests change at any time."""
 
     def __init__(self, key, following=None):
         self.key, self.following, self.reads = key, following, 0

@@ -1,11 +1,11 @@
 # ruff: noqa: N818 - classes are named for what is answered
-"""What can go wrong for a caller, and the one table that says what the answer is.
+"""The errors that callers receive, each with its status, code and text.
 
-BrokerError                 500  base: nothing of what happened is told
+BrokerError                 500  base: the caller learns nothing of the cause
 ├── BadInput                400  `errors` names the fields
 ├── NotSignedIn             401  sign in to the app again
 ├── Refused                 403  stop
-├── NotFound                404  missing, or none of the caller's business
+├── NotFound                404  missing, or not visible to the caller
 ├── MethodNotAllowed        405
 ├── SlowBody                408
 ├── Conflict                409
@@ -16,15 +16,15 @@ BrokerError                 500  base: nothing of what happened is told
 ├── HeadersTooLarge         431
 ├── ClientGone              499  in log and metrics alone
 ├── NotSupported            501  the configured Chat API cannot do this
-├── BadUpstream             502  the Chat API answered nonsense, an error of its own, or refused our key
+├── BadUpstream             502  the Chat API sent an unusable response or an internal error, or refused our key
 ├── Unavailable             503  something we need cannot be reached: wait `Retry-After`
 └── TooSlow                 504
 
-Framework-free: the rules raise these, `main` and `middleware` send what `problem` writes.
+No web framework here: rules raise these errors, `application` and `http.edge` send what `problem` writes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -35,24 +35,24 @@ import chat_broker_sdk
 PROBLEM_JSON = "application/problem+json"
 
 SHORTEST_WAIT, LONGEST_WAIT, USUAL_WAIT = 1, 60, 5
-"""Seconds in `Retry-After`: of what an upstream says, and where it says nothing sensible."""
+"""Seconds in `Retry-After`: the bounds of an upstream's own value, and the value without a usable one."""
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One thing to mend in the input."""
+    """A field of the input, and what is wrong with it."""
 
     field: str
     message: str
 
 
 class BrokerError(Exception):
-    """Base of everything that is answered to a caller. The text is ours, and holds nothing of an upstream's."""
+    """Base of every error that a caller receives. Its text is the broker's own, never an upstream's."""
 
     status = 500
     code = "internal_error"
     message = "Something went wrong here. The request id finds it in our log."
     reason: str | None = None
-    """What the log says beside the code, and the caller is not told."""
+    """Detail for the log. The caller does not receive it."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class BrokerError(Exception):
 
 
 class BadInput(BrokerError):
-    """The request is not what the contract says."""
+    """The request breaks the contract of its route."""
 
     status = 400
     code = "invalid_input"
@@ -83,7 +83,7 @@ class BadInput(BrokerError):
 
 
 class NotSignedIn(BrokerError):
-    """No credential, or a bad one."""
+    """The request has no credential, or an invalid one."""
 
     status = 401
     code = "authentication_required"
@@ -105,7 +105,7 @@ class NotSignedIn(BrokerError):
 
 
 class Refused(BrokerError):
-    """The caller is known, and may not."""
+    """The caller is known, but not allowed to do this."""
 
     status = 403
     code = "forbidden"
@@ -113,7 +113,7 @@ class Refused(BrokerError):
 
 
 class NotFound(BrokerError):
-    """It does not exist, or is none of the caller's business: the same answer."""
+    """It does not exist, or the caller may not know that it does: both get one answer."""
 
     status = 404
     code = "not_found"
@@ -121,7 +121,7 @@ class NotFound(BrokerError):
 
 
 class MethodNotAllowed(BrokerError):
-    """The path exists, the method does not."""
+    """The path has routes, but none for this method."""
 
     status = 405
     code = "method_not_allowed"
@@ -129,7 +129,7 @@ class MethodNotAllowed(BrokerError):
 
 
 class SlowBody(BrokerError):
-    """The body did not come in time."""
+    """The body was incomplete when the request's deadline passed."""
 
     status = 408
     code = "request_timeout"
@@ -137,7 +137,7 @@ class SlowBody(BrokerError):
 
 
 class Conflict(BrokerError):
-    """Something with that name, or that very call, exists already."""
+    """The name is taken, or the first of two identical calls is still running."""
 
     status = 409
     code = "conflict"
@@ -145,7 +145,7 @@ class Conflict(BrokerError):
 
 
 class TooLarge(BrokerError):
-    """More bytes than the limit; reading stopped there."""
+    """The body exceeds the limit; the rest was not read."""
 
     status = 413
     code = "body_too_large"
@@ -161,7 +161,7 @@ class UnsupportedMediaType(BrokerError):
 
 
 class IdempotencyKeyReused(BrokerError):
-    """The key was used before, with another body."""
+    """The `Idempotency-Key` belongs to an earlier call with another body."""
 
     status = 422
     code = "idempotency_key_reused"
@@ -169,7 +169,7 @@ class IdempotencyKeyReused(BrokerError):
 
 
 class TooManyRequests(BrokerError):
-    """Somebody used up a limit."""
+    """The caller or their address has used up a rate limit."""
 
     status = 429
     code = "rate_limited"
@@ -177,7 +177,7 @@ class TooManyRequests(BrokerError):
 
 
 class HeadersTooLarge(BrokerError):
-    """More header bytes or lines than the limit."""
+    """The headers exceed the limit of bytes or lines."""
 
     status = 431
     code = "headers_too_large"
@@ -185,7 +185,7 @@ class HeadersTooLarge(BrokerError):
 
 
 class ClientGone(BrokerError):
-    """Whoever asked has hung up before the whole request was here."""
+    """The client closed the connection before the request was complete. Log and metrics show it."""
 
     status = 499
     code = "client_gone"
@@ -193,7 +193,7 @@ class ClientGone(BrokerError):
 
 
 class NotSupported(BrokerError):
-    """The configured Chat API does not offer it."""
+    """The configured Chat API has no such operation."""
 
     status = 501
     code = "not_supported"
@@ -201,7 +201,7 @@ class NotSupported(BrokerError):
 
 
 class BadUpstream(BrokerError):
-    """The Chat API answered nonsense or an error of its own, or refused our key."""
+    """The Chat API sent an unusable response or an internal error, or refused the broker's key."""
 
     status = 502
     code = "upstream_error"
@@ -229,120 +229,133 @@ class Unavailable(BrokerError):
 
 
 class TooSlow(BrokerError):
-    """The answer did not come in time."""
+    """The request's deadline passed, or the Chat API's timeout."""
 
     status = 504
     code = "upstream_timeout"
     message = "The Chat API did not answer in time."
 
 
-def seconds_to_wait(told: float | None) -> int:
-    """*told* as a `Retry-After`: 1 to 60 whole seconds, 5 if it makes no sense."""
-    if told is None or not math.isfinite(told) or told < 0:
+def seconds_to_wait(retry_after: float | None) -> int:
+    """*retry_after* in whole seconds, from 1 to 60; 5 if it is missing, negative or not finite."""
+    if retry_after is None or not math.isfinite(retry_after) or retry_after < 0:
         return USUAL_WAIT
-    return min(max(math.ceil(told), SHORTEST_WAIT), LONGEST_WAIT)
+    return min(max(math.ceil(retry_after), SHORTEST_WAIT), LONGEST_WAIT)
 
 
 def no_chat_token() -> NotSignedIn:
-    """What was sent to be verified is not a chat token."""
+    """For a token that cannot be a chat token."""
     return NotSignedIn("token_invalid", "This is not a chat token.")
 
 
 def room_not_found() -> NotFound:
-    """The one answer for a room that is missing or not the caller's."""
+    """For a room that is missing, or that the caller may not see."""
     return NotFound("room_not_found", "There is no such room.")
 
 
 def user_not_found() -> NotFound:
-    """The one answer for a user who is not there."""
     return NotFound("user_not_found", "There is no such user.")
 
 
 def message_not_found() -> NotFound:
-    """The one answer for a message that is not there."""
     return NotFound("message_not_found", "There is no such message.")
 
 
 def user_suspended() -> Refused:
-    """The answer to somebody who is banned or suspended."""
+    """For a caller who is banned, or whose chat user is suspended."""
     return Refused("user_suspended", "This account may not chat at the moment.")
 
 
 def user_deleted() -> Refused:
-    """The answer to somebody whose chat user was deleted."""
     return Refused("user_deleted", "The chat account of this user was deleted.")
 
 
 def from_chat(error: chat_broker_sdk.ChatError) -> BrokerError:
-    """What a failed call of the Chat API means to the caller. Its own words go nowhere."""
-    match error:
-        case chat_broker_sdk.CircuitOpenError():
-            return Unavailable("upstream_unavailable", retry_after=error.retry_after)
-        case chat_broker_sdk.TimeoutError():
-            return TooSlow()
-        case chat_broker_sdk.NetworkError(code="connections_in_use"):
-            return Unavailable("upstream_unavailable")
-        case chat_broker_sdk.NetworkError():
-            return Unavailable("upstream_unreachable")
-        case chat_broker_sdk.UnsupportedOperationError():
-            return NotSupported()
-        case chat_broker_sdk.ServerError(status=503, code=code) if code != "bad_response":
-            return Unavailable("upstream_unavailable", retry_after=error.retry_after)
-        case chat_broker_sdk.ServerError(status=504, code=code) if code != "bad_response":
-            return TooSlow()
-        case chat_broker_sdk.RateLimitError():
-            wait = str(seconds_to_wait(error.retry_after))
-            return TooManyRequests(headers={"Retry-After": wait})
-        case chat_broker_sdk.AuthenticationError():
-            return _refused(error)
-        case chat_broker_sdk.NotFoundError():
-            return _missing(error)
-        case chat_broker_sdk.ConflictError(code="idempotency_in_progress"):
-            return Conflict(
-                "idempotency_in_progress",
-                "The first call with this Idempotency-Key is still running.",
-            )
-        case chat_broker_sdk.ConflictError(code="message_deleted"):
-            return Conflict("message_deleted", "This message was deleted.")
-        case chat_broker_sdk.ConflictError():
-            return Conflict()
-        case chat_broker_sdk.ValidationError(code="idempotency_key_reused"):
-            return IdempotencyKeyReused()
-        case chat_broker_sdk.ValidationError(status=413):
-            return TooLarge()
-        case chat_broker_sdk.ValidationError(status=400 | 422):
-            return BadInput(message="The Chat API does not accept this input.")
+    """The answer to the caller whose request made a call of the Chat API fail, without the Chat API's own words."""
+    for kind in type(error).__mro__:
+        if (answer := _FROM_CHAT.get(kind)) is not None:
+            return answer(error)
     return BadUpstream()
 
 
-def _refused(error: chat_broker_sdk.AuthenticationError) -> BrokerError:
-    """A 401 or 403 is about our key, and so our fault, unless its code says that it is about the user."""
-    if error.status == 403:
-        match error.code:
-            case "user_suspended":
-                return user_suspended()
-            case "user_deleted":
-                return user_deleted()
-            case "not_a_member":
-                return room_not_found()
-    return BadUpstream(
-        "upstream_refused", "The Chat API refuses the broker. An operator must mend that."
-    )
+def _from_network(error: chat_broker_sdk.NetworkError) -> BrokerError:
+    if error.code == "connections_in_use":
+        return Unavailable("upstream_unavailable")
+    return Unavailable("upstream_unreachable")
 
 
-def _missing(error: chat_broker_sdk.NotFoundError) -> BrokerError:
-    match error.code:
-        case "user_not_found" | "member_not_found":
-            return user_not_found()
-        case "message_not_found":
-            return message_not_found()
-        case "project_not_found":
-            return BadUpstream()
-    return room_not_found() if error.code == "room_not_found" else NotFound()
+def _from_server(error: chat_broker_sdk.ServerError) -> BrokerError:
+    if error.code == "bad_response":  # whatever its status says
+        return BadUpstream()
+    if error.status == 503:
+        return Unavailable("upstream_unavailable", retry_after=error.retry_after)
+    return TooSlow() if error.status == 504 else BadUpstream()
+
+
+def _from_refusal(error: chat_broker_sdk.AuthenticationError) -> BrokerError:
+    """A 401 or 403 concerns the broker's key, which is no fault of the caller's; some codes concern the user."""
+    answer = _ABOUT_THE_USER.get(error.code) if error.status == 403 else None
+    if answer is not None:
+        return answer()
+    text = "The Chat API refuses the broker. An operator must mend that."
+    return BadUpstream("upstream_refused", text)
+
+
+def _from_missing(error: chat_broker_sdk.NotFoundError) -> BrokerError:
+    return _MISSING.get(error.code, NotFound)()
+
+
+def _from_conflict(error: chat_broker_sdk.ConflictError) -> BrokerError:
+    text = _CONFLICTS.get(error.code)
+    return Conflict() if text is None else Conflict(error.code, text)
+
+
+def _from_validation(error: chat_broker_sdk.ValidationError) -> BrokerError:
+    if error.code == "idempotency_key_reused":
+        return IdempotencyKeyReused()
+    if error.status == 413:
+        return TooLarge()
+    if error.status in {400, 422}:
+        return BadInput(message="The Chat API does not accept this input.")
+    return BadUpstream()
+
+
+_FROM_CHAT: dict[type, Callable[[Any], BrokerError]] = {
+    chat_broker_sdk.CircuitOpenError: lambda error: Unavailable(
+        "upstream_unavailable", retry_after=error.retry_after
+    ),
+    chat_broker_sdk.TimeoutError: lambda _: TooSlow(),
+    chat_broker_sdk.NetworkError: _from_network,
+    chat_broker_sdk.UnsupportedOperationError: lambda _: NotSupported(),
+    chat_broker_sdk.ServerError: _from_server,
+    chat_broker_sdk.RateLimitError: lambda error: TooManyRequests(
+        headers={"Retry-After": str(seconds_to_wait(error.retry_after))}
+    ),
+    chat_broker_sdk.AuthenticationError: _from_refusal,
+    chat_broker_sdk.NotFoundError: _from_missing,
+    chat_broker_sdk.ConflictError: _from_conflict,
+    chat_broker_sdk.ValidationError: _from_validation,
+}
+_ABOUT_THE_USER: dict[str | None, Callable[[], BrokerError]] = {
+    "user_suspended": user_suspended,
+    "user_deleted": user_deleted,
+    "not_a_member": room_not_found,
+}
+_MISSING: dict[str | None, Callable[[], BrokerError]] = {
+    "user_not_found": user_not_found,
+    "member_not_found": user_not_found,
+    "message_not_found": message_not_found,
+    "room_not_found": room_not_found,
+    "project_not_found": BadUpstream,  # the broker's configuration, not the caller's request
+}
+_CONFLICTS: dict[str | None, str] = {
+    "idempotency_in_progress": "The first call with this Idempotency-Key is still running.",
+    "message_deleted": "This message was deleted.",
+}
 
 
 def as_broker_error(error: BaseException) -> BrokerError:
-    """*error* as what is answered: itself, its translation, or the 500 that tells nothing."""
+    """The answer to a request that failed with *error*; 500 for an unexpected one."""
     if isinstance(error, BrokerError):
         return error
     if isinstance(error, chat_broker_sdk.ChatError):
@@ -354,7 +367,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def problem(error: BrokerError, *, request_id: str, instance: str) -> bytes:
-    """The body of the answer (RFC 9457). *instance* is the path without its query."""
+    """The body of an error response (RFC 9457). *instance* is the path without its query."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": "Client Closed Request"

@@ -43,6 +43,7 @@ from chat_broker.fast_path.header_cache import Head, Heads, Peer, read_head
 from chat_broker.http.cors import Cors
 from chat_broker.http.edge import BAD_REQUEST, HSTS, Edge, error_answer
 from chat_broker.http.rate_limit_headers import lines_for
+from chat_broker.observability.logs import AccessRecord
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.http.headers import lines
 from chat_broker_kit.http.request_ids import new_request_id, request_id_of
@@ -453,16 +454,17 @@ class Lane:
         finally:
             self._under_way.discard(call)
             about = target.about
-            self._edge.note(
+            record = AccessRecord(
                 about["method"],
                 about["path"],
                 route.template,
                 status,
-                call.began,
+                time.perf_counter() - call.began,
                 call.request_id,
                 address,
                 None if status < BAD_REQUEST else self._edge.about_refusal(call.scope),
             )
+            self._edge.note(record)
         return status, (given, f"x-request-id: {call.request_id}\r\n".encode(), limits, tail, body)
 
     def _came_from(self, call: Call) -> tuple[str, bytes]:

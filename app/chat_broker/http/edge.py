@@ -25,7 +25,7 @@ from chat_broker.errors import (
 )
 from chat_broker.http.client_address import Proxies
 from chat_broker.http.rate_limit_headers import headers_for
-from chat_broker.observability.logs import log_request
+from chat_broker.observability.logs import AccessRecord, log_request
 from chat_broker.observability.metrics import Metrics
 from chat_broker_kit.http.headers import LARGEST_BODY, NO_STORE, SECURITY_HEADERS, head_is_too_large
 from chat_broker_kit.http.request_ids import request_id_of
@@ -133,24 +133,10 @@ class Edge:
         on_admin_port = server is not None and server[1] == self.admin_port
         return operators != on_admin_port
 
-    def note(
-        self,
-        method: str,
-        path: str,
-        route: str,
-        status: int,
-        began: float,
-        request_id: str,
-        address: str,
-        about: dict[str, str] | None = None,
-    ) -> None:
-        """Count a request of *path* from *address*, begun at *began* of `perf_counter`, and write its line.
-
-        *about*: see `about_refusal`.
-        """
-        seconds = time.perf_counter() - began
-        self.metrics.answered(method, route, status, seconds)
-        log_request(method, path, route, status, seconds, request_id, address, about)
+    def note(self, record: AccessRecord) -> None:
+        """Count the request of *record*, and write its line into the access log."""
+        self.metrics.answered(record.method, record.route, record.status, record.seconds)
+        log_request(record)
 
     def about_refusal(self, scope: Scope) -> dict[str, str] | None:
         """Why the request of *scope* was refused, and whose it was as far as that is known; None if it was not."""
@@ -187,11 +173,11 @@ class _Request:
         "_is_head",
         "_receive",
         "_send",
-        "began",
         "body_size",
         "request_id",
         "scope",
         "started",
+        "started_at",
         "status",
         "waits_for_body",
     )
@@ -205,7 +191,7 @@ class _Request:
         self._is_head = scope["method"] == "HEAD" and scope["path"] != edge.token_path
         if self._is_head:
             self.scope = {**scope, "method": "GET"}
-        self.began = time.perf_counter()
+        self.started_at = time.perf_counter()
         self.status = 0
         self.body_size = 0
         self.started = False
@@ -302,18 +288,19 @@ class _Request:
         await self.send({"type": "http.response.body", "body": body})
 
     def note(self) -> None:
-        """Count the request and write its line: no query, no credential, nothing of a body."""
+        """Count the request and log it: without its query, credential and body."""
         edge, scope = self._edge, self.scope
-        edge.note(
+        record = AccessRecord(
             "HEAD" if self._is_head else scope["method"],
             instance_of(scope),
             edge.template_of(scope),
             self.status,
-            self.began,
+            time.perf_counter() - self.started_at,
             self.request_id,
             scope["state"]["address"],
             edge.about_refusal(scope) if self.status >= BAD_REQUEST else None,
         )
+        edge.note(record)
 
 
 def usual_beside(have: Set[bytes]) -> list[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""Logs: one line an event, JSON or for people, without secrets."""
+"""Logs: one line for each event, as JSON or for a terminal, without secrets."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -18,11 +18,11 @@ from chat_broker.settings import Settings
 from chat_broker_kit.logs.sampling import quieten_uvicorn
 
 WRITTEN_WITHIN = 0.02
-"""Seconds that a line of the access log may wait for others."""
+"""Seconds that a line of the access log may wait to be written together with others."""
 LONGEST_PATH = 200
 """Characters of a path that the access log shows."""
 
-# Names that log URLs, headers or statements when asked to be chatty.
+# At DEBUG and INFO these log URLs, headers or statements.
 _QUIET = (
     "asyncio",
     "httpcore",
@@ -32,7 +32,7 @@ _QUIET = (
     "socketio",
     "uvicorn.access",
 )
-# What certainly is a credential, wherever it turns up: keys of the Chat API and ours, JWTs, sessions.
+# Formats that only credentials have: keys of the Chat API and of the broker, JWTs, sessions, passwords in URLs.
 _CREDENTIAL = re.compile(
     r"\b[ac]k_[A-Za-z0-9_-]{12,}|\bdev_[A-Za-z0-9_-]+\.[0-9]+\.[A-Za-z0-9_-]+|\beyJ[A-Za-z0-9_-]{6,}[A-Za-z0-9_.-]*"
     r"|(?i:bearer|basic)\s+[A-Za-z0-9+/=_.~-]{8,}|://[^/\s:@]*:[^/\s@]+@"
@@ -44,131 +44,116 @@ def redact(text: str) -> str:
     return _CREDENTIAL.sub("[hidden]", text)
 
 
-About = dict[str, str] | None
+class AccessRecord(msgspec.Struct, gc=False):
+    """A request that was answered. *route* is a template of ours, or `unmatched`.
+
+    *refusal*: code, reason and user of a request that was refused (`Edge.about_refusal`).
+    """
+
+    method: str
+    path: str
+    route: str
+    status: int
+    seconds: float
+    request_id: str
+    address: str
+    refusal: dict[str, str] | None = None
 
 
-class _Access:
-    """The access log. Its lines are made and written together, within `WRITTEN_WITHIN`: made one at a time between other
-    things each costs twice as much, and a system call each would be a tenth of a request.
+class _AccessLog:
+    """Builds and writes the lines of the access log together, within `WRITTEN_WITHIN` seconds.
 
-    Any other line, and the end of the process, takes along what is waiting.
+    Built one at a time between other work, each line costs twice as much, and a system call for each is a tenth
+    of a request. Every other line of the log, and the end of the process, writes the waiting ones first.
     """
 
     def __init__(self) -> None:
-        self.by_hand = False
-        """Has `configure` chosen JSON? Else lines go through structlog, one at a time."""
-        self.wanted = True
-        self.waiting: list[tuple[str, str, str, int, float, str, str, About, float]] = []
-        """What `log_request` was told, and the time."""
-        self.due_in: asyncio.AbstractEventLoop | None = None
-        """The loop that will write it."""
+        self.batches = False
+        """`configure` has chosen JSON. Otherwise lines pass through structlog, one at a time."""
+        self.enabled = True
+        self._waiting: list[tuple[AccessRecord, float]] = []
+        """Records, each with its time."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop that will call `flush`; None if none will."""
 
-    def soon(self) -> None:
-        """Have what waits written; at once where there is no loop."""
+    def add(self, record: AccessRecord) -> None:
+        self._waiting.append((record, time.time()))
+        if self._loop is None or self._loop.is_closed():
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """Have `flush` called; at once outside of an event loop."""
         try:
-            self.due_in = asyncio.get_running_loop()
+            self._loop = asyncio.get_running_loop()
         except RuntimeError:
-            self.now()
+            self.flush()
             return
-        self.due_in.call_later(WRITTEN_WITHIN, self.now)
+        self._loop.call_later(WRITTEN_WITHIN, self.flush)
 
-    def now(self) -> None:
-        """Write what waits."""
-        self.due_in = None
+    def flush(self) -> None:
+        self._loop = None
         self.write()
         stdout.flush()
 
     def write(self) -> None:
-        """Have what waits in the stream's own buffer."""
-        if waiting := self.waiting:
-            self.waiting = []
-            _put("".join([_access_line(*one) for one in waiting]))
+        """Write the waiting lines into the buffer of stdout."""
+        if waiting := self._waiting:
+            self._waiting = []
+            _put("".join([_access_line(record, at) for record, at in waiting]))
 
 
-_access = _Access()
+_access = _AccessLog()
 _access_log = structlog.get_logger("chat_broker.access")
-write_access_log = _access.now
-"""Write what still waits to be written, before the process ends."""
+write_access_log = _access.flush
+"""Write the waiting lines of the access log. To be called before the process ends."""
 
 
-def log_request(
-    method: str,
-    path: str,
-    route: str,
-    status: int,
-    seconds: float,
-    request_id: str,
-    address: str,
-    about: About = None,
-) -> None:
-    """One line of the access log. The one event that every request writes, so it takes no detour.
-
-    *about*: what else there is to say of a request that was refused.
-    """
-    if _access.by_hand:
-        _access.waiting.append(
-            (method, path, route, status, seconds, request_id, address, about, time.time())
-        )
-        if _access.due_in is None or _access.due_in.is_closed():
-            _access.soon()
-    elif _access.wanted:
-        event = _event(method, path, route, status, seconds, request_id, address)
-        _access_log.info("request", **event, **(about or {}))
+def log_request(record: AccessRecord) -> None:
+    """Write one line of the access log. Bypasses structlog for JSON, since every request calls it."""
+    if _access.batches:
+        _access.add(record)
+    elif _access.enabled:
+        event = {
+            "method": record.method,
+            "path": redact(record.path[:LONGEST_PATH]),
+            "route": record.route,
+            "status": record.status,
+            "ms": round(record.seconds * 1000, 2),
+            "request_id": record.request_id,
+            "address": record.address,
+        }
+        _access_log.info("request", **event, **(record.refusal or {}))
 
 
-def _access_line(
-    method: str,
-    path: str,
-    route: str,
-    status: int,
-    seconds: float,
-    request_id: str,
-    address: str,
-    about: About,
-    at: float,
-) -> str:
-    # By hand: everything but the beginning is a number, or a word of ours.
-    more = "" if about is None else "," + redact(_json(about))[1:-1]
+def _access_line(record: AccessRecord, at: float) -> str:
+    # No encoder for the end of the line: its values are numbers and words of ours, which need no escapes.
+    refusal = "" if record.refusal is None else "," + redact(_json(record.refusal))[1:-1]
     return (
-        f"{_request_in_json(method, path[:LONGEST_PATH], route, status)}"
-        f',"ms":{seconds * 1000:.2f},"request_id":"{request_id}","address":"{address}"{more}'
+        f"{_request_in_json(record.method, record.path[:LONGEST_PATH], record.route, record.status)}"
+        f',"ms":{record.seconds * 1000:.2f},"request_id":"{record.request_id}","address":"{record.address}"{refusal}'
         f',"event":"request","level":"info","timestamp":"{_clock.text(at)}"}}\n'
     )
 
 
-@lru_cache(maxsize=4096)  # clients ask for the same few again and again
+@lru_cache(maxsize=4096)  # clients repeat the same few requests
 def _request_in_json(method: str, path: str, route: str, status: int) -> str:
-    """The beginning of a line, without the brace that ends it."""
+    """The beginning of a line, without its closing brace."""
     return _json({"method": method, "path": redact(path), "route": route, "status": status})[:-1]
 
 
-def _event(
-    method: str, path: str, route: str, status: int, seconds: float, request_id: str, address: str
-) -> dict[str, Any]:
-    return {
-        "method": method,
-        "path": redact(path[:LONGEST_PATH]),
-        "route": route,
-        "status": status,
-        "ms": round(seconds * 1000, 2),
-        "request_id": request_id,
-        "address": address,
-    }
-
-
 _DIGITS = tuple(f"{number:03}" for number in range(1000))
-"""To look three digits up takes a fifth of what formatting them does."""
+"""Looking three digits up takes a fifth of the time of formatting them."""
 
 
 class _Clock:
-    """RFC 3339 in UTC with microseconds; the part before the dot is worked out once a second."""
+    """Formats instants as RFC 3339 in UTC with microseconds; formats date and time of day once a second."""
 
     def __init__(self) -> None:
         self._second = -1
         self._text = ""
 
     def text(self, now: float) -> str:
-        """The instant *now* of `time.time`."""
+        """*now*, in seconds as `time.time` counts them."""
         second = int(now)
         if second != self._second:
             self._second = second
@@ -190,9 +175,9 @@ def _redacted(
 
 
 def configure(settings: Settings) -> None:
-    """Set up logging of this process, of our own and of the libraries'."""
+    """Set up logging in this process, for the broker and its libraries."""
     level = getattr(logging, settings.log_level)
-    shared: list[Any] = [
+    processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -200,27 +185,31 @@ def configure(settings: Settings) -> None:
         structlog.processors.format_exc_info,
         _redacted,
     ]
-    out: Any = stdout
-    renderer: Any
-    if settings.log_format == "json":
-        renderer = structlog.processors.JSONRenderer(serializer=_json)
-    else:
-        # Already formatted above, so that a traceback goes through the redaction too.
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stdout.isatty(), exception_formatter=_plain
-        )
+    renderer = _renderer(settings.log_format)
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", stdout)),
         cache_logger_on_first_use=True,
     )
-    _access.wanted = level <= logging.INFO
-    _access.by_hand = _access.wanted and settings.log_format == "json"
-    handler = logging.StreamHandler(out)
+    _access.enabled = level <= logging.INFO
+    _access.batches = _access.enabled and settings.log_format == "json"
+    _configure_libraries(level, processors, renderer)
+
+
+def _renderer(log_format: str) -> Any:
+    if log_format == "json":
+        return structlog.processors.JSONRenderer(serializer=_json)
+    # `format_exc_info` has formatted the traceback already, so that `_redacted` sees it too.
+    return structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_plain)
+
+
+def _configure_libraries(level: int, processors: list[Any], renderer: Any) -> None:
+    """Send what libraries log through the same processors to the same stream."""
+    handler = logging.StreamHandler(cast("TextIO", stdout))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=processors,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -237,21 +226,19 @@ def configure(settings: Settings) -> None:
 
 
 class _Stdout:
-    """stdout, and what waits to be written there goes first: lines stand in the order in which things happened."""
+    """stdout, with the waiting lines of the access log before each other line: lines keep the order of their events."""
 
     def write(self, text: str) -> int:
-        """See TextIO."""
         _access.write()
         return _put(text)
 
     def flush(self) -> None:
-        """See TextIO."""
         with suppress(OSError):
             sys.stdout.flush()
 
 
 def _put(text: str) -> int:
-    """Write to stdout. What its disk or reader does not take is lost: a log must fail no request."""
+    """Write to stdout. A full disk or a closed pipe loses lines: the log must fail no request."""
     with suppress(OSError):
         return sys.stdout.write(text)
     return 0

@@ -28,11 +28,13 @@ def as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]
     yield written
     structlog.configure(**before)
     logging.getLogger().handlers[:] = handlers
-    logs._access.by_hand = False
+    logs._access.batches = False
 
 
 def answered(path: str, status: int = 200) -> None:
-    logs.log_request("GET", path, "/chat/me", status, 0.0123456, "an-id", "192.0.2.1")
+    logs.log_request(
+        logs.AccessRecord("GET", path, "/chat/me", status, 0.0123456, "an-id", "192.0.2.1")
+    )
 
 
 async def test_lines_that_wait_are_written_together_and_soon(as_json: Any) -> None:

@@ -176,10 +176,10 @@ def _wait_until_it_accepts(process: subprocess.Popen[bytes], running: Running) -
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the session we opened, SIGKILL to what is left of it."""
-    for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+    for number, timeout in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
         try:
             os.killpg(process.pid, number)
-            process.wait(patience)
+            process.wait(timeout)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
         return

@@ -30,7 +30,7 @@ async def cast_of(api: ChatApi, *, private: bool = True) -> Cast:
     return Cast(room, message, {name: await api.token(user) for name, user in users.items()}, users)
 
 
-# Route, body, and the status for: the key, owner, author, reader, stranger, nobody.
+# Route, body, and the status for: the key, owner, author, reader, stranger, no credential.
 MATRIX: list[tuple[str, str, Any, tuple[int, int, int, int, int, int]]] = [
     ("GET", "/api/v1/project", None, (200, 200, 200, 200, 200, 401)),
     ("GET", "/api/v1/auth/verify", None, (401, 200, 200, 200, 200, 401)),

@@ -77,7 +77,7 @@ async def two_brokers(
         **more,
     }
     async with AsyncExitStack() as stack:
-        # At the same moment: the migrations of both databases run once, whoever is first.
+        # Started at once: the migrations of both databases run in one of the two.
         starts = [stack.enter_async_context(running_broker(**settings)) for _ in range(count)]
         yield tuple(await asyncio.gather(*starts))
 

@@ -15,7 +15,7 @@ from chat_broker.main import create_app
 from tests.app.brokers import code_of, http, settings
 
 WITHOUT_COOKIE = {
-    # Nobody is asked who they are, and nothing about anybody is told.
+    # These routes need no credential, and their responses hold nothing about a user.
     ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/.well-known/jwks.json"),
     ("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/"),
     # Makes a session and asks for none; development only.

@@ -65,6 +65,18 @@ async def session_endpoint(
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/session"
 
 
+@asynccontextmanager
+async def forwarding(
+    data_dir: Path, response: dict[str, Any], asked: list[str] | None = None, **settings: Any
+) -> AsyncIterator[Running]:
+    """A broker in mode `forward`, in front of an app's `session_endpoint`."""
+    headers = {"auth_forward_headers": ("Authorization",)}
+    async with session_endpoint(response, asked) as url:
+        forward = {"auth": ("forward",), "auth_forward_url": url}
+        async with running(data_dir, **forward, **headers | settings) as broker:
+            yield broker
+
+
 # -- what a browser sends by itself -----------------------------------------------------------------
 
 
@@ -82,17 +94,13 @@ async def session_endpoint(
 async def test_another_sites_page_cannot_use_what_a_browser_or_proxy_adds(
     tmp_path: Path, over_the_wire: bool, method: str, credential: dict[str, str]
 ) -> None:
-    async with (
-        session_endpoint({"sub": "alice"}) as url,
-        running(
-            tmp_path,
-            over_the_wire=over_the_wire,
-            auth=("forward",),
-            auth_forward_url=url,
-            auth_forward_headers=("Authorization", "X-Session"),
-            cors_origins=(LISTED,),
-        ) as broker,
-    ):
+    async with forwarding(
+        tmp_path,
+        {"sub": "alice"},
+        over_the_wire=over_the_wire,
+        auth_forward_headers=("Authorization", "X-Session"),
+        cors_origins=(LISTED,),
+    ) as broker:
         for site in (EVIL, {"sec-fetch-site": "cross-site"}, {"origin": "null"}):
             answer = await broker.client.request(method, "/chat/token", headers=credential | site)
             assert (answer.status_code, code_of(answer)) == (403, "csrf_failed"), site
@@ -128,20 +136,15 @@ async def test_instants_with_a_fraction_are_instants(tmp_path: Path, over_the_wi
         now = int(time.time())
         whole = app_token(iat=now - 1 + 0.5, nbf=now - 1 + 0.5, exp=now + 100.5)
         assert 126 <= (await minted(broker, whole))["expires_in"] <= 130
-    async with (
-        session_endpoint({"sub": "alice", "exp": now + 100.25}) as url,
-        running(
-            tmp_path / "forward",
-            over_the_wire=over_the_wire,
-            auth=("forward",),
-            auth_forward_url=url,
-            auth_forward_headers=("Authorization",),
-        ) as broker,
-    ):
+    async with forwarding(
+        tmp_path / "forward",
+        {"sub": "alice", "exp": now + 100.25},
+        over_the_wire=over_the_wire,
+    ) as broker:
         assert 90 <= (await minted(broker, "abc"))["expires_in"] <= 100
 
 
-# -- what to call somebody --------------------------------------------------------------------------
+# -- names of users ---------------------------------------------------------------------------------
 
 
 async def test_the_apps_backend_names_those_whose_tokens_have_no_name(
@@ -233,16 +236,11 @@ async def test_what_is_plainly_no_chat_token_is_shown_to_nobody(
 async def test_a_chat_token_is_verified_where_the_app_has_all_other_bearers(
     tmp_path: Path, over_the_wire: bool
 ) -> None:
-    async with (
-        session_endpoint({"sub": "alice"}) as url,
-        running(
-            tmp_path,
-            over_the_wire=over_the_wire,
-            auth=("forward",),
-            auth_forward_url=url,
-            auth_forward_headers=("Authorization",),
-        ) as broker,
-    ):
+    async with forwarding(
+        tmp_path,
+        {"sub": "alice"},
+        over_the_wire=over_the_wire,
+    ) as broker:
         chat_token = (await minted(broker, "abc"))["token"]
         good = await broker.client.get("/chat/verify", headers=bearer(chat_token))
         assert good.status_code == 200
@@ -254,20 +252,16 @@ async def test_a_chat_token_is_verified_where_the_app_has_all_other_bearers(
 
 
 async def test_the_operators_keys_are_shown_to_nobody(tmp_path: Path, over_the_wire: bool) -> None:
-    """An operator's key is sent neither to the introspection endpoint, nor to the app, nor to the Chat API."""
+    """An operator's key is sent neither to the app nor to the Chat API."""
     admin = "an-admin-key-for-tests-of-forty-characters"
     asked: list[str] = []
-    async with (
-        session_endpoint({"sub": "alice"}, asked) as url,
-        running(
-            tmp_path,
-            over_the_wire=over_the_wire,
-            auth=("forward",),
-            auth_forward_url=url,
-            auth_forward_headers=("Authorization",),
-            admin_key=admin,
-        ) as broker,
-    ):
+    async with forwarding(
+        tmp_path,
+        {"sub": "alice"},
+        asked,
+        over_the_wire=over_the_wire,
+        admin_key=admin,
+    ) as broker:
         broker.upstream.seen.clear()
         for key in (admin, API_KEY, "ak_0123456789ab_" + "x" * 43):
             answer = await broker.client.post("/chat/token", headers=bearer(key))

@@ -172,7 +172,7 @@ async def test_many_at_once_are_one_question() -> None:
         bearer = token()
         calls = [asyncio.create_task(auth(bearer=bearer)) for _ in range(50)]
         await asyncio.sleep(0.05)
-        calls[0].cancel()  # whoever asked first hangs up
+        calls[0].cancel()  # the first client disconnects
         provider.hold.set()
         found = await asyncio.gather(*calls[1:])
         assert {who.name for who in found} == {"Alice"}

@@ -219,7 +219,7 @@ async def test_answers_come_in_the_order_of_the_requests(
                         assert statuses == [*expected, status], (asked, last[:10])
                         assert answer.count(b"connection: close") == 1
         assert (await alice.get(f"/rooms/{room}/messages")).json()["items"]
-        # A body that ends with its connection is nobody's failure, and the requests before it are answered.
+        # A body that ends with its connection is no failure, and the requests before it get their responses.
         _, writer = await asyncio.open_connection("127.0.0.1", served_at(broker.app))
         writer.write(short + cut_short)
         await asyncio.sleep(0.1)

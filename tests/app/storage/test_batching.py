@@ -149,9 +149,9 @@ async def test_after_random_cancels_and_late_answers_everything_adds_up(
 
     together = Gathered(ask, most=5, lines=lines)
 
-    async def one(question: int, patience: float) -> None:
+    async def one(question: int, timeout: float) -> None:  # noqa: ASYNC109 - the test's own
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 assert await together.ask(question) == -question
         except KeyError:
             assert question % 7 == 0
@@ -167,7 +167,7 @@ async def test_after_random_cancels_and_late_answers_everything_adds_up(
     for each in await asyncio.gather(*asking, return_exceptions=True):
         assert not isinstance(each, Exception)
     async with asyncio.timeout(5):
-        while together._waiting or together._under_way:  # noqa: ASYNC110 - of those who left
+        while together._waiting or together._under_way:  # noqa: ASYNC110 - lookups that were cancelled
             await asyncio.sleep(0.001)
     assert (under_way, len(together._late)) == (0, 0)
     await one(1, 5)

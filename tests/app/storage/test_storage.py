@@ -150,7 +150,7 @@ async def either_database(
     async with AsyncExitStack() as stack:
         url = f"sqlite:///{tmp_path}/x.db"
         if request.param == "postgres":
-            # Asking for TLS first leaves asyncpg with a future nobody reads when a call is cancelled then.
+            # With TLS, asyncpg leaves a future that is never read when a call is cancelled during the handshake.
             url = await stack.enter_async_context(fresh_postgres()) + "?sslmode=disable"
         yield await stack.enter_async_context(open_database(url))
 
@@ -190,7 +190,7 @@ async def test_after_random_cancels_nothing_is_held_and_nothing_acknowledged_is_
     async with asyncio.timeout(10):
         stored = {value for (value,) in await execute(database, "SELECT v FROM n")}
         assert set(acknowledged) <= stored
-        # As many at once as there can be, so that one that is held by nobody would be missed.
+        # As many at once as there are connections, so that a lost one is noticed.
         await asyncio.gather(*(read() for _ in range(50)), *(write(n) for n in range(200, 250)))
     if isinstance(database, SqliteDatabase):
         assert database._waiting == 0
@@ -250,7 +250,7 @@ async def test_many_lookups_at_once_wait_for_a_few_connections(postgres_url: str
         nonlocal let_in
         let_in -= 1
         if let_in < 0:
-            return  # and never hears from anybody
+            return  # never receives anything
         source, sink = await asyncio.open_connection(there.hostname, there.port)
         lines.append(asyncio.create_task(copy(reader, sink)))
         lines.append(asyncio.create_task(copy(source, writer)))

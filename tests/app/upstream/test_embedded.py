@@ -158,7 +158,7 @@ async def test_a_native_client_names_the_address_that_was_handed_out(tmp_path: P
             assert not await opens(client, "https://evil.test", **headers)
             assert not await opens(client, url + ".evil.test", **headers)
     async with signed_in(tmp_path, cors_origins=LISTED) as (_, client):
-        # TLS ends before us and nobody says so: https of the same host is meant.
+        # TLS ends at a proxy that sends no X-Forwarded-Proto: https of the same host is accepted.
         assert await opens(client, "https://broker")
         assert await opens(client, "wss://broker")
         assert not await opens(

@@ -55,15 +55,15 @@ def list_audit(
     """One page of records, newest first."""
     conditions = _conditions(actor, action, subject, since, until)
     with the_broker() as broker:
-        found = broker.get("/admin/audit", **conditions, limit=limit, cursor=cursor)
-    rows = [[record.get(name) for name in _AUDIT_COLUMNS] for record in found["items"]]
+        response = broker.get("/admin/audit", **conditions, limit=limit, cursor=cursor)
+    rows = [[record.get(name) for name in _AUDIT_COLUMNS] for record in response["items"]]
 
     def display() -> None:
         table(_AUDIT_COLUMNS, rows, nothing="no records")
-        if found["next_cursor"]:
-            say(f"[dim]more: --cursor {found['next_cursor']}[/]")
+        if response["next_cursor"]:
+            say(f"[dim]more: --cursor {response['next_cursor']}[/]")
 
-    show(found, as_json, display)
+    show(response, as_json, display)
 
 
 @audit.command("export")

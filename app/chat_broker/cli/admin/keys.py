@@ -26,12 +26,16 @@ _KEY_COLUMNS = ["id", "name", "scopes", "created_at", "created_by", "expires_at"
 def list_keys(as_json: AsJson = False) -> None:
     """Every key, expired and revoked ones included."""
     with the_broker() as broker:
-        found = broker.get("/admin/keys")
+        response = broker.get("/admin/keys")
     rows = [
         [" ".join(key[name]) if name == "scopes" else key.get(name) for name in _KEY_COLUMNS]
-        for key in found["items"]
+        for key in response["items"]
     ]
-    show(found, as_json, lambda: table(_KEY_COLUMNS, rows, nothing="no keys but the bootstrap key"))
+    show(
+        response,
+        as_json,
+        lambda: table(_KEY_COLUMNS, rows, nothing="no keys but the bootstrap key"),
+    )
 
 
 @keys.command("create")

@@ -24,8 +24,8 @@ _MESSAGE_COLUMNS = ["seq", "id", "username", "content", "created_at"]
 def list_rooms(page: PageNumber = 1, limit: Limit = 50, as_json: AsJson = False) -> None:
     """One page of all rooms."""
     with the_broker() as broker:
-        found = broker.get("/admin/rooms", page=page, limit=limit)
-    show_page(found, as_json, _ROOM_COLUMNS, nothing="no rooms")
+        response = broker.get("/admin/rooms", page=page, limit=limit)
+    show_page(response, as_json, _ROOM_COLUMNS, nothing="no rooms")
 
 
 @rooms.command("messages")
@@ -34,8 +34,8 @@ def list_messages(
 ) -> None:
     """The messages of a room, newest first."""
     with the_broker() as broker:
-        found = broker.get(broker.path("rooms", room, "messages"), page=page, limit=limit)
-    show_page(found, as_json, _MESSAGE_COLUMNS, nothing="nothing was said")
+        response = broker.get(broker.path("rooms", room, "messages"), page=page, limit=limit)
+    show_page(response, as_json, _MESSAGE_COLUMNS, nothing="nothing was said")
 
 
 @rooms.command("delete")

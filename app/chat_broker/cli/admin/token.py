@@ -73,7 +73,7 @@ def _check(
         expires_at = claims.get("exp")
         if isinstance(expires_at, int) and expires_at + 30 <= time.time():
             return False, "token_expired", "it has expired"
-        return None, None, f"nobody could be asked: {error}"
+        return None, None, f"the broker cannot be asked: {error}"
     except Problem as error:
         if error.status == 401:
             return False, error.code, error.message

@@ -36,24 +36,24 @@ def list_users(
 ) -> None:
     """One page of users."""
     with the_broker() as broker:
-        found = broker.get("/admin/users", page=page, limit=limit, q=q, status=status)
-    show_page(found, as_json, _USER_COLUMNS, nothing="no users")
+        response = broker.get("/admin/users", page=page, limit=limit, q=q, status=status)
+    show_page(response, as_json, _USER_COLUMNS, nothing="no users")
 
 
 @users.command("get")
 def get_user(user: User, as_json: AsJson = False) -> None:
     """One user, and the ban in force."""
     with the_broker() as broker:
-        found = broker.get(broker.user(user))
-    show(found, as_json, lambda: fields(found))
+        response = broker.get(broker.user(user))
+    show(response, as_json, lambda: fields(response))
 
 
 @users.command("bans")
 def list_bans(user: User, as_json: AsJson = False) -> None:
     """All bans of a user, latest first."""
     with the_broker() as broker:
-        found = broker.get(broker.user(user, "bans"))
-    show_page(found, as_json, _BAN_COLUMNS, nothing="never banned")
+        response = broker.get(broker.user(user, "bans"))
+    show_page(response, as_json, _BAN_COLUMNS, nothing="never banned")
 
 
 @users.command("put")
@@ -74,8 +74,8 @@ def put_user(
     }
     body = {name: value for name, value in fields_of_user.items() if value is not None}
     with the_broker() as broker:
-        found = broker.send("PUT", broker.user(user), body)
-    show(found, as_json, lambda: fields(found))
+        response = broker.send("PUT", broker.user(user), body)
+    show(response, as_json, lambda: fields(response))
 
 
 @users.command("suspend")
@@ -92,8 +92,8 @@ def activate_user(user: User, as_json: AsJson = False) -> None:
 
 def _set_status(user: str, status: str, as_json: bool) -> None:
     with the_broker() as broker:
-        found = broker.send("PATCH", broker.user(user), {"status": status})
-    show(found, as_json, lambda: fields(found))
+        response = broker.send("PATCH", broker.user(user), {"status": status})
+    show(response, as_json, lambda: fields(response))
 
 
 @users.command("delete")

@@ -20,6 +20,7 @@ ROOM = {
     "metadata",
     "created_at",
     "updated_at",
+    "small",
 }
 MEMBER = {
     "room_id",
@@ -124,7 +125,7 @@ async def test_a_read_mark_never_moves_back_nor_past_the_end(api: ChatApi) -> No
 
 
 async def test_unread_is_right_after_leaving_and_coming_back(api: ChatApi) -> None:
-    """Own messages from before leaving and joining again do not count as unread."""
+    """Own messages from before leaving and joining again do not count as unread, nor does anything said before."""
     alice, bob = await api.user("alice"), await api.user("bob")
     room = await api.room(alice, bob)
     await api.say(room, bob, "before")
@@ -133,6 +134,7 @@ async def test_unread_is_right_after_leaving_and_coming_back(api: ChatApi) -> No
         answer = await api.send("POST", f"{in_room(room)}/{way}", json={"user_id": bob["id"]})
         assert answer.status_code in {200, 204}
     await api.say(room, bob, "after")
+    await api.say(room, alice, "welcome back")
     page = (await api.send("GET", f"{ROOMS}?member_id={bob['id']}")).json()
     assert page["items"][0]["unread"] == 1
 
@@ -211,7 +213,7 @@ async def test_joining_and_leaving_may_be_repeated(api: ChatApi) -> None:
     path, body = in_room(room), {"user_id": bob["id"]}
     first = await api.send("POST", f"{path}/join", json=body)
     assert first.status_code == 200
-    assert set(first.json()) == MEMBER
+    assert set(first.json()) == MEMBER | {"rev"}
     assert (await api.send("POST", f"{path}/join", json=body)).json() == first.json()
     assert (await api.send("GET", path)).json()["member_count"] == 2
     for _ in range(2):
@@ -235,7 +237,7 @@ async def test_members_are_put_changed_and_removed(api: ChatApi) -> None:
     assert put.status_code == 200
     assert (put.json()["role"], put.json()["display_name"]) == ("member", "Bob B.")
     owner = await api.send("PUT", path, json={"role": "owner"})
-    assert owner.json() == {**put.json(), "role": "owner"}
+    assert owner.json() == {**put.json(), "role": "owner", "rev": put.json()["rev"] + 1}
     assert (await api.send("PUT", path, json={})).json() == owner.json()
     assert (await api.send("GET", path)).json() == owner.json()
     refused(await api.send("PUT", path, json={"role": "king"}), 400)
@@ -343,7 +345,8 @@ async def test_a_message_can_be_edited_and_deleted_but_keeps_its_place(api: Chat
     path = f"{in_room(room)}/messages"
     edited = await api.send("PATCH", f"{path}/{one['id']}", json={"content": "won"})
     assert edited.status_code == 200
-    assert edited.json() == {**one, "content": "won", "edited_at": edited.json()["edited_at"]}
+    changed = {"content": "won", "edited_at": edited.json()["edited_at"], "rev": 1}
+    assert edited.json() == one | changed
     assert edited.json()["edited_at"] >= one["created_at"]
     for _ in range(2):
         assert (await api.send("DELETE", f"{path}/{one['id']}")).status_code == 204

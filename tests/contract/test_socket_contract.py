@@ -16,7 +16,7 @@ from tests.server.realtime.socket_client import connected
 
 ROOM_FIELDS = {
     "id", "project_id", "name", "description", "private", "created_by", "member_count", "last_seq",
-    "last_message_at", "metadata", "created_at", "updated_at",
+    "last_message_at", "metadata", "created_at", "updated_at", "small",
 }  # fmt: skip
 MESSAGE_FIELDS = {
     "id", "room_id", "seq", "user_id", "username", "display_name", "content", "client_msg_id", "metadata",
@@ -150,21 +150,23 @@ async def test_what_happens_over_rest_reaches_sockets_as_if_sent_by_one(node: Li
     assert heard.keys() == MESSAGE_FIELDS
     assert heard["id"] == message.id
     await node.chat.edit(PID, room.id, message.id, "edited", by=None)
-    assert (await socket.hears("messageUpdated"))[0]["content"] == "edited"
+    (edited,) = await socket.hears("messageUpdated")
+    assert edited.keys() == MESSAGE_FIELDS | {"rev", "change"}
+    assert (edited["content"], edited["rev"], edited["change"]) == ("edited", 1, {"kind": "edited"})
     await node.chat.delete_message(PID, room.id, message.id, by=None)
     (deleted,) = await socket.hears("messageDeleted")
-    assert (deleted["seq"], deleted["content"]) == (1, "")
+    assert (deleted["seq"], deleted["content"], deleted["rev"]) == (1, "", 2)
     await node.chat.join(PID, room.id, bob.id, may_enter_private=True)
     joined = {"room_id": room.id, "user_id": bob.id, "username": "bob", "display_name": None}
-    assert await socket.hears("userJoined") == [joined]
+    assert await socket.hears("userJoined") == [joined | {"rev": 3}]
     await node.chat.leave(PID, room.id, bob.id)
-    assert await socket.hears("userLeft") == [joined]
+    assert await socket.hears("userLeft") == [joined | {"rev": 4}]
     from chat_broker_server.chat.models import RoomChanges
 
     await node.chat.update_room(PID, room.id, RoomChanges(name="new name"))
     (changed,) = await socket.hears("roomUpdated")
-    assert changed.keys() == ROOM_FIELDS
-    assert changed["name"] == "new name"
+    assert changed.keys() == ROOM_FIELDS | {"rev"}
+    assert (changed["name"], changed["rev"]) == ("new name", 5)
     await node.chat.delete_room(PID, room.id)
     assert await socket.hears("roomDeleted") == [{"room_id": room.id}]
     assert (await socket.call("sendMessage", room.id, "x"))["error"]["code"] == "room_not_found"

@@ -12,13 +12,15 @@ class Event(msgspec.Struct, frozen=True):
     """One event of a room. It is published after its COMMIT, in commit order."""
 
     name: str
-    """The name on the wire: message, messageUpdated, messageDeleted, userJoined, userLeft, roomUpdated, roomDeleted."""
+    """The name on the wire: message, messageUpdated, messageDeleted, userJoined, userLeft, memberUpdated, roomUpdated, roomDeleted."""
     project_id: str
     room_id: str
     payload: bytes
     """JSON, encoded once for all sockets."""
     seq: int | None = None
     """The message's number in the room; set for `message` only."""
+    rev: int | None = None
+    """The room's `rev` after the change; None for `message`, typing and `roomDeleted`."""
     user_id: str | None = None
     """The user who joined, left or types; None for other events."""
 

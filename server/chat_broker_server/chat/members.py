@@ -1,23 +1,41 @@
 """Transactions about memberships."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from chat_broker_kit.database.transactions import Query, Steps
+from chat_broker_server.chat import changes
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.models import Member, Page, RoomUser
 from chat_broker_server.errors import Forbidden, NotFound
 
-COLUMNS = "m.room_id, m.user_id, u.username, u.display_name, m.role, m.joined_at, m.last_read_seq"
+COLUMNS = (
+    "m.room_id, m.user_id, u.username, u.display_name, m.role, m.joined_at, m.last_read_seq, m.rev"
+)
 SOURCE = "members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
 
 
-def event(name: str, pid: str, user: RoomUser | Member) -> Event:
+# A room with more members than this is large. It is small again with _SMALL_AGAIN members.
+SMALL_ROOM = 100
+_SMALL_AGAIN = 80
+
+_LAST_SEQ = "SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2"
+_NEXT_REV = "SELECT coalesce(rev, 0) + 1 FROM rooms WHERE project_id = $1 AND id = $2"
+
+
+def from_row(row: Sequence[Any]) -> Member:
+    """A member from `COLUMNS`."""
+    return Member(*row) if row[-1] is not None else Member(*row[:-1])
+
+
+def event(name: str, pid: str, user: RoomUser | Member, rev: int) -> Event:
     """The event `userJoined` or `userLeft`."""
-    payload = RoomUser(user.room_id, user.user_id, user.username, user.display_name)
-    return Event(name, pid, user.room_id, msgspec.json.encode(payload), user_id=user.user_id)
+    payload = RoomUser(user.room_id, user.user_id, user.username, user.display_name, rev)
+    encoded = msgspec.json.encode(payload)
+    return Event(name, pid, user.room_id, encoded, rev=rev, user_id=user.user_id)
 
 
 def get(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:
@@ -28,7 +46,7 @@ def get(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:
         room_id,
         user_id,
     )
-    return Member(*rows[0]) if rows else None
+    return from_row(rows[0]) if rows else None
 
 
 def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
@@ -47,7 +65,7 @@ def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
         limit,
         (number - 1) * limit,
     )
-    return Page.of([Member(*row) for row in rows], number, limit, total[0][0])
+    return Page.of([from_row(row) for row in rows], number, limit, total[0][0])
 
 
 def join(
@@ -70,14 +88,18 @@ def put(
     if member is None:
         return (yield from _add(pid, room_id, user_id, role or "member"))
     if role is not None and role != member.role:
+        rev = yield from changes.next_rev(pid, room_id)
         yield Query(
-            "UPDATE members SET role = $4 WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
+            "UPDATE members SET role = $4, rev = $5"
+            " WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
             pid,
             room_id,
             user_id,
             role,
+            rev,
         )
-        member = msgspec.structs.replace(member, role=role)
+        yield from changes.record(pid, room_id, rev, "member", user_id)
+        member = msgspec.structs.replace(member, role=role, rev=rev)
     return member, None
 
 
@@ -88,25 +110,36 @@ def leave(pid: str, room_id: str, user_id: str, *, hide_private: bool) -> Steps[
         if private and hide_private:
             raise NotFound.room()
         return []
-    yield from remove(pid, room_id, user_id)
-    return [event("userLeft", pid, member)]
+    rev = yield from remove(pid, room_id, user_id)
+    return [] if rev is None else [event("userLeft", pid, member, rev)]
 
 
-def remove(pid: str, room_id: str, user_id: str) -> Steps[bool]:
-    """End a membership in a locked room. False if there was none."""
+def remove(pid: str, room_id: str, user_id: str) -> Steps[int | None]:
+    """End a membership in a locked room. Returns the rev of the change; None if there was no membership."""
     deleted = yield Query(
         "DELETE FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING 1",
         pid,
         room_id,
         user_id,
     )
-    if deleted:
-        yield Query(
-            "UPDATE rooms SET member_count = member_count - 1 WHERE project_id = $1 AND id = $2",
-            pid,
-            room_id,
-        )
-    return bool(deleted)
+    return (yield from _count(pid, room_id, user_id, -1)) if deleted else None
+
+
+def _count(pid: str, room_id: str, user_id: str, more: int) -> Steps[int]:
+    """Add *more* to the member count of a locked room, and record the change of the member. Returns its rev."""
+    rows = yield Query(
+        f"UPDATE rooms SET member_count = member_count + $3, {changes.NEXT_REV},"
+        f" light = CASE WHEN member_count + $3 > {SMALL_ROOM} THEN TRUE"
+        f" WHEN member_count + $3 <= {_SMALL_AGAIN} THEN FALSE"
+        f" ELSE coalesce(light, member_count > {SMALL_ROOM}) END"
+        " WHERE project_id = $1 AND id = $2 RETURNING rev",
+        pid,
+        room_id,
+        more,
+    )
+    rev = int(rows[0][0])
+    yield from changes.record(pid, room_id, rev, "member", user_id)
+    return rev
 
 
 def lock_room(pid: str, room_id: str) -> Steps[bool]:
@@ -145,8 +178,9 @@ def refuse_non_member(pid: str, room_id: str, *, hide_private: bool) -> Steps[An
 
 def _add(pid: str, room_id: str, user_id: str, role: str) -> Steps[tuple[Member, Event | None]]:
     rows = yield Query(
-        "INSERT INTO members (project_id, room_id, user_id, role, joined_at)"
-        " SELECT project_id, $2, id, $4, $5 FROM users"
+        "INSERT INTO members"
+        " (project_id, room_id, user_id, role, joined_at, last_read_seq, rev, joined_rev)"
+        f" SELECT project_id, $2, id, $4, $5, ({_LAST_SEQ}), ({_NEXT_REV}), ({_NEXT_REV}) FROM users"
         # The user row is locked until the COMMIT, so deleting the user then also ends this membership.
         " WHERE project_id = $1 AND id = $3 AND deleted_at IS NULL FOR SHARE"
         " ON CONFLICT (project_id, room_id, user_id) DO NOTHING RETURNING 1",
@@ -156,13 +190,8 @@ def _add(pid: str, room_id: str, user_id: str, role: str) -> Steps[tuple[Member,
         role,
         timestamp(),
     )
-    if rows:
-        yield Query(
-            "UPDATE rooms SET member_count = member_count + 1 WHERE project_id = $1 AND id = $2",
-            pid,
-            room_id,
-        )
+    rev = (yield from _count(pid, room_id, user_id, 1)) if rows else 0
     member = yield from get(pid, room_id, user_id)
     if member is None:
         raise NotFound.user()
-    return member, event("userJoined", pid, member) if rows else None
+    return member, event("userJoined", pid, member, rev) if rows else None

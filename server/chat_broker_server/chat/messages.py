@@ -5,12 +5,20 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET, structs
 
 from chat_broker_kit.database.transactions import Query, Rows, Shortcut, Steps, Undo
-from chat_broker_server.chat import idempotency, members
+from chat_broker_server.chat import changes, idempotency, members
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
-from chat_broker_server.chat.models import IdempotencyKey, Message, Page, ReadMark
+from chat_broker_server.chat.models import (
+    ChangedMessage,
+    IdempotencyKey,
+    Message,
+    Page,
+    ReadMark,
+    Reason,
+)
 from chat_broker_server.chat.rooms import UNREAD
 from chat_broker_server.database.rows import metadata_of, metadata_text
 from chat_broker_server.errors import Conflict, Forbidden, NotFound
@@ -18,7 +26,7 @@ from chat_broker_server.errors import Conflict, Forbidden, NotFound
 # Without room_id, which is a parameter of every query.
 COLUMNS = (
     "g.id, g.seq, g.user_id, u.username, u.display_name, g.content, g.client_msg_id,"
-    " g.metadata, g.created_at, g.edited_at, g.deleted_at"
+    " g.metadata, g.created_at, g.edited_at, g.deleted_at, g.rev"
 )
 SOURCE = "messages g JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
 
@@ -97,6 +105,7 @@ def from_rows(room_id: str, rows: Rows) -> list[Message]:
             created_at,
             edited_at,
             deleted_at,
+            UNSET if rev is None else rev,
         )
         for (
             message_id,
@@ -110,6 +119,7 @@ def from_rows(room_id: str, rows: Rows) -> list[Message]:
             created_at,
             edited_at,
             deleted_at,
+            rev,
         ) in rows
     ]
 
@@ -117,7 +127,8 @@ def from_rows(room_id: str, rows: Rows) -> list[Message]:
 def event(name: str, pid: str, message: Message) -> Event:
     """The event `message`, `messageUpdated` or `messageDeleted`."""
     seq = message.seq if name == "message" else None
-    return Event(name, pid, message.room_id, msgspec.json.encode(message), seq=seq)
+    rev = None if message.rev is UNSET else message.rev
+    return Event(name, pid, message.room_id, msgspec.json.encode(message), seq=seq, rev=rev)
 
 
 def post(
@@ -313,16 +324,18 @@ def edit(pid: str, room_id: str, message_id: str, content: str, by: str | None) 
     if message.deleted_at is not None:
         raise Conflict("message_deleted", "The message was deleted.")
     now = timestamp()
+    rev = yield from _record(pid, message)
     yield Query(
-        "UPDATE messages SET content = $4, edited_at = $5"
+        "UPDATE messages SET content = $4, edited_at = $5, rev = $6"
         " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
         pid,
         room_id,
         message.seq,
         content,
         now,
+        rev,
     )
-    return msgspec.structs.replace(message, content=content, edited_at=now)
+    return msgspec.structs.replace(message, content=content, edited_at=now, rev=rev)
 
 
 def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[list[Event]]:
@@ -330,13 +343,15 @@ def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[lis
     if message.deleted_at is not None:
         return []
     now = timestamp()
+    rev = yield from _record(pid, message)
     yield Query(
-        "UPDATE messages SET content = '', metadata = '{}', deleted_at = $4"
+        "UPDATE messages SET content = '', metadata = '{}', deleted_at = $4, rev = $5"
         " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
         pid,
         room_id,
         message.seq,
         now,
+        rev,
     )
     yield Query(
         "INSERT INTO deletions (project_id, room_id, seq, user_id) VALUES ($1, $2, $3, $4)",
@@ -345,8 +360,21 @@ def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[lis
         message.seq,
         message.user_id,
     )
-    deleted = msgspec.structs.replace(message, content="", metadata={}, deleted_at=now)
+    deleted = msgspec.structs.replace(message, content="", metadata={}, deleted_at=now, rev=rev)
     return [event("messageDeleted", pid, deleted)]
+
+
+def _record(pid: str, message: Message) -> Steps[int]:
+    """Record a change of *message* in a locked room. Returns its rev."""
+    rev = yield from changes.next_rev(pid, message.room_id)
+    yield from changes.record(pid, message.room_id, rev, "message", message.id, seq=message.seq)
+    return rev
+
+
+def edited_event(pid: str, message: Message, by: str | None) -> Event:
+    """The event `messageUpdated` of an edit."""
+    reason = Reason("edited", UNSET if by is None else by)
+    return event("messageUpdated", pid, ChangedMessage(**structs.asdict(message), change=reason))
 
 
 def mark_read(

@@ -69,6 +69,10 @@ class Room(msgspec.Struct, frozen=True):
     metadata: dict[str, Any]
     created_at: str
     updated_at: str
+    small: bool
+    """False for a large room, which is told less."""
+    rev: int | UnsetType = UNSET
+    """How many changes it has seen, new messages apart; not there for none."""
     unread: int | UnsetType = UNSET
 
 
@@ -82,6 +86,8 @@ class Member(msgspec.Struct, frozen=True):
     role: str
     joined_at: str
     last_read_seq: int
+    rev: int | UnsetType = UNSET
+    """Of the room at this membership's last change; not there for one that is as old as the room."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -99,6 +105,22 @@ class Message(msgspec.Struct, frozen=True):
     created_at: str
     edited_at: str | None
     deleted_at: str | None
+    rev: int | UnsetType = UNSET
+    """Of the room at this message's last change; not there for one that was never changed."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a message is told again."""
+
+    kind: Literal["edited"]
+    user_id: str | UnsetType = UNSET
+    """Who did it; not there for the key."""
+
+
+class ChangedMessage(Message, frozen=True):
+    """Payload of messageUpdated."""
+
+    change: Reason | UnsetType = UNSET
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -131,6 +153,7 @@ class RoomUser(msgspec.Struct, frozen=True):
     user_id: str
     username: str
     display_name: str | None
+    rev: int | UnsetType = UNSET
 
 
 class TokenResponse(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import idempotency, members
+from chat_broker_server.chat.changes import NEXT_REV, record
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import IdempotencyKey, Page, Room, RoomChanges, RoomDraft
@@ -25,7 +26,8 @@ from chat_broker_server.errors import NotFound
 
 COLUMNS = (
     "r.id, r.project_id, r.name, r.description, r.private, r.created_by, r.member_count,"
-    " r.last_seq, r.last_message_at, r.metadata, r.created_at, r.updated_at"
+    " r.last_seq, r.last_message_at, r.metadata, r.created_at, r.updated_at,"
+    f" coalesce(NOT r.light, r.member_count <= {members.SMALL_ROOM}), r.rev"
 )
 # SQLite accepts no table alias in RETURNING.
 RETURNED = COLUMNS.replace("r.", "")
@@ -62,11 +64,15 @@ def from_row(row: Sequence[Any]) -> Room:
     values = list(row)
     values[4] = bool(values[4])
     values[9] = metadata_of(values[9])
+    values[12] = bool(values[12])
+    if values[13] is None:
+        values[13] = UNSET
     return Room(*values)
 
 
 def updated_event(room: Room) -> Event:
-    return Event("roomUpdated", room.project_id, room.id, msgspec.json.encode(room))
+    rev = None if room.rev is UNSET else room.rev
+    return Event("roomUpdated", room.project_id, room.id, msgspec.json.encode(room), rev=rev)
 
 
 def deleted_event(pid: str, room_id: str) -> Event:
@@ -131,7 +137,7 @@ def create(pid: str, draft: RoomDraft, idempotency_key: IdempotencyKey | None) -
 
 def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
     columns = changed_columns(changes, SEARCHED)
-    assigned = [SET_UPDATED_AT, *([assignments(columns, 4)] if columns else [])]
+    assigned = [SET_UPDATED_AT, NEXT_REV, *([assignments(columns, 4)] if columns else [])]
     # The lock keeps `private` as it was read, so that open rooms are counted right.
     was_private = None if changes.private is UNSET else (yield from members.lock_room(pid, room_id))
     rows = yield Query(
@@ -146,7 +152,10 @@ def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
         raise NotFound.room()
     if was_private is not None and was_private != changes.private:
         yield from _add_to_counts(pid, rooms=0, open_rooms=-1 if changes.private else 1)
-    return from_row(rows[0])
+    room = from_row(rows[0])
+    if room.rev is not UNSET:
+        yield from record(pid, room_id, room.rev, "room", "")
+    return room
 
 
 def delete(pid: str, room_id: str) -> Steps[None]:

@@ -222,7 +222,7 @@ class Chat:
         """
         return await self._database.write(
             partial(messages.edit, pid, room_id, message_id, content, by),
-            lambda message: self._publish(messages.event("messageUpdated", pid, message)),
+            lambda message: self._publish(messages.edited_event(pid, message, by)),
         )
 
     async def delete_message(

@@ -212,8 +212,10 @@ def delete(pid: str, user_id: str) -> Steps[list[Event]]:
     for (room_id,) in room_ids:
         # The room or the membership may have been deleted meanwhile.
         private = yield from members.lock_existing(pid, room_id)
-        if private is not None and (yield from members.remove(pid, room_id, user_id)):
-            events.append(members.event("userLeft", pid, RoomUser(room_id, user_id, *rows[0])))
+        rev = None if private is None else (yield from members.remove(pid, room_id, user_id))
+        if rev is not None:
+            user = RoomUser(room_id, user_id, *rows[0])
+            events.append(members.event("userLeft", pid, user, rev))
     yield Query("UPDATE projects SET user_count = user_count - 1 WHERE id = $1", pid)
     return events
 

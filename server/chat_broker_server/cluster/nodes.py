@@ -40,6 +40,7 @@ class RoomEvent(msgspec.Struct, frozen=True, tag="happened", omit_defaults=True)
     payload: msgspec.Raw
     seq: int | None = None
     user_id: str | None = None
+    rev: int | None = None
 
 
 class Close(msgspec.Struct, frozen=True, tag="close", omit_defaults=True):

@@ -7,6 +7,9 @@ Fixed statistics give the plans for a large database at all times, in tests too.
 
 # SQLite's format: number of rows, then rows per value of the first column, of the first two columns, and so on.
 STATISTICS: dict[tuple[str, str], str] = {
+    ("changes", "changes"): "1000000 1000000 100 1",
+    ("changes", "uq_changes_object"): "1000000 1000000 100 50 1",
+    ("changes", "ix_changes_changed_at"): "1000000 10",
     ("members", "members"): "1000000 1000000 100 1",
     ("members", "ix_members_project_id_user_id_room_id"): "1000000 1000000 20 1",
     ("messages", "messages"): "10000000 10000000 5000 1",

@@ -199,6 +199,7 @@ class Realtime:
                 msgspec.Raw(event.payload),
                 event.seq,
                 event.user_id,
+                event.rev,
             )
         )
 
@@ -232,7 +233,15 @@ class Realtime:
             case RoomEvent():
                 payload = bytes(body.payload)
                 self._deliver(
-                    Event(body.name, body.project_id, body.room_id, payload, body.seq, body.user_id)
+                    Event(
+                        body.name,
+                        body.project_id,
+                        body.room_id,
+                        payload,
+                        seq=body.seq,
+                        rev=body.rev,
+                        user_id=body.user_id,
+                    )
                 )
             case Close():
                 sockets = self._sessions.close_user(

@@ -15,9 +15,10 @@ from chat_broker_kit.database.sqlite import SqliteDatabase
 from chat_broker_kit.database.sqlite_connections import dialect
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import idempotency, members, messages, rooms, users
-from chat_broker_server.chat.models import IdempotencyKey
+from chat_broker_server.chat.models import IdempotencyKey, RoomChanges
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
+from chat_broker_server.database import housekeeping
 from chat_broker_server.database.open import open_database
 
 P, R, U = "project", "room", "user"
@@ -44,6 +45,12 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
         messages.post, P, R, messages.Draft(U, "x", "c", {}), False, IdempotencyKey("s", "k", "f")
     ),
     "edit": partial(messages.edit, P, R, "m", "x", U),
+    "delete": partial(messages.delete, P, R, "m", U),
+    "join": partial(members._add, P, R, U, "member"),
+    "leave": partial(members.leave, P, R, U, hide_private=False),
+    "role": partial(members.put, P, R, U, "member"),
+    "room fields": partial(rooms.update, P, R, RoomChanges(name="n")),
+    "old changes": partial(housekeeping._old_changes, 1),
     "mark read": partial(messages.mark_read, P, R, U, 5, False),
     "mint": partial(tokens._user_and_generation, P, U),
     "check": partial(tokens._token_state, CLAIMS),
@@ -52,11 +59,24 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "idempotency": partial(idempotency.claim, P, IdempotencyKey("s", "k", "f")),
 }
 
-# Rows that let a rule go on to its next query, by the number of columns it asks for.
+# Rows that let a rule go on to its next query, by its beginning and, behind "…", its end.
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
+    "UPDATE rooms SET member_count = member_count +": [(500,)],
     "UPDATE rooms SET member_count": [(False,)],
+    "UPDATE rooms SET updated_at": [
+        (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500)
+    ],
+    "UPDATE rooms SET rev": [(500,)],
+    "INSERT INTO members": [(1,)],
+    "DELETE FROM members": [(1,)],
+    "DELETE FROM changes": [(1,)],
+    "SELECT rev FROM changes": [(7,)],
+    "SELECT project_id, room_id FROM changes": [(P, R)],
+    "SELECT g.id…g.id = $2 AND g.room_id = $3": [
+        ("m", 5, U, "n", None, "x", None, "{}", "", None, None, None)
+    ],
     "SELECT r.last_seq, r.last_message_at": [(500, "now", "n", None, "active", None, None)],
-    "SELECT m.room_id": [(R, U, "n", None, "owner", "now", 0)],
+    "SELECT m.room_id": [(R, U, "n", None, "owner", "now", 0, None)],
     "SELECT last_seq": [(500,)],
     "SELECT member_count": [(5,)],
     "INSERT INTO idempotency": [(1,)],
@@ -66,6 +86,11 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
 }
 
 
+def fits(sql: str, text: str) -> bool:
+    begin, _, end = text.partition("…")
+    return sql.startswith(begin) and sql.endswith(end)
+
+
 def queries_of(rule: Callable[[], Steps[Any]]) -> list[Query]:
     """Every query a rule makes on its ordinary way."""
     steps, found = rule(), []
@@ -73,9 +98,7 @@ def queries_of(rule: Callable[[], Steps[Any]]) -> list[Query]:
         query = next(steps)
         while True:
             found.append(query)
-            rows = next(
-                (rows for start, rows in ANSWERS.items() if query.sql.startswith(start)), []
-            )
+            rows = next((rows for text, rows in ANSWERS.items() if fits(query.sql, text)), [])
             query = steps.send(rows)
     except StopIteration:
         return found
@@ -87,6 +110,14 @@ def test_a_post_is_looked_at_from_beginning_to_end() -> None:
     """Answers that do not fit would end it early, and hide the rest from the tests below."""
     begins = [query.sql.split(" (")[0] for query in queries_of(HOT["post"])]
     assert begins[-2:] == ["INSERT INTO messages", "INSERT INTO idempotency"]
+
+
+@pytest.mark.parametrize("name", ["edit", "delete", "join", "leave", "role", "room fields"])
+def test_a_change_is_looked_at_from_beginning_to_end(name: str) -> None:
+    """The 500th of a room, which also removes the oldest."""
+    begins = [query.sql.split(" (")[0] for query in queries_of(HOT[name])]
+    assert "INSERT INTO changes" in begins
+    assert any(query.startswith("DELETE FROM changes") for query in begins)
 
 
 @pytest.mark.parametrize("name", HOT)
@@ -113,7 +144,7 @@ def assert_finds_by_an_index(sql: str, plan: list[str]) -> None:
         }
         assert not line.startswith("SCAN") or "CONSTANT ROW" in line or page, (sql, plan)
         # An index of which only the project is used reads all members or messages there are.
-        if re.match(r"SEARCH (m|members|x|messages) ", line):
+        if re.match(r"SEARCH (c|changes|m|members|x|messages) ", line):
             assert not line.endswith("(project_id=?)"), (sql, plan)
         if line.startswith("SEARCH x "):
             assert "user_id=?" in line, (sql, plan)

@@ -2,7 +2,7 @@ CREATE TABLE alembic_version (
     version_num character varying(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO alembic_version VALUES ('0005');
+INSERT INTO alembic_version VALUES ('0006');
 CREATE TABLE api_keys (
     id text COLLATE "C" NOT NULL,
     project_id text COLLATE "C" NOT NULL,
@@ -11,6 +11,16 @@ CREATE TABLE api_keys (
     created_at text NOT NULL,
     revoked_at text,
     CONSTRAINT pk_api_keys PRIMARY KEY (id)
+);
+CREATE TABLE changes (
+    project_id text COLLATE "C" NOT NULL,
+    room_id text COLLATE "C" NOT NULL,
+    rev bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    object text COLLATE "C" NOT NULL,
+    seq bigint,
+    changed_at bigint NOT NULL,
+    CONSTRAINT pk_changes PRIMARY KEY (project_id, room_id, rev)
 );
 CREATE TABLE chat_deployment (
     one integer NOT NULL,
@@ -41,6 +51,8 @@ CREATE TABLE members (
     role text NOT NULL,
     joined_at text NOT NULL,
     last_read_seq bigint DEFAULT '0'::bigint NOT NULL,
+    rev bigint,
+    joined_rev bigint,
     CONSTRAINT pk_members PRIMARY KEY (project_id, room_id, user_id),
     CONSTRAINT ck_members_role CHECK (role = ANY (ARRAY['owner'::text, 'member'::text]))
 );
@@ -57,6 +69,7 @@ CREATE TABLE messages (
     created_at text NOT NULL,
     edited_at text,
     deleted_at text,
+    rev bigint,
     CONSTRAINT pk_messages PRIMARY KEY (project_id, room_id, seq)
 );
 CREATE TABLE projects (
@@ -92,6 +105,9 @@ CREATE TABLE rooms (
     deleted_at text,
     name_folded text,
     description_folded text,
+    rev bigint,
+    forgotten_rev bigint,
+    light boolean,
     CONSTRAINT pk_rooms PRIMARY KEY (project_id, id)
 );
 CREATE TABLE signing_keys (
@@ -129,12 +145,14 @@ ALTER TABLE messages ADD CONSTRAINT fk_messages_rooms FOREIGN KEY (project_id, r
 ALTER TABLE rooms ADD CONSTRAINT fk_rooms_projects FOREIGN KEY (project_id) REFERENCES projects(id);
 ALTER TABLE users ADD CONSTRAINT fk_users_projects FOREIGN KEY (project_id) REFERENCES projects(id);
 CREATE INDEX ix_api_keys_project_id ON api_keys USING btree (project_id);
+CREATE INDEX ix_changes_changed_at ON changes USING btree (changed_at);
 CREATE INDEX ix_idempotency_expires_at ON idempotency USING btree (expires_at);
 CREATE INDEX ix_members_project_id_user_id_room_id ON members USING btree (project_id, user_id, room_id);
 CREATE INDEX ix_revoked_sessions_expires_at ON revoked_sessions USING btree (expires_at);
 CREATE INDEX ix_rooms_deleted ON rooms USING btree (project_id, id) WHERE deleted_at IS NOT NULL;
 CREATE INDEX ix_rooms_project_id_private_id ON rooms USING btree (project_id, private, id);
 CREATE INDEX ix_users_suspended ON users USING btree (project_id, id) WHERE status = 'suspended'::text;
+CREATE UNIQUE INDEX uq_changes_object ON changes USING btree (project_id, room_id, kind, object);
 CREATE UNIQUE INDEX uq_messages_author ON messages USING btree (project_id, room_id, user_id, seq);
 CREATE UNIQUE INDEX uq_messages_client ON messages USING btree (project_id, room_id, user_id, client_msg_id) WHERE client_msg_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_messages_id ON messages USING btree (project_id, id);

@@ -1,5 +1,5 @@
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
-INSERT INTO "alembic_version" VALUES('0005');
+INSERT INTO "alembic_version" VALUES('0006');
 CREATE TABLE api_keys (
     id TEXT NOT NULL,
     project_id TEXT NOT NULL,
@@ -11,6 +11,18 @@ CREATE TABLE api_keys (
     CONSTRAINT pk_api_keys PRIMARY KEY (id),
     CONSTRAINT fk_api_keys_projects FOREIGN KEY(project_id) REFERENCES projects (id)
 );
+CREATE TABLE changes (
+    project_id TEXT NOT NULL,
+    room_id TEXT NOT NULL,
+    rev BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    -- The id of a message or a user; '' for the room itself.
+    object TEXT NOT NULL,
+    -- Of a message.
+    seq BIGINT,
+    changed_at BIGINT NOT NULL,
+    CONSTRAINT pk_changes PRIMARY KEY (project_id, room_id, rev)
+) WITHOUT ROWID;
 CREATE TABLE chat_deployment (
     one INTEGER NOT NULL,
     id TEXT NOT NULL, epoch TEXT,
@@ -38,7 +50,7 @@ CREATE TABLE members (
     user_id TEXT NOT NULL,
     role TEXT NOT NULL,
     joined_at TEXT NOT NULL,
-    last_read_seq BIGINT DEFAULT '0' NOT NULL,
+    last_read_seq BIGINT DEFAULT '0' NOT NULL, rev BIGINT, joined_rev BIGINT,
     CONSTRAINT pk_members PRIMARY KEY (project_id, room_id, user_id),
     CONSTRAINT ck_members_role CHECK (role IN ('owner', 'member')),
     CONSTRAINT fk_members_rooms FOREIGN KEY(project_id, room_id) REFERENCES rooms (project_id, id),
@@ -57,7 +69,7 @@ CREATE TABLE messages (
     metadata TEXT DEFAULT '{}' NOT NULL,
     created_at TEXT NOT NULL,
     edited_at TEXT,
-    deleted_at TEXT,
+    deleted_at TEXT, rev BIGINT,
     CONSTRAINT pk_messages PRIMARY KEY (project_id, room_id, seq),
     CONSTRAINT fk_messages_rooms FOREIGN KEY(project_id, room_id) REFERENCES rooms (project_id, id)
 ) WITHOUT ROWID;
@@ -94,7 +106,7 @@ CREATE TABLE rooms (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     -- A deleted room waits here until its messages have been removed, a few at a time.
-    deleted_at TEXT, name_folded TEXT, description_folded TEXT,
+    deleted_at TEXT, name_folded TEXT, description_folded TEXT, rev BIGINT, forgotten_rev BIGINT, light BOOLEAN,
     CONSTRAINT pk_rooms PRIMARY KEY (project_id, id),
     CONSTRAINT fk_rooms_projects FOREIGN KEY(project_id) REFERENCES projects (id)
 );
@@ -139,3 +151,5 @@ CREATE UNIQUE INDEX uq_messages_client ON messages (project_id, room_id, user_id
 CREATE UNIQUE INDEX uq_messages_id ON messages (project_id, id);
 CREATE UNIQUE INDEX uq_users_username ON users (project_id, coalesce(username_twin, lower(username)))
 WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX uq_changes_object ON changes (project_id, room_id, kind, object);
+CREATE INDEX ix_changes_changed_at ON changes (changed_at);

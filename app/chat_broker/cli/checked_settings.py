@@ -1,4 +1,4 @@
-"""The settings as a command needs them: good, or every problem said and the process ended."""
+"""Settings for commands: loaded and checked, or the process ends with every problem printed."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -10,8 +10,8 @@ BAD_SETTINGS = 2
 
 
 def settings_or_exit() -> "Settings":
-    """The settings; or every problem on standard error, and exit code 2."""
-    # They load pydantic, which `launch` wants to happen with the collector off.
+    """The settings. With bad ones, prints every problem to standard error and exits with 2."""
+    # Not at the top: they load pydantic, which `launch` does with the collector off.
     from chat_broker.settings import BadSettings, load_settings
 
     try:
@@ -22,17 +22,17 @@ def settings_or_exit() -> "Settings":
 
 
 def _misspelt_names() -> list[str]:
-    # Loaded by now; only what has to wait for `launch` may not be loaded with this module.
+    # Not at the top, as above.
     from chat_broker.settings import Settings, name_warnings
 
     try:
         return name_warnings(Settings.model_fields)
     except (UnicodeDecodeError, OSError):
-        return []  # a file that cannot be read is the problem that was found
+        return []  # an unreadable file is among the problems already
 
 
 def refuse_to_start(problems: list[str]) -> int:
-    """Say on standard error why the broker does not run; answers the exit code."""
+    """Print *problems* to standard error. Returns the exit code."""
     print("The broker cannot start with these settings:", file=sys.stderr)  # noqa: T201 - this is the output
     for problem in problems:
         print(f"  {problem}", file=sys.stderr)  # noqa: T201
@@ -40,8 +40,8 @@ def refuse_to_start(problems: list[str]) -> int:
 
 
 def more_problems(settings: "Settings") -> list[str]:
-    """What only those who use a setting can judge."""
-    # Both load much, and are not asked where the settings themselves are bad.
+    """The problems that only the packages that use a setting can find."""
+    # Not at the top: both load much, and are not needed where a setting is invalid.
     from chat_broker.auth.config import auth_problems
     from chat_broker.upstream.chat_api import upstream_problems
 

@@ -1,4 +1,4 @@
-"""Asks everything the broker depends on whether it answers, and says what to mend."""
+"""`doctor`: checks everything the broker depends on, and says how to repair it."""
 
 import shutil
 import time
@@ -26,11 +26,11 @@ HEALTH_SECONDS = 2.0
 
 
 async def diagnose(settings: Settings) -> list[Finding]:
-    """One finding or more for upstream, databases, Redis and identity providers. Changes nothing there."""
+    """Check settings, ports, Chat API, databases, Redis and identity providers. Changes nothing there."""
     findings = list(_warnings(settings))
     findings += _ports(settings)
     findings += [finding async for finding in _upstream(settings)]
-    # One folder that cannot be written to is one finding, for two databases.
+    # An unwritable folder of two databases is one finding.
     findings += dict.fromkeys([finding async for finding in _databases(settings)])
     findings += [finding async for finding in _redis(settings)]
     return findings + await diagnose_sign_in(settings)
@@ -107,7 +107,7 @@ async def _upstream(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _skew(date: str, here: float) -> float | None:
-    """By the Date header, which is whole seconds. None where it is small, or unreadable."""
+    """Seconds between *here* and *date*, a `Date` header; None if they are few, or *date* is unreadable."""
     try:
         skew = here - parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Asks whoever signs users in whether they answer, and says what to mend."""
+"""The part of `doctor` that checks how users sign in: settings and identity providers."""
 
 import secrets
 import time
@@ -24,7 +24,7 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: how it is, and, if something is wrong, what would mend it."""
+    """The result of one check. *mend*: what repairs it, if something is wrong."""
 
     level: Level
     subject: str
@@ -38,7 +38,7 @@ async def diagnose(
     transport: httpx.AsyncBaseTransport | None = None,
     now: Callable[[], float] = time.time,
 ) -> list[Finding]:
-    """All findings about signing in with *settings*. Sends requests; holds no secret."""
+    """Check how users sign in with *settings*. Sends requests. Findings contain no secret."""
     problems = auth_problems(settings)
     if problems:
         return [Finding("error", "settings", problem) for problem in problems]
@@ -126,7 +126,7 @@ class _Doctor:
     async def userinfo(
         self, issuer: str, where: str | None, hosts: frozenset[str]
     ) -> AsyncIterator[Finding]:
-        """It must refuse a token that nobody issued; what it says to others only they can find out."""
+        """Whether the userinfo endpoint refuses an invalid token. No valid one is at hand to try."""
         if where is None:
             return
         mend = "check AUTH_JWT_USERINFO"
@@ -145,7 +145,7 @@ class _Doctor:
             yield Finding("error", issuer, text, mend)
 
     async def introspection(self, endpoint: IntrospectionEndpoint) -> AsyncIterator[Finding]:
-        made_up = secrets.token_urlsafe(16)  # nobody's: the right answer is that it is not active
+        made_up = secrets.token_urlsafe(16)  # the right answer says that it is not active
         headers = [("authorization", endpoint.authorization())]
         try:
             answer = await self._http.post_form(endpoint.url, {"token": made_up}, headers)
@@ -190,7 +190,7 @@ class _Doctor:
             yield skew
 
     def _skew(self, subject: str, answer: ProviderResponse) -> Finding | None:
-        """By its Date header, which is whole seconds: a difference of one or two is none."""
+        """Compare the clocks by the `Date` header, which is exact to about two seconds; None without one."""
         try:
             there = parsedate_to_datetime(answer.date or "").timestamp()
         except (TypeError, ValueError):

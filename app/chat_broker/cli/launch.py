@@ -1,4 +1,4 @@
-"""A start of the broker, from settings to server, with nothing loaded that it does not use."""
+"""Starts the broker, and loads only modules that it uses."""
 
 import gc
 import sys
@@ -9,22 +9,22 @@ DEVELOPMENT = "--development"
 
 
 def launch(*, development: bool = False) -> int:
-    """Run the broker, configured by the environment; answers the exit code.
+    """Run the broker, configured by the environment. Returns the exit code.
 
-    With *development*, what nobody has set is filled in for a try on one's own machine.
+    *development*: set missing settings for a try on a developer's machine.
     """
-    # What a start loads stays: to look for garbage in it again and again is a seventh of the time.
-    # The server turns the collector on again when it is up.
+    # Collections during the start take a seventh of its time and find nothing: modules stay.
+    # `AppFactory` turns the collector on again.
     gc.disable()
     load_structlog()
     try:
         if development:
-            # Loaded with the collector off, as all that follows.
+            # Not at the top: it has to load with the collector off.
             from chat_broker.settings import fill_in_development
 
             fill_in_development()
         settings = settings_or_exit()
-        # With bad settings, nothing of the server is loaded.
+        # Not at the top: with bad settings the server is never needed.
         from chat_broker.cli.serve import serve
 
         return serve(settings)
@@ -33,10 +33,10 @@ def launch(*, development: bool = False) -> int:
 
 
 def load_structlog() -> None:
-    """Load structlog without rich, which it would load for tracebacks that nobody here has drawn: a tenth of a start."""
+    """Load structlog without rich, which it uses for tracebacks that we format otherwise: a tenth of a start."""
     if "rich" in sys.modules:
         return
-    sys.modules["rich"] = None  # type: ignore[assignment]  # to an import, this says that there is none
+    sys.modules["rich"] = None  # type: ignore[assignment]  # an import then fails as if rich were not installed
     try:
         import structlog  # noqa: F401
     finally:

@@ -1,4 +1,4 @@
-"""The `chat-broker` command."""
+"""The subcommands of `chat-broker`."""
 
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -61,7 +61,7 @@ def serve(
 def check_config() -> None:
     """Show what would run, secrets hidden; exit with 2 and every problem if it would not."""
     settings = settings_or_exit()
-    from rich.console import Console  # what draws is not loaded by a command that draws nothing
+    from rich.console import Console  # not at the top: other commands draw nothing
     from rich.table import Table  # as above
 
     table = Table("setting", "value", box=None, pad_edge=False)
@@ -78,7 +78,7 @@ def check_config() -> None:
 def doctor() -> None:
     """Ask everything the broker depends on whether it answers; exit with 1 if something is wrong."""
     settings = settings_or_exit()
-    import asyncio  # only this command needs what follows
+    import asyncio  # not at the top: only this command needs it
 
     from rich.console import Console  # as above
 
@@ -96,7 +96,7 @@ def doctor() -> None:
 
 
 def shown(value: Any) -> str:
-    """A setting as anybody may see it."""
+    """*value* as text, without secrets."""
     match value:
         case None:
             return "(unset)"
@@ -112,7 +112,7 @@ def shown(value: Any) -> str:
 
 
 def _without_password(secret: str) -> str:
-    """Of an address everything but its user information and query; of anything else nothing."""
+    """An address without user information and query; `(hidden)` for any other *secret*."""
     if "://" not in secret:
         return "(hidden)"
     try:

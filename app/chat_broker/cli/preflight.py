@@ -1,4 +1,4 @@
-"""What would keep the broker from running, looked at before it starts."""
+"""Checks before the start: whether the databases can be opened."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from chat_broker_kit.urls.database import shown_url
 
 
 def database_urls(settings: Settings) -> dict[str, str]:
-    """The URL of each database that is opened here, by the name of its setting."""
+    """The URL of each database that this broker opens, by the name of its setting."""
     urls = {"DATABASE_URL": settings.broker_database}
     if settings.embedded:
         urls["CHAT_DATABASE_URL"] = settings.chat_database
@@ -19,7 +19,7 @@ def database_urls(settings: Settings) -> dict[str, str]:
 
 
 async def check_database(settings: Settings, name: str) -> str | None:
-    """The schema's version behind DATABASE_URL or CHAT_DATABASE_URL, None if there is none yet.
+    """The schema's version in the database of the setting *name*; None for a new database.
 
     Changes nothing. Raises CannotOpenDatabase.
     """
@@ -29,20 +29,20 @@ async def check_database(settings: Settings, name: str) -> str | None:
 
 
 def setting_to_mend(settings: Settings, name: str) -> str:
-    """*name*, or DATA_DIR where that says where the database is."""
+    """The setting that locates the database: *name*, or DATA_DIR if *name* is unset."""
     return name if getattr(settings, name.lower()) is not None else "DATA_DIR"
 
 
 @dataclass(frozen=True, slots=True)
 class Databases:
-    """What was found: *problems* as `NAME: what is wrong; what to do`, and where *new* ones will be made."""
+    """*problems*: each as `NAME: what is wrong; what to do`. *new*: URLs of databases that the start will create."""
 
     problems: list[str]
     new: list[str]
 
 
 async def look_at_databases(settings: Settings) -> Databases:
-    """Every database that is opened here. Makes DATA_DIR."""
+    """Check every database that this broker opens. Creates DATA_DIR."""
     problems, new = [], []
     for name, url in database_urls(settings).items():
         try:
@@ -51,5 +51,5 @@ async def look_at_databases(settings: Settings) -> Databases:
             make_folder(url)
         except CannotOpenDatabase as error:
             problems.append(f"{setting_to_mend(settings, name)}: {error}")
-    # One folder that cannot be written to is one problem, for two databases.
+    # An unwritable folder of two databases is one problem.
     return Databases(list(dict.fromkeys(problems)), new)

@@ -40,26 +40,28 @@ log = structlog.get_logger(__name__)
 FAST_PATH = "chat_broker.fast_path.protocol:FastPathProtocol"
 GRACE_SECONDS = 30
 LARGEST_SOCKET_MESSAGE = 1024 * 1024
-"""Far above the limit of a message (64 KiB): uvicorn closes without a word, the Chat API says why first."""
+"""Bytes. Far above the Chat API's limit of 64 KiB: it answers with a reason, and uvicorn closes without one."""
 KEEP_ALIVE_SECONDS = 75
 WORKER_SILENCE_SECONDS = 30
-"""A worker that says nothing for so long is replaced; less would replace one on a machine that is merely overloaded."""
+"""Silence after which a worker is replaced. A shorter time would replace workers of an overloaded machine."""
 SETTLED_AFTER = 3.0
-"""Seconds. By then everything is loaded, and nobody has waited for the collector before the first answer."""
+"""Seconds until the collector runs: after the first responses, when everything is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppFactory:
-    """Makes the application in whichever process it is called: secrets travel in a pipe, not in the environment."""
+    """Builds the application in the process that calls it. Settings reach a worker through a pipe, not its environment."""
 
     settings: Settings
 
     def __call__(self) -> "FastAPI":
-        """The application, with logging set up and the operator's signals heard."""
-        # With WORKERS, each process loads it, and not their parent.
+        """The application, after logging and signal handlers are set up."""
+        # With WORKERS, the parent process never needs it.
         from chat_broker.main import create_app
 
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it would have read again is read below
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN
+        )  # a reload before `hear_signals` has nothing to reload
         if (parent := multiprocessing.parent_process()) is not None:
             end_with_parent(parent.pid)
         protect_process()
@@ -73,12 +75,12 @@ class AppFactory:
                 async with opened(one) as state:
                     readiness = one.state.readiness
                     hear_signals(one.state.upstream, readiness, self.settings.drain_seconds)
-                    # Off since the start; nothing collects what the start has left before `_settle` does.
+                    # Off since the start: `_settle` makes the first collection.
                     gc.set_threshold(50_000, 20, 20)
                     gc.enable()
                     asyncio.get_running_loop().call_later(SETTLED_AFTER, _settle)
                     if self.settings.development:
-                        with contextlib.suppress(OSError):  # nobody may be there to read it
+                        with contextlib.suppress(OSError):  # stdout may be closed
                             print(how_to_try(self.settings), flush=True)  # noqa: T201
                     yield state
             finally:
@@ -89,13 +91,13 @@ class AppFactory:
 
 
 def _settle() -> None:
-    """What is there by now stays: the collector need not look at it again and again."""
+    """Exclude everything that exists now from later collections: it lives as long as the process."""
     gc.collect()
     gc.freeze()
 
 
 def how_to_try(settings: Settings) -> str:
-    """A minute of chat in the shell, for development."""
+    """The text that a development start prints: address and commands for a first try."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = settings.public_url or f"http://{host}:{settings.port}"
     chat = base + settings.route_prefix
@@ -110,8 +112,8 @@ The broker is at {base}, in development mode: any name signs in, without a passw
 
 
 def serve(settings: Settings) -> int:
-    """Run until told to stop; answers the exit code."""
-    # Those who want the application alone need no server.
+    """Run until a signal stops the broker. Returns the exit code."""
+    # Not at the top: `AppFactory` is also used without a server.
     import uvicorn
 
     factory = AppFactory(settings)
@@ -140,7 +142,7 @@ def serve(settings: Settings) -> int:
     )
     for warning in setting_warnings(settings):
         log.warning("settings.warning", hint=warning)
-    # Before the process is made opaque: afterwards the kernel does not say where its environment is.
+    # Before `protect_process`: afterwards the kernel hides where the environment is.
     scrub_environment([os.environ[name] for name in _secret_variables()])
     remove_secrets(os.environ)
     protect_process()
@@ -152,11 +154,11 @@ def serve(settings: Settings) -> int:
     databases = asyncio.run(look_at_databases(settings))
     if databases.problems:
         return refuse_to_start(databases.problems)
-    for place in databases.new:
-        log.info("database.new", at=place)
+    for url in databases.new:
+        log.info("database.new", at=url)
     if settings.workers > 1:
-        gc.enable()  # the workers are processes of their own
-        from chat_broker.cli.workers import run_workers  # one process alone needs none of it
+        gc.enable()  # `AppFactory` does so in each worker
+        from chat_broker.cli.workers import run_workers  # a single process never needs it
 
         run_workers(config, sockets, drain_seconds=settings.drain_seconds)
         return 0
@@ -164,13 +166,13 @@ def serve(settings: Settings) -> int:
 
 
 def run_process(config: "Config", sockets: list[socket.socket]) -> int:
-    """This process on the sockets until told to stop; answers the exit code."""
+    """Serve *sockets* in this process until a signal stops it. Returns the exit code."""
     import uvicorn  # as above
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            """uvicorn says that it runs where it has bound the sockets itself, and only there."""
             await super().startup(sockets=sockets)
+            # uvicorn logs addresses only of sockets that it has bound itself.
             log.info("serve.running", at=addresses(sockets or ()))
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -179,7 +181,7 @@ def run_process(config: "Config", sockets: list[socket.socket]) -> int:
             await super().shutdown(sockets)
 
     server = Server(config)
-    # uvicorn raises the signal that stopped it once more at the end; being told to stop is no failure.
+    # uvicorn raises the signal again after a graceful stop, which would end the process with a failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=sockets)

@@ -1,4 +1,4 @@
-"""The `chat-broker` command as it is entered: `serve` goes straight on, everything else to `chat_broker.cli.main`."""
+"""Entry points of the `chat-broker` command. `serve` starts directly; other commands go to `chat_broker.cli.main`."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ def main() -> None:
 
 
 def run_module(name: str) -> None:
-    """The entry point of `python -m` *name*: the same command; without a subcommand, it serves."""
+    """The entry point of `python -m` *name*, which serves unless it gets another subcommand."""
     arguments = sys.argv[1:]
     if arguments in ([], [DEVELOPMENT]):
         arguments = ["serve", *arguments]
@@ -20,10 +20,10 @@ def run_module(name: str) -> None:
 
 
 def run(arguments: Sequence[str], program: str | None = None) -> None:
-    """Carry out the command line and exit. *program*: what help texts call it; None: as it was started."""
+    """Run the command line and exit. *program*: the name in help texts; None: the name of the executable."""
     if list(arguments) in (["serve"], ["serve", DEVELOPMENT]):
         sys.exit(launch(development=DEVELOPMENT in arguments))
-    # What reads a command line takes as long to load as the settings do.
+    # typer takes as long to load as the settings do, and `serve` needs none of it.
     from chat_broker.cli.main import app
 
     app(list(arguments), prog_name=program)

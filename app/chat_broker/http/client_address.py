@@ -1,7 +1,7 @@
-"""Whose address and whose origin a request has, when proxies we trust stand in front.
+"""Finds the client's address and the origin of a request behind trusted proxies.
 
-One resolver for HTTP and sockets. It reads the ASGI scope alone, and believes a forwarding header only
-as far as the addresses that wrote it are trusted.
+HTTP and sockets use the same code. It reads only the ASGI scope, and believes a forwarding header only as far as
+trusted addresses wrote it.
 """
 
 import re
@@ -29,13 +29,13 @@ Network = IPv4Network | IPv6Network
 
 MAX_HOPS = 20
 FIRST_REQUESTS = 1000
-"""So many are looked at for a proxy that is not trusted; what stands in front is there from the beginning."""
+"""Number of requests that are checked for an untrusted proxy: a proxy in front forwards from the beginning."""
 LONGEST_ADDRESS = 80
 LONGEST_HOST = 261
 """With its port."""
 MOST_CLIENTS = 4096
 LONGEST_REMEMBERED = 256
-"""Bytes of forwarding headers: whoever sends more does not fill our memory with them."""
+"""Bytes of forwarding headers whose result is cached: longer ones must not fill the memory."""
 _HOST = re.compile(
     r"[A-Za-z0-9._-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", re.ASCII
 )
@@ -53,7 +53,7 @@ class BadNetwork(ValueError):  # noqa: N818 - named for what happened
 
 
 def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """The networks of a setting; a bare address is a network of one. BadNetwork names the first bad one."""
+    """The networks that *texts* spell; an address is a network of one. Raises BadNetwork."""
     networks = []
     for text in texts:
         try:
@@ -66,16 +66,16 @@ def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 def read_address(text: str) -> Address | None:
-    """The address *text* spells, with or without a port; an IPv4 address mapped into IPv6 is IPv4."""
+    """The address that *text* spells, with or without a port. An IPv4 address mapped into IPv6 is returned as IPv4."""
     return _read_address(text) if len(text) <= LONGEST_ADDRESS else None
 
 
-@lru_cache(maxsize=8192)  # asked about the same clients again and again
+@lru_cache(maxsize=8192)  # the same clients recur
 def _read_address(text: str) -> Address | None:
     text = text.strip()
     if match := _WITH_PORT.fullmatch(text):
         text = next(group for group in match.groups() if group is not None)
-    if "%" in text:  # a zone is meaningless beyond the machine that named it
+    if "%" in text:  # a zone has a meaning only on its own machine
         return None
     try:
         address = ip_address(text)
@@ -85,39 +85,41 @@ def _read_address(text: str) -> Address | None:
 
 
 class Proxies:
-    """The proxies in front of the broker, and what they may tell it."""
+    """The trusted proxies, and what requests through them reveal of clients."""
 
     def __init__(self, trusted: Iterable[Network] = ()) -> None:
         self._trusted = tuple(trusted)
-        # Pure in what it is asked, and asked the same for each request of a connection.
+        # The result depends on the key alone, and recurs for each request of a connection.
         self._clients = BoundedCache[tuple[str | bytes | None, ...], str](MOST_CLIENTS)
         self._looks_left = FIRST_REQUESTS
 
     def trusts(self, address: Address | None) -> bool:
-        """Whether *address* belongs to one of them."""
+        """Whether *address* is a trusted proxy."""
         return address is not None and any(
             address.version == network.version and address in network for network in self._trusted
         )
 
     def client(self, scope: Mapping[str, Any]) -> str:
-        """The address to hold responsible for a request: a canonical IP, or `unknown`.
+        """The client's address: a canonical IP, or `unknown`.
 
-        X-Forwarded-For is walked from the right, over trusted addresses only; the first that is not
-        one is the client. An entry that is no address ends the walk: whoever passed it on is it.
+        X-Forwarded-For is read from the right, as long as addresses are trusted; the first untrusted one is the
+        client. An entry that is no address ends this: the client is then the proxy that forwarded it.
         """
         if self._looks_left:
             self._look_for_a_proxy(scope)
         client = scope.get("client")
-        told = []
-        if self._trusted:  # else nobody is believed, whatever they tell
-            told = [value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
-        key = (client[0] if client else None, *told)
-        found = self._clients.get(key)
-        if found is None:
-            found = self._walk(scope)
-            if sum(map(len, told)) <= LONGEST_REMEMBERED:
-                self._clients.put(key, found)
-        return found
+        forwarded: list[bytes] = []
+        if self._trusted:  # otherwise no forwarding header is believed
+            forwarded = [
+                value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"
+            ]
+        key = (client[0] if client else None, *forwarded)
+        address = self._clients.get(key)
+        if address is None:
+            address = self._walk(scope)
+            if sum(map(len, forwarded)) <= LONGEST_REMEMBERED:
+                self._clients.put(key, address)
+        return address
 
     def _walk(self, scope: Mapping[str, Any]) -> str:
         current = peer(scope)
@@ -135,7 +137,7 @@ class Proxies:
         return str(current)
 
     def _look_for_a_proxy(self, scope: Mapping[str, Any]) -> None:
-        """Say once that something forwards requests, and is not believed."""
+        """Log once that an untrusted address sends forwarding headers."""
         self._looks_left -= 1
         sent = next((name for name, _ in scope.get("headers", ()) if name in _FORWARDING), None)
         address = None if sent is None else peer(scope)
@@ -154,31 +156,31 @@ class Proxies:
         )
 
     def secure(self, scope: Mapping[str, Any]) -> bool:
-        """Did the request come over https, as far as one can tell?"""
+        """Whether the client uses https, according to the scheme and trusted proxies."""
         if not self._trusted and scope.get("scheme") != "https":
             return False
         return (self.origin(scope) or "").startswith("https:")
 
     def origin(self, scope: Mapping[str, Any]) -> str | None:
-        """The origin the request came to (`https://host`), by trusted proxies' word; None if unclear."""
+        """The origin that the client addressed (`https://host`), by the headers of trusted proxies; None if unclear."""
         scheme = _SECURE.get(str(scope.get("scheme")), "http")
         host = _only(scope, b"host")
         if self._trusted and self.trusts(peer(scope)):
-            told = _only(scope, b"x-forwarded-proto")
-            if told is not None:
-                scheme = _SECURE.get(told.rpartition(",")[2].strip().lower(), scheme)
-            told = _only(scope, b"x-forwarded-host")
-            if told is not None:
-                host = told.rpartition(",")[2].strip()
+            forwarded = _only(scope, b"x-forwarded-proto")
+            if forwarded is not None:
+                scheme = _SECURE.get(forwarded.rpartition(",")[2].strip().lower(), scheme)
+            forwarded = _only(scope, b"x-forwarded-host")
+            if forwarded is not None:
+                host = forwarded.rpartition(",")[2].strip()
         return None if host is None or len(host) > LONGEST_HOST else _origin(scheme, host)
 
     def is_own_origin(self, scope: Mapping[str, Any], origin: str) -> bool:
-        """Whether *origin*, in any spelling, is the one the request came to. TLS may have ended before us, untold."""
+        """Whether *origin*, in any spelling, is the one that the client addressed. A proxy may have ended TLS unannounced."""
         own = self.origin(scope)
         return own is not None and is_same_address(origin, own, tls_may_end_before=True)
 
 
-@lru_cache(maxsize=1024)  # there are few, and each request asks
+@lru_cache(maxsize=1024)  # few values, and every request needs one
 def _origin(scheme: str, host: str) -> str | None:
     if not _HOST.fullmatch(host):
         return None
@@ -186,7 +188,7 @@ def _origin(scheme: str, host: str) -> str | None:
 
 
 def peer(scope: Mapping[str, Any]) -> Address | None:
-    """The address at the other end of the socket."""
+    """The address at the other end of the connection; None if it is unknown."""
     client = scope.get("client")
     return read_address(str(client[0])) if client else None
 

@@ -1,4 +1,4 @@
-"""Which other origins' pages may read our answers (CORS)."""
+"""CORS: lets pages of listed origins read responses."""
 
 from collections.abc import Iterable, MutableMapping
 from typing import Any
@@ -18,16 +18,16 @@ PREFLIGHT_SECONDS = b"600"
 
 
 class Cors:
-    """Answers preflights and names the origin in answers, for the origins of an exact list and no others.
+    """Answers preflights, and adds CORS headers to responses, for an exact list of origins.
 
-    Always with credentials, so `*` is never said. Nothing is said to a page of an unlisted
-    origin: it cannot read the answer. `Vary: Origin` keeps caches from mixing them up.
+    Credentials are always allowed, so `*` is never sent. Responses to other origins have no CORS header: their pages
+    cannot read them. `Vary: Origin` keeps caches from mixing responses up.
     """
 
     def __init__(
         self, app: ASGIApp, *, origins: Iterable[str], refused: RefusedOrigins | None = None
     ) -> None:
-        """*refused* notes preflights of other origins."""
+        """*refused* logs preflights of other origins."""
         self._app = app
         self._refused = refused or RefusedOrigins(structlog.get_logger(__name__), lambda: None)
         self._origins = frozenset(origin.encode("ascii") for origin in origins)
@@ -54,7 +54,7 @@ class Cors:
         await self._app(scope, receive, send_named)
 
     async def _refuse_preflight(self, scope: Scope, send: Send) -> None:
-        """Tell whoever looks into their browser's tools what is missing; the page cannot read it."""
+        """Answer with the reason, for a developer who opens the browser's tools; the page cannot read it."""
         headers = scope["headers"]
         request_id = request_id_of([value for name, value in headers if name == b"x-request-id"])
         origins = [value for name, value in headers if name == b"origin"]
@@ -75,12 +75,12 @@ class Cors:
         await send({"type": "http.response.body", "body": body})
 
     def lines_for(self, origin: bytes | None) -> bytes:
-        """What this adds to the head of an answer for a page of *origin* (None: no, or no single, Origin)."""
+        """The header lines for a response to a page of *origin*; None: the request has no `Origin`, or several."""
         return self._lines.get(origin, self._lines[None])
 
 
 def _naming(origin: bytes | None) -> list[tuple[bytes, bytes]]:
-    """The headers for a listed *origin*, or for anybody else."""
+    """The headers for a listed *origin*; for None, those for every other request."""
     headers = [(b"vary", b"Origin")]
     if origin is not None:
         headers += [
@@ -92,7 +92,7 @@ def _naming(origin: bytes | None) -> list[tuple[bytes, bytes]]:
 
 
 def _origin_of(scope: Scope) -> tuple[bytes | None, bool]:
-    """The origin, and whether this is a preflight. A repeated Origin counts as none that is listed."""
+    """The origin, and whether this is a preflight. A repeated `Origin` is no origin."""
     origins: list[bytes] = []
     asks = False
     for name, value in scope["headers"]:

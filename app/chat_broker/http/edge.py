@@ -1,4 +1,4 @@
-"""The edge: what holds for every request, whoever answers it. Plain ASGI, one layer."""
+"""The edge: one ASGI layer for limits, ids, headers and the access log of every request."""
 
 import asyncio
 import time
@@ -40,17 +40,16 @@ ADMIN_ONLY = ("/admin", "/metrics", "/docs", "/redoc", "/openapi.json")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 USUAL = (*SECURITY_HEADERS, NO_STORE)
-"""In every answer, unless its route has set one of them itself."""
+"""The headers of every response; a route may set one of them itself."""
 
 log = structlog.get_logger("chat_broker.access")
 sampled = SampledEvents(log)
 
 
 class Edge:
-    """Gives each request an id, an address, limits and a deadline; each answer its headers; the log a line.
+    """Gives each request an id, an address, limits and a deadline, each response its headers, and the log a line.
 
-    *admin_port*: the port on which the operator's routes answer, and the frontends' do not; None for all
-    on one.
+    *admin_port*: the port that serves the operators' routes, and no frontend routes; None: one port serves all.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Edge:
         self.admin_port = admin_port
         self.deadline = deadline
         self.user_id_of: Callable[[Scope], str | None] = lambda _: None
-        """The chat user who makes a request, for the log; None if that is not known."""
+        """The chat user who sent a request, for the log; None if no cache knows."""
         self.admit_handshake: Callable[[Scope], Awaitable[None]] = _admit
         """Counts the handshake of a socket against its address. Raises TooManyRequests."""
 
@@ -123,7 +122,7 @@ class Edge:
             raise TooManyRequests("slow_down", text, headers=error.headers) from None
 
     def hides(self, scope: Scope) -> bool:
-        """Is there nothing at this path on this port?"""
+        """Whether the path of *scope* is not served on its port."""
         if self.admin_port is None:
             return False
         path, server = scope["path"], scope.get("server")
@@ -139,7 +138,7 @@ class Edge:
         log_request(record)
 
     def about_refusal(self, scope: Scope) -> dict[str, str] | None:
-        """Why the request of *scope* was refused, and whose it was as far as that is known; None if it was not."""
+        """Code, reason and, if known, user of a refused request, for the log; None if it was not refused."""
         state = scope["state"]
         error: BrokerError | None = state.get("error")
         if error is None:
@@ -152,7 +151,7 @@ class Edge:
         return about
 
     def template_of(self, scope: Scope) -> str:
-        """The route that answered, as a template: a label for metrics must not be anybody's input."""
+        """The template of the route that answered. Metrics use it as a label, so it never contains input."""
         path = getattr(scope.get("route"), "path", None)
         if path is None:
             return SOCKETS if is_socket(scope["path"]) else "unmatched"
@@ -162,11 +161,11 @@ class Edge:
 
 
 async def _admit(_scope: Scope) -> None:
-    """Let everybody in."""
+    """Admit every handshake: the limit is connected when the lifespan starts."""
 
 
 class _Request:
-    """One request on its way through."""
+    """An HTTP request between server and application."""
 
     __slots__ = (
         "_edge",
@@ -214,7 +213,7 @@ class _Request:
             elif is_socket(scope["path"]):
                 if is_handshake(scope):
                     await edge.limit_handshake(scope)
-                # engine.io bounds its own bodies, and a poll waits for as long as nothing happens.
+                # engine.io limits its bodies itself, and a poll may wait longer than the deadline.
                 await edge._app(scope, self._receive, self.send)
             else:
                 async with asyncio.timeout(edge.deadline):
@@ -234,7 +233,7 @@ class _Request:
             self.note()
 
     async def receive(self) -> Message:
-        """The next piece of the body, as long as it is not too much."""
+        """The next message of the body. Raises TooLarge, UnsupportedMediaType."""
         self.waits_for_body = True
         message = await self._receive()
         self.waits_for_body = False
@@ -269,7 +268,7 @@ class _Request:
         await self._send(message)
 
     def with_ours(self, given: Any) -> list[tuple[bytes, bytes]]:
-        """The headers of an answer, completed; one that the route has set itself stays."""
+        """*given*, the headers of a route's response, with those of the edge; the route's own take precedence."""
         headers = list(given)
         headers += usual_beside({name.lower() for name, _ in headers})
         headers.append((b"x-request-id", self.request_id.encode()))
@@ -280,7 +279,7 @@ class _Request:
         return headers
 
     async def refuse(self, error: BrokerError) -> None:
-        """Answer with *error*, unless an answer has begun: then the connection just ends."""
+        """Answer with *error*. A response that has started is cut off instead."""
         if self.started:
             return
         status, headers, body = error_answer(error, self.scope)
@@ -304,12 +303,12 @@ class _Request:
 
 
 def usual_beside(have: Set[bytes]) -> list[tuple[bytes, bytes]]:
-    """What is usual in an answer, without the headers that its route has set itself: *have*, in lower case."""
+    """USUAL without the headers in *have*, the names in lower case that a route has set itself."""
     return [pair for pair in USUAL if pair[0] not in have]
 
 
 def error_answer(error: BrokerError, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body that tell a caller of *error*."""
+    """Status, headers and body of the response to *error*."""
     state = scope.get("state", {})
     state["error"] = error  # for the log
     request_id = state.get("request_id", "")
@@ -323,11 +322,11 @@ def error_answer(error: BrokerError, scope: Scope) -> tuple[int, list[tuple[byte
 
 
 def instance_of(scope: Scope) -> str:
-    """The path as it came, without its query."""
+    """The path as the client sent it, without its query."""
     raw = scope.get("raw_path") or scope["path"].encode("ascii", "replace")
     return str(raw.partition(b"?")[0].decode("ascii", "replace"))
 
 
 def is_socket(path: str) -> bool:
-    """Does the path belong to Socket.IO?"""
+    """Whether *path* belongs to Socket.IO."""
     return path == SOCKETS or path.startswith(SOCKETS + "/")

@@ -1,4 +1,4 @@
-"""What a caller is told of the limits that a request met: `RateLimit-Policy` and `RateLimit`."""
+"""The headers that tell callers of their rate limits: `RateLimit-Policy` and `RateLimit`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """*amount* uses in *period* seconds. *name* is what clients read in `RateLimit-Policy`."""
+    """*amount* uses in *period* seconds. *name* is sent in `RateLimit-Policy`."""
 
     name: str
     amount: int
@@ -22,9 +22,9 @@ class Limit:
 
 
 class Usage(Struct, frozen=True):
-    """What one use met: was it *allowed*, how many *remaining*, when does the window *reset* (s)?
+    """The state of *limit* after one use. *reset*: seconds until its window ends.
 
-    *retry_after*: seconds until one more would be allowed; 0 if it was.
+    *retry_after*: seconds until another use is allowed; 0 if this one was *allowed*.
     """
 
     limit: Limit
@@ -35,14 +35,14 @@ class Usage(Struct, frozen=True):
 
 
 def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
-    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) for what was used."""
+    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) for *usages*."""
     if not usages:
         return {}
     return {"RateLimit-Policy": _policies(usages), "RateLimit": _states(usages)}
 
 
 def lines_for(usages: Sequence[Usage]) -> bytes:
-    """The same as HTTP/1.1 writes it, in lower case."""
+    """`headers_for` as the lines of an HTTP/1.1 head, in lower case."""
     if not usages:
         return b""
     return f"ratelimit-policy: {_policies(usages)}\r\nratelimit: {_states(usages)}\r\n".encode()

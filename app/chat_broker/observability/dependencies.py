@@ -1,4 +1,4 @@
-"""Everything the broker depends on, and how to find out how each is."""
+"""The dependencies of the broker, each with its check."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,33 +12,33 @@ if TYPE_CHECKING:
 
 
 class Storage(Protocol):
-    """The database and Redis. Each answers as `Dependency.ask` does."""
+    """The database and Redis. Each state is one that `Dependency.ask` returns."""
 
     async def database_state(self) -> str:
-        """How the database is. Raises what it fails with."""
+        """The state of the database. Raises the database's error."""
 
     async def redis_state(self) -> str:
-        """How Redis is; `off` without one."""
+        """The state of Redis; `off` without REDIS_URL."""
 
     async def processes_state(self) -> str:
-        """Whether all who use the database hear of each other."""
+        """Whether all processes on the database notify each other."""
 
 
 class IdentityProviders(Protocol):
-    """Whoever is asked about credentials."""
+    """The providers that verify credentials."""
 
     locations: str
 
     async def providers(self) -> dict[str, str]:
-        """How each is, by its name; `ok` is good."""
+        """The state of each provider by its name; `ok` is good."""
 
 
 class ChatApi(Protocol):
-    """The Chat API, a remote or the embedded one."""
+    """A remote Chat API, or the embedded one."""
 
     @property
     def bus_state(self) -> str:
-        """How the embedded one hears of other nodes: `off`, `ok` or `degraded: …`."""
+        """The embedded Chat API's connection to other nodes: `off`, `ok` or `degraded: …`."""
 
     async def ready(self) -> str:
         """`ok`, or what is wrong."""
@@ -47,7 +47,7 @@ class ChatApi(Protocol):
 def dependencies_of(
     settings: Settings, storage: Storage, providers: IdentityProviders, upstream: ChatApi
 ) -> dict[str, Dependency]:
-    """By the name that /readyz and /metrics give it."""
+    """Each dependency by its name in /readyz and /metrics."""
 
     async def redis() -> str:
         state = await storage.redis_state()
@@ -56,8 +56,8 @@ def dependencies_of(
         return state
 
     async def identity_provider() -> str:
-        found = await providers.providers()
-        bad = sorted(f"{name} is {how}" for name, how in found.items() if how != "ok")
+        states = await providers.providers()
+        bad = sorted(f"{name} is {state}" for name, state in states.items() if state != "ok")
         return f"degraded: {', '.join(bad)}" if bad else "ok"
 
     own = settings.broker_database

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus. Labels come from short lists of our own, never from what somebody sent."""
+"""Metrics for Prometheus. Labels come from short lists of our own, never from input."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +21,12 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"
 
 
 class _Live(Collector):
-    """Facts of the embedded Chat API as gauges; asked once a scrape, since counting sockets takes time."""
+    """Facts of the embedded Chat API as gauges, read once for each scrape: counting sockets takes time."""
 
     def __init__(self, facts: Callable[[], Mapping[str, int | str]]) -> None:
         self._facts = facts
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's Collector."""
         for name, value in self._facts().items():
             if isinstance(value, int):
                 text = f"The embedded Chat API's live side: {name.replace('_', ' ')}"
@@ -35,13 +34,12 @@ class _Live(Collector):
 
 
 class _Dependencies(Collector):
-    """What /readyz said last, and how old the keys of identity providers are."""
+    """The last result of /readyz, and the age of identity providers' keys."""
 
     def __init__(self, metrics: "Metrics") -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's Collector."""
         found = self._metrics.readiness
         good = GaugeMetricFamily(
             "chat_broker_dependency_ok",
@@ -71,11 +69,11 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 MOST_WAITING = 256
-"""Times that wait to be counted, of one kind of request."""
+"""Durations of one kind of request that wait to be counted."""
 
 
 class _Kind:
-    """Requests with the same method, route and status: how many took how long."""
+    """The histogram of requests with the same method, route and status."""
 
     __slots__ = ("buckets", "count", "seconds", "waiting")
 
@@ -86,7 +84,7 @@ class _Kind:
         self.buckets = [0] * (len(BUCKETS) + 1)
 
     def settle(self) -> None:
-        """Count what waits."""
+        """Add the waiting durations to the histogram."""
         for seconds in self.waiting:
             self.buckets[bisect_left(BUCKETS, seconds)] += 1
         self.count += len(self.waiting)
@@ -95,10 +93,10 @@ class _Kind:
 
 
 class _Requests(Collector):
-    """Counts in plain lists: the library's own counters lock and search at each step, 10 µs a request.
+    """Counts in plain lists: the library's counters lock and search at each step, 10 µs for each request.
 
-    A time is put aside until somebody asks for the numbers, or until there are many: counting many costs little more
-    than counting one.
+    A duration waits until the next scrape, or until many wait: counting many together costs little more than
+    counting one.
     """
 
     def __init__(self) -> None:
@@ -115,7 +113,6 @@ class _Requests(Collector):
             kind.settle()
 
     def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's Collector."""
         requests = CounterMetricFamily(
             "chat_broker_requests", "Requests answered", labels=("method", "route", "status")
         )
@@ -137,16 +134,16 @@ class _Requests(Collector):
 
 
 class Metrics:
-    """The numbers of one process."""
+    """The metrics of one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = _Requests()
         self.registry.register(self._requests)
         self.answered = self._requests.add
-        """One request was answered: method, route (a template of ours or `unmatched`), status, seconds."""
+        """Counts a request: method, route (a template of ours or `unmatched`), status, seconds."""
         self.readiness: Mapping[str, Any] = {}
-        """What was found just now; set before each `page`."""
+        """The present result of `Readiness.look`. To be set before each `page`."""
         self.key_ages: Callable[[], Mapping[str, float]] = dict
         self.registry.register(_Dependencies(self))
         self.under_way = 0
@@ -176,13 +173,13 @@ class Metrics:
         )
 
     def count_also(self, under_way: Callable[[], int]) -> None:
-        """Count as being answered, too, what *under_way* says at each scrape."""
+        """Add the number that *under_way* returns to the requests under way, at each scrape."""
         self._elsewhere = under_way
 
     def watch_sockets(self, facts: Callable[[], Mapping[str, int | str]]) -> None:
-        """Show what the embedded Chat API says of its live side: *facts* that are numbers, asked at each scrape."""
+        """Export *facts* of the embedded Chat API that are numbers, read at each scrape."""
         self.registry.register(_Live(facts))
 
     def page(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""What the broker needs and how it is: for /readyz, for /metrics, and one log line where an outage begins and one where it ends."""
+"""The state of the broker's dependencies, for /readyz and /metrics. The log gets a line when an outage begins and ends."""
 
 import asyncio
 import time
@@ -12,14 +12,14 @@ from chat_broker_kit.tasks import end
 REMEMBERED_FOR = 2.0
 PROBE_SECONDS = 3.0
 FOLLOWED_EVERY = 5.0
-"""Seconds between two looks that nobody asked for: an outage that was found is followed to its end, for the log."""
+"""Seconds between two checks during an outage, so that the log has its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Something the broker needs: where it is (for operators; no credential), and how it is.
+    """A dependency of the broker. *where*: its location for operators, without credentials.
 
-    *ask* answers `ok`, `off`, `degraded: …` or `failed: …`; an exception is a failure.
+    *ask* returns `ok`, `off`, `degraded: …` or `failed: …`; an exception means `failed`.
     """
 
     where: str
@@ -27,9 +27,9 @@ class Dependency:
 
 
 class Readiness:
-    """Asks all dependencies, at most every two seconds, however often it is asked itself.
+    """Checks all dependencies, at most every two seconds.
 
-    Only what is named in *vital* makes it `failed`; without the rest it works in part, and is `degraded`.
+    A failed dependency in *vital* makes the broker `failed`; any other one makes it `degraded`.
     """
 
     def __init__(self, dependencies: Mapping[str, Dependency], vital: frozenset[str]) -> None:
@@ -43,7 +43,7 @@ class Readiness:
         self._draining = False
 
     async def look(self) -> dict[str, Any]:
-        """`status`, and one line for each dependency."""
+        """`status`, and in `checks` the state of each dependency."""
         async with self._turn:
             if time.monotonic() - self._asked_at >= REMEMBERED_FOR:
                 answers = await asyncio.gather(*map(_answer, self.dependencies.values()))
@@ -57,11 +57,11 @@ class Readiness:
         return {**self._known, "status": "draining"} if self._draining else self._known
 
     def drain(self) -> None:
-        """Answer `draining` from now on: the process is about to end."""
+        """Report `draining` from now on: the process is about to end."""
         self._draining = True
 
     async def close(self) -> None:
-        """Follow nothing any more."""
+        """Stop the checks of a running outage."""
         if self._following is not None:
             await end(self._following)
 

@@ -1,8 +1,8 @@
-"""A minute of chat in the shell: printed at the start, and shown at `/`."""
+"""Shell commands for a first chat. A development start prints them, and `/` shows them."""
 
 
 def commands(base: str, chat: str) -> str:
-    """Lines to copy: *base* is the broker's address, *chat* that of the routes for frontends."""
+    """The commands for a broker at *base*, with its routes for frontends at *chat*."""
     return f"""# sign in as alice
 ALICE=$(curl -s {base}/dev/login -H 'Content-Type: application/json' -d '{{"username": "alice"}}' \\
   | sed 's/.*"token":"\\([^"]*\\)".*/\\1/')

@@ -1,4 +1,4 @@
-"""`GET /`, in development: where one is, and where to go from there. One document, no script, nothing from elsewhere."""
+"""`GET /` in development: what this broker is and how to try it. One document, without scripts or other resources."""
 
 from base64 import b64encode
 from functools import cache
@@ -19,12 +19,12 @@ _HERE = Path(__file__).parent
 
 
 def home_router(settings: Settings, proxies: Proxies) -> APIRouter:
-    """The one route of the page. Not to be mounted in production, where nobody is to learn anything from it."""
+    """The route of the page. For development only: it describes the configuration to anyone."""
     router = APIRouter()
 
     @router.get("/", response_model=None, include_in_schema=False)
     async def home(request: Request) -> HTMLResponse:
-        """What this is, what it answers to, and how to try it."""
+        """The broker's configuration, its links, and commands to try it."""
         base = settings.public_url or proxies.origin(request.scope) or _listening(settings)
         answer = HTMLResponse(written(settings, base))
         answer.headers["Content-Security-Policy"] = _files()[2]
@@ -34,7 +34,7 @@ def home_router(settings: Settings, proxies: Proxies) -> APIRouter:
 
 
 def written(settings: Settings, base: str) -> str:
-    """The page, for a broker that is reached at *base*."""
+    """The page for a broker at the address *base*."""
     page, style, _ = _files()
     anybody = "dev" in settings.auth
     chat = base + settings.route_prefix
@@ -70,7 +70,7 @@ def _facts(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _links(settings: Settings, base: str) -> list[str]:
-    """What can be opened by a click; with ADMIN_PORT some of it answers there alone."""
+    """Links to the routes for browsers. With ADMIN_PORT, operators' routes are only there."""
     operators = base
     if settings.admin_port is not None:
         scheme, _, host = base.partition("://")
@@ -93,7 +93,7 @@ def _listening(settings: Settings) -> str:
 
 @cache
 def _files() -> tuple[Template, str, str]:
-    """Document, style, and the policy that lets in this style and nothing else."""
+    """Document, style, and the content security policy that allows only this style."""
     style = (_HERE / "home.css").read_text()
     digest = b64encode(sha256(style.encode()).digest()).decode()
     policy = (

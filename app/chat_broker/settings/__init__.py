@@ -8,7 +8,8 @@ from chat_broker.settings.load import (
     remove_secrets,
     secret_names,
 )
-from chat_broker.settings.model import AuthMode, Settings, read_rates
+from chat_broker.settings.model import Settings
+from chat_broker.settings.values import AuthMode, read_rates
 from chat_broker.settings.warnings import name_warnings, setting_warnings
 
 __all__ = [

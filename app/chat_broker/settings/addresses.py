@@ -1,11 +1,11 @@
-"""Addresses as settings spell them."""
+"""Checks of addresses in settings."""
 
 import ipaddress
 from urllib.parse import urlsplit
 
 
 def provider_address(value: str) -> str:
-    """*value*, if an identity provider may be asked there. Raises ValueError."""
+    """*value*, if the broker may send requests to an identity provider there. Raises ValueError."""
     parts = urlsplit(value)
     if parts.scheme == "http" and is_loopback(parts.hostname or ""):
         return value
@@ -17,7 +17,7 @@ def provider_address(value: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """True for an address of this machine's own, or `localhost`."""
+    """True for a loopback address and for `localhost`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

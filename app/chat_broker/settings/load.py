@@ -1,4 +1,4 @@
-"""Reads the settings of this process."""
+"""Reads the settings of this process from all their sources."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from chat_broker_kit.setting_sources import dotenv_file, given_names, unreadable
 def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
     """The settings of this process. Raises BadSettings with every problem, not only the first.
 
-    *checks* are what other parts have to say about settings that they alone understand.
+    *checks* are the checks of other packages, which alone can judge some settings.
     """
     try:
         settings = Settings()
@@ -34,10 +34,10 @@ def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
             for error in refused.errors(include_url=False, include_input=False)
         ]
     else:
-        if found := _more_problems(settings, checks, named=set()):
-            raise BadSettings(found)
+        if problems := _more_problems(settings, checks, named=set()):
+            raise BadSettings(problems)
         return settings
-    # With the unreadable ones at their defaults the others can still be compared with each other.
+    # With defaults in place of unreadable settings, conflicts among the readable ones can be reported too.
     bad = _names(problems)
     defaults = {name: field.default for name, field in Settings.model_fields.items() if name in bad}
     readable: Settings | None
@@ -51,7 +51,7 @@ def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
 
 
 def fill_in_development() -> None:
-    """Set what nobody has set, so that a fresh checkout runs: development mode, in which anybody may sign in."""
+    """Set missing settings so that a fresh checkout runs, in development mode: anyone may sign in under any name."""
     given = given_names(os.environ, secrets_folder())
     wanted = {"ENVIRONMENT": "development", "LOG_FORMAT": "console"}
     environment = os.environ.get("ENVIRONMENT") or dotenv_file().get("ENVIRONMENT") or "development"
@@ -61,9 +61,9 @@ def fill_in_development() -> None:
 
 
 def _bad_json(error: Exception) -> list[str]:
-    """A setting that is JSON is read before any other, and its text is nowhere in the error."""
-    found = re.search(r'parsing value for field "(\w+)"', str(error))
-    return [f"{found[1].upper()}: is not JSON"] if found else []
+    """The problem of a setting that is not JSON. Such an error repeats no value."""
+    match = re.search(r'parsing value for field "(\w+)"', str(error))
+    return [f"{match[1].upper()}: is not JSON"] if match else []
 
 
 def _more_problems(
@@ -72,26 +72,26 @@ def _more_problems(
     *,
     named: set[str],
 ) -> list[str]:
-    """What *checks* say of settings other than *named*: of those a problem is known."""
+    """The problems that *checks* report, except of settings in *named*: those have a problem already."""
     if settings is None:
         return []
     return [text for check in checks for text in check(settings) if not _names([text]) & named]
 
 
 def _names(problems: Iterable[str]) -> set[str]:
-    """The settings that *problems* begin with, in lower case."""
+    """The settings that *problems* are about, in lower case."""
     return {text.partition(":")[0].lower() for text in problems}
 
 
 def remove_secrets(environ: dict[str, str] | os._Environ[str]) -> None:
-    """Take the secrets that were read out of *environ*, so that no child process and no dump of it has them."""
+    """Remove all secrets from *environ*: child processes and dumps must not contain them."""
     for name in secret_names():
         environ.pop(name.upper(), None)
         environ.pop(name, None)
 
 
 def present_keys(settings: Settings) -> tuple[str | None, str | None]:
-    """CHAT_API_KEY and CHAT_API_KEY_NEXT as files and `.env` say now; else as *settings* were read."""
+    """CHAT_API_KEY and CHAT_API_KEY_NEXT, read again from files and `.env`; from *settings* if they are in neither."""
     return (
         present_secret("chat_api_key", settings.chat_api_key),
         present_secret("chat_api_key_next", settings.chat_api_key_next),
@@ -99,7 +99,7 @@ def present_keys(settings: Settings) -> tuple[str | None, str | None]:
 
 
 def secret_names() -> tuple[str, ...]:
-    """The settings whose values are never shown."""
+    """The settings that hold secrets, in lower case."""
     return tuple(
         name
         for name, field in Settings.model_fields.items()

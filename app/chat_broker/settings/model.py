@@ -1,152 +1,35 @@
 """The settings by name, type and default."""
 
-import ipaddress
-import json
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from chat_broker.settings.addresses import provider_address
 from chat_broker.settings.conflicts import BadSettings, conflicts
 from chat_broker.settings.sources import SECRETS_DIR, secrets_folder
-from chat_broker_kit.http.origins import listed_origin, read_address
-from chat_broker_kit.setting_sources import ENCODING, SecretFiles, without_service_links
-
-AuthMode = Literal["jwt", "introspection", "forward", "header", "dev"]
-UserField = Literal["external_user_id", "metadata"]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-OUR_PATHS = (
-    "/admin",
-    "/dev",
-    "/docs",
-    "/healthz",
-    "/metrics",
-    "/openapi.json",
-    "/readyz",
-    "/socket.io",
-    "/.well-known",
+from chat_broker.settings.values import (
+    AuthModes,
+    CookieName,
+    Environment,
+    HeaderName,
+    LogFormat,
+    LogLevel,
+    Networks,
+    Origins,
+    Port,
+    ProviderUrl,
+    Rate,
+    RedisPrefix,
+    RoutePrefix,
+    Url,
+    UserFields,
+    UserinfoSource,
+    Words,
 )
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _level(value: object) -> object:
-    """A level in either case; WARN is short for WARNING."""
-    if not isinstance(value, str):
-        return value
-    return {"WARN": "WARNING"}.get(value.upper(), value.upper())
-
-
-def _split(value: object) -> object:
-    """A list as operators write it: `a, b`, or a JSON array."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part for part in re.split(r"[,\s]+", value) if part]
-
-
-_RATE = re.compile(r"\s*([0-9]+)\s*(?:/|per)\s*([0-9]*)\s*([a-z]+)\s*", re.IGNORECASE)
-_DAY = 86_400
-_PERIODS = {
-    "second": 1,
-    "minute": 60,
-    "hour": 3_600,
-    "day": _DAY,
-    "month": 30 * _DAY,
-    "year": 360 * _DAY,
-}
-
-
-def read_rates(notation: str) -> list[tuple[int, int]]:
-    """Amount and period in seconds of each rate: `30/minute`, `100 per 2 hours`, several with `;` between.
-
-    The notation is that of the `limits` library. Raises ValueError for any other.
-    """
-    rates = []
-    for part in re.split(r"[,;|]", notation):
-        found = _RATE.fullmatch(part)
-        if found is None:
-            raise ValueError(f"couldn't parse rate limit string '{notation}'")
-        amount, times, unit = found.groups()
-        period = _PERIODS.get(unit.lower()) or _PERIODS.get(unit.lower().removesuffix("s"))
-        if period is None:
-            raise ValueError(f"no granularity matched for {unit}")
-        rates.append((int(amount), period * (int(times or 1) or 1)))
-    return rates
-
-
-def _rate(value: str) -> str:
-    read_rates(value)
-    return value
-
-
-def _network(value: object) -> object:
-    return ipaddress.ip_network(value, strict=False) if isinstance(value, str) else value
-
-
-def _origin(value: str) -> str:
-    if value == "*":
-        raise ValueError(
-            "'*' together with credentials would open every user's chat to every site; list the origins"
-        )
-    return listed_origin(value)
-
-
-def _address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be an http(s) address without query or fragment")
-    if "@" in parts.netloc:
-        raise ValueError("must not hold user information")
-    if read_address(f"{parts.scheme}://{parts.netloc}") is None:
-        raise ValueError("must have a host (in ASCII) and, if any, a port that exist")
-    return value.rstrip("/")
-
-
-def _prefix(value: str) -> str:
-    if not re.fullmatch(r"(?:/[A-Za-z0-9_-]+)+", value):
-        raise ValueError("must look like /chat or /api/chat")
-    if any(value == path or value.startswith(path + "/") for path in OUR_PATHS):
-        raise ValueError("is taken by another route of the broker")
-    return value
-
-
-def _userinfo(value: str | None) -> str | None:
-    if value is None or value.lower() in {"off", "false", "no", "0"}:
-        return None
-    if value.lower() in {"discovery", "on", "true", "yes", "1"}:
-        return "discovery"
-    return provider_address(value)
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Rate = Annotated[str, AfterValidator(_rate)]
-Networks = Annotated[
-    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)
-]
-Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
-]
-Url = Annotated[str, AfterValidator(_address)]
-ProviderUrl = Annotated[str, AfterValidator(provider_address)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-RedisPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9:._-]{1,64}$")]
-CookieName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+from chat_broker_kit.http.origins import listed_origin
+from chat_broker_kit.setting_sources import ENCODING, SecretFiles, without_service_links
 
 
 class Settings(BaseSettings):
@@ -163,7 +46,7 @@ class Settings(BaseSettings):
     )
 
     # How it runs
-    environment: Annotated[Literal["production", "development"], BeforeValidator(_lower)] = Field(
+    environment: Environment = Field(
         "production", description="`development` allows AUTH=dev, docs and sample secrets"
     )
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container")
@@ -184,7 +67,7 @@ class Settings(BaseSettings):
         None,
         description="Serve /admin, /metrics and docs only on this port, and no chat there; unset: the same port",
     )
-    route_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+    route_prefix: RoutePrefix = Field(
         "/chat", description="Where the routes for frontends live, for example /api/chat"
     )
     secrets_dir: Path = Field(
@@ -243,9 +126,7 @@ class Settings(BaseSettings):
     )
 
     # Who the app user is
-    auth: Annotated[
-        tuple[Annotated[AuthMode, BeforeValidator(_lower)], ...], NoDecode, BeforeValidator(_split)
-    ] = Field(
+    auth: AuthModes = Field(
         (),
         description="How app users are recognised, in order: jwt, introspection, forward, header, dev",
     )
@@ -277,7 +158,7 @@ class Settings(BaseSettings):
         (),
         description="Hosts besides the issuer's own that its discovery document may name for its keys",
     )
-    auth_jwt_userinfo: Annotated[str | None, AfterValidator(_userinfo)] = Field(
+    auth_jwt_userinfo: UserinfoSource = Field(
         None,
         description="Where names are asked for that tokens lack: discovery, or the userinfo endpoint's address",
     )
@@ -343,17 +224,13 @@ class Settings(BaseSettings):
     cors_origins: Origins = Field(
         (), description="Origins of frontends, exactly, also capacitor://localhost; * is refused"
     )
-    expose_user_fields: Annotated[tuple[UserField, ...], NoDecode, BeforeValidator(_split)] = Field(
+    expose_user_fields: UserFields = Field(
         (), description="What members see of each other besides names: external_user_id, metadata"
     )
 
     # What it tells
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_level)] = (
-        Field("INFO", description="Least level that is logged")
-    )
-    log_format: Annotated[Literal["json", "console"], BeforeValidator(_lower)] = Field(
-        "json", description="`console` is for people"
-    )
+    log_level: LogLevel = Field("INFO", description="Least level that is logged")
+    log_format: LogFormat = Field("json", description="`console` is for people")
     docs: bool | None = Field(
         None, description="Serve /docs and /openapi.json; unset: outside production"
     )
@@ -367,7 +244,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced: it knows no SECRETS_DIR
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, that over `.env`, that over files."""
+        """Arguments come first, then the environment, `.env`, and the files of SECRETS_DIR."""
         sources = [init_settings, without_service_links(env_settings), dotenv_settings]
         folder = secrets_folder()
         if folder is not None:
@@ -382,17 +259,16 @@ class Settings(BaseSettings):
 
     @property
     def development(self) -> bool:
-        """Is this somebody's own machine?"""
         return self.environment == "development"
 
     @property
     def embedded(self) -> bool:
-        """Does the Chat API run in this process?"""
+        """Whether the Chat API runs in this process."""
         return self.chat_base_url is None
 
     @property
     def docs_shown(self) -> bool:
-        """Are /docs and /openapi.json served?"""
+        """Whether /docs and /openapi.json are served."""
         return self.development if self.docs is None else self.docs
 
     @property
@@ -411,7 +287,7 @@ class Settings(BaseSettings):
 
     @property
     def own_origins(self) -> frozenset[str]:
-        """Origins whose pages may use a cookie: the list, and the broker's own."""
+        """Origins whose pages may authenticate with a cookie: CORS_ORIGINS and the broker's own."""
         own = set(self.cors_origins)
         if self.public_url is not None:
             parts = urlsplit(self.public_url)

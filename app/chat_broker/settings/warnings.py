@@ -1,4 +1,4 @@
-"""What is probably not meant, although it would run: said at the start, by `check-config` and by `doctor`."""
+"""Warnings about settings that are valid but probably a mistake. `serve`, `check-config` and `doctor` print them."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ PREFIXES = (
 )
 OTHERS = frozenset(
     (
-        # Of chat-server, of the commands, and of the fast path: they may stand in the same `.env`.
+        # Variables of chat-server, of the commands and of the fast path: they may be in the same `.env`.
         *("CHAT_BROKER_URL", "CHAT_BROKER_ADMIN_KEY", "FAST_PATH"),
         *("CHAT_DATABASE_POOL", "RATE_HANDSHAKES", "TOKEN_ALGORITHM", "TOKEN_ISSUER"),
     )
@@ -29,7 +29,7 @@ ALIKE = 0.84
 
 
 def setting_warnings(settings: "Settings") -> list[str]:
-    """Each as `NAME: what is the case; what to type`."""
+    """Each warning as `NAME: what is wrong; what to type`."""
     return [
         *name_warnings(type(settings).model_fields),
         *_databases(settings),
@@ -39,7 +39,7 @@ def setting_warnings(settings: "Settings") -> list[str]:
 
 
 def name_warnings(fields: Iterable[str]) -> list[str]:
-    """What the names alone give away, *fields* being those of all settings: a misspelt one may be why another is missing."""
+    """Warnings about misspelt names. *fields*: the names of all settings, in lower case."""
     known = {name.upper() for name in fields} | OTHERS
     given = given_names(os.environ, secrets_folder())
     return [
@@ -61,7 +61,7 @@ def _databases(settings: "Settings") -> Iterator[str]:
 
 
 def _folder(settings: "Settings") -> Iterator[str]:
-    """Where a relative DATA_DIR is depends on where one starts: next time it may be empty."""
+    """A relative DATA_DIR depends on the working directory: after a start elsewhere the databases would be empty."""
     folder = settings.data_dir.absolute()
     if settings.development or settings.data_dir.is_absolute() or folder.is_dir():
         return
@@ -73,7 +73,7 @@ def _folder(settings: "Settings") -> Iterator[str]:
 
 
 def _proxies(settings: "Settings") -> Iterator[str]:
-    """The broker itself speaks no TLS: in production something stands in front, and has to be named."""
+    """The broker terminates no TLS: in production a proxy does, and TRUSTED_PROXIES has to name it."""
     if settings.development or settings.trusted_proxies:
         return
     if settings.public_url is None:

@@ -13,7 +13,7 @@ _COLUMNS = ", ".join(_ALL)
 
 
 class SqlAdminKeys:
-    """Where keys are kept."""
+    """The rows of admin keys, for one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,6 +48,6 @@ class SqlAdminKeys:
 def _key(row: Sequence[Any]) -> AdminKey:
     values = dict(zip(_ALL, row, strict=True))
     known = set(AdminScope)
-    # A scope that a newer broker invented is none that this one could grant.
+    # A newer broker may know scopes that this one does not: it cannot grant them.
     scopes = frozenset(AdminScope(name) for name in values["scopes"].split() if name in known)
     return AdminKey(**{name: values[name] for name in _NAMES}, scopes=scopes)

@@ -1,4 +1,4 @@
-"""The audit trail in the database: a chain of records, its head, and the entries still open."""
+"""The audit log in the database: a chain of records, its head, and pending entries."""
 
 import json
 import re
@@ -16,12 +16,12 @@ from chat_broker.admin.audit_log import (
 from chat_broker_kit.database.transactions import Database, Query, Rows, Steps, all_rows, named
 
 _NAMES = ("id", "at", "actor", "action", "subject", "outcome", "reason", "ip", "request_id")
-# `also` is for searching only: what it says is in `detail` too.
+# `also` is for searching only: `detail` contains it too.
 _CHAIN = ("seq", *_NAMES, "detail", "previous", "hash", "also")
 _COLUMNS = ", ".join(_CHAIN)
 
-# One row. Appending raises it first, so that appends queue up behind each other; and what is cut off
-# the end of the chain leaves a gap before the next record.
+# The table has one row. Each append updates it first, so that appends wait for each other; and records cut off the
+# end of the chain leave a gap before the next one.
 _NEXT = "UPDATE audit_head SET seq = seq + 1 RETURNING seq, hash"
 _APPEND = f"INSERT INTO audit ({_COLUMNS}) VALUES (:{', :'.join(_CHAIN)})"
 _OPEN = (
@@ -36,12 +36,10 @@ _OVERDUE = (
 
 
 class SqlAudit:
-    """The chain and the open entries."""
+    """The tables of the chain and of pending entries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    # -- what is final --------------------------------------------------------------------------
 
     async def append(self, record: AuditRecord) -> None:
         await self._database.write(partial(_append, record))
@@ -71,8 +69,6 @@ class SqlAudit:
 
     async def _rows(self, query: Query) -> Rows:
         return await self._database.read(partial(all_rows, query), slow=True)
-
-    # -- what is not ----------------------------------------------------------------------------
 
     async def open(self, record: AuditRecord) -> None:
         query = named(_OPEN, **_entry(record, None, 1))
@@ -110,7 +106,7 @@ class SqlAudit:
         )
         closed = 0
         for (entry_id,) in overdue:
-            # A transaction each: another replica may be doing the same, and only one gets the row.
+            # One transaction for each: only one replica gets the row.
             closed += await self._database.write(partial(_close, entry_id))
         return closed
 
@@ -131,7 +127,7 @@ def _append(record: AuditRecord) -> Steps[None]:
 
 
 def _take(entry_id: str) -> Steps[Rows]:
-    """The open entry (fold key, count, record), which is gone then; nothing if another replica has taken it."""
+    """Delete a pending entry. Returns its (fold key, count, record), or no row if another replica was first."""
     return (
         yield Query(
             "DELETE FROM audit_open WHERE id = $1 RETURNING fold_key, count, record", entry_id
@@ -140,7 +136,7 @@ def _take(entry_id: str) -> Steps[Rows]:
 
 
 def _close(entry_id: str) -> Steps[int]:
-    """Append the record of an entry that nobody will close; answers how many there were."""
+    """Append the record of an entry that was never closed. Returns the number of records appended."""
     entries = yield from _take(entry_id)
     for fold_key, count, record in entries:
         yield from _append(_ended(fold_key, count, record))
@@ -158,7 +154,7 @@ def _entry(record: AuditRecord, key: str | None, count: int) -> dict[str, Any]:
 
 
 def _conditions(search: AuditSearch) -> tuple[str, dict[str, Any]]:
-    """What to look for, as the condition of a query and its values."""
+    """*search* as the condition of a query, and its values."""
     found = ["1 = 1"]
     values: dict[str, Any] = {}
     if search.actor is not None:
@@ -168,7 +164,7 @@ def _conditions(search: AuditSearch) -> tuple[str, dict[str, Any]]:
         found.append(
             "(action = :action OR action LIKE :noun ESCAPE '/' OR action LIKE :verb ESCAPE '/')"
         )
-        # In lower case, as all of them are: to LIKE of SQLite case makes no difference, to that of Postgres it does.
+        # Actions are lower case. LIKE ignores case in SQLite, but not in Postgres.
         action = search.action.lower()
         part = re.sub(r"[%_/]", r"/\g<0>", action)
         values |= {"action": action, "noun": f"{part}.%", "verb": f"%.{part}"}
@@ -194,7 +190,7 @@ def _text(record: AuditRecord) -> str:
 def _link(row: Sequence[Any]) -> ChainedRecord:
     columns = dict(zip(_CHAIN, row, strict=True))
     values = {name: columns[name] for name in _NAMES}
-    # A record somebody has spoilt must still be shown: `verify` says that it was changed.
+    # A damaged record must still be shown: `verify` reports the change.
     try:
         detail = json.loads(columns["detail"])
     except ValueError:
@@ -211,7 +207,7 @@ def _counted(record: str, count: int) -> AuditRecord:
 
 
 def _ended(fold_key: str | None, count: int, record: str) -> AuditRecord:
-    """The record of an entry that nobody will close."""
+    """The record of an entry that was never closed."""
     if fold_key is not None:
         return _counted(record, count)
     values = json.loads(record)

@@ -1,6 +1,6 @@
-"""Bans and marks in the database.
+"""Bans and revocation marks in the database.
 
-One text of SQL for SQLite and Postgres, but for standings: Postgres is asked for many at once.
+SQLite and Postgres share their SQL, except for standings: Postgres reads many in one query.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from chat_broker_kit.database.transactions import Database, Query, Steps, all_ro
 
 STANDINGS_AT_ONCE, LINES = 100, 4
 LONGEST = 7.0
-"""Seconds for one standing, those included for which it stood behind others: what one query may take."""
+"""Seconds that reading a standing may take, with the time it waited for other batches."""
 EVERYBODY = "*"
 REPLACED = "replaced"
 _NAMES = [field.name for field in fields(BanRecord)]
@@ -24,7 +24,7 @@ _COLUMNS = ", ".join(f'"{name}"' for name in _NAMES)  # `by` is a word of SQL
 _OF_BAN = ", ".join(f'b."{name}"' for name in _NAMES)
 
 _RAISE = (
-    # "u:" and the external id, or "*" for everybody
+    # *whose*: "u:" and the external id, or "*" for all users
     "INSERT INTO revocation_marks (whose, mark) VALUES ($1, 1)"
     " ON CONFLICT (whose) DO UPDATE SET mark = revocation_marks.mark + 1"
 )
@@ -34,7 +34,7 @@ _STANDING = (
     " FROM (SELECT 1 AS one) AS o"
     " LEFT JOIN bans AS b ON b.external_user_id = $2 AND b.lifted_at IS NULL"
 )
-# Of many at once, on Postgres: a trip to it costs more than what is read there.
+# For Postgres: a round trip costs more than reading many standings.
 _STANDINGS = (
     "SELECT o.whose AS asked, (SELECT CAST(COALESCE(SUM(mark), 0) AS BIGINT) FROM revocation_marks"
     f" WHERE whose IN ('u:' || o.whose, '{EVERYBODY}')) AS all_marks, {_OF_BAN}"
@@ -73,7 +73,7 @@ _COUNT = (
 
 
 class SqlBans:
-    """The book of bans."""
+    """The tables of bans and revocation marks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -82,7 +82,6 @@ class SqlBans:
         )
 
     async def standing(self, external_id: str) -> Standing:
-        """See BanBook."""
         if self._database.name != "sqlite":
             try:
                 async with asyncio.timeout(LONGEST):
@@ -101,15 +100,14 @@ class SqlBans:
         return [found[external_id] for external_id in external_ids]
 
     async def raise_mark(self, external_id: str | None) -> None:
-        """See BanBook."""
         await self._database.write(partial(_raise, _key(external_id)))
 
     async def ban(self, record: BanRecord) -> None:
-        """See BanBook. What an older ban has suspended and not let go yet, this one inherits."""
+        """A suspension by an older ban that has not been lifted yet passes to the new ban."""
         external_id = record.external_user_id
 
         def transaction() -> Steps[None]:
-            yield from _raise(_key(external_id))  # a write first: it takes the lock
+            yield from _raise(_key(external_id))  # first, since a write takes the lock
             unfinished = yield named(
                 _REPLACE, at=record.created_at, by=REPLACED, external_id=external_id
             )
@@ -120,21 +118,18 @@ class SqlBans:
         await self._database.write(transaction)
 
     async def lift(self, external_id: str, *, by: str, at: str) -> BanRecord | None:
-        """See BanBook."""
         query = named(_LIFT, external_id=external_id, by=by, at=at)
         lifted = await self._database.write(partial(first_row, query))
         return None if lifted is None else _record(lifted)
 
     async def history(self, external_id: str, *, limit: int = 100) -> list[BanRecord]:
-        """See BanBook."""
         return await self._records(_HISTORY, external_id=external_id, limit=limit)
 
     async def unsettled(self, now: str, *, limit: int = 100) -> list[BanRecord]:
-        """See BanBook."""
         return await self._records(_UNSETTLED, now=now, limit=limit)
 
     async def settle(self, record: BanRecord, *, suspended: bool) -> bool:
-        """See BanBook. Nothing is done if the record is not as it was."""
+        """Changes nothing if *record* is no longer as it was read."""
         query = named(
             _SETTLE,
             id=record.id,
@@ -145,7 +140,6 @@ class SqlBans:
         return await self._database.write(partial(first_row, query)) is not None
 
     async def count(self, now: str) -> int:
-        """See BanBook."""
         ((bans,),) = await self._database.read(partial(all_rows, named(_COUNT, now=now)), slow=True)
         return int(bans)
 
@@ -163,7 +157,7 @@ def _key(external_id: str | None) -> str:
 
 
 def _standing(row: Sequence[Any]) -> Standing:
-    """The standing in a row of the sum of marks and the columns of a ban, which are NULL if there is none."""
+    """The standing in a row: the sum of marks, then the columns of a ban, which are NULL without a ban."""
     return Standing(int(row[0]), None if row[1] is None else _record(row[1:]))
 
 

@@ -1,4 +1,4 @@
-"""Questions that come together are asked together: a trip to another process costs more than what it carries."""
+"""Batches concurrent queries: a round trip to another process costs more than the queries in it."""
 
 import asyncio
 from collections import deque
@@ -10,15 +10,15 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 IMPATIENT = 0.02
-"""Seconds after which an answer is late, and others no longer wait for it."""
+"""Seconds after which a batch is late, and the next one no longer waits for it."""
 
 
 class Gathered(Generic[Q, A]):
-    """Asks *ask* for many at once. What comes while an answer is under way makes up the next question.
+    """Runs queries in batches: queries that arrive while a batch is under way form the next one.
 
-    No answer is older than the question it is given to. *ask* answers in the order it was asked in, an exception
-    where there is one for a single question; what it raises goes to all. Nobody waits for a late answer to
-    somebody else's question, unless *lines* are late already.
+    A result is never older than its query. *ask* returns results in the order of the queries, an exception in place
+    of a single failed one; what it raises fails the whole batch. A late batch holds up no later one, unless *lines*
+    batches are late.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Gathered(Generic[Q, A]):
         most: int,
         lines: int,
     ) -> None:
-        """*most* questions go together."""
+        """*most*: queries in a batch."""
         self._ask = ask
         self._most = most
         self._lines = lines
@@ -37,7 +37,7 @@ class Gathered(Generic[Q, A]):
         self._late: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: Q) -> A:
-        """The answer to *question*, which is not put before now."""
+        """The result of *question*, read after this call."""
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, answer))
         self._go_on()
@@ -45,7 +45,8 @@ class Gathered(Generic[Q, A]):
 
     def _go_on(self) -> None:
         if self._waiting and len(self._under_way) == len(self._late) < self._lines:
-            # In a context of its own, since it belongs to no request; and when this turn of the loop is over.
+            # In an empty context, since a batch belongs to no request. It starts after the present turn of the loop,
+            # so that queries of the same turn share it.
             task = asyncio.get_running_loop().create_task(self._put(), context=Context())
             self._under_way.add(task)
             task.add_done_callback(self._ended)
@@ -63,7 +64,9 @@ class Gathered(Generic[Q, A]):
     async def _put(self) -> None:
         waiting = self._waiting
         asked = [waiting.popleft() for _ in range(min(len(waiting), self._most))]
-        asked = [one for one in asked if not one[1].done()]  # or nobody waits for it any more
+        asked = [
+            pair for pair in asked if not pair[1].done()
+        ]  # without queries that were cancelled
         if not asked:
             return
         late = asyncio.get_running_loop().call_later(
@@ -78,11 +81,11 @@ class Gathered(Generic[Q, A]):
                     waiter.set_exception(answer)
                 else:
                     waiter.set_result(answer)
-        except Exception as error:  # noqa: BLE001 - it goes to those who asked
+        except Exception as error:  # noqa: BLE001 - every caller gets it
             for _, waiter in asked:
                 if not waiter.done():
                     waiter.set_exception(error)
         finally:
             late.cancel()
             for _, waiter in asked:
-                waiter.cancel()  # does nothing to one that has its answer
+                waiter.cancel()  # has no effect on one with a result

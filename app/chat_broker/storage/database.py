@@ -1,4 +1,4 @@
-"""The broker's database, and what its stores hear while it cannot serve."""
+"""The broker's database, and the errors that its stores raise while it is unavailable."""
 
 import time
 from collections.abc import AsyncIterator
@@ -22,15 +22,15 @@ LOOKUPS_AT_ONCE = 4
 
 
 class Failures:
-    """What is raised for a database's errors. The log hears too, though not of a thousand alike."""
+    """Translates a database's errors, and logs at most one of them a second."""
 
     def __init__(self, where: str = "") -> None:
-        """*where* the database is, for the log; without credentials."""
+        """*where*: the database's location for the log, without credentials."""
         self._where = where
         self._complained_at = -1.0
 
     def unavailable(self, reason: str) -> StateUnavailable:
-        """What to raise for *reason*, with its kind alone: its text may hold the URL, and with it a password."""
+        """The error to raise for *reason*. It names only the kind: the text may contain the URL with its password."""
         kind = reason.partition(":")[0]
         now = time.monotonic()
         if now >= self._complained_at + 1:
@@ -39,15 +39,15 @@ class Failures:
         return StateUnavailable(f"the database does not answer: {kind}")
 
     def broken(self, error: Exception) -> StateUnavailable:
-        """What to raise for an error that will not pass: nobody gets in then, either."""
+        """The error to raise for a permanent failure. Callers are refused, as in an outage."""
         return self.unavailable(type(error).__name__)
 
 
 def profile(where: str) -> Profile:
-    """How the database at *where* is used."""
+    """The options with which the database at *where* is opened."""
     failures = Failures(where)
     return Profile(
-        store=None,  # the heartbeat says it
+        store=None,  # `Pulse` logs outages
         migrations=MIGRATIONS,
         outage=StateUnavailable,
         unavailable=failures.unavailable,
@@ -59,7 +59,7 @@ def profile(where: str) -> Profile:
 
 @asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[Database]:
-    """The database at *url*, with the present schema, for as long as the block lasts.
+    """The database at *url*, migrated to the present schema, open while the block runs.
 
     Raises SchemaTooNew, StateUnavailable.
     """
@@ -79,6 +79,6 @@ async def open_database(url: str) -> AsyncIterator[Database]:
 
 
 def _make_private(file: Path) -> None:
-    """One that was there may have come from a backup, with another mode; its journals copy it."""
+    """A file from a backup may have another mode. SQLite's journals copy it."""
     if file.exists():
         file.chmod(0o600)

@@ -1,4 +1,4 @@
-"""What tells one deployment from another: an id that its database holds, so that all its replicas agree."""
+"""The id of a deployment. Its database stores it, so that all replicas use the same one."""
 
 import secrets
 
@@ -9,7 +9,7 @@ _MAKE = "INSERT INTO broker_deployment (one, id) VALUES (1, $1) ON CONFLICT (one
 
 
 async def deployment_id(database: Database) -> str:
-    """The id, made on the first start. Raises StateUnavailable."""
+    """The id; the first start creates it. Raises StateUnavailable."""
 
     def find_or_make() -> Steps[str]:
         rows = yield Query(_FIND)

@@ -1,4 +1,4 @@
-"""The same in memory: for tests, for what need not outlive the process, and for one process alone."""
+"""Stores in memory: for tests, and for a single process."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,13 +9,12 @@ MARKS = 16_384
 
 
 class MemoryLinks:
-    """Links in a dict. For tests: a restart forgets them."""
+    """Links in a dictionary, for tests."""
 
     def __init__(self) -> None:
         self._links: dict[tuple[str, str, str], Link] = {}
 
     async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
-        """The link of a principal."""
         return self._links.get((project_id, issuer, subject))
 
     async def add(self, link: Link) -> Link | None:
@@ -30,13 +29,11 @@ class MemoryLinks:
         return link
 
     async def note(self, link: Link, told: Mapping[str, str]) -> None:
-        """See Links."""
         key = (link.project_id, link.issuer, link.subject)
         if (kept := self._links.get(key)) is not None and kept.user_id == link.user_id:
             self._links[key] = replace(kept, **told)
 
     async def move(self, link: Link, *, to: Link) -> Link | None:
-        """See Links."""
         key = (link.project_id, link.issuer, link.subject)
         kept = self._links.get(key)
         if kept is None or kept.user_id != link.user_id:
@@ -51,10 +48,10 @@ class MemoryLinks:
 
 
 class LocalRoomChanges:
-    """Marks for the rooms that this process changes. Right as long as it is the only one.
+    """Marks of rooms that this process changes. Correct only for a single process.
 
-    A room's mark is one of `MARKS`, by its hash: bounded without forgetting. Rooms that share one cost
-    each other a question more.
+    A room's hash selects one of `MARKS` marks, so memory is bounded. A change of one room makes others with the same
+    mark look changed, which costs each of them one lookup.
     """
 
     def __init__(self) -> None:
@@ -62,26 +59,23 @@ class LocalRoomChanges:
         self._marks = ["0"] * MARKS
 
     async def mark(self, room_id: str) -> str | None:
-        """Another one after every `changed`."""
         return self.mark_here(room_id)
 
     def mark_here(self, room_id: str) -> str | None:
-        """The same."""
         return self._marks[hash(room_id) % MARKS]
 
     async def changed(self, room_id: str) -> None:
-        """The next mark is another one."""
         self._changes += 1
         self._marks[hash(room_id) % MARKS] = str(self._changes)
 
 
 class NoHints:
-    """Hints of a process that is alone: nothing is told, nothing is heard."""
+    """Hints for a single process: sends none and receives none."""
 
     live = False
 
     def on(self, topic: str, listener: Listener) -> None:
-        """Nobody will call *listener*."""
+        """*listener* is never called."""
 
     async def tell(self, topic: str, key: str | None) -> None:
-        """There is nobody to tell."""
+        """Does nothing: there is no other process."""

@@ -1,4 +1,4 @@
-"""Opens what the broker remembers, in order, and closes it in reverse."""
+"""Opens the broker's storage in order, and closes it in reverse."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that is kept. *redis* and *counters* are None where there is no Redis."""
+    """The open storage. *redis* and *counters* are None without REDIS_URL."""
 
     database: Database
     links: Links
@@ -65,12 +65,12 @@ class State:
         return self.pulse.others
 
     async def database_state(self) -> str:
-        """How the database is, for /readyz: `ok`, or `degraded: …`. Raises StateUnavailable."""
+        """The state of the database: `ok` or `degraded: …`. Raises StateUnavailable."""
         await self.database.read(partial(all_rows, Query("SELECT 1")))
         return "ok" if self.pulse.writes else "degraded: writes are refused"
 
     async def redis_state(self) -> str:
-        """How Redis is: `off`, `ok`, or `degraded: …`."""
+        """The state of Redis: `off`, `ok` or `degraded: …`."""
         if self.redis is None:
             return "off"
         if not await self.redis.takes_writes():
@@ -80,17 +80,17 @@ class State:
         return "ok"
 
     async def processes_state(self) -> str:
-        """Whether all processes that use the database hear of each other: `ok`, or `degraded: …`."""
+        """Whether all processes on the database notify each other: `ok` or `degraded: …`."""
         if self.pulse.conflict:
             return "degraded: another broker uses this database, and there is no REDIS_URL"
         return "ok"
 
 
 class Pulse:
-    """Beats while the process lives, and knows how many others do."""
+    """The heartbeat of this process; counts the other processes on the database."""
 
     def __init__(self, heartbeat: Heartbeat, *, alone: bool, where: str = "") -> None:
-        """*alone*: there is no Redis. *where* the database is, for operators."""
+        """*alone*: there is no Redis. *where*: the database's location, for operators."""
         self._heartbeat = heartbeat
         self._alone = alone
         self._where = where
@@ -99,16 +99,16 @@ class Pulse:
 
     @property
     def conflict(self) -> bool:
-        """Are there other processes, without a Redis through which they would hear of each other?"""
+        """Whether other processes use the database, but no Redis connects them."""
         return self._alone and self.others > 0
 
     @property
     def writes(self) -> bool:
-        """Did the database take the last beat, which is a write?"""
+        """Whether the database accepted the last beat, which is a write."""
         return self._refused_since is None
 
     async def beat(self) -> None:
-        """One beat. Where an outage of the database begins and ends is in the log."""
+        """Send one beat. The log gets a line when an outage of the database begins and ends."""
         about = {"store": "broker", "where": self._where}
         try:
             others = await self._heartbeat.beat()
@@ -130,20 +130,19 @@ class Pulse:
         self.others = others
 
     async def run(self) -> None:
-        """Beat until cancelled."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             await self.beat()
 
     async def stop(self) -> None:
-        """The last beat."""
+        """Remove this process from the database, if it answers."""
         with contextlib.suppress(StateUnavailable):
             await self._heartbeat.stop()
 
 
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[State]:
-    """All that is kept, for as long as the block lasts. Raises SchemaTooNew, StateUnavailable."""
+    """The storage, open while the block runs. Raises SchemaTooNew, StateUnavailable."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.broker_database))
         process = secrets.token_hex(8)

@@ -1,7 +1,7 @@
-"""Redis for the broker: counters that all replicas share, and hints that something has changed.
+"""Redis for the broker: rate-limit counters that all replicas share, and hints that something has changed.
 
-Nothing here is the only copy of anything. Counters that are lost begin again; a hint that is lost is
-made up for by caches that forget within a second, and all at once when the connection comes back.
+Redis holds the only copy of nothing. Lost counters start again at zero. Lost hints are harmless: caches expire within
+a second, and are emptied when the connection comes back.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ from chat_broker_kit.tasks import end
 log = structlog.get_logger(__name__)
 
 PATIENCE: Final = 0.25
-"""Seconds one call may take. A chat must not wait for the counting."""
+"""Seconds a call may take: requests must not wait long for their rate limit."""
 COMMANDS_AT_ONCE: Final = 128
 LINES: Final = 4
-"""Connections for commands. More than one is used only while Redis is late."""
+"""Connections for commands. A second one is used only while Redis is slow."""
 REST_AFTER_FAILURE: Final = 1.0
 LONGEST_PAUSE: Final = 5.0
 
-# One key per use holds: the window's index, its count, and the count of the window before. The clock
-# is Redis's own, so replicas need not agree. The arithmetic is that of `chat_broker.admission.rate_limits.judge`, on the
+# Each key holds the window's index, its count, and the count of the window before. Redis's clock is used,
+# so replicas need not agree. The arithmetic is that of `chat_broker.admission.rate_limits.judge`, on the
 # same doubles. Nothing is counted unless every use is allowed.
 _HIT: Final = """
 local t = redis.call('TIME')
@@ -63,11 +63,11 @@ return answer
 
 
 class RedisUnreachable(OSError):  # noqa: N818 - an answer to act on, as TimeoutError is
-    """Redis did not answer, or not in time."""
+    """Redis did not answer in time."""
 
 
 def connect(url: str) -> "Redis":
-    """A client with every deadline set; it connects when it is first used."""
+    """A client with a timeout for every call. It connects on first use."""
     return Redis.from_url(
         url,
         socket_timeout=PATIENCE,
@@ -87,12 +87,12 @@ class RedisCommands:
         )
 
     async def ask(self, *command: str | int) -> Any:
-        """What Redis answers. Raises RedisError or OSError, within `PATIENCE`."""
+        """The response of Redis to *command*. Raises RedisError or OSError within `PATIENCE` seconds."""
         async with asyncio.timeout(PATIENCE):
             return await self._gathered.ask(command)
 
     async def _send(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
-        redis: Any = self._redis  # the library's types do not say what these two take
+        redis: Any = self._redis  # the library's types lack the arguments of these two methods
         async with asyncio.timeout(PATIENCE):
             if len(commands) == 1:
                 return [await redis.execute_command(*commands[0])]
@@ -104,9 +104,9 @@ class RedisCommands:
 
 
 class RedisProbe:
-    """Finds out whether Redis takes writes: one that answers PING may refuse them (read only, out of memory).
+    """Checks whether Redis accepts writes: it may answer PING and refuse them (read only, out of memory).
 
-    On a connection of its own, since those of a pool that were there before an outage fail after it, one by one.
+    Uses its own connection: after an outage, each old connection of a pool fails once.
     """
 
     def __init__(self, url: str, *, prefix: str) -> None:
@@ -114,7 +114,7 @@ class RedisProbe:
         self._key = f"{prefix}:probe"
 
     async def takes_writes(self) -> bool:
-        """One write; a second one if the connection was stale."""
+        """Whether a write succeeds. A second one follows in case the connection was stale."""
         for _ in range(2):
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -125,22 +125,22 @@ class RedisProbe:
         return False
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         await self._redis.aclose()
 
 
 class RedisCounters:
-    """Counts uses for all replicas. Raises RedisUnreachable; then rests a second before asking again."""
+    """Counts uses for all replicas. Raises RedisUnreachable, also for a second after each failure."""
 
     def __init__(self, redis: RedisCommands, *, prefix: str) -> None:
-        """*prefix*: what every key of this deployment begins with."""
+        """*prefix*: the beginning of every key of this deployment."""
         self._redis = redis
         self._prefix = prefix
         self._rest_until = 0.0
         self._sha: str | None = None
 
     async def hit(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
-        """Count one use of each, unless one is refused. One round trip."""
+        """Count one use of each limit, or of none if one is exceeded. One round trip."""
         if time.monotonic() < self._rest_until:
             raise RedisUnreachable("Redis did not answer a moment ago")
         keys = [f"{self._prefix}:uses:{limit.name}:{key}" for limit, key in uses]
@@ -175,10 +175,10 @@ class RedisCounters:
 
 
 class RedisHints:
-    """Hints through one channel of the deployment's own: pub/sub knows no database numbers."""
+    """Hints through a channel of this deployment: Redis's pub/sub ignores database numbers."""
 
     def __init__(self, redis: "Redis", *, name: str, prefix: str, where: str = "") -> None:
-        """*name* is this process's own, whose hints it does not hear itself. *where* Redis is, for operators."""
+        """*name*: this process, which ignores its own hints. *where*: the location of Redis, for operators."""
         self._redis = redis
         self._name = name
         self._channel = f"{prefix}:hints"
@@ -186,14 +186,11 @@ class RedisHints:
         self._lost_since: float | None = None
         self._listeners: dict[str, list[Listener]] = {}
         self.live = False
-        """See Hints."""
 
     def on(self, topic: str, listener: Listener) -> None:
-        """See Hints."""
         self._listeners.setdefault(topic, []).append(listener)
 
     async def tell(self, topic: str, key: str | None) -> None:
-        """See Hints."""
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._redis.publish(self._channel, json.dumps([self._name, topic, key]))
@@ -214,7 +211,7 @@ class RedisHints:
                 listener(None)
 
     async def listen(self) -> None:
-        """Hear hints until cancelled; reconnects for ever, and has all forgotten after each gap."""
+        """Receive hints until cancelled. Reconnects, and empties the caches of all listeners after each gap."""
         pause = 0.1
         while True:
             try:
@@ -245,7 +242,7 @@ class RedisHints:
             log.info("hints.back", store="redis", where=self._where, seconds=seconds)
 
     async def _until_silent(self, heard: Any) -> None:
-        """Hear until the connection shows no sign of life for some seconds: a frozen Redis says nothing."""
+        """Receive hints until Redis is silent for some seconds: a frozen Redis closes no connection."""
         asked = answered = time.monotonic()
         while time.monotonic() - answered < 2.5:
             if time.monotonic() - asked >= 1.0:
@@ -271,7 +268,7 @@ def _parsed(raw: object) -> object:
 
 @asynccontextmanager
 async def listening(hints: RedisHints) -> AsyncIterator[RedisHints]:
-    """Hear hints for as long as the block runs."""
+    """Receive hints while the block runs."""
     task = asyncio.create_task(hints.listen(), name="hints")
     try:
         yield hints

@@ -1,4 +1,4 @@
-"""Marks of rooms in Redis, so that a change made by one replica counts at once on all."""
+"""Marks of rooms in Redis, so that a change by one replica is effective at once on all."""
 
 import secrets
 import time
@@ -11,20 +11,20 @@ from chat_broker.storage.redis import REST_AFTER_FAILURE, RedisCommands
 log = structlog.get_logger(__name__)
 
 KEPT_SECONDS = 60
-"""Longer than anybody remembers a membership: a mark that has expired looks like one never set."""
+"""Longer than any membership stays in a cache: an expired mark looks like a room without changes."""
 
 
 class RedisRoomChanges:
-    """Each change of a room sets a new random mark. While Redis does not answer, nothing is remembered."""
+    """Each change of a room sets a new random mark. While Redis does not answer, no membership is cached."""
 
     def __init__(self, redis: RedisCommands, *, prefix: str) -> None:
-        """*prefix*: what every key of this deployment begins with."""
+        """*prefix*: the beginning of every key of this deployment."""
         self._redis = redis
         self._prefix = prefix
         self._rest_until = 0.0
 
     async def mark(self, room_id: str) -> str | None:
-        """The room's present mark; None while Redis does not answer."""
+        """The room's present mark; None if Redis does not answer, or failed within the last second."""
         if time.monotonic() < self._rest_until:
             return None
         try:
@@ -35,11 +35,11 @@ class RedisRoomChanges:
         return found.decode("latin-1") if isinstance(found, bytes) else str(found or "")
 
     def mark_here(self, room_id: str) -> str | None:  # noqa: ARG002 -- the contract's argument
-        """None: another replica may have changed it, and only Redis knows."""
+        """Always None: another replica may have changed the room, and only Redis knows."""
         return None
 
     async def changed(self, room_id: str) -> None:
-        """Set another mark. Without Redis the others find out within the 5 s they remember."""
+        """Set a new mark. Without Redis, other replicas see the change within 5 s, when their caches expire."""
         try:
             await self._redis.ask(
                 "SET", self._key(room_id), secrets.token_hex(8), "EX", KEPT_SECONDS

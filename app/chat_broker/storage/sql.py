@@ -1,4 +1,4 @@
-"""What is kept in the database."""
+"""Links of principals to chat users, and heartbeats, in the database."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ _FIND = (
     f"SELECT {', '.join(_NAMES)} FROM links WHERE project_id = $1 AND issuer = $2 AND subject = $3"
 )
 _ADD = f"INSERT INTO links ({', '.join(_NAMES)}) VALUES (:{', :'.join(_NAMES)})"
-# Each change writes its own columns, of the link as it was seen: another replica may be changing it, too.
+# A change writes only its own columns, and only if the link still has the same chat user: replicas may change it at once.
 _SAME = (
     " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
     " AND user_id = :user_id"
@@ -38,19 +38,18 @@ _MOVE = (
 
 
 class SqlLinks:
-    """Links in a table."""
+    """The table of links."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
-        """The link of a principal."""
         query = Query(_FIND, project_id, issuer, subject)
         row = await self._database.read(partial(first_row, query))
         return None if row is None else Link(*row)
 
     async def add(self, link: Link) -> Link | None:
-        """Keep *link* unless the principal has one; None if the chat user is another principal's."""
+        """Store *link*, or return the principal's present one; None if the chat user belongs to another principal."""
         try:
             await self._database.write(partial(all_rows, named(_ADD, **asdict(link))))
         except UniqueViolation:
@@ -58,7 +57,6 @@ class SqlLinks:
         return link
 
     async def note(self, link: Link, told: Mapping[str, str]) -> None:
-        """See Links."""
 
         def transaction() -> Steps[None]:
             for name, value in told.items():
@@ -67,7 +65,6 @@ class SqlLinks:
         await self._database.write(transaction)
 
     async def move(self, link: Link, *, to: Link) -> Link | None:
-        """See Links."""
         values = {**asdict(to), "user_id": link.user_id, "to": to.user_id}
         try:
             moved = await self._database.write(partial(all_rows, named(_MOVE, **values)))
@@ -77,7 +74,7 @@ class SqlLinks:
 
 
 class SqlHeartbeat:
-    """A row per process. Another one lives if its row was seen to change: one that was killed leaves its row behind."""
+    """One row for each process. Another process is alive if its row changes: a killed process leaves its row behind."""
 
     def __init__(
         self,
@@ -94,9 +91,9 @@ class SqlHeartbeat:
         self._moved: dict[str, float] = {}
 
     async def beat(self) -> int:
-        """Say that this process lives; answers how many others do. Forgets those long gone.
+        """Update this process's row. Returns the number of other live processes, and deletes very old rows.
 
-        Another is counted from its second beat that this one sees, whatever the clocks of the two say.
+        Another process counts from the second beat that this one sees, so clocks need not agree.
         """
         now = int(self._now())
 
@@ -128,6 +125,6 @@ class SqlHeartbeat:
         return len(self._moved)
 
     async def stop(self) -> None:
-        """Take the row away."""
+        """Delete this process's row."""
         query = Query("DELETE FROM processes WHERE id = $1", self._id)
         await self._database.write(partial(all_rows, query))

@@ -1,0 +1,148 @@
+"""The types of settings: each reads a value as operators write it, and refuses values that cannot be used."""
+
+import ipaddress
+import json
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from chat_broker.settings.addresses import provider_address
+from chat_broker_kit.http.origins import listed_origin, read_address
+
+AuthMode = Literal["jwt", "introspection", "forward", "header", "dev"]
+UserField = Literal["external_user_id", "metadata"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+OWN_PATHS = (
+    "/admin",
+    "/dev",
+    "/docs",
+    "/healthz",
+    "/metrics",
+    "/openapi.json",
+    "/readyz",
+    "/socket.io",
+    "/.well-known",
+)
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _level(value: object) -> object:
+    """*value* in upper case; WARN is read as WARNING."""
+    if not isinstance(value, str):
+        return value
+    return {"WARN": "WARNING"}.get(value.upper(), value.upper())
+
+
+def _split(value: object) -> object:
+    """Split `a, b`; read a JSON array."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part for part in re.split(r"[,\s]+", value) if part]
+
+
+_RATE = re.compile(r"\s*([0-9]+)\s*(?:/|per)\s*([0-9]*)\s*([a-z]+)\s*", re.IGNORECASE)
+_DAY = 86_400
+_PERIODS = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3_600,
+    "day": _DAY,
+    "month": 30 * _DAY,
+    "year": 360 * _DAY,
+}
+
+
+def read_rates(notation: str) -> list[tuple[int, int]]:
+    """Amount and period in seconds of each rate in *notation*: `30/minute`, `100 per 2 hours`, separated by `;`.
+
+    This is the notation of the `limits` library. Raises ValueError for any other.
+    """
+    rates = []
+    for part in re.split(r"[,;|]", notation):
+        match = _RATE.fullmatch(part)
+        if match is None:
+            raise ValueError(f"couldn't parse rate limit string '{notation}'")
+        amount, times, unit = match.groups()
+        period = _PERIODS.get(unit.lower()) or _PERIODS.get(unit.lower().removesuffix("s"))
+        if period is None:
+            raise ValueError(f"no granularity matched for {unit}")
+        rates.append((int(amount), period * (int(times or 1) or 1)))
+    return rates
+
+
+def _rate(value: str) -> str:
+    read_rates(value)
+    return value
+
+
+def _network(value: object) -> object:
+    return ipaddress.ip_network(value, strict=False) if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    if value == "*":
+        raise ValueError(
+            "'*' together with credentials would open every user's chat to every site; list the origins"
+        )
+    return listed_origin(value)
+
+
+def _address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) address without query or fragment")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold user information")
+    if read_address(f"{parts.scheme}://{parts.netloc}") is None:
+        raise ValueError("must have a host (in ASCII) and, if any, a port that exist")
+    return value.rstrip("/")
+
+
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9_-]+)+", value):
+        raise ValueError("must look like /chat or /api/chat")
+    if any(value == path or value.startswith(path + "/") for path in OWN_PATHS):
+        raise ValueError("is taken by another route of the broker")
+    return value
+
+
+def _userinfo(value: str | None) -> str | None:
+    if value is None or value.lower() in {"off", "false", "no", "0"}:
+        return None
+    if value.lower() in {"discovery", "on", "true", "yes", "1"}:
+        return "discovery"
+    return provider_address(value)
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Rate = Annotated[str, AfterValidator(_rate)]
+Networks = Annotated[
+    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)
+]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
+]
+Url = Annotated[str, AfterValidator(_address)]
+ProviderUrl = Annotated[str, AfterValidator(provider_address)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+RedisPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9:._-]{1,64}$")]
+CookieName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+AuthModes = Annotated[
+    tuple[Annotated[AuthMode, BeforeValidator(_lower)], ...], NoDecode, BeforeValidator(_split)
+]
+Environment = Annotated[Literal["production", "development"], BeforeValidator(_lower)]
+LogFormat = Annotated[Literal["json", "console"], BeforeValidator(_lower)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_level)]
+RoutePrefix = Annotated[str, AfterValidator(_prefix)]
+UserFields = Annotated[tuple[UserField, ...], NoDecode, BeforeValidator(_split)]
+UserinfoSource = Annotated[str | None, AfterValidator(_userinfo)]

@@ -271,7 +271,7 @@ def user_deleted() -> Refused:
 
 
 def from_chat(error: chat_broker_sdk.ChatError) -> BrokerError:
-    """The answer to the caller whose request made a call of the Chat API fail, without the Chat API's own words."""
+    """The answer to a request whose call of the Chat API failed. It repeats nothing that the Chat API said."""
     for kind in type(error).__mro__:
         if (answer := _FROM_CHAT.get(kind)) is not None:
             return answer(error)

@@ -138,7 +138,7 @@ def _add_layers(app: Application, settings: Settings, proxies: Proxies, metrics:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the lifespan opens."""
+    """The parts of the broker that the lifespan opens and closes."""
 
     state: State
     chain: ModeChain

@@ -1,4 +1,4 @@
-"""A page for people about the routes, made from the OpenAPI description: no script, nothing from elsewhere."""
+"""`GET /docs`: the OpenAPI description as a page, without scripts or other resources."""
 
 import json
 from html import escape
@@ -17,7 +17,7 @@ pre{overflow:auto;padding:1rem;border:1px solid #8884;border-radius:.5rem}h2{tex
 
 @router.get("/docs", response_model=None, include_in_schema=False)
 async def page(request: Request) -> HTMLResponse:
-    """Every route: what it takes, what it answers."""
+    """Every route, with its parameters, body and responses."""
     description = request.app.openapi()
     answer = HTMLResponse(written(description))
     answer.headers["Content-Security-Policy"] = _POLICY

@@ -70,11 +70,11 @@ class AppFactory:
         opened = app.router.lifespan_context
 
         @asynccontextmanager
-        async def lifespan(one: "FastAPI") -> AsyncIterator[Any]:
+        async def lifespan(app: "FastAPI") -> AsyncIterator[Any]:
             try:
-                async with opened(one) as state:
-                    readiness = one.state.readiness
-                    hear_signals(one.state.upstream, readiness, self.settings.drain_seconds)
+                async with opened(app) as state:
+                    readiness = app.state.readiness
+                    hear_signals(app.state.upstream, readiness, self.settings.drain_seconds)
                     # Off since the start: `_settle` makes the first collection.
                     gc.set_threshold(50_000, 20, 20)
                     gc.enable()
@@ -113,33 +113,8 @@ The broker is at {base}, in development mode: any name signs in, without a passw
 
 def serve(settings: Settings) -> int:
     """Run until a signal stops the broker. Returns the exit code."""
-    # Not at the top: `AppFactory` is also used without a server.
-    import uvicorn
-
-    factory = AppFactory(settings)
     configure(settings)
-    config = uvicorn.Config(
-        factory,
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        loop="uvloop" if _has("uvloop") else "asyncio",
-        http=choose_protocol(FAST_PATH, BOUNDED),
-        ws="websockets-sansio",
-        ws_max_size=LARGEST_SOCKET_MESSAGE,
-        ws_per_message_deflate=False,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
-        backlog=2048,
-    )
+    config = _uvicorn_config(settings)
     for warning in setting_warnings(settings):
         log.warning("settings.warning", hint=warning)
     # Before `protect_process`: afterwards the kernel hides where the environment is.
@@ -163,6 +138,34 @@ def serve(settings: Settings) -> int:
         run_workers(config, sockets, drain_seconds=settings.drain_seconds)
         return 0
     return run_process(config, sockets)
+
+
+def _uvicorn_config(settings: Settings) -> "Config":
+    # Not at the top: `AppFactory` is also used without a server.
+    import uvicorn
+
+    return uvicorn.Config(
+        AppFactory(settings),
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop" if _has("uvloop") else "asyncio",
+        http=choose_protocol(FAST_PATH, BOUNDED),
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_SOCKET_MESSAGE,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
+        backlog=2048,
+    )
 
 
 def run_process(config: "Config", sockets: list[socket.socket]) -> int:

@@ -63,7 +63,7 @@ class Cors:
         body = problem(
             Refused("origin_not_allowed", text), request_id=request_id, instance=instance
         )
-        given = [
+        response_headers = [
             (b"content-type", PROBLEM_JSON.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"vary", b"Origin"),
@@ -71,7 +71,7 @@ class Cors:
             NO_STORE,
             (b"x-request-id", request_id.encode()),
         ]
-        await send({"type": "http.response.start", "status": 403, "headers": given})
+        await send({"type": "http.response.start", "status": 403, "headers": response_headers})
         await send({"type": "http.response.body", "body": body})
 
     def lines_for(self, origin: bytes | None) -> bytes:

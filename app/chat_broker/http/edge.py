@@ -89,9 +89,9 @@ class Edge:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
             return
-        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
         state = scope.setdefault("state", {})
-        state |= {"address": self.proxies.client(scope), "request_id": request_id_of(given)}
+        state |= {"address": self.proxies.client(scope), "request_id": request_id_of(ids)}
         if is_handshake(scope):
             try:
                 await self.limit_handshake(scope)
@@ -267,9 +267,9 @@ class _Request:
             message = {**message, "body": b""}
         await self._send(message)
 
-    def with_ours(self, given: Any) -> list[tuple[bytes, bytes]]:
-        """*given*, the headers of a route's response, with those of the edge; the route's own take precedence."""
-        headers = list(given)
+    def with_ours(self, route_headers: Any) -> list[tuple[bytes, bytes]]:
+        """*route_headers* with those of the edge; a header that the route has set stays."""
+        headers = list(route_headers)
         headers += usual_beside({name.lower() for name, _ in headers})
         headers.append((b"x-request-id", self.request_id.encode()))
         for name, value in headers_for(self.scope["state"].get("limits", ())).items():

@@ -40,19 +40,19 @@ class _Dependencies(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        found = self._metrics.readiness
+        readiness = self._metrics.readiness
         good = GaugeMetricFamily(
             "chat_broker_dependency_ok",
             "1 if what the broker needs is as it should be, or is not used",
             labels=("dependency",),
         )
-        for name, answer in found.get("checks", {}).items():
+        for name, answer in readiness.get("checks", {}).items():
             good.add_metric((name,), float(answer in GOOD))
         yield good
         yield GaugeMetricFamily(
             "chat_broker_ready",
             "1 while /readyz answers 200",
-            float(found.get("status") in {"ok", "degraded"}),
+            float(readiness.get("status") in {"ok", "degraded"}),
         )
         ages = GaugeMetricFamily(
             "chat_broker_identity_keys_age_seconds",

@@ -8,7 +8,7 @@ ALICE=$(curl -s {base}/dev/login -H 'Content-Type: application/json' -d '{{"user
   | sed 's/.*"token":"\\([^"]*\\)".*/\\1/')
 # a chat token for the frontend
 curl -s -X POST {chat}/token -H "Authorization: Bearer $ALICE"
-# a room, and something said in it
+# a room, and a message in it
 ROOM=$(curl -s {chat}/rooms -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \\
   -d '{{"name": "General"}}' | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
 curl -s {chat}/rooms/$ROOM/messages -H "Authorization: Bearer $ALICE" -H 'Content-Type: application/json' \\

@@ -36,18 +36,18 @@ def home_router(settings: Settings, proxies: Proxies) -> APIRouter:
 def written(settings: Settings, base: str) -> str:
     """The page for a broker at the address *base*."""
     page, style, _ = _files()
-    anybody = "dev" in settings.auth
+    is_dev = "dev" in settings.auth
     chat = base + settings.route_prefix
-    example = _EXAMPLE.substitute(base=escape(base)) if anybody else ""
+    example = _EXAMPLE.substitute(base=escape(base)) if is_dev else ""
     return page.substitute(
         style=style,
         base=escape(base),
         greeting="Anyone can sign in under any name."
-        if anybody
+        if is_dev
         else "Its users are those of your app.",
         facts="\n".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in _facts(settings)),
         links="\n".join(_links(settings, base)),
-        shell=escape(commands(base, chat) if anybody else _TOKEN.substitute(chat=chat)),
+        shell=escape(commands(base, chat) if is_dev else _TOKEN.substitute(chat=chat)),
         example=example,
     )
 

@@ -52,12 +52,12 @@ def load_settings(*checks: Callable[[Settings], Iterable[str]]) -> Settings:
 
 def fill_in_development() -> None:
     """Set missing settings so that a fresh checkout runs, in development mode: anyone may sign in under any name."""
-    given = given_names(os.environ, secrets_folder())
+    present = given_names(os.environ, secrets_folder())
     wanted = {"ENVIRONMENT": "development", "LOG_FORMAT": "console"}
     environment = os.environ.get("ENVIRONMENT") or dotenv_file().get("ENVIRONMENT") or "development"
     if environment.lower() == "development":
         wanted["AUTH"] = "dev"
-    os.environ.update({name: value for name, value in wanted.items() if name not in given})
+    os.environ.update({name: value for name, value in wanted.items() if name not in present})
 
 
 def _bad_json(error: Exception) -> list[str]:

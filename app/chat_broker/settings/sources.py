@@ -11,7 +11,7 @@ SECRETS_DIR = "/run/secrets"
 
 
 def secrets_folder() -> Path | None:
-    """SECRETS_DIR, if it exists."""
+    """The folder SECRETS_DIR; None if it does not exist."""
     folder = Path(os.environ.get("SECRETS_DIR") or SECRETS_DIR)
     return folder if folder.is_dir() else None
 

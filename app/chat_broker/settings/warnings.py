@@ -41,10 +41,10 @@ def setting_warnings(settings: "Settings") -> list[str]:
 def name_warnings(fields: Iterable[str]) -> list[str]:
     """Warnings about misspelt names. *fields*: the names of all settings, in lower case."""
     known = {name.upper() for name in fields} | OTHERS
-    given = given_names(os.environ, secrets_folder())
+    names = given_names(os.environ, secrets_folder())
     return [
         *service_links(known, os.environ),
-        *unknown_names(given, known, PREFIXES, alike=ALIKE),
+        *unknown_names(names, known, PREFIXES, alike=ALIKE),
     ]
 
 

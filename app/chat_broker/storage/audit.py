@@ -155,13 +155,13 @@ def _entry(record: AuditRecord, key: str | None, count: int) -> dict[str, Any]:
 
 def _conditions(search: AuditSearch) -> tuple[str, dict[str, Any]]:
     """*search* as the condition of a query, and its values."""
-    found = ["1 = 1"]
+    conditions = ["1 = 1"]
     values: dict[str, Any] = {}
     if search.actor is not None:
-        found.append("actor = :actor")
+        conditions.append("actor = :actor")
         values["actor"] = search.actor
     if search.action is not None:
-        found.append(
+        conditions.append(
             "(action = :action OR action LIKE :noun ESCAPE '/' OR action LIKE :verb ESCAPE '/')"
         )
         # Actions are lower case. LIKE ignores case in SQLite, but not in Postgres.
@@ -169,18 +169,18 @@ def _conditions(search: AuditSearch) -> tuple[str, dict[str, Any]]:
         part = re.sub(r"[%_/]", r"/\g<0>", action)
         values |= {"action": action, "noun": f"{part}.%", "verb": f"%.{part}"}
     if search.subject is not None:
-        found.append("(subject = :subject OR also = :subject)")
+        conditions.append("(subject = :subject OR also = :subject)")
         values["subject"] = search.subject
     if search.since is not None:
-        found.append("at >= :since")
+        conditions.append("at >= :since")
         values["since"] = search.since
     if search.until is not None:
-        found.append("at < :until")
+        conditions.append("at < :until")
         values["until"] = search.until
     if search.before is not None:
-        found.append("seq < :before")
+        conditions.append("seq < :before")
         values["before"] = search.before
-    return " AND ".join(found), values
+    return " AND ".join(conditions), values
 
 
 def _text(record: AuditRecord) -> str:

@@ -96,8 +96,8 @@ class SqlBans:
     async def _of_many(self, external_ids: Sequence[str]) -> list[Standing | Exception]:
         query = Query(_STANDINGS, list(set(external_ids)))
         rows = await self._database.read(partial(all_rows, query), slow=True)
-        found = {row[0]: _standing(row[1:]) for row in rows}
-        return [found[external_id] for external_id in external_ids]
+        standings = {row[0]: _standing(row[1:]) for row in rows}
+        return [standings[external_id] for external_id in external_ids]
 
     async def raise_mark(self, external_id: str | None) -> None:
         await self._database.write(partial(_raise, _key(external_id)))
@@ -112,8 +112,8 @@ class SqlBans:
                 _REPLACE, at=record.created_at, by=REPLACED, external_id=external_id
             )
             inherited = any(suspended for (suspended,) in unfinished)
-            kept = replace(record, suspended=record.suspended or inherited)
-            yield named(_INSERT, **asdict(kept))
+            inheriting = replace(record, suspended=record.suspended or inherited)
+            yield named(_INSERT, **asdict(inheriting))
 
         await self._database.write(transaction)
 

@@ -28,16 +28,16 @@ class MemoryLinks:
         self._links[key] = link
         return link
 
-    async def note(self, link: Link, told: Mapping[str, str]) -> None:
+    async def note(self, link: Link, changes: Mapping[str, str]) -> None:
         key = (link.project_id, link.issuer, link.subject)
-        if (kept := self._links.get(key)) is not None and kept.user_id == link.user_id:
-            self._links[key] = replace(kept, **told)
+        if (present := self._links.get(key)) is not None and present.user_id == link.user_id:
+            self._links[key] = replace(present, **changes)
 
     async def move(self, link: Link, *, to: Link) -> Link | None:
         key = (link.project_id, link.issuer, link.subject)
-        kept = self._links.get(key)
-        if kept is None or kept.user_id != link.user_id:
-            return kept
+        present = self._links.get(key)
+        if present is None or present.user_id != link.user_id:
+            return present
         others = [other for place, other in self._links.items() if place != key]
         if any(
             (other.project_id, other.user_id) == (to.project_id, to.user_id) for other in others
@@ -75,7 +75,7 @@ class NoHints:
     live = False
 
     def on(self, topic: str, listener: Listener) -> None:
-        """*listener* is never called."""
+        """Does nothing: no hint will arrive."""
 
     async def tell(self, topic: str, key: str | None) -> None:
         """Does nothing: there is no other process."""

@@ -125,7 +125,6 @@ class RedisProbe:
         return False
 
     async def aclose(self) -> None:
-        """Close the connection."""
         await self._redis.aclose()
 
 
@@ -146,11 +145,11 @@ class RedisCounters:
         keys = [f"{self._prefix}:uses:{limit.name}:{key}" for limit, key in uses]
         numbers = [number for limit, _ in uses for number in (limit.amount, limit.period)]
         try:
-            found = await self._run(keys, numbers)
+            counts = await self._run(keys, numbers)
         except (RedisError, OSError) as error:
             self._rest_until = time.monotonic() + REST_AFTER_FAILURE
             raise RedisUnreachable(type(error).__name__) from error
-        triples = zip(found[::3], found[1::3], found[2::3], strict=True)
+        triples = zip(counts[::3], counts[1::3], counts[2::3], strict=True)
         return [
             judge(limit, before, count, elapsed / 1_000_000)
             for (limit, _), (before, count, elapsed) in zip(uses, triples, strict=True)
@@ -170,8 +169,8 @@ class RedisCounters:
         return sha.decode() if isinstance(sha, bytes) else sha
 
     async def _evaluate(self, sha: str, keys: list[str], numbers: list[int]) -> list[int]:
-        found: list[int] = await self._redis.ask("EVALSHA", sha, len(keys), *keys, *numbers)
-        return found
+        counts: list[int] = await self._redis.ask("EVALSHA", sha, len(keys), *keys, *numbers)
+        return counts
 
 
 class RedisHints:

@@ -28,11 +28,11 @@ class RedisRoomChanges:
         if time.monotonic() < self._rest_until:
             return None
         try:
-            found = await self._redis.ask("GET", self._key(room_id))
+            mark = await self._redis.ask("GET", self._key(room_id))
         except (RedisError, OSError) as error:
             self._failed("room_changes.unreadable", error)
             return None
-        return found.decode("latin-1") if isinstance(found, bytes) else str(found or "")
+        return mark.decode("latin-1") if isinstance(mark, bytes) else str(mark or "")
 
     def mark_here(self, room_id: str) -> str | None:  # noqa: ARG002 -- the contract's argument
         """Always None: another replica may have changed the room, and only Redis knows."""

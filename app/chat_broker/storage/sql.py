@@ -1,4 +1,4 @@
-"""Links of principals to chat users, and heartbeats, in the database."""
+"""The tables of links and of processes."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ _MOVE = (
 
 
 class SqlLinks:
-    """The table of links."""
+    """Links of principals to chat users, in a table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,10 +56,10 @@ class SqlLinks:
             return await self.find(link.project_id, link.issuer, link.subject)
         return link
 
-    async def note(self, link: Link, told: Mapping[str, str]) -> None:
+    async def note(self, link: Link, changes: Mapping[str, str]) -> None:
 
         def transaction() -> Steps[None]:
-            for name, value in told.items():
+            for name, value in changes.items():
                 yield named(_NOTE[name], **{**asdict(link), name: value})
 
         await self._database.write(transaction)
@@ -125,6 +125,6 @@ class SqlHeartbeat:
         return len(self._moved)
 
     async def stop(self) -> None:
-        """Delete this process's row."""
+        """Delete the row of this process: it is about to end."""
         query = Query("DELETE FROM processes WHERE id = $1", self._id)
         await self._database.write(partial(all_rows, query))

@@ -50,8 +50,8 @@ class Office:
 
     async def as_(self, name: str) -> httpx.AsyncClient:
         """A client signed in to the app as *name*."""
-        async with httpx.AsyncClient(verify=NO_TLS, base_url=self.program.url) as anybody:
-            signed_in = await anybody.post("/dev/login", json={"username": name})
+        async with httpx.AsyncClient(verify=NO_TLS, base_url=self.program.url) as client:
+            signed_in = await client.post("/dev/login", json={"username": name})
         headers = {"Authorization": f"Bearer {signed_in.json()['token']}"}
         client = httpx.AsyncClient(verify=NO_TLS, base_url=self.program.url, headers=headers)
         return await self.stack.enter_async_context(client)
@@ -72,9 +72,9 @@ class Office:
     async def verify(self, token: str) -> str:
         """`ok`, or the error code that refuses the chat token."""
         headers = {"Authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(verify=NO_TLS, base_url=self.program.url) as anybody:
-            told = await anybody.get("/chat/verify", headers=headers)
-        return "ok" if told.status_code == 200 else str(told.json()["code"])
+        async with httpx.AsyncClient(verify=NO_TLS, base_url=self.program.url) as client:
+            response = await client.get("/chat/verify", headers=headers)
+        return "ok" if response.status_code == 200 else str(response.json()["code"])
 
     async def socket(self, token: str) -> Live:
         """A socket that is connected with the chat token."""
@@ -103,8 +103,10 @@ class Office:
         self, *command: str, stdin: str | None = None, **environment: str
     ) -> tuple[int, str, str]:
         """A `chat-broker` command, in this process: starting Python for each would take minutes."""
-        given = {"CHAT_BROKER_URL": self.program.url, "CHAT_BROKER_ADMIN_KEY": BOOTSTRAP}
-        run = partial(CliRunner().invoke, cli, list(command), input=stdin, env=given | environment)
+        variables = {"CHAT_BROKER_URL": self.program.url, "CHAT_BROKER_ADMIN_KEY": BOOTSTRAP}
+        run = partial(
+            CliRunner().invoke, cli, list(command), input=stdin, env=variables | environment
+        )
         result = await asyncio.to_thread(run)
         return result.exit_code, result.stdout, result.stderr
 
@@ -113,8 +115,8 @@ class Office:
 async def open_office(**settings: Any) -> AsyncIterator[Office]:
     """A broker for one test."""
     async with AsyncExitStack() as stack:
-        given = {"ADMIN_KEY": BOOTSTRAP, **FAST, **settings}
-        program = await stack.enter_async_context(running_broker(**given))
+        variables = {"ADMIN_KEY": BOOTSTRAP, **FAST, **settings}
+        program = await stack.enter_async_context(running_broker(**variables))
         headers = {"Authorization": f"Bearer {BOOTSTRAP}"}
         admin = httpx.AsyncClient(verify=NO_TLS, base_url=program.url, headers=headers, timeout=20)
         yield Office(program, await stack.enter_async_context(admin), stack)

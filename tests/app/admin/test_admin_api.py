@@ -133,14 +133,14 @@ class TestWhoGetsIn:
 
     async def test_nobody_grants_what_they_lack(self, office):
         client = await office.key("keys:write", "users:read")
-        wish = {"name": "x", "scopes": ["users:read", "users:ban"]}
-        refused = await client.post("/admin/keys", json=wish)
+        body = {"name": "x", "scopes": ["users:read", "users:ban"]}
+        refused = await client.post("/admin/keys", json=body)
         assert (refused.status_code, refused.json()["code"]) == (403, "scope_not_held")
         granted = await client.post("/admin/keys", json={"name": "x", "scopes": ["users:read"]})
         assert granted.status_code == 201
 
     @pytest.mark.parametrize(
-        "wish",
+        "body",
         [
             {"name": "x", "scopes": []},
             {"name": "x", "scopes": ["users:everything"]},
@@ -154,8 +154,8 @@ class TestWhoGetsIn:
         ],
         ids=str,
     )
-    async def test_a_key_is_asked_for_properly(self, office, wish):
-        assert (await office.admin.post("/admin/keys", json=wish)).status_code == 400
+    async def test_a_key_is_asked_for_properly(self, office, body):
+        assert (await office.admin.post("/admin/keys", json=body)).status_code == 400
 
 
 class TestGuessing:
@@ -505,14 +505,14 @@ class TestRooms:
         for name, client in (("ex-owner", owner), ("ex-stranger", stranger)):
             for action, (method, path, body) in tries.items():
                 asked = {"user": f"external:{name}", "room": room, "action": action}
-                told = (await office.admin.get("/admin/explain", params=asked)).json()
-                assert set(told) == {"allowed", "rule", "reason", "facts"}
+                shown = (await office.admin.get("/admin/explain", params=asked)).json()
+                assert set(shown) == {"allowed", "rule", "reason", "facts"}
                 did = await client.request(method, path, json=body)
-                assert told["allowed"] == (did.status_code < 400), (name, action, told, did.text)
+                assert shown["allowed"] == (did.status_code < 400), (name, action, shown, did.text)
         await office.admin.post("/admin/users/external:ex-owner/ban", json=WHY)
         asked = {"user": "external:ex-owner", "room": room, "action": "post"}
-        told = (await office.admin.get("/admin/explain", params=asked)).json()
-        assert (told["allowed"], told["rule"]) == (False, "banned")
+        shown = (await office.admin.get("/admin/explain", params=asked)).json()
+        assert (shown["allowed"], shown["rule"]) == (False, "banned")
         asked["room"] = "nowhere"
         assert (await office.admin.get("/admin/explain", params=asked)).json()["facts"][
             "room_exists"
@@ -527,9 +527,9 @@ class TestRooms:
 
 async def test_status_tells_no_secret(office):
     answer = await office.admin.get("/admin/status")
-    told = answer.json()
-    assert {"versions", "modes", "upstream", "database", "redis", "counts"} <= set(told)
-    assert (told["status"], told["database"]["kind"], told["redis"]["state"]) == (
+    shown = answer.json()
+    assert {"versions", "modes", "upstream", "database", "redis", "counts"} <= set(shown)
+    assert (shown["status"], shown["database"]["kind"], shown["redis"]["state"]) == (
         "ok",
         "sqlite",
         "off",

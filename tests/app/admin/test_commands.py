@@ -206,28 +206,28 @@ async def test_listing_and_exporting_the_audit(office, tmp_path):
 async def test_inspecting_tokens(office):
     dan = await office.as_("dan")
     (token,) = await minted(dan)
-    told = await run_json(office, "token", "inspect", stdin=token)
-    assert (told["accepted"], told["claims"]["ext"], told["header"]["typ"]) == (
+    result = await run_json(office, "token", "inspect", stdin=token)
+    assert (result["accepted"], result["claims"]["ext"], result["header"]["typ"]) == (
         True,
         "dan",
         "chat+jwt",
     )
     assert "accepted" in await run(office, "token", "inspect", stdin=f"Bearer {token}\n")
     await office.admin.post("/admin/users/external:dan/revoke", json=WHY)
-    told = json.loads(await run(office, "token", "inspect", "--json", stdin=token, code=1))
-    assert (told["accepted"], told["code"], told["claims"]["ext"]) == (
+    result = json.loads(await run(office, "token", "inspect", "--json", stdin=token, code=1))
+    assert (result["accepted"], result["code"], result["claims"]["ext"]) == (
         False,
         "token_revoked",
         "dan",
     )
     for junk in ("", "junk", "a.b.c", "\x00" * 10, "{}", "ä.ö.ü"):
-        told = json.loads(await run(office, "token", "inspect", "--json", stdin=junk, code=1))
-        assert told["accepted"] is False
+        result = json.loads(await run(office, "token", "inspect", "--json", stdin=junk, code=1))
+        assert result["accepted"] is False
     nobody = {"CHAT_BROKER_URL": "http://127.0.0.1:1"}
-    told = json.loads(
+    result = json.loads(
         await run(office, "token", "inspect", "--json", stdin=token, code=3, **nobody)
     )
-    assert (told["accepted"], told["claims"]["ext"]) == (None, "dan")
+    assert (result["accepted"], result["claims"]["ext"]) == (None, "dan")
     assert BOOTSTRAP not in office.program.log()
 
 

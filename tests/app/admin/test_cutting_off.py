@@ -25,9 +25,9 @@ async def test_revoking_kills_tokens_and_closes_sockets_and_says_so(office):
     alice = await office.as_("revoked-alice")
     (token,) = await minted(alice)
     live = await office.socket(token)
-    told = await office.admin.post("/admin/users/external:revoked-alice/revoke", json=WHY)
-    assert told.status_code == 200
-    receipt = told.json()
+    response = await office.admin.post("/admin/users/external:revoked-alice/revoke", json=WHY)
+    assert response.status_code == 200
+    receipt = response.json()
     assert set(receipt) == RECEIPT
     assert receipt["generation"] >= 1
     assert (receipt["sockets_closed"], receipt["nodes_acked"], receipt["nodes_total"]) == (1, 1, 1)
@@ -44,8 +44,8 @@ async def test_one_session_can_be_revoked_alone(office):
     answers = [(await alice.post("/chat/token")).json() for _ in range(2)]
     lives = [await office.socket(answer["token"]) for answer in answers]
     body = WHY | {"session_id": answers[0]["session_id"]}
-    told = await office.admin.post("/admin/users/external:session-alice/revoke", json=body)
-    assert told.json()["sockets_closed"] == 1
+    response = await office.admin.post("/admin/users/external:session-alice/revoke", json=body)
+    assert response.json()["sockets_closed"] == 1
     assert [await office.verify(one["token"]) for one in answers] == ["token_revoked", "ok"]
     async with asyncio.timeout(1):
         await lives[0].closed.wait()
@@ -56,9 +56,9 @@ async def test_everybody_can_be_revoked_at_once(office):
     people = [await office.as_(f"all-{number}") for number in range(3)]
     tokens = await minted(*people)
     lives = [await office.socket(token) for token in tokens]
-    told = await office.admin.post("/admin/revoke-all", json=WHY)
-    assert told.status_code == 200
-    assert told.json()["sockets_closed"] >= 3
+    response = await office.admin.post("/admin/revoke-all", json=WHY)
+    assert response.status_code == 200
+    assert response.json()["sockets_closed"] >= 3
     assert [await office.verify(token) for token in tokens] == ["token_revoked"] * 3
     async with asyncio.timeout(2):
         for live in lives:
@@ -72,11 +72,11 @@ async def test_a_ban_shuts_every_route_and_socket(office):
     (token,) = await minted(alice)
     room = (await alice.post("/chat/rooms", json={"name": "r"})).json()["id"]
     live = await office.socket(token)
-    told = await office.admin.post(
+    response = await office.admin.post(
         "/admin/users/external:banned-alice/ban", json={"reason": "spam"}
     )
-    assert told.status_code == 200
-    answer = told.json()
+    assert response.status_code == 200
+    answer = response.json()
     assert set(answer["receipt"]) == RECEIPT
     assert answer["receipt"]["sockets_closed"] == 1
     assert (answer["ban"]["reason"], answer["ban"]["until"]) == ("spam", None)
@@ -202,13 +202,13 @@ async def test_a_revocation_is_on_disk_before_it_is_answered(tmp_path):
         await first.kill()
     async with (
         running_broker(tmp_path, **settings) as second,
-        httpx.AsyncClient(base_url=second.url) as anybody,
+        httpx.AsyncClient(base_url=second.url) as client,
     ):
-        told = await anybody.get("/chat/verify", headers={"Authorization": f"Bearer {alice}"})
-        assert (told.status_code, told.json()["code"]) == (401, "token_revoked")
-        minting = await anybody.post("/admin/users/external:bob/token", json=WHY, headers=headers)
+        response = await client.get("/chat/verify", headers={"Authorization": f"Bearer {alice}"})
+        assert (response.status_code, response.json()["code"]) == (401, "token_revoked")
+        minting = await client.post("/admin/users/external:bob/token", json=WHY, headers=headers)
         assert (minting.status_code, minting.json()["code"]) == (403, "user_suspended")
-        found = await anybody.get("/admin/audit?action=users.ban", headers=headers)
+        found = await client.get("/admin/audit?action=users.ban", headers=headers)
         assert [one["subject"] for one in found.json()["items"]] == ["external:bob"]
 
 

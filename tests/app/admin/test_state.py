@@ -42,7 +42,7 @@ async def database(url):
 
 
 def ban(number=1, **changed):
-    given = {
+    fields = {
         "id": f"b{number}",
         "user_id": "u1",
         "external_user_id": "alice",
@@ -52,11 +52,11 @@ def ban(number=1, **changed):
         "suspended": True,
         "pending": "suspend",
     }
-    return BanRecord(**given | changed)
+    return BanRecord(**fields | changed)
 
 
 def record(number=1, **changed):
-    given = {
+    fields = {
         "id": f"r{number:06}",
         "at": NOW,
         "actor": "bootstrap",
@@ -74,7 +74,7 @@ def record(number=1, **changed):
             "ü": "\x00",
         },
     }
-    return AuditRecord(**given | changed)
+    return AuditRecord(**fields | changed)
 
 
 class TestBans:

@@ -39,8 +39,8 @@ async def token_of(broker, name):
 
 
 async def verified(broker, token):
-    told = await broker.client.get("/chat/verify", headers={"Authorization": f"Bearer {token}"})
-    return told.status_code
+    response = await broker.client.get("/chat/verify", headers={"Authorization": f"Bearer {token}"})
+    return response.status_code
 
 
 @pytest.mark.parametrize("body", [{}, {"ok": True}, None], ids=str)
@@ -52,8 +52,8 @@ async def test_a_chat_api_without_receipts_is_served(broker, body):
         return answering(status, body) if request.url.endswith("/revoke") else None
 
     broker.upstream.answer = answer
-    told = await broker.client.post("/admin/users/external:alice/revoke", json=WHY)
-    assert (told.status_code, told.json()) == (200, NOTHING)
+    response = await broker.client.post("/admin/users/external:alice/revoke", json=WHY)
+    assert (response.status_code, response.json()) == (200, NOTHING)
 
 
 async def test_a_chat_api_that_cannot_suspend_still_has_bans(broker):
@@ -63,9 +63,9 @@ async def test_a_chat_api_that_cannot_suspend_still_has_bans(broker):
         return answering(501, {"code": "not_implemented"}) if request.method == "PATCH" else None
 
     broker.upstream.answer = answer
-    told = await broker.client.post("/admin/users/external:alice/ban", json=WHY)
-    assert told.status_code == 200
-    assert told.json()["receipt"]["generation"] == 1
+    response = await broker.client.post("/admin/users/external:alice/ban", json=WHY)
+    assert response.status_code == 200
+    assert response.json()["receipt"]["generation"] == 1
     assert await verified(broker, token) == 401
     alice = await broker.sign_in("alice")
     assert (await alice.post("/token")).status_code == 403
@@ -80,8 +80,8 @@ async def test_a_chat_api_that_cannot_revoke_says_so(broker):
         return answering(501, {}) if request.url.endswith("/revoke") else None
 
     broker.upstream.answer = answer
-    told = await broker.client.post("/admin/users/external:alice/revoke", json=WHY)
-    assert told.status_code == 501
+    response = await broker.client.post("/admin/users/external:alice/revoke", json=WHY)
+    assert response.status_code == 501
 
 
 @pytest.mark.parametrize("status", [404, 501])
@@ -93,9 +93,9 @@ async def test_everybody_is_revoked_one_by_one_where_it_must_be(broker, status):
         return answering(status, {"code": "not_found"}) if whole_project else None
 
     broker.upstream.answer = answer
-    told = await broker.client.post("/admin/revoke-all", json=WHY)
-    assert told.status_code == 200
-    assert (told.json()["users"], told.json()["sockets_closed"]) == (20, 0)
+    response = await broker.client.post("/admin/revoke-all", json=WHY)
+    assert response.status_code == 200
+    assert (response.json()["users"], response.json()["sockets_closed"]) == (20, 0)
     assert [await verified(broker, token) for token in tokens] == [401] * 20
 
 
@@ -109,9 +109,9 @@ async def test_a_ban_holds_while_the_chat_api_is_away_and_is_told_later(broker):
         return
 
     broker.upstream.answer = answer
-    told = await broker.client.post("/admin/users/external:alice/ban", json=WHY)
-    assert told.status_code == 503
-    assert "The ban holds" in told.json()["detail"]
+    response = await broker.client.post("/admin/users/external:alice/ban", json=WHY)
+    assert response.status_code == 503
+    assert "The ban holds" in response.json()["detail"]
     alice = await broker.sign_in("alice")
     assert (await alice.post("/token")).status_code == 403
     away = False

@@ -35,10 +35,10 @@ def same(one: httpx.Response, other: httpx.Response) -> bool:
         assert body.pop("request_id")
         assert body.pop("instance")
         bodies.append((answer.status_code, list(body.items())))
-        kept = dict(answer.headers)
+        left = dict(answer.headers)
         for name in ("x-request-id", "content-length", "ratelimit"):
-            kept.pop(name)
-        headers.append(kept)
+            left.pop(name)
+        headers.append(left)
     return bodies[0] == bodies[1] and headers[0] == headers[1]
 
 
@@ -61,8 +61,8 @@ async def test_to_a_stranger_a_room_is_not_there(
         assert same(theirs, malformed)
         assert all(one.startswith("GET") for one in broker.upstream.paths())
         assert not any("/messages" in one for one in broker.upstream.paths())
-        kept = (await alice.get(f"/rooms/{room}/messages")).json()["items"]
-        assert [one["content"] for one in kept] == ["hello"]
+        left = (await alice.get(f"/rooms/{room}/messages")).json()["items"]
+        assert [one["content"] for one in left] == ["hello"]
 
 
 async def test_a_private_room_cannot_be_joined_an_open_one_can(broker: Running) -> None:
@@ -178,8 +178,8 @@ async def test_messages_are_their_authors_and_to_delete_also_the_owners(broker: 
     assert (edited.json()["content"], edited.json()["seq"]) == ("two", 1)
     assert edited.json()["edited_at"] is not None
     assert (await alice.delete(path)).status_code == 204
-    kept = (await bob.get(f"/rooms/{room}/messages")).json()["items"]
-    assert [(one["content"], one["seq"]) for one in kept] == [("", 1)]
+    left = (await bob.get(f"/rooms/{room}/messages")).json()["items"]
+    assert [(one["content"], one["seq"]) for one in left] == [("", 1)]
     own = (await carol.say(room))["id"]
     assert (await carol.delete(f"/rooms/{room}/messages/{own}")).status_code == 204
     for person in (alice, bob):

@@ -55,15 +55,17 @@ async def test_every_call_mints_and_the_times_to_return_are_spread(broker: Runni
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"), [(60, 60), (900, 900), (901, 900), (10**9, 900), (1, 1)]
+    ("asked", "granted"), [(60, 60), (900, 900), (901, 900), (10**9, 900), (1, 1)]
 )
-async def test_a_wish_shortens_and_never_lengthens(broker: Running, asked: int, given: int) -> None:
+async def test_expires_in_shortens_and_never_lengthens(
+    broker: Running, asked: int, granted: int
+) -> None:
     """`expires_in` is limited by TOKEN_TTL."""
     alice = await broker.sign_in("alice")
     body = (await alice.post("/token", {"expires_in": asked})).json()
-    assert body["expires_in"] == given
+    assert body["expires_in"] == granted
     life = int(claims(body["token"])["exp"]) - int(claims(body["token"])["iat"])  # type: ignore[call-overload]
-    assert life == given
+    assert life == granted
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, "60", True, [60], {}])

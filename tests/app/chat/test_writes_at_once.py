@@ -80,7 +80,7 @@ def signs_in(**claims: Any) -> Act:
     async def act(alice: Alice, broker: httpx.AsyncClient) -> httpx.Response:
         headers = {"Authorization": f"Bearer {alice.app_token(**claims)}"}
         answer = await request(broker, "POST", "/chat/token", headers=headers)
-        if told(answer) == "409 token_revoked":  # overtaken by a revocation: "Ask again."
+        if outcome_of(answer) == "409 token_revoked":  # overtaken by a revocation: "Ask again."
             answer = await request(broker, "POST", "/chat/token", headers=headers)
         if answer.status_code == 200:
             alice.tokens.append(answer.json()["token"])
@@ -92,7 +92,7 @@ def signs_in(**claims: Any) -> Act:
 async def mints(alice: Alice, broker: httpx.AsyncClient) -> httpx.Response:
     ask = operator("POST", "/token", reason="a test")
     answer = await ask(alice, broker)
-    return await ask(alice, broker) if told(answer) == "409 token_revoked" else answer
+    return await ask(alice, broker) if outcome_of(answer) == "409 token_revoked" else answer
 
 
 async def signs_out(alice: Alice, broker: httpx.AsyncClient) -> httpx.Response:
@@ -173,7 +173,7 @@ async def two_brokers(folder: Path, url: str) -> AsyncIterator[Service]:
 Outcome = tuple[str, ...]
 
 
-def told(answer: httpx.Response) -> str:
+def outcome_of(answer: httpx.Response) -> str:
     body = answer.json() if answer.content else {}
     return f"{answer.status_code} {body.get('code', '')}".strip()
 
@@ -182,7 +182,7 @@ async def state(alice: Alice) -> str:
     """The visible state of the user, whether sign-in works, and the state once no ban holds."""
     found: dict[str, Any] = {}
     shown = await operator("GET")(alice, alice.broker)
-    found["user"] = told(shown)
+    found["user"] = outcome_of(shown)
     if shown.status_code == 200:
         user = shown.json()
         names = ("display_name", "email", "avatar_url", "status")
@@ -191,13 +191,15 @@ async def state(alice: Alice) -> str:
         bans = (await operator("GET", "/bans")(alice, alice.broker)).json()["items"]
         found["bans"] = sorted((ban["reason"], ban["active"]) for ban in bans)
     found["tokens"] = [
-        told(await alice.other.get("/chat/verify", headers={"Authorization": f"Bearer {token}"}))
+        outcome_of(
+            await alice.other.get("/chat/verify", headers={"Authorization": f"Bearer {token}"})
+        )
         for token in alice.tokens
     ]
-    found["signs in"] = told(await signs_in()(alice, alice.other))
+    found["signs in"] = outcome_of(await signs_in()(alice, alice.other))
     if found["signs in"] != "200" and found.get("status") == "active" and not found["ban"]:
         await asyncio.sleep(REMEMBERED + 0.05)  # for which a replica may not have heard
-        found["signs in"] = told(await signs_in()(alice, alice.other))
+        found["signs in"] = outcome_of(await signs_in()(alice, alice.other))
     if shown.status_code == 200:
         await operator("DELETE", "/ban")(alice, alice.broker)
         found["after the ban"] = (await operator("GET")(alice, alice.broker)).json()["status"]
@@ -206,7 +208,7 @@ async def state(alice: Alice) -> str:
 
 async def in_turn(service: Service, acts: dict[str, Act], start: str, *names: str) -> Outcome:
     alice = await begun(service, start)
-    answers = [told(await acts[name](alice, alice.broker)) for name in names]
+    answers = [outcome_of(await acts[name](alice, alice.broker)) for name in names]
     return (*answers, await state(alice))
 
 
@@ -219,7 +221,7 @@ async def at_once(service: Service, acts: dict[str, Act], start: str, *names: st
         return await acts[name](alice, broker)
 
     answers = await asyncio.gather(run(names[0], alice.broker), run(names[1], alice.other))
-    return (*map(told, answers), await state(alice))
+    return (*map(outcome_of, answers), await state(alice))
 
 
 async def calm(run: Callable[[], Awaitable[Outcome]]) -> Outcome:
@@ -319,9 +321,9 @@ async def test_a_key_ended_twice_at_once_is_ended_and_every_call_is_in_the_chain
     """Both requests get 204, the key is refused afterwards, and each request has one audit record."""
     async with two_brokers(tmp_path, postgres_url) as service:
         headers = {"Authorization": f"Bearer {ADMIN}"}
-        wish = {"name": "k", "scopes": ["users:read"]}
+        body = {"name": "k", "scopes": ["users:read"]}
         made = [
-            (await service.one.post("/admin/keys", json=wish, headers=headers)).json()
+            (await service.one.post("/admin/keys", json=body, headers=headers)).json()
             for _ in range(8)
         ]
         ended = await asyncio.gather(

@@ -30,8 +30,11 @@ from chat_broker.auth.config import read_auth
 from chat_broker.auth.dev_login import dev_router
 from chat_broker.auth.header import ProxyHeaderGuard
 from chat_broker.chat.broker import Broker
+from chat_broker.chat.identities import Identities
+from chat_broker.chat.memberships import Memberships
 from chat_broker.chat.principal import Principal
 from chat_broker.chat.socket_address import Sockets
+from chat_broker.chat.tokens import ChatTokens
 from chat_broker.fast_path.dispatcher import Lane, switched_on
 from chat_broker.http.client_address import Proxies
 from chat_broker.http.cors import Cors
@@ -176,15 +179,21 @@ def _connect(app: Application, settings: Settings, parts: _Parts) -> None:
         parts.limiter,
         is_operators_key=operators_keys(_own_keys(settings)),
     )
-    app.broker = Broker(
-        upstream.chat,
-        state.links,
-        state.room_changes,
-        generate_token=upstream.mint,
-        mint_at_once=upstream.mint_at_once,
-        token_ttl=settings.token_ttl,
-        expose=settings.expose_user_fields,
+    chat = upstream.chat
+    identities = Identities(chat, state.links)
+    tokens = ChatTokens(
+        chat,
+        identities,
+        generate=upstream.mint,
+        longest_life=settings.token_ttl,
         guard=admin.guard,
+    )
+    app.broker = Broker(
+        chat,
+        identities,
+        Memberships(chat, state.room_changes),
+        tokens,
+        exposed_fields=settings.expose_user_fields,
     )
     app.edge.admit_handshake = app.gate.admit_address
     app.edge.user_id_of = partial(_user_id, app.broker)

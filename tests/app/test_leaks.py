@@ -136,7 +136,7 @@ async def test_no_representation_of_the_parts_holds_a_secret(tmp_path: Path) -> 
 
         async def failing() -> str:
             try:
-                await broker.app.broker.mint(_somebody())
+                await broker.app.broker.tokens.mint(_somebody())
             except Exception as error:  # noqa: BLE001 - whatever it is, it is formatted
                 lines = traceback.TracebackException.from_exception(error, capture_locals=True)
                 return "".join(lines.format())

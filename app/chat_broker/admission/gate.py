@@ -1,4 +1,4 @@
-"""Who gets in: address, credential, browser rules, ban, limit, in that order. Shared by every way to a route."""
+"""Who gets in: address, credential, browser rules, ban, limit, in that order. The same for every way to a route."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ import structlog
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from chat_broker.admission.rate_limits import Kind, Limiter, TooMany
+from chat_broker.admission.rate_limits import Kind, Limiter
 from chat_broker.auth.contract import (
     AmbiguousCredentials,
     Authenticator,
@@ -19,7 +19,8 @@ from chat_broker.auth.contract import (
 from chat_broker.auth.jwt.jws import is_chat_token, looks_like_jws, parse
 from chat_broker.chat.ports import Bans, StateUnavailable
 from chat_broker.chat.principal import Carrier, Principal
-from chat_broker.errors import BadInput, NotSignedIn, TooManyRequests, Unavailable, user_suspended
+from chat_broker.errors import BadInput, NotSignedIn, Unavailable, user_suspended
+from chat_broker.http.rate_limit_headers import Usage
 from chat_broker_kit.logs.sampling import SampledEvents
 
 log = SampledEvents(structlog.get_logger(__name__))
@@ -31,6 +32,29 @@ class Browser(Protocol):
     def check(self, request: HTTPConnection, carrier: Carrier) -> None:
         """Raises Refused if it does not."""
         ...
+
+
+class Arrival(Protocol):
+    """A request before the gate: a `Connection`, or a request on the fast path."""
+
+    address: str
+    """The client's, as the edge has worked it out."""
+    principal: Principal | None
+    """Who it is, once that is known: from a cache, or by `Gate.admit`."""
+
+    @property
+    def scope(self) -> Scope:
+        """The request as ASGI has it."""
+        ...
+
+
+class Connection:
+    """The arrival that ASGI brings."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.address = address_of(scope)
+        self.principal: Principal | None = None
 
 
 class Gate:
@@ -51,66 +75,39 @@ class Gate:
         self._browser = browser
         self._bans = bans
         self._limiter = limiter
-        self.recall = authenticator.recall
-        """Who a bearer token stands for that was verified a moment ago; see Chain.recall. No browser sends a bearer by
-        itself, so the browser rules have nothing to say about it."""
+        self.cached_principal = authenticator.cached_principal
+        """See Authenticator. No browser sends a bearer token by itself, so the browser rules do not apply to one."""
 
-    def admit_at_once(self, me: Principal, kind: Kind, *, address: str) -> bytes | None:
-        """Let *me*, who was recalled from the only credential of a request from *address*, do something of that *kind*.
+    async def admit(self, arrival: Arrival, kind: Kind) -> tuple[Principal, list[Usage]]:
+        """Who makes the request, and what it has used of their limits, if it may do something of that *kind*.
 
-        Answers the lines of the head that tell of limits. None if that takes waiting, or a refusal: `admit` does either.
+        Waits for nothing that is cached: a request of a user who was here a moment ago is admitted in one step.
         """
-        bans = self._bans
-        if not bans.is_free(me.external_id):
-            return None
+        bans, limiter = self._bans, self._limiter
         if kind == "token":
-            bans.began()
-        return self._limiter.spend_here(kind, user=me.user, address=address)
-
-    async def admit(self, scope: Scope, kind: Kind, *, known: Principal | None = None) -> Principal:
-        """The principal behind the request of *scope*, once they may do something of that *kind*.
-
-        *known*: who it is, if that has been recalled (`recall`) from the request's only credential.
-        """
-        if kind == "token":
-            self._bans.began()
-        state = scope["state"]
-        address: str = state["address"]
-        limiter = self._limiter
+            bans.note_arrival()
+        me = arrival.principal
+        if me is None:
+            # So that a flood does not reach the authenticators; users who are known are counted below.
+            limiter.check_address(arrival.address)
+            me = await self._principal(HTTPConnection(arrival.scope), arrival.address)
+            arrival.principal = me
         try:
-            me = known
-            if me is None:
-                # So that a flood does not reach the authenticators; who is known is counted below.
-                limiter.check_address(address)
-                request = HTTPConnection(scope)
-                me = await self._principal(request, address)
-                self._browser.check(request, me.carrier)
-            state["principal"] = me
-            try:
-                ban = await self._bans.active(me.external_id)
-            except StateUnavailable:
-                raise Unavailable("state_unavailable") from None
-            if ban is not None:
-                await limiter.arrived(address)
-                raise user_suspended()
-            state["limits"] = await limiter.spend(kind, user=me.user, address=address)
-        except TooMany as error:
-            raise _too_many(error) from None
-        return me
+            ban = await bans.active_ban(me.external_id)
+        except StateUnavailable:
+            raise Unavailable("state_unavailable") from None
+        if ban is not None:
+            await limiter.arrived(arrival.address)
+            raise user_suspended()
+        return me, await limiter.spend(kind, user=me.user, address=arrival.address)
 
     async def admit_address(self, scope: Scope) -> None:
-        """Count a request that brings no credential of the app's."""
-        try:
-            await self._limiter.arrived(address_of(scope))
-        except TooMany as error:
-            raise _too_many(error) from None
+        """Count a request that brings no credential of the app's. Raises TooMany."""
+        await self._limiter.arrived(address_of(scope))
 
     async def refused(self, scope: Scope) -> None:
-        """Count a credential that was no good. Raises TooManyRequests when there were too many."""
-        try:
-            await self._limiter.failed_login(address_of(scope))
-        except TooMany as error:
-            raise _too_many(error) from None
+        """Count a credential that was refused. Raises TooMany when there were too many."""
+        await self._limiter.failed_login(address_of(scope))
 
     def may_be_chat_token(self, bearer: str) -> bool:
         """Whether *bearer* may be shown to the Chat API: False for another `typ`, the app's credential, a key."""
@@ -159,6 +156,7 @@ class Gate:
         if me is None:
             await self._limiter.arrived(address)
             raise NotSignedIn
+        self._browser.check(request, me.carrier)
         return me
 
     def _refuse_operators_keys(self, request: HTTPConnection) -> None:
@@ -171,7 +169,3 @@ class Gate:
 def address_of(scope: Mapping[str, Any]) -> str:
     """The client's address as the edge has worked it out."""
     return str(scope["state"]["address"])
-
-
-def _too_many(error: TooMany) -> TooManyRequests:
-    return TooManyRequests(headers=error.headers)

@@ -10,7 +10,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Depends, Request
 from starlette.types import Scope
 
-from chat_broker.admission.gate import Gate
+from chat_broker.admission.gate import Connection, Gate
 from chat_broker.admission.rate_limits import Kind
 from chat_broker.api.requests import (
     CURSORED,
@@ -49,7 +49,13 @@ class Admitted:
 
     async def __call__(self, request: Request) -> Principal:
         """As FastAPI asks."""
-        return await the_gate(request.scope).admit(request.scope, self.kind)
+        scope, state = request.scope, request.scope["state"]
+        arrival = Connection(scope)
+        try:
+            me, state["usages"] = await the_gate(scope).admit(arrival, self.kind)
+        finally:
+            state["principal"] = arrival.principal  # the log names who was refused
+        return me
 
 
 class Read(Generic[T]):

@@ -43,14 +43,14 @@ _described = describe(body=TokenWish, optional=True, answer=views.TokenView)
 @router.post("/token", **_described)
 async def mint_token(me: MeMinting, wish: Wish, broker: TheBroker, sockets: TheSockets) -> Response:
     """A chat token for the caller. Every call mints a new one."""
-    token = await broker.mint(me, expires_in=wish.expires_in)
+    token = await broker.tokens.mint(me, expires_in=wish.expires_in)
     return as_json(token_view(token, sockets))
 
 
 @router.delete("/token", **describe(status=204))
 async def revoke_tokens(me: MeSigningOut, _: Empty, broker: TheBroker) -> Response:
     """Make all chat tokens of the caller worthless and close their sockets."""
-    await broker.sign_out(me)
+    await broker.tokens.revoke(me)
     return nothing()
 
 
@@ -69,7 +69,7 @@ async def verify(request: Request, _: NoQuery, broker: TheBroker) -> Response:
     try:
         if not gate.may_be_chat_token(token):
             raise no_chat_token()
-        return as_json(verified_view(await broker.verify(token)))
+        return as_json(verified_view(await broker.tokens.verify(token)))
     except NotSignedIn:
         await gate.refused(request.scope)
         raise

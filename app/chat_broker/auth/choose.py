@@ -49,7 +49,7 @@ class ModeChain:
         self.locations = locations
         self._modes = tuple(modes)
         self._remote = tuple(remote)
-        # `recall` sees only the bearer token. It must not skip a mode that looks elsewhere in the request:
+        # `cached_principal` sees only the bearer token. It must not skip a mode that looks elsewhere in the request:
         # these two look at the bearer token alone (`dev` also at its cookie), and leave JWTs to mode `jwt`.
         others = [mode for mode in self._modes if not isinstance(mode, JwtMode)]
         only_bearers = all(isinstance(mode, IntrospectionMode | DevMode) for mode in others)
@@ -58,15 +58,6 @@ class ModeChain:
         self._reads_cookies = any(mode.reads_cookies for mode in jwt_modes) or any(
             isinstance(mode, DevMode) for mode in others
         )
-
-    def recall(self, bearer: bytes, *, beside_cookies: bool) -> Principal | None:
-        """What calling this would answer for a request whose only `Authorization` is a bearer token of that digest.
-
-        None if that takes more than remembering. *beside_cookies*: the request has cookies as well.
-        """
-        if self._jwt is None or (beside_cookies and self._reads_cookies):
-            return None
-        return self._jwt.recall(bearer)
 
     def recognizes(self, bearer: str) -> bool:
         """Whether a mode would verify the bearer token as the app's credential. Sends no request."""
@@ -84,6 +75,12 @@ class ModeChain:
             if principal is not None:
                 return principal
         return None
+
+    def cached_principal(self, bearer: bytes, *, beside_cookies: bool) -> Principal | None:
+        """See Authenticator. Only where the mode `jwt` alone could use the bearer token."""
+        if self._jwt is None or (beside_cookies and self._reads_cookies):
+            return None
+        return self._jwt.cached_principal(bearer)
 
     async def providers(self) -> dict[str, str]:
         """The state of each provider: `ok`; keys `stale` or `missing`; an endpoint `silent`."""

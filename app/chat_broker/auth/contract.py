@@ -17,10 +17,10 @@ class Authenticator(Protocol):
         """
         ...
 
-    def recall(self, bearer: bytes, *, beside_cookies: bool) -> Principal | None:
-        """The same for a request whose only `Authorization` is a bearer token with the digest *bearer*.
+    def cached_principal(self, bearer: bytes, *, beside_cookies: bool) -> Principal | None:
+        """The principal for a request whose only `Authorization` is a bearer token with the digest *bearer*.
 
-        None if that takes more than remembering.
+        *beside_cookies*: the request has cookies as well. None if no cache knows: call the authenticator.
         """
         ...
 

@@ -144,18 +144,10 @@ class Standings:
         self._cut: OrderedDict[str, int] = OrderedDict()
         self._all_cut = 0
 
-    async def active(self, external_id: str) -> Ban | None:
-        """The ban that holds now, if any. Microseconds, for somebody asked about within the last second."""
-        return self._ban_in(external_id, await self.standing(external_id))
-
-    def is_free(self, external_id: str) -> bool:
-        """Has nobody banned them, as far as was asked within the last second? False says nothing."""
-        known = self._known.get(external_id)
-        return known is not None and known.ban is None
-
-    def certain(self, external_id: str) -> Standing | None:
-        """`standing`, not a moment old, if nobody need be asked; None says nothing."""
-        return self._known.get(external_id) if self._exact else None
+    async def active_ban(self, external_id: str) -> Ban | None:
+        """The ban that holds now, if any. Microseconds, for a user who was asked about within the last second."""
+        standing = self._known.get(external_id) or await self.standing(external_id)
+        return None if standing.ban is None else self._ban_in(external_id, standing)
 
     async def standing(self, external_id: str, *, fresh: bool = False) -> Standing:
         """Mark and ban. *fresh*: not a moment old."""
@@ -200,7 +192,7 @@ class Standings:
         """How many cuts this process knows of: orders requests against revocations without a clock."""
         return self._moment
 
-    def began(self) -> None:
+    def note_arrival(self) -> None:
         """A request for a token has come in: what is cut off from now on, it must not outlive."""
         arrival.set(self._moment)
 
@@ -232,16 +224,6 @@ class MintGuard:
         self._standings = standings
         self._let_go = let_go
         self._tell = tell
-
-    def lets_through(self, external_id: str) -> bool:
-        """Would `mint` hand out what is made here and now, without waiting for anything? False says nothing.
-
-        What does not wait nothing can come between: so what `mint` asks before and afterwards is one question.
-        """
-        standing, moment = self._standings.certain(external_id), arrival.get()
-        if standing is None or standing.ban is not None:
-            return False
-        return moment is None or not self._standings.cut_since(external_id, moment)
 
     async def mint(self, external_id: str, mint: Callable[[], Awaitable[T]]) -> T:
         """What *mint* makes for the user, if it may be handed out.

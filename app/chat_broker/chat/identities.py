@@ -21,8 +21,9 @@ from chat_broker_sdk import AsyncChatClient, ChatUser
 
 EXTERNAL = "external:"
 MOST = 50_000
-STANDING_REMEMBERED_FOR = 5.0
-PROFILE_REMEMBERED_FOR = 30.0
+STATUS_CACHED_FOR = 5.0
+PROFILE_CACHED_FOR = 30.0
+"""Seconds, both."""
 MOST_PROFILES = 5_000
 PROFILES_AT_ONCE = 10
 NOT_STORED = "writes_unavailable"
@@ -33,21 +34,21 @@ _NOT_FOR_USERNAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
 
-class _Seen:
-    """A principal whom this process has seen: what it need not ask again."""
+class _Known:
+    """What this process need not ask again of a principal."""
 
-    __slots__ = ("good_until", "link", "told")
+    __slots__ = ("active_until", "link", "up_to_date")
 
     def __init__(self, link: Link) -> None:
         self.link = link
-        self.told: Principal | None = None
-        """Whose name and e-mail address the chat user has, by identity: a remembered token brings the very same each time."""
-        self.good_until = 0.0
-        """Until when they need not be looked at for a suspension."""
+        self.up_to_date: Principal | None = None
+        """Whose name and e-mail address the chat user has, by identity: a cached token brings the same object each time."""
+        self.active_until = 0.0
+        """Until when the chat user need not be looked at for a suspension."""
 
 
-class People:
-    """Principal → chat user. The link is in the database; this process remembers those it has seen."""
+class Identities:
+    """Principal → chat user. The link is in the database; this process caches the links it has used."""
 
     def __init__(
         self, chat: AsyncChatClient, links: Links, clock: Callable[[], float] = time.monotonic
@@ -55,71 +56,63 @@ class People:
         self._chat = chat
         self._links = links
         self._clock = clock
-        self._known = BoundedCache[str, _Seen](MOST)
+        self._known = BoundedCache[str, _Known](MOST)
         self._under_way: dict[str, asyncio.Task[Link]] = {}
         self._profiles = BoundedCache[str, ChatUser](MOST_PROFILES, clock=clock)
 
-    async def id_of(self, me: Principal) -> str:
+    async def active_id(self, me: Principal) -> str:
         """The id of the principal's chat user, who is created on first sight.
 
-        Raises Refused for one who is suspended or deleted: asked for, and remembered for 5 s at most.
+        Raises Refused for a user who is suspended or deleted: asked for, and cached for 5 s at most.
         """
-        known = self.remembered_id(me)
-        if known is not None:
-            return known
-        return (await self._look(me, self._seen_link(me) or await self._link(me))).id
+        known = self._known.get(me.user)
+        if known is not None and self._clock() < known.active_until:
+            return known.link.user_id
+        return (await self._look(me)).id
 
-    def cached_id(self, me: Principal) -> str | None:
-        """The id of the principal's chat user in any standing; None if this process has not seen them."""
-        link = self._seen_link(me)
-        return None if link is None else link.user_id
-
-    def remembered_id(self, me: Principal) -> str | None:
-        """The same, if nobody need be asked; None says nothing."""
-        seen = self._known.get(me.user)
-        return seen.link.user_id if seen is not None and self._clock() < seen.good_until else None
+    async def up_to_date_id(self, me: Principal) -> str:
+        """The id of the principal's chat user in any standing, once their name and e-mail address are as the principal's."""
+        known = self._known.get(me.user)
+        if known is not None and known.up_to_date is me:
+            return known.link.user_id
+        link = await self._link(me)
+        if changes := _news(me, link):
+            link = await self._tell(me, link, changes)
+        elif (known := self._known.get(me.user)) is not None and known.link is link:
+            known.up_to_date = me
+        return link.user_id
 
     async def current(self, me: Principal) -> ChatUser:
         """The principal's chat user as they are now. A changed name or e-mail address gets there first."""
-        await self.current_id(me)
-        return await self._look(me, self._seen_link(me) or await self._link(me))
+        await self.up_to_date_id(me)
+        return await self._look(me)
 
-    def told_id(self, me: Principal) -> str | None:
-        """`current_id`, if nobody need be asked or told; None says nothing."""
-        seen = self._known.get(me.user)
-        return seen.link.user_id if seen is not None and seen.told is me else None
+    def cached_id(self, me: Principal) -> str | None:
+        """The id of the principal's chat user in any standing; None if this process has not seen them."""
+        known = self._known.get(me.user)
+        return None if known is None else known.link.user_id
 
-    async def current_id(self, me: Principal) -> str:
-        """The id, once a changed name or e-mail address has reached the chat user."""
-        if (user_id := self.told_id(me)) is not None:
-            return user_id
-        link = self._seen_link(me) or await self._link(me)
-        if changes := _news(me, link):
-            link = await self._tell(me, link, changes)
-        elif (seen := self._known.get(me.user)) is not None and seen.link is link:
-            seen.told = me
-        return link.user_id
-
-    async def _look(self, me: Principal, link: Link) -> ChatUser:
-        until = self._clock() + STANDING_REMEMBERED_FOR
+    async def _look(self, me: Principal) -> ChatUser:
+        link = await self._link(me)
+        until = self._clock() + STATUS_CACHED_FOR
         try:
             user = await self._chat.users.get(link.user_id)
         except chat_broker_sdk.NotFoundError:
             user = await self._chat.users.get(await self.find_again(me, instead_of=link.user_id))
         is_suspended = user.status == "suspended"
-        seen = self._known.get(me.user)
-        if seen is not None and seen.link.user_id == user.id:
-            seen.good_until = 0.0 if is_suspended else until
+        known = self._known.get(me.user)
+        if known is not None and known.link.user_id == user.id:
+            known.active_until = 0.0 if is_suspended else until
         if is_suspended:
             raise user_suspended()
         return user
 
     async def known_id(self, me: Principal) -> str | None:
         """The id of the principal's chat user, or None if there is none yet."""
-        link = self._seen_link(me)
-        if link is None:
-            project = await self._chat.project()
-            link = await self._links.find(project.id, me.issuer, me.subject)
+        if (user_id := self.cached_id(me)) is not None:
+            return user_id
+        project = await self._chat.project()
+        link = await self._links.find(project.id, me.issuer, me.subject)
         return None if link is None else link.user_id
 
     async def find_again(self, me: Principal, *, instead_of: str) -> str:
@@ -129,9 +122,9 @@ class People:
         here: who was deleted stays out. Raises Refused `user_deleted`.
         """
         key = me.user
-        link = self._seen_link(me)
+        known = self._known.get(key)
         self._known.forget(key)
-        link = link or await self._link(me)
+        link = await self._link(me) if known is None else known.link
         if link.user_id != instead_of:
             return link.user_id
         found = await self._chat.users.find(link.external_id)
@@ -145,19 +138,19 @@ class People:
         if moved is None:
             self._known.forget(key)
             raise _user_taken()
-        self._known.put(key, _Seen(moved))
+        self._known.put(key, _Known(moved))
         return moved.user_id
 
-    async def named(self, who: str) -> str:
-        """The id of somebody a caller names: a chat user id, or `external:<external_user_id>`.
+    async def resolve(self, name: str) -> str:
+        """The id of the chat user whom a caller names by it, or by `external:<external_user_id>`.
 
-        Nobody is created by being named. Raises NotFound `user_not_found`.
+        No user is created by being named. Raises NotFound `user_not_found`.
         """
-        if not who.startswith(EXTERNAL):
-            if not is_id(who):
+        if not name.startswith(EXTERNAL):
+            if not is_id(name):
                 raise user_not_found()
-            return who
-        external_id = who.removeprefix(EXTERNAL)
+            return name
+        external_id = name.removeprefix(EXTERNAL)
         if not 1 <= len(external_id) <= 255 or not is_one_line(external_id):
             raise user_not_found()
         found = await self._chat.users.find(external_id)
@@ -170,30 +163,28 @@ class People:
         turn = asyncio.Semaphore(PROFILES_AT_ONCE)
         now = self._clock()
 
-        async def one(user_id: str) -> ChatUser | None:
-            known = self._profiles.get(user_id)
-            if known is not None:
-                return known
+        async def profile(user_id: str) -> ChatUser | None:
+            cached = self._profiles.get(user_id)
+            if cached is not None:
+                return cached
             async with turn:
                 try:
                     user = await self._chat.users.get(user_id)
                 except chat_broker_sdk.NotFoundError:
                     return None
-            self._profiles.put(user_id, user, until=now + PROFILE_REMEMBERED_FOR)
+            self._profiles.put(user_id, user, until=now + PROFILE_CACHED_FOR)
             return user
 
-        found = await asyncio.gather(*(one(user_id) for user_id in user_ids))
+        found = await asyncio.gather(*(profile(user_id) for user_id in user_ids))
         return [user for user in found if user is not None]
 
     # -- links ----------------------------------------------------------------------------------
 
-    def _seen_link(self, me: Principal) -> Link | None:
-        seen = self._known.get(me.user)
-        return None if seen is None else seen.link
-
     async def _link(self, me: Principal) -> Link:
-        """One attempt at a time per principal, shared by all who wait for it."""
+        """The link, cached, found or made: one attempt at a time per principal, shared by all who wait for it."""
         key = me.user
+        if (known := self._known.get(key)) is not None:
+            return known.link
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.create_task(self._find_or_create(me))
@@ -205,7 +196,7 @@ class People:
     def _landed(self, key: str, task: "asyncio.Task[Link]") -> None:
         self._under_way.pop(key, None)
         if not task.cancelled() and task.exception() is None:
-            self._known.put(key, _Seen(task.result()))
+            self._known.put(key, _Known(task.result()))
 
     async def _find_or_create(self, me: Principal) -> Link:
         project = await self._chat.project()
@@ -261,11 +252,12 @@ class People:
         with suppress(StateUnavailable):  # it is remembered here, and noted another time
             await self._links.note(link, changes)
         # Another request may have told something else meanwhile, or found another user.
-        known = self._seen_link(me) or link
-        if known.user_id == link.user_id:
-            known = replace(known, **changes)
-        self._known.put(me.user, _Seen(known))
-        return known
+        known = self._known.get(me.user)
+        present = link if known is None else known.link
+        if present.user_id == link.user_id:
+            present = replace(present, **changes)
+        self._known.put(me.user, _Known(present))
+        return present
 
 
 def _user_taken() -> Conflict:

@@ -1,22 +1,24 @@
-"""Who is in which room, remembered for a moment."""
+"""Who is in which room, cached for a moment."""
 
 import time
 from collections.abc import Callable
 
 import chat_broker_sdk
+from chat_broker.chat.ids import is_id
 from chat_broker.chat.policy import Role
 from chat_broker.chat.ports import RoomChanges
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_sdk import AsyncChatClient, Member
 
-REMEMBERED_FOR = 5.0
+CACHED_FOR = 5.0
+"""Seconds."""
 MOST = 50_000
 
 
 class Memberships:
-    """Asks the Chat API who is in a room, and remembers it for 5 s at most.
+    """Asks the Chat API who is in a room, and caches the answer for 5 s at most.
 
-    Only membership is remembered, never its absence: whoever joins is in at once. A change made
+    Only memberships are cached, never that there is none: a user who joins is in at once. A change made
     through any broker counts at once, because an entry is good only under the room's present mark.
     """
 
@@ -31,33 +33,28 @@ class Memberships:
         self._clock = clock
         self._known = BoundedCache[tuple[str, str], tuple[str, Role]](MOST, clock=clock)
 
-    def remembered(self, room_id: str, user_id: str) -> Role | None:
-        """The user's role in the room, if nobody need be asked; None says nothing."""
-        return self._remembered(room_id, user_id, self._changes.mark_here(room_id))
-
-    def _remembered(self, room_id: str, user_id: str, mark: str | None) -> Role | None:
-        known = self._known.get((room_id, user_id))
-        return known[1] if known is not None and known[0] == mark else None
-
     async def role(self, room_id: str, user_id: str) -> Role | None:
         """The user's role in the room; None if they are not in it, or there is no such room."""
         mark = await self._changes.mark(room_id)
-        if role := self._remembered(room_id, user_id, mark):
-            return role
         key = (room_id, user_id)
+        known = self._known.get(key)
+        if known is not None and known[0] == mark:
+            return known[1]
         # The time counts from before the question, so that a slow answer is not believed for longer.
-        until = self._clock() + REMEMBERED_FOR
+        until = self._clock() + CACHED_FOR
         member = await self.look(room_id, user_id)
         if member is None:
             self._known.forget(key)
             return None
-        role = "owner" if member.role == "owner" else "member"
+        role: Role = "owner" if member.role == "owner" else "member"
         if mark is not None:
             self._known.put(key, (mark, role), until=until)
         return role
 
     async def look(self, room_id: str, user_id: str) -> Member | None:
-        """The membership as it is now, always asked for."""
+        """The membership as it is now, always asked for; None as for `role`."""
+        if not is_id(room_id):
+            return None
         try:
             return await self._chat.rooms.member(room_id, user_id)
         except chat_broker_sdk.NotFoundError as error:
@@ -66,5 +63,5 @@ class Memberships:
             return None
 
     async def changed(self, room_id: str) -> None:
-        """Somebody came or went: every replica asks again."""
+        """A member came or left: every replica asks again."""
         await self._changes.changed(room_id)

@@ -70,15 +70,11 @@ class Ban:
 class Bans(Protocol):
     """Who may not chat. Fails closed: StateUnavailable means nobody gets in."""
 
-    async def active(self, external_id: str) -> Ban | None:
-        """The ban that holds now, if any. Asked on every request: answers may be remembered for a moment."""
+    async def active_ban(self, external_id: str) -> Ban | None:
+        """The ban that holds now, if any. Asked on every request: answers may be cached for a moment."""
         ...
 
-    def is_free(self, external_id: str) -> bool:
-        """Is it known, without asking anybody, that no ban holds now? False says nothing."""
-        ...
-
-    def began(self) -> None:
+    def note_arrival(self) -> None:
         """A request for a token has come in: a revocation from now on comes before what it makes."""
         ...
 
@@ -88,10 +84,6 @@ class RoomChanges(Protocol):
 
     async def mark(self, room_id: str) -> str | None:
         """A mark that is another one after every `changed`. None: cannot be told, so remember nothing."""
-        ...
-
-    def mark_here(self, room_id: str) -> str | None:
-        """The same, without asking anybody. None also if that takes a question."""
         ...
 
     async def changed(self, room_id: str) -> None:

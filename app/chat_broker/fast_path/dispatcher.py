@@ -245,7 +245,7 @@ class _Target:
 class Call:
     """One request on the short way. uvicorn takes it for one of its cycles, of which it looks at a few attributes."""
 
-    __slots__ = ("_blank", "_scope", "address", "began", "body", "disconnected", "head", "keep_alive", "known", "more_body", "overdue", "peer", "request_id", "response_complete", "target", "task")  # fmt: skip
+    __slots__ = ("_blank", "_scope", "address", "began", "body", "disconnected", "head", "keep_alive", "more_body", "overdue", "peer", "principal", "request_id", "response_complete", "target", "task")  # fmt: skip
 
     message_event = _NOBODY_WAITS
 
@@ -260,7 +260,7 @@ class Call:
         self.head = head
         self.peer = peer
         self.body = b""
-        self.known: Principal | None = None
+        self.principal: Principal | None = None
         given = head.request_id
         self.request_id = new_request_id() if given is None else request_id_of((given,))
         self.began = 0.0
@@ -363,7 +363,7 @@ class Lane:
         if target is None:
             return None
         call = self._call(Call(target, head, peer, blank=blank))
-        if call is None or call.known is None:
+        if call is None or call.principal is None:
             return None
         call.body = body
         return call
@@ -373,7 +373,9 @@ class Lane:
         if edge.admin_port is not None and edge.hides(call.scope):
             return None
         if head.bearer is not None and call.target.route.admits is not None:
-            call.known = self._app.gate.recall(head.bearer, beside_cookies=head.cookies)
+            call.principal = self._app.gate.cached_principal(
+                head.bearer, beside_cookies=head.cookies
+            )
         return call
 
     def _find(self, line: bytes) -> _Target | None:
@@ -400,7 +402,7 @@ class Lane:
 
     def remember(self, data: bytes, line: bytes, call: Call) -> None:
         """The parser has taken *data*, which begins with the request *line*, for *call* and nothing else."""
-        if call.known is not None:  # so that a flood of junk drives nobody out
+        if call.principal is not None:  # so that a flood of junk drives nobody out
             self._heads.keep(data, line, call.head)
 
     # -- answering ------------------------------------------------------------------------------
@@ -417,17 +419,11 @@ class Lane:
         if self._watch is None:
             self._watch_over_all()
         status = 0
-        me, kind = call.known, route.admits
+        me, kind = None, route.admits
         try:
             if kind is not None:
-                at_once = None
-                if me is not None:
-                    at_once = app.gate.admit_at_once(me, kind, address=address)
-                if at_once is None:
-                    me = await app.gate.admit(call.scope, kind, known=me)
-                    limits = lines_for(call.scope["state"]["limits"])
-                else:
-                    limits = at_once
+                me, usages = await app.gate.admit(call, kind)
+                limits = lines_for(usages)
             # Only now: another call may have read the query while this one waited, and that is told to nobody twice.
             arguments = target.arguments()
             if route.me_at >= 0:
@@ -441,8 +437,7 @@ class Lane:
             response = await route.endpoint(*arguments)
             status, given, body = response.status_code, lines_of(response), response.body
         except EXPECTED as error:
-            if me is not None:
-                call.scope["state"]["principal"] = me
+            call.scope["state"]["principal"] = call.principal  # the log names who was refused
             status, given, body = _told(expected(error), call)
         except asyncio.CancelledError:
             if not call.overdue:

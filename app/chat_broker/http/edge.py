@@ -272,7 +272,7 @@ class _Request:
         headers = list(route_headers)
         headers += usual_beside({name.lower() for name, _ in headers})
         headers.append((b"x-request-id", self.request_id.encode()))
-        for name, value in headers_for(self.scope["state"].get("limits", ())).items():
+        for name, value in headers_for(self.scope["state"].get("usages", ())).items():
             headers.append((name.lower().encode(), value.encode()))
         if self._edge.proxies.secure(self.scope):
             headers.append(HSTS)

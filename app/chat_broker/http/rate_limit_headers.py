@@ -38,19 +38,23 @@ def headers_for(usages: Sequence[Usage]) -> dict[str, str]:
     """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) for *usages*."""
     if not usages:
         return {}
-    return {"RateLimit-Policy": _policies(usages), "RateLimit": _states(usages)}
+    policies, states = _items(usages)
+    return {"RateLimit-Policy": policies, "RateLimit": states}
 
 
 def lines_for(usages: Sequence[Usage]) -> bytes:
     """`headers_for` as the lines of an HTTP/1.1 head, in lower case."""
     if not usages:
         return b""
-    return f"ratelimit-policy: {_policies(usages)}\r\nratelimit: {_states(usages)}\r\n".encode()
+    policies, states = _items(usages)
+    return f"ratelimit-policy: {policies}\r\nratelimit: {states}\r\n".encode()
 
 
-def _policies(usages: Sequence[Usage]) -> str:
-    return ", ".join([usage.limit.policy for usage in usages])
-
-
-def _states(usages: Sequence[Usage]) -> str:
-    return ", ".join([f'"{use.limit.name}";r={use.remaining};t={use.reset}' for use in usages])
+def _items(usages: Sequence[Usage]) -> tuple[str, str]:
+    """The lists of both headers."""
+    policies = states = ""
+    for usage in usages:
+        limit = usage.limit
+        policies += f"{limit.policy}, "
+        states += f'"{limit.name}";r={usage.remaining};t={usage.reset}, '
+    return policies[:-2], states[:-2]

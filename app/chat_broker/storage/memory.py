@@ -59,9 +59,6 @@ class LocalRoomChanges:
         self._marks = ["0"] * MARKS
 
     async def mark(self, room_id: str) -> str | None:
-        return self.mark_here(room_id)
-
-    def mark_here(self, room_id: str) -> str | None:
         return self._marks[hash(room_id) % MARKS]
 
     async def changed(self, room_id: str) -> None:

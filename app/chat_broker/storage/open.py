@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from chat_broker.admission.rate_limits import Counters
+from chat_broker.admission.counters import Counters
 from chat_broker.chat.ports import Heartbeat, Hints, Links, RoomChanges, StateUnavailable
 from chat_broker.settings import Settings
 from chat_broker.storage.database import open_database

@@ -15,7 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from chat_broker.admission.rate_limits import judge
+from chat_broker.admission.counters import judge
 from chat_broker.chat.ports import Listener
 from chat_broker.http.rate_limit_headers import Limit, Usage
 from chat_broker.storage.batching import Gathered

@@ -34,10 +34,6 @@ class RedisRoomChanges:
             return None
         return mark.decode("latin-1") if isinstance(mark, bytes) else str(mark or "")
 
-    def mark_here(self, room_id: str) -> str | None:  # noqa: ARG002 -- the contract's argument
-        """Always None: another replica may have changed the room, and only Redis knows."""
-        return None
-
     async def changed(self, room_id: str) -> None:
         """Set a new mark. Without Redis, other replicas see the change within 5 s, when their caches expire."""
         try:

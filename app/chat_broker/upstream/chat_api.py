@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chat_broker.settings import Settings, present_keys
 from chat_broker.upstream.key_rotation import ProjectKeys, RotatingTransport
-from chat_broker.upstream.tokens import ChatToken, OwnerOfToken
+from chat_broker.upstream.tokens import ChatToken, OwnerOfToken, chat_token
 from chat_broker_sdk import (
     AsyncChatClient,
     ChatError,
@@ -18,12 +18,11 @@ from chat_broker_sdk import (
     Events,
     Routes,
     Timeouts,
-    Token,
     Transport,
 )
 
 if TYPE_CHECKING:
-    from chat_broker_server import Server
+    from chat_broker_server import FreshToken, Server
 
 IsOwnOrigin = Callable[[Mapping[str, Any], str], bool]
 
@@ -43,29 +42,29 @@ class Upstream:
     socket_path: str
     server: "Server | None" = None
 
-    async def mint(self, user_id: str, expires_in: int) -> Token:
-        """A chat token for the user: `users.generate_token`."""
-        return await self.chat.users.generate_token(user_id, expires_in=expires_in)
+    async def mint(self, user_id: str, expires_in: int) -> ChatToken:
+        """A chat token for the user. Raises the SDK's ChatErrors, and BadUpstream."""
+        minted = self._mint_here(user_id, expires_in)
+        if minted is None:
+            return chat_token(await self.chat.users.generate_token(user_id, expires_in=expires_in))
+        user = minted.user
+        return ChatToken(
+            minted.token,
+            "Bearer",
+            minted.expires_in,
+            minted.expires_at,
+            minted.session_id,
+            OwnerOfToken(user.id, user.external_user_id, user.username, user.display_name),
+        )
 
-    def mint_at_once(self, user_id: str, expires_in: int) -> ChatToken | None:
-        """The same, if the Chat API is in this process and waits for nobody; None says nothing."""
+    def _mint_here(self, user_id: str, expires_in: int) -> "FreshToken | None":
+        """A token of the embedded Chat API, made without waiting; None if it cannot be, or is refused: the call words that."""
         if self.server is None:
             return None
         try:
-            made = self.server.mint(user_id, expires_in)
-        except Exception:  # noqa: BLE001 - what is wrong `mint` finds out and says
+            return self.server.mint(user_id, expires_in)
+        except Exception:  # noqa: BLE001 - whatever it was, the call finds it out again
             return None
-        if made is None:
-            return None
-        user = made.user
-        return ChatToken(
-            made.token,
-            "Bearer",
-            made.expires_in,
-            made.expires_at,
-            made.session_id,
-            OwnerOfToken(user.id, user.external_user_id, user.username, user.display_name),
-        )
 
     @property
     def bus_state(self) -> str:

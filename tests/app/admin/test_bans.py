@@ -55,55 +55,40 @@ def standings(book, clock, **options):
 async def test_asking_often_reads_seldom(book, clock):
     known = standings(book, clock)
     for _ in range(100):
-        assert await known.active("alice") is None
+        assert await known.active_ban("alice") is None
     assert book.reads == 1
     clock.now += REMEMBERED + 0.01
-    await known.active("alice")
+    await known.active_ban("alice")
     assert book.reads == 2
 
 
 async def test_a_ban_counts_at_once_where_it_was_made(book, clock):
     known = standings(book, clock)
-    await known.active("alice")
+    await known.active_ban("alice")
     book.bans["alice"] = ban()
     known.forget("alice")
-    assert (await known.active("alice")).reason == "spam"
+    assert (await known.active_ban("alice")).reason == "spam"
 
 
 async def test_a_ban_made_elsewhere_counts_within_a_second(book, clock):
     known = standings(book, clock)
-    await known.active("alice")
+    await known.active_ban("alice")
     book.bans["alice"] = ban()
     clock.now += REMEMBERED + 0.01
-    assert await known.active("alice") is not None
+    assert await known.active_ban("alice") is not None
 
 
 async def test_a_ban_made_during_a_reading_is_not_overlooked(book, clock):
     """The answer of a query that began before the ban is not remembered after it."""
     known = standings(book, clock)
     book.gate = asyncio.Event()
-    reading = asyncio.create_task(known.active("alice"))
+    reading = asyncio.create_task(known.active_ban("alice"))
     await asyncio.sleep(0)
     book.bans["alice"] = ban()
     known.forget("alice")
     book.gate.set()
     await reading
-    assert await known.active("alice") is not None
-
-
-async def test_only_somebody_asked_about_within_a_second_is_known_to_be_free(book, clock):
-    known = standings(book, clock)
-    assert not known.is_free("alice")
-    await known.active("alice")
-    assert known.is_free("alice")
-    known.forget("alice")
-    assert not known.is_free("alice")
-    await known.active("alice")
-    clock.now += REMEMBERED + 0.01
-    assert not known.is_free("alice")
-    book.bans["alice"] = ban()
-    await known.active("alice")
-    assert not known.is_free("alice")
+    assert await known.active_ban("alice") is not None
 
 
 async def test_a_mint_never_trusts_memory_where_others_write(book, clock):
@@ -118,30 +103,30 @@ async def test_a_mint_never_trusts_memory_where_others_write(book, clock):
 async def test_a_ban_ends_by_itself_to_the_millisecond(book, clock):
     book.bans["alice"] = ban(until="2026-01-01T00:00:00.500Z")
     known = standings(book, clock)
-    found = await known.active("alice")
+    found = await known.active_ban("alice")
     assert found.until.isoformat() == "2026-01-01T00:00:00.500000+00:00"
     clock.date = "2026-01-01T00:00:00.499Z"
-    assert await known.active("alice") is not None
+    assert await known.active_ban("alice") is not None
     clock.date = "2026-01-01T00:00:00.500Z"
-    assert await known.active("alice") is None
+    assert await known.active_ban("alice") is None
     assert book.reads == 1
 
 
 async def test_what_cannot_be_read_lets_nobody_in(book, clock):
     known = standings(book, clock, exact=True)
-    await known.active("alice")
+    await known.active_ban("alice")
     book.broken = True
     clock.now += REMEMBERED + 0.01
     with pytest.raises(StateUnavailable):
-        await known.active("alice")
+        await known.active_ban("alice")
     with pytest.raises(StateUnavailable):
-        await known.active("bob")
+        await known.active_ban("bob")
 
 
 async def test_memory_is_bounded(book, clock):
     known = standings(book, clock, most=10)
     for number in range(100):
-        await known.active(f"user{number}")
+        await known.active_ban(f"user{number}")
     assert len(known._known) == 10
 
 
@@ -206,16 +191,16 @@ class TestMinting:
 
     async def test_a_revocation_while_the_caller_was_still_being_recognised(self, guard):
         """The request came before the revocation, its credential was read after it."""
-        guard._standings.began()
+        guard._standings.note_arrival()
         await guard.cut("alice")
         with pytest.raises(Conflict):
             await guard.mint("alice", self.token)
         assert await guard.mint("bob", self.token) == "token"
-        guard._standings.began()
+        guard._standings.note_arrival()
         assert await guard.mint("alice", self.token) == "token"
 
     async def test_somebody_elses_revocation_changes_nothing(self, guard):
-        guard._standings.began()
+        guard._standings.note_arrival()
         await guard.cut("bob")
         assert await guard.mint("alice", self.token) == "token"
 
@@ -227,35 +212,6 @@ class TestMinting:
 
         with pytest.raises(Refused, match="user_suspended"):
             await guard.mint("alice", slow)
-
-    async def test_only_what_mint_would_hand_out_is_let_through_at_once(self, book, clock):
-        """Nobody of whom somebody must be asked, nobody with a ban, nobody who was cut off since their request came."""
-
-        async def nobody(_):
-            raise AssertionError
-
-        async def told(_):
-            return None
-
-        for exact in (False, True):
-            known = standings(book, clock, exact=exact)
-            guard = MintGuard(book, known, let_go=nobody, tell=told)
-            assert not guard.lets_through("alice")
-            await known.standing("alice")
-            assert (
-                guard.lets_through("alice") == exact
-            )  # others write as well: the book is asked each time
-        known.began()
-        known.cut("alice")
-        await known.standing("alice")
-        assert not guard.lets_through("alice")
-        known.began()
-        assert guard.lets_through("alice")
-        clock.now += REMEMBERED + 0.01
-        assert not guard.lets_through("alice")
-        book.bans["alice"] = ban(until=clock.date, suspended=True)
-        await known.standing("alice")
-        assert not guard.lets_through("alice")  # who must be let go first
 
     async def test_a_banned_user_is_refused_before_anything_is_made(self, guard, book):
         book.bans["alice"] = ban()

@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
+from chat_broker.admission.counters import MemoryCounters, judge
 from chat_broker.admission.rate_limits import (
     Limiter,
-    MemoryCounters,
     Rates,
     TooMany,
-    address_key,
-    judge,
     read_limits,
 )
 from chat_broker.http.rate_limit_headers import Limit, headers_for, lines_for
 from chat_broker.storage.redis import RedisCommands, RedisCounters, RedisUnreachable, connect
+from chat_broker_kit.http.client_address import address_key
 
 THREE = Limit("three", 3, 60)
 
@@ -182,13 +181,13 @@ def test_retry_after_is_long_enough_and_not_absurd(amount, before, used, elapsed
 def test_the_window_slides():
     clock = Clock(600.0)
     counters = MemoryCounters(clock)
-    assert all(counters.hit_now([(THREE, "a")])[0].allowed for _ in range(3))
+    assert all(counters.count([(THREE, "a")])[0].allowed for _ in range(3))
     clock.now = 661.0  # a new window, in which nearly all of the old one is still near
-    assert counters.hit_now([(THREE, "a")])[0].allowed is False
+    assert counters.count([(THREE, "a")])[0].allowed is False
     clock.now = 690.0
-    assert counters.hit_now([(THREE, "a")])[0].allowed is True
+    assert counters.count([(THREE, "a")])[0].allowed is True
     clock.now = 800.0
-    assert counters.hit_now([(THREE, "a")])[0].remaining == 2
+    assert counters.count([(THREE, "a")])[0].remaining == 2
 
 
 def test_a_million_keys_cost_little():
@@ -196,7 +195,7 @@ def test_a_million_keys_cost_little():
     counters = MemoryCounters(Clock())
     tracemalloc.start()
     for number in range(200_000):
-        counters.hit_now([(THREE, f"192.0.2.{number}")])
+        counters.count([(THREE, f"192.0.2.{number}")])
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert size < 20 * 2**20
@@ -208,7 +207,7 @@ def test_memory_counting_takes_microseconds():
     uses = [(Limit("read", 10**9, 60), "alice"), (Limit("address", 10**9, 60), "192.0.2.1")]
     started = time.process_time()
     for _ in range(10_000):
-        counters.hit_now(uses)
+        counters.count(uses)
     assert (time.process_time() - started) / 10_000 < 50e-6, sys.version
 
 
@@ -234,39 +233,17 @@ async def test_headers_of_the_draft():
         "RateLimit-Policy": '"token";q=2;w=60, "address";q=9;w=60',
         "RateLimit": '"token";r=1;t=60, "address";r=8;t=60',
     }
+    assert lines_for(usages) == (
+        b'ratelimit-policy: "token";q=2;w=60, "address";q=9;w=60\r\n'
+        b'ratelimit: "token";r=1;t=60, "address";r=8;t=60\r\n'
+    )
     assert headers_for([]) == {}
+    assert lines_for([]) == b""
     await limiter.spend("token", user="alice", address="192.0.2.1")
     with pytest.raises(TooMany) as refused:
         await limiter.spend("token", user="alice", address="192.0.2.1")
     assert refused.value.headers["Retry-After"] == str(refused.value.retry_after) != "0"
     assert '"token";r=0' in refused.value.headers["RateLimit"]
-
-
-@given(
-    steps=st.lists(
-        st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.floats(0, 30)), max_size=60
-    )
-)
-async def test_what_is_spent_at_once_is_what_is_spent_otherwise(steps):
-    """The short way counts alike, says the same in the head, and leaves every refusal to the other."""
-    clock = Clock(600.0)
-    limits = rates(read="3/10second;7/minute", ip="9/minute")
-    short, ordinary = Limiter(limits, clock=clock), Limiter(limits, clock=clock)
-    for user, address, pause in steps:
-        clock.now += pause
-        at_once = short.spend_here("read", user=user, address=address)
-        try:
-            usages = await ordinary.spend("read", user=user, address=address)
-        except TooMany:
-            assert at_once is None
-            with pytest.raises(TooMany):
-                await short.spend("read", user=user, address=address)
-        else:
-            assert at_once == lines_for(usages)
-
-
-async def test_where_counts_are_shared_nothing_is_spent_at_once():
-    assert Limiter(rates(), Broken()).spend_here("read", user="a", address="x") is None
 
 
 async def test_kinds_are_counted_apart():

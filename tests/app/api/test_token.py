@@ -81,12 +81,12 @@ async def test_a_token_never_outlives_the_apps_own_credential(broker: Running) -
     from chat_broker.chat.principal import Principal
 
     me = Principal("iss", "sub", "sub", username="sub", expires_at=int(time.time()) + 100)
-    token = await broker.app.broker.mint(me)
+    token = await broker.app.broker.tokens.mint(me)
     assert 98 <= token.expires_in <= 100
     assert token.token not in repr(token)
     over = Principal("iss", "sub", "sub", username="sub", expires_at=int(time.time()))
     with pytest.raises(Exception, match="invalid_credentials"):
-        await broker.app.broker.mint(over)
+        await broker.app.broker.tokens.mint(over)
 
 
 async def test_fifty_first_logins_at_once_make_one_chat_user(broker: Running) -> None:
@@ -105,20 +105,19 @@ async def test_fifty_first_logins_at_once_make_one_chat_user(broker: Running) ->
 
 async def test_two_brokers_racing_make_one_chat_user(tmp_path: Path) -> None:
     """Each process creates at most one user; after a 409 the second uses the first one's user."""
-    from chat_broker.chat.broker import Broker
+    from chat_broker.chat.identities import Identities
     from chat_broker.chat.principal import Principal
-    from chat_broker.storage.memory import LocalRoomChanges
+    from chat_broker.chat.tokens import ChatTokens
     from chat_broker.storage.sql import SqlLinks
 
     async with running(tmp_path) as one:
         state, upstream = one.app.state.storage, one.app.state.upstream
         brokers = [
-            Broker(
+            ChatTokens(
                 upstream.chat,
-                SqlLinks(state.database),
-                LocalRoomChanges(),
-                generate_token=upstream.mint,
-                token_ttl=900,
+                Identities(upstream.chat, SqlLinks(state.database)),
+                generate=upstream.mint,
+                longest_life=900,
             )
             for _ in range(5)
         ]
@@ -228,16 +227,16 @@ async def test_a_changed_name_and_address_reach_the_chat_user(broker: Running) -
     from chat_broker.chat.principal import Principal
 
     rules = broker.app.broker
-    await rules.mint(
+    await rules.tokens.mint(
         Principal("iss", "d", "d", username="dora", name="Dora", email="d@example.com")
     )
     new = Principal("iss", "d", "d", username="dora", name="Dora Müller", email="dora@example.com")
-    await rules.mint(new)
+    await rules.tokens.mint(new)
     user = await rules.whoami(new)
     assert (user.display_name, user.email) == ("Dora Müller", "dora@example.com")
     broker.upstream.seen.clear()
-    await rules.mint(new)
-    await rules.mint(Principal("iss", "d", "d", username="dora"))
+    await rules.tokens.mint(new)
+    await rules.tokens.mint(Principal("iss", "d", "d", username="dora"))
     assert not [path for path in broker.upstream.paths() if path.startswith("PATCH")]
 
 

@@ -316,7 +316,7 @@ async def test_names_from_claims_make_no_headers_and_one_call_each(broker: Runni
     ):
         broker.upstream.seen.clear()
         me = Principal("iss", f"n{number}", f"n{number}", username=f"n{number}", name=name)
-        await broker.app.broker.mint(me)
+        await broker.app.broker.tokens.mint(me)
         counts.add(tuple(len(one.headers) for one in broker.upstream.seen[-2:]))
         assert not any("Evil" in str(one.headers) for one in broker.upstream.seen)
     assert len(counts) == 1

@@ -41,7 +41,7 @@ class _VerifiedToken:
 
     def still_signed(self) -> bool:
         """Whether the issuer still publishes the key; False also if only a request could tell."""
-        key = self.keys.peek(self.kid, self.algorithm)
+        key = self.keys.cached_key(self.kid, self.algorithm)
         return key is not None and key.fingerprint == self.key.fingerprint
 
 
@@ -84,21 +84,16 @@ class JwtMode:
         """Whether a cookie can be this mode's credential."""
         return self._cookie is not None
 
-    def recall(self, digest: bytes) -> Principal | None:
-        """Whose the token of that *digest* is, if it was verified before and its key still counts; None says nothing."""
+    def cached_principal(self, digest: bytes) -> Principal | None:
+        """Whose the token of that *digest* is, if it was verified before and its key still counts; None if not: `judge`."""
         seen = self._verified.get(digest)
         return seen.principal if seen is not None and seen.still_signed() else None
 
     async def authenticate(self, request: HTTPConnection, credential: Credential) -> Principal:  # noqa: ARG002 -- Mode's
         text = credential.value.encode("utf-8", "surrogateescape")
         digest = digest_of(credential.carrier, text)
-        cached = self._verified.get(digest)
-        if cached is not None:
-            if cached.still_signed():
-                return cached.principal
-            self._verified.forget(digest)
         try:
-            return await self._verify(credential, digest)
+            return self.cached_principal(digest) or await self._verify(credential, digest)
         except BadToken as error:
             raise InvalidCredentials(str(error)) from None
         except KeysUnavailable as error:

@@ -42,7 +42,7 @@ class KeysUnavailable(Exception):  # noqa: N818 - named for what happened
 class IssuerKeys(Protocol):
     """Finds the key that the header of a token names."""
 
-    def peek(self, kid: str | None, algorithm: str) -> Key | None:
+    def cached_key(self, kid: str | None, algorithm: str) -> Key | None:
         """The key, if it is at hand and no question has to be asked for it."""
 
     async def find(self, kid: str | None, algorithm: str) -> Key:
@@ -55,11 +55,11 @@ class FixedKey:
     def __init__(self, key: Key) -> None:
         self._key = key
 
-    def peek(self, kid: str | None, algorithm: str) -> Key | None:  # noqa: ARG002 -- one key only
+    def cached_key(self, kid: str | None, algorithm: str) -> Key | None:  # noqa: ARG002 -- one key only
         return self._key if algorithm in self._key.algorithms else None
 
     async def find(self, kid: str | None, algorithm: str) -> Key:
-        key = self.peek(kid, algorithm)
+        key = self.cached_key(kid, algorithm)
         if key is None:
             raise BadToken("the algorithm of the token is not accepted")
         return key
@@ -170,7 +170,7 @@ class RemoteKeys:
     def _may_request(self) -> bool:
         return self._clock() >= self._retry_at
 
-    def peek(self, kid: str | None, algorithm: str) -> Key | None:
+    def cached_key(self, kid: str | None, algorithm: str) -> Key | None:
         """The key, if it is at hand; starts a refresh in the background when one is due."""
         current, age = self._usable(), self._age()
         if current is None or (age >= self._fresh_for and not self._failing):
@@ -181,7 +181,7 @@ class RemoteKeys:
 
     async def find(self, kid: str | None, algorithm: str) -> Key:
         """The key. Raises BadToken if the set lacks it, KeysUnavailable if the provider does not respond."""
-        key = self.peek(kid, algorithm)
+        key = self.cached_key(kid, algorithm)
         if key is not None:
             return key
         current = self._usable()

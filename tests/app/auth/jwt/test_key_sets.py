@@ -143,7 +143,7 @@ async def test_old_keys_are_asked_for_before_they_are_believed(opened: Opened) -
     await opened.find()
     del opened.provider.keys[0]
     opened.clock.at += 300
-    assert opened.keys.peek("k2", "RS256") is None
+    assert opened.keys.cached_key("k2", "RS256") is None
     with pytest.raises(BadToken):
         await opened.find("k1")
     assert (await opened.find("k2")).kid == "k2"
@@ -170,11 +170,11 @@ async def test_the_provider_says_how_long_within_one_to_five_minutes(
     opened.provider.headers = {"cache-control": header}
     await opened.find()
     opened.clock.at += seconds - 31
-    assert opened.keys.peek("k1", "RS256") is not None
+    assert opened.keys.cached_key("k1", "RS256") is not None
     await settle()
     assert opened.provider.fetches == 1
     opened.clock.at += 31
-    assert opened.keys.peek("k1", "RS256") is None
+    assert opened.keys.cached_key("k1", "RS256") is None
 
 
 async def test_an_unknown_kid_leads_to_one_more_question_and_then_to_none_for_30_s(
@@ -372,8 +372,8 @@ async def test_a_fixed_key_answers_to_any_kid() -> None:
     from chat_broker.auth.jwt.keys import key_from_pem
 
     fixed = FixedKey(key_from_pem(rsa_signer().pem))
-    assert await fixed.find("whatever", "RS256") is fixed.peek(None, "RS256")
-    assert fixed.peek(None, "ES256") is None
+    assert await fixed.find("whatever", "RS256") is fixed.cached_key(None, "RS256")
+    assert fixed.cached_key(None, "ES256") is None
     with pytest.raises(BadToken, match="algorithm"):
         await fixed.find(None, "ES256")
 

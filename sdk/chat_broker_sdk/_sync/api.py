@@ -88,6 +88,7 @@ class Api:
         self.token = token
         self.timeouts = timeouts
         self.max_attempts = max_attempts
+        self._attempt_timeout = min(timeouts.read, timeouts.total)
         self._key_headers = None if key is None else _headers_with(key, dialect)
         self._urls: dict[tuple[str, ...], str] = {}
 
@@ -200,13 +201,13 @@ class Api:
         if server.budget.tokens < _retry.BUDGET_RESERVE:
             server.budget = server.budget.after_call()
         deadline = time.monotonic() + self.timeouts.total
-        result = self._attempt(request, min(self.timeouts.read, self.timeouts.total))
+        result = self._attempt(request, self._attempt_timeout)
         response: Response | None
-        if isinstance(result, ChatError) or result.status >= 300:
+        if isinstance(result, Response) and result.status < 300:
+            response = result
+        else:
             repeatable = not creates or key is not None
             response = self._retry(request, result, deadline, credential, repeatable=repeatable)
-        else:
-            response = result
         return None if into is None or response is None else _parsed(response, into)
 
     def _project_url(self, path: tuple[str, ...], query: Query | None) -> str:
@@ -305,7 +306,7 @@ class Api:
             ):  # the sleep took too long: the earlier failure says more than a timeout
                 raise failure
             attempt += 1
-            result = self._attempt(request, min(self.timeouts.read, remaining))
+            result = self._attempt(request, min(self._attempt_timeout, remaining))
 
     def _attempt(self, request: Request, seconds: float) -> Response | ChatError:
         """Send once and record the outcome. Errors are returned, so that no traceback holds the request."""

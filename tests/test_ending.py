@@ -12,7 +12,7 @@ import chat_broker_sdk._tasks
 
 @pytest.mark.parametrize(
     "end",
-    [chat_broker_kit.tasks.end, chat_broker_sdk._tasks.cancel_and_wait],
+    [chat_broker_kit.tasks.cancel_and_wait, chat_broker_sdk._tasks.cancel_and_wait],
     ids=lambda end: end.__module__,
 )
 async def test_a_task_ends_even_if_it_swallows_a_cancellation(

@@ -1,1 +1,1 @@
-"""What the broker and the Chat API server both stand on; it knows neither of them."""
+"""What the broker and the Chat API server share. It imports neither of them."""

@@ -1,4 +1,4 @@
-"""What was found out a moment ago, for as much of it as there is room."""
+"""A cache with a maximum size and a lifetime."""
 
 import time
 from collections import OrderedDict
@@ -10,11 +10,11 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[K, V]):
-    """At most *size* entries, each for *seconds* (None: for good); the least recently used goes first.
+    """At most *size* entries, each for *seconds* (None: no limit). The least recently used entry is dropped first.
 
-    A full cache forgets one entry for each that comes, never all: else everybody would be looked up
-    again in the same second. Uses count from when it is half full: before, nothing is about to go, and
-    a read costs hardly more than one of a dict.
+    A full cache drops one entry for each new one, never all, so that not all keys are looked up again at once. Uses
+    are tracked only from half of *size* on, so that a read of a smaller cache costs hardly more than a dict's.
+    *clock* returns seconds.
     """
 
     def __init__(
@@ -27,39 +27,39 @@ class BoundedCache(Generic[K, V]):
         self._size = size
         self._seconds = seconds
         self._clock = clock
-        self._kept: OrderedDict[K, tuple[V, float | None]] = OrderedDict()
-        self._in_order = False
+        self._entries: OrderedDict[K, tuple[V, float | None]] = OrderedDict()
+        self._tracks_use = False
 
     def get(self, key: K) -> V | None:
-        """The value under *key*; None if there is none, or its time is over."""
-        entry = self._kept.get(key)
+        """The value of *key*; None if there is none, or it has expired."""
+        entry = self._entries.get(key)
         if entry is None:
             return None
-        value, until = entry
-        if until is not None and self._clock() >= until:
-            del self._kept[key]
+        value, expires_at = entry
+        if expires_at is not None and self._clock() >= expires_at:
+            del self._entries[key]
             return None
-        if self._in_order:
-            self._kept.move_to_end(key)
+        if self._tracks_use:
+            self._entries.move_to_end(key)
         return value
 
     def put(self, key: K, value: V, *, until: float | None = None) -> None:
-        """Keep *value*, for *seconds* or until the clock shows *until*."""
+        """Store *value* until the clock shows *until* (None: for the cache's *seconds*)."""
         if until is None and self._seconds is not None:
             until = self._clock() + self._seconds
-        self._kept[key] = value, until
-        self._kept.move_to_end(key)
-        self._in_order = len(self._kept) * 2 > self._size
-        if len(self._kept) > self._size:
-            self._kept.popitem(last=False)
+        self._entries[key] = value, until
+        self._entries.move_to_end(key)
+        self._tracks_use = len(self._entries) * 2 > self._size
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
 
     def forget(self, key: K) -> None:
-        """Keep nothing under *key*."""
-        self._kept.pop(key, None)
+        """Remove *key*, if it is there."""
+        self._entries.pop(key, None)
 
     def forget_all(self) -> None:
-        """Keep nothing: all of it may be wrong."""
-        self._kept.clear()
+        """Remove all entries."""
+        self._entries.clear()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)

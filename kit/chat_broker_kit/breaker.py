@@ -1,4 +1,4 @@
-"""Stops asking a peer that does not answer, so that nobody waits for it in vain."""
+"""A circuit breaker: stops requests to a peer that does not answer."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -8,13 +8,13 @@ OPEN_SECONDS = 10.0
 
 
 class Breaker:
-    """Closed until *failures* in a row; then open for *seconds*; then half-open: one caller probes.
+    """Closed until *failures* in a row, then open for *seconds*, then half-open: one request probes the peer.
 
-    What the probe meets decides for all. Whoever is let through says how it ended, with `answered`,
-    `failed` or `undecided`; a probe that never does costs the others *seconds* more.
+    After each request that `wait` lets through, call `answered`, `failed` or `undecided`. A probe without that call
+    keeps the breaker open for *seconds* more.
 
-    A failure is *no answer*: refused, timed out, cut off, or a gateway's 502, 503, 504. An answer
-    that is merely wrong is not one, or one visitor with an odd cookie could lock everybody out.
+    A failure is the lack of an answer: refused, timed out, cut off, or a gateway's 502, 503, 504. An error response is
+    not a failure: else one client with a bad cookie could open the breaker for all.
     """
 
     def __init__(
@@ -28,22 +28,22 @@ class Breaker:
         self._seconds = seconds
         self._clock = clock
         self._failures = 0
-        self._shut_until = 0.0
+        self._open_until = 0.0
         self._probing = False
 
     def wait(self) -> float:
-        """Seconds until asking makes sense; 0 lets this caller through."""
+        """Seconds until the next request may be sent; 0: send it now."""
         if self._failures < self._limit:
             return 0.0
         now = self._clock()
-        if now < self._shut_until:
-            return self._shut_until - now
-        self._probing = True  # this caller; the others wait for what it meets
-        self._shut_until = now + self._seconds
+        if now < self._open_until:
+            return self._open_until - now
+        self._probing = True  # this request; the others wait for its outcome
+        self._open_until = now + self._seconds
         return 0.0
 
     def answered(self) -> None:
-        """The peer answered, whatever it said."""
+        """The peer answered, with whatever status."""
         self._failures = 0
         self._probing = False
 
@@ -51,10 +51,10 @@ class Breaker:
         """The peer did not answer."""
         self._failures += 1
         self._probing = False
-        self._shut_until = self._clock() + self._seconds
+        self._open_until = self._clock() + self._seconds
 
     def undecided(self) -> None:
-        """Nothing was learnt: it was never sent, or given up. The next caller may probe at once."""
+        """The request was not sent, or was cancelled. The next one may probe at once."""
         if self._probing:
             self._probing = False
-            self._shut_until = self._clock()
+            self._open_until = self._clock()

@@ -1,7 +1,7 @@
-"""Look before you touch: does a library still have the insides that a class of ours builds upon?
+"""Checks whether the installed version of a library has the private names that a subclass of ours uses.
 
-Names are looked for in a class and in what its functions speak of, so no object has to be made for the look. What a name
-means cannot be seen this way: an upper bound of the dependency keeps away versions that have not been tried.
+Names are looked up in the library's class and in the code of its functions, without creating an object. This does not
+show a change of meaning: an upper bound of the dependency keeps untested versions away.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,19 +9,19 @@ from inspect import Parameter, signature
 from types import FunctionType
 
 Needs = Mapping[type, Iterable[str]]
-"""Classes of a library, each with the names that are used of its objects."""
+"""A library's classes, each with the names of its objects that are used."""
 
 
 def misfit(needs: Needs, *ours: type) -> str:
-    """Why *ours* cannot build upon the library that is installed; "" if they can."""
+    """Why the classes *ours* do not fit the installed library; "" if they fit."""
     for owner, names in needs.items():
         missing = sorted(set(names) - _names_of(owner))
         if missing:
             return f"{owner.__name__} has no {', '.join(missing)}"
-    for one in ours:
-        for name, function in vars(one).items():
-            theirs = _overridden(one, name)
-            if isinstance(function, FunctionType) and theirs and not _alike(function, theirs):
+    for subclass in ours:
+        for name, function in vars(subclass).items():
+            theirs = _overridden(subclass, name)
+            if isinstance(function, FunctionType) and theirs and not _same_arity(function, theirs):
                 return f"{theirs.__qualname__} has other parameters"
     return ""
 
@@ -36,16 +36,16 @@ def _names_of(owner: type) -> set[str]:
 
 
 def _overridden(ours: type, name: str) -> FunctionType | None:
-    """The function of the nearest class above that *ours* replaces under this name."""
+    """The library's function *name* that the class *ours* overrides; None if there is none."""
     if name == "__init__":
         return None
-    found = (vars(above)[name] for above in ours.__mro__[1:] if name in vars(above))
-    theirs = next(found, None)
+    functions = (vars(base)[name] for base in ours.__mro__[1:] if name in vars(base))
+    theirs = next(functions, None)
     return theirs if isinstance(theirs, FunctionType) else None
 
 
-def _alike(ours: FunctionType, theirs: FunctionType) -> bool:
-    mine = signature(ours).parameters.values()
-    if any(one.kind is Parameter.VAR_POSITIONAL for one in mine):
+def _same_arity(ours: FunctionType, theirs: FunctionType) -> bool:
+    parameters = signature(ours).parameters.values()
+    if any(each.kind is Parameter.VAR_POSITIONAL for each in parameters):
         return True
-    return len(mine) == len(signature(theirs).parameters)
+    return len(parameters) == len(signature(theirs).parameters)

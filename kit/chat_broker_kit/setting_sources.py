@@ -1,4 +1,4 @@
-"""What comes between settings and the places they are read from: byte order marks, links of an orchestrator, misspelt names."""
+"""Reading settings: byte order marks, an orchestrator's service links, and misspelled names."""
 
 import os
 import re
@@ -12,9 +12,9 @@ from pydantic_settings import EnvSettingsSource, PydanticBaseSettingsSource
 from pydantic_settings.sources import SecretsSettingsSource
 
 ENCODING = "utf-8-sig"
-"""UTF-8 with or without a byte order mark, which editors on Windows write."""
+"""UTF-8, with or without the byte order mark that some editors write."""
 
-MOST_LETTERS_MORE = 3
+MAX_LENGTH_DIFFERENCE = 3
 _LINK = re.compile(r"(?:tcp|udp|sctp)://[^/\s]+:\d+", re.IGNORECASE)
 _LINK_NAME = re.compile(
     r".+_SERVICE_(?:HOST|PORT(?:_.+)?)|.*PORT|.+_PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?"
@@ -22,18 +22,18 @@ _LINK_NAME = re.compile(
 
 
 class SecretFiles(SecretsSettingsSource):
-    """Files named like settings, without a byte order mark."""
+    """Settings from files named like them. A byte order mark is dropped."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """See SecretsSettingsSource."""
+        """The value, the key it was read from, and whether it must be parsed."""
         value, key, is_complex = super().get_field_value(field, field_name)
         return (value.removeprefix("\ufeff") if isinstance(value, str) else value), key, is_complex
 
 
 def without_service_links(source: PydanticBaseSettingsSource) -> PydanticBaseSettingsSource:
-    """The environment without what Kubernetes and Docker put there for a service named like a setting.
+    """*source* without the variables that Kubernetes and Docker set for a service named like a setting.
 
-    A service `admin` makes `ADMIN_PORT=tcp://10.96.14.7:8001` in every pod of its namespace.
+    A service `admin` sets `ADMIN_PORT=tcp://10.96.14.7:8001` in every pod of its namespace.
     """
     if isinstance(source, EnvSettingsSource):
         source.env_vars = {
@@ -45,12 +45,12 @@ def without_service_links(source: PydanticBaseSettingsSource) -> PydanticBaseSet
 
 
 def is_service_link(name: str, value: str | None) -> bool:
-    """Does *name* hold the address of a service, and not the number of a port?"""
+    """Whether the variable holds the address of a service instead of a port number."""
     return name.upper().endswith("PORT") and bool(_LINK.fullmatch(value or ""))
 
 
 def service_links(known: Collection[str], environ: Mapping[str, str]) -> Iterator[str]:
-    """For each setting of *known* that is left alone because of a link, `NAME: why`."""
+    """`NAME: why` for each setting of *known* that is ignored because it is a service link."""
     for name, value in environ.items():
         if name.upper() in known and is_service_link(name, value):
             yield (
@@ -69,7 +69,7 @@ def given_names(environ: Mapping[str, str], folder: Path | None) -> set[str]:
 
 
 def dotenv_file() -> Mapping[str, str | None]:
-    """What `.env` in the present folder says, taken literally; empty if there is none."""
+    """The variables of `.env` in the working directory, without interpolation; empty if there is no such file."""
     if not Path(".env").is_file():
         return {}
     return dotenv_values(".env", interpolate=False, encoding=ENCODING)
@@ -78,14 +78,14 @@ def dotenv_file() -> Mapping[str, str | None]:
 def unknown_names(
     given: Iterable[str], known: Collection[str], prefixes: tuple[str, ...] = (), *, alike: float
 ) -> Iterator[str]:
-    """For each name that is no setting but looks like one, `NAME: there is no such setting` and the nearest.
+    """`NAME: there is no such setting`, with the nearest one, for each name that looks like a setting.
 
-    It looks like one if it begins with one of *prefixes*, or is as *alike* (0 to 1) to a setting that is not
-    given itself. Names of an orchestrator's links are nobody's settings.
+    A name looks like a setting if it begins with one of *prefixes*, or has at least the similarity *alike* (0 to 1) to
+    a setting that is not set itself. Names of service links are skipped.
     """
     names = set(given)
     for name in sorted(names - set(known)):
-        if _LINK_NAME.fullmatch(name) and not _is_misspelt_port(name, known):
+        if _LINK_NAME.fullmatch(name) and not _is_misspelled_port(name, known):
             continue
         nearest = _nearest(name, _comparable(name, set(known) - names), alike)
         if nearest:
@@ -95,16 +95,16 @@ def unknown_names(
 
 
 def _comparable(name: str, known: Iterable[str]) -> list[str]:
-    """Those that *name* could be a slip of: comparing with all of them would be a tenth of a start."""
+    """The settings that *name* could be a misspelling of. Comparing it with all of them takes a tenth of the start-up time."""
     return [
         each
         for each in known
-        if abs(len(each) - len(name)) <= MOST_LETTERS_MORE
+        if abs(len(each) - len(name)) <= MAX_LENGTH_DIFFERENCE
         and (each[:1] == name[:1] or each[1:3] == name[1:3] or each[-3:] == name[-3:])
     ]
 
 
-def _is_misspelt_port(name: str, known: Collection[str]) -> bool:
+def _is_misspelled_port(name: str, known: Collection[str]) -> bool:
     return bool(_nearest(name, [each for each in known if each.endswith("PORT")], 0.9))
 
 
@@ -117,7 +117,7 @@ def _nearest(name: str, candidates: list[str], alike: float) -> list[str]:
 
 
 def unreadable_files(folder: Path | None) -> Iterator[str]:
-    """For each file of settings that is no UTF-8 text, `FILE: why`."""
+    """`FILE: why` for each settings file that cannot be read as UTF-8 text."""
     files = [Path(".env")] + ([] if folder is None else sorted(folder.iterdir()))
     for file in files:
         try:

@@ -1,4 +1,4 @@
-"""JSON that means one thing only: what every parser, database and client agrees on."""
+"""Strict JSON: only what all parsers, databases and clients read alike."""
 
 import math
 import re
@@ -11,7 +11,7 @@ MAX_INTEGER = 2**53
 
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
-# C0 controls but tab, line feed and carriage return; surrogates (in decoded text always unpaired).
+# C0 controls except tab, line feed and carriage return; surrogates, which are always unpaired in decoded text.
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -19,9 +19,9 @@ _decode = msgspec.json.Decoder().decode
 
 
 class NotStrictJson(ValueError):  # noqa: N818 - says what the bytes are
-    """Not JSON that everybody would read alike.
+    """The input is not strict JSON.
 
-    The text continues a sentence ("is not valid UTF-8") for the sender, and repeats nothing of theirs.
+    The text continues a sentence ("is not valid UTF-8") for the sender. It quotes nothing of the input.
     """
 
 
@@ -32,8 +32,8 @@ def parse(raw: bytes, *, unstored: bool = False) -> Any:
     Infinity and numbers too large to be finite, lone surrogates, more than 32 levels, control
     characters other than tab and line ends, and integers beyond ±2^53.
 
-    *unstored* takes control characters and large integers as they are: tokens and providers' answers
-    may hold them in claims that nobody reads.
+    *unstored* allows control characters and large integers: tokens and providers' responses may hold them in claims that
+    are not read.
     """
     try:
         value = _decode(raw)
@@ -45,19 +45,19 @@ def parse(raw: bytes, *, unstored: bool = False) -> Any:
         raise NotStrictJson(f"is not valid JSON: {_reason(error)}") from None
     except ValueError:
         raise NotStrictJson("has a number that is out of range") from None
-    # A control character without an escape is no JSON, half a surrogate pair without one no UTF-8.
+    # Without an escape, a control character is not valid JSON, and a lone surrogate is not valid UTF-8.
     refused = None if b"\\" not in raw else _SURROGATE if unstored else _UNSTORABLE
     keys = _check(value, refused, None if unstored else MAX_INTEGER)
-    # msgspec keeps the last of two equal keys. Every key is followed by one colon; colons in texts
-    # only matter if the numbers differ.
+    # msgspec drops all but the last of equal keys. Each key has one colon after it. Colons in strings are counted only if
+    # the numbers differ.
     colons = raw.count(b":")
-    if colons != keys and colons != keys + _colons_in_texts(value, raw):
+    if colons != keys and colons != keys + _colons_in_strings(value, raw):
         raise NotStrictJson("has the same key twice in one object")
     return value
 
 
 def parse_object(raw: bytes, *, unstored: bool = False) -> dict[str, Any]:
-    """The object in *raw*, as `parse` reads it; raises NotStrictJson for every other value."""
+    """The object in *raw*, as `parse` reads it. Also raises NotStrictJson for any other value."""
     value = parse(raw, unstored=unstored)
     if not isinstance(value, dict):
         raise NotStrictJson("is not a JSON object")
@@ -65,74 +65,75 @@ def parse_object(raw: bytes, *, unstored: bool = False) -> dict[str, Any]:
 
 
 def check(value: Any) -> None:
-    """Judge a value that is parsed already.
-
-    Raises NotStrictJson for everything that `parse` refuses but duplicate keys, which a parsed value
-    no longer shows.
-    """
+    """Check a parsed value. Raises NotStrictJson as `parse` does, except for duplicate keys, which it cannot show."""
     _check(value, _UNSTORABLE, MAX_INTEGER)
 
 
 def _check(value: Any, refused: re.Pattern[str] | None, largest: int | None) -> int:
-    """The number of object keys in *value*, looked at level by level.
+    """The number of object keys in *value*.
 
-    Texts must not match *refused* (None: none can), integers not exceed *largest* (None: all may).
+    Raises NotStrictJson for a string that matches *refused* (None: no string is checked), and for an integer beyond
+    *largest* (None: no limit).
     """
     keys = depth = 0
     level = [value]
     while level:
         inner: list[Any] = []
-        for one in level:
-            kind = type(one)
+        for item in level:
+            kind = type(item)
             if kind is str:
-                if refused is not None and refused.search(one):
+                if refused is not None and refused.search(item):
                     raise NotStrictJson(
                         "has a control character or half a surrogate pair in a text"
                     )
             elif kind is dict:
-                keys += len(one)
+                keys += len(item)
                 if refused is None:
-                    for each in one.values():
+                    for each in item.values():
                         if type(each) is not str:
                             inner.append(each)  # noqa: PERF401 - a comprehension costs a call
                 else:
-                    inner += one
-                    inner += one.values()
+                    inner += item
+                    inner += item.values()
                 if depth == MAX_DEPTH:
                     raise NotStrictJson(_TOO_DEEP)
             elif kind is list:
-                inner += one if refused else [each for each in one if type(each) is not str]
+                inner += item if refused else [each for each in item if type(each) is not str]
                 if depth == MAX_DEPTH:
                     raise NotStrictJson(_TOO_DEEP)
             elif kind is int:
-                if largest is not None and not -largest <= one <= largest:
+                if largest is not None and not -largest <= item <= largest:
                     raise NotStrictJson("has an integer beyond ±2^53")
-            elif kind is float:
-                if not math.isfinite(one):
-                    raise NotStrictJson("has a number that is not finite")
-            elif one is not None and kind is not bool:
-                raise NotStrictJson("has something that is not a JSON value")
+            elif item is not None and kind is not bool:
+                _check_float(item)
         level = inner
         depth += 1
     return keys
 
 
-def _colons_in_texts(value: Any, raw: bytes) -> int:
-    """How many colons *raw*, which is *value*, has inside of its strings."""
-    if b"\\u003" in raw:  # a colon may be spelt without one
+def _check_float(value: Any) -> None:
+    if type(value) is not float:
+        raise NotStrictJson("has something that is not a JSON value")
+    if not math.isfinite(value):
+        raise NotStrictJson("has a number that is not finite")
+
+
+def _colons_in_strings(value: Any, raw: bytes) -> int:
+    """How many colons *raw*, whose parsed value is *value*, has inside strings."""
+    if b"\\u003" in raw:  # an escaped colon
         return raw.count(b":") - _STRING.sub(b"", raw).count(b":")
     colons = 0
-    waiting = [value]
-    for one in waiting:  # which grows meanwhile
-        kind = type(one)
+    queue = [value]
+    for item in queue:  # grows during the loop
+        kind = type(item)
         if kind is str:
-            if ":" in one:
-                colons += one.count(":")
+            if ":" in item:
+                colons += item.count(":")
         elif kind is dict:
-            waiting += one
-            waiting += one.values()
+            queue += item
+            queue += item.values()
         elif kind is list:
-            waiting += one
+            queue += item
     return colons
 
 

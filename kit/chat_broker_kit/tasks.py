@@ -1,17 +1,17 @@
-"""Ending tasks that go on until they are cancelled."""
+"""Cancelling tasks that would otherwise run forever."""
 
 import asyncio
 from typing import Any
 
 
-async def end(*tasks: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     """Cancel *tasks* until all of them have ended.
 
-    Once is not enough: before Python 3.12, `asyncio.wait_for`, in which libraries wait for a connection, may swallow
-    a cancellation that comes just when it is done.
+    One cancellation may be lost: before Python 3.12 `asyncio.wait_for`, which libraries use to connect, swallows
+    one that arrives just as it finishes.
     """
-    rest = {task for task in tasks if not task.done()}
-    while rest:
-        for task in rest:
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
             task.cancel()
-        _, rest = await asyncio.wait(rest, timeout=1)
+        _, pending = await asyncio.wait(pending, timeout=1)

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from chat_broker_kit.database.transactions import Database
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus, RedisBus
 from chat_broker_server.cluster.deployment import Deployment, deployment
@@ -124,7 +124,7 @@ async def open_server(
         await realtime.start(chat)
         stack.push_async_callback(realtime.close)
         housekeeping = asyncio.create_task(run_housekeeping(database))
-        stack.push_async_callback(end, housekeeping)
+        stack.push_async_callback(cancel_and_wait, housekeeping)
         rest = Rest(Services(chat, tokens, keys, realtime.close_user))
         yield Server(database, rest, tokens, realtime, project_id)
 

@@ -259,7 +259,7 @@ async def test_a_pipeline_that_hangs_up_is_no_error(caplog: pytest.LogCaptureFix
 
 async def test_the_longest_waiting_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of too many connections those go that wait for a request; whoever is answered stays."""
-    monkeypatch.setattr(protocol, "most_connections", lambda: 10)
+    monkeypatch.setattr(protocol, "max_connections", lambda: 10)
     async with serving(Echo()) as (port, state):
         busy, busy_writer = await asyncio.open_connection("127.0.0.1", port)
         busy_writer.write(GET % b"slow")
@@ -312,7 +312,7 @@ async def test_who_sends_requests_faster_than_they_are_answered_is_made_to_wait(
         nonlocal most
         await asyncio.sleep(0.001)
         [connection] = state.connections
-        most = max(most, len(connection._unread))
+        most = max(most, len(connection._unparsed))
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 

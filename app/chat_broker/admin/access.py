@@ -31,7 +31,7 @@ from chat_broker.errors import (
     Unavailable,
     as_broker_error,
 )
-from chat_broker_kit.text.instants import instant
+from chat_broker_kit.text.timestamps import format_timestamp
 from chat_broker_sdk import ChatUser
 
 log = structlog.get_logger(__name__)
@@ -141,7 +141,7 @@ def _begin(
     subject = next(iter(scope.get("path_params", {}).values()), None)
     record = AuditRecord(
         id=new_id(),
-        at=instant(),
+        at=format_timestamp(),
         actor=operator.id,
         action=action,
         subject=None if subject is None else scrub(str(subject)),

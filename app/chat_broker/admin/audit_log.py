@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, Protocol
 
-from chat_broker_kit.text.instants import instant
+from chat_broker_kit.text.timestamps import format_timestamp
 
 Outcome = Literal["ok", "refused", "failed"]
 
@@ -229,7 +229,7 @@ def unknown_key_record(*, address: str, request_id: str, seconds: float) -> Audi
     """The record that counts requests with an unknown key from one address in one minute."""
     return AuditRecord(
         id=new_id(),
-        at=instant(seconds),
+        at=format_timestamp(seconds),
         actor=UNKNOWN,
         action="key.unknown",
         subject=None,

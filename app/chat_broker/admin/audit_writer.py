@@ -18,7 +18,7 @@ from chat_broker.admin.audit_log import (
     unknown_key_record,
 )
 from chat_broker.chat.ports import StateUnavailable
-from chat_broker_kit.text.instants import instant
+from chat_broker_kit.text.timestamps import format_timestamp
 
 log = structlog.get_logger(__name__)
 
@@ -138,7 +138,9 @@ class AuditTrail:
             self._pending.ended.pop(record.id, None)
         await self.flush()
         if self._pending.running:
-            await self._entries.touch(sorted(self._pending.running), instant(self._clock()))
+            await self._entries.touch(
+                sorted(self._pending.running), format_timestamp(self._clock())
+            )
         await self._close_abandoned(older_than=ABANDONED_SECONDS)
 
     async def _close_abandoned(self, *, older_than: int) -> None:
@@ -148,7 +150,8 @@ class AuditTrail:
             FOLD_SECONDS if now % FOLD_SECONDS < 5 else 0
         )
         await self._entries.close_abandoned(
-            requests_before=instant(now - older_than), folds_before=instant(minute)
+            requests_before=format_timestamp(now - older_than),
+            folds_before=format_timestamp(minute),
         )
 
     async def _logging_errors(self, work: Awaitable[None]) -> None:

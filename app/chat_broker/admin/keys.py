@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-from chat_broker_kit.text.instants import instant
+from chat_broker_kit.text.timestamps import format_timestamp
 
 BOOTSTRAP: Final = "bootstrap"
 """The actor of requests with the bootstrap key."""
@@ -126,7 +126,11 @@ class AdminKeys:
     """Verifies admin keys. Digests are compared in constant time."""
 
     def __init__(
-        self, store: AdminKeyStore, bootstrap: str | None, *, now: Callable[[], str] = instant
+        self,
+        store: AdminKeyStore,
+        bootstrap: str | None,
+        *,
+        now: Callable[[], str] = format_timestamp,
     ) -> None:
         self._store = store
         self._bootstrap = None if bootstrap is None else digest(bootstrap.encode())

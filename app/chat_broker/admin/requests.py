@@ -10,8 +10,8 @@ from chat_broker.admin.keys import AdminScope
 from chat_broker.api.requests import LARGEST_LIMIT, Body, Metadata, Whole
 from chat_broker.chat.policy import Action
 from chat_broker.errors import BadInput
-from chat_broker_kit.text.instants import instant, to_utc
 from chat_broker_kit.text.one_line import is_one_line
+from chat_broker_kit.text.timestamps import format_timestamp, normalize_timestamp
 
 LONGEST_REASON = 500
 LARGEST_EXPORT = 10_000
@@ -34,7 +34,7 @@ def _not_blank(text: str) -> str:
 def _instant(text: str) -> str:
     """An instant of RFC 3339 in UTC with milliseconds. Raises ValueError."""
     try:
-        return to_utc(text)
+        return normalize_timestamp(text)
     except ValueError:
         raise ValueError(
             "must be an instant of RFC 3339 with its offset, like 2026-01-31T12:00:00Z"
@@ -44,7 +44,7 @@ def _instant(text: str) -> str:
 
 def _in_future(text: str) -> str:
     future = _instant(text)
-    if future <= instant():
+    if future <= format_timestamp():
         raise ValueError("must lie in the future")
     return future
 

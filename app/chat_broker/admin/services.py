@@ -17,7 +17,7 @@ from chat_broker.admission.rate_limits import Limiter
 from chat_broker.chat.bans import BanBook, BanRecord, MintGuard, Standings
 from chat_broker.chat.ports import Hints, RoomChanges
 from chat_broker.settings import Settings
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_sdk import AsyncChatClient
 
 TOPIC = "standing"
@@ -86,7 +86,7 @@ async def open_admin_services(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(trail.stop)
         for name, work in (("audit", trail.run()), ("bans", bans.run())):
-            stack.push_async_callback(end, asyncio.create_task(work, name=name))
+            stack.push_async_callback(cancel_and_wait, asyncio.create_task(work, name=name))
         yield AdminServices(
             access=AdminAccess(AdminKeys(storage.keys, bootstrap), trail, limiter),
             users=UserOperations(chat, bans, guard),

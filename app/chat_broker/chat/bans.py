@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeVar
 from chat_broker.chat.ports import Ban
 from chat_broker.errors import Conflict, user_suspended
 from chat_broker_kit.bounded_cache import BoundedCache
-from chat_broker_kit.text.instants import instant, parse_instant
+from chat_broker_kit.text.timestamps import format_timestamp, parse_timestamp
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class BanRecord:
             "until": self.until,
             "lifted_at": self.lifted_at,
             "lifted_by": self.lifted_by,
-            "active": self.holds(instant()),
+            "active": self.holds(format_timestamp()),
         }
 
 
@@ -130,7 +130,7 @@ class Standings:
         *,
         exact: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], str] = instant,
+        now: Callable[[], str] = format_timestamp,
         most: int = MOST_REMEMBERED,
     ) -> None:
         self._book = book
@@ -204,7 +204,7 @@ class Standings:
         if not self.holds(standing) or standing.ban is None:
             return None
         until = standing.ban.until
-        ends = None if until is None else parse_instant(until)
+        ends = None if until is None else parse_timestamp(until)
         return Ban(external_id, standing.ban.reason, ends)
 
 

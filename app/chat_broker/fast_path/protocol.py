@@ -151,7 +151,12 @@ class FastPathProtocol(BoundedHttpProtocol):
         call.response_complete = True
         if not call.keep_alive:
             transport.close()
-        if self.pipeline or self._unread or self._last_answer is not None or transport.is_closing():
+        if (
+            self.pipeline
+            or self._unparsed
+            or self._last_response is not None
+            or transport.is_closing()
+        ):
             self.on_response_complete()
             return
         # To wait for more, as uvicorn does, but with one timer for a connection's life instead of one for each request.
@@ -177,7 +182,7 @@ class FastPathProtocol(BoundedHttpProtocol):
     def _let_go(self) -> None:
         """The body takes its time: that is for the ordinary way, which has a deadline and a bound for it."""
         call, self._held = self._held, None
-        if call is None or self.transport.is_closing() or self._last_answer is not None:
+        if call is None or self.transport.is_closing() or self._last_response is not None:
             return
         super().on_headers_complete()
         if call.body:

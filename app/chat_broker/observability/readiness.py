@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat_broker_kit.logs.outages import GOOD, Outages
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 
 REMEMBERED_FOR = 2.0
 PROBE_SECONDS = 3.0
@@ -63,7 +63,7 @@ class Readiness:
     async def close(self) -> None:
         """Stop the checks of a running outage."""
         if self._following is not None:
-            await end(self._following)
+            await cancel_and_wait(self._following)
 
     async def _follow(self) -> None:
         while self._outages:

@@ -21,7 +21,7 @@ from chat_broker.storage.memory import LocalRoomChanges, NoHints
 from chat_broker.storage.migrations import MIGRATIONS
 from chat_broker.storage.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
 from chat_broker_kit.database.transactions import Database, Query, all_rows
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_kit.urls.location import location
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         await pulse.beat()
         stack.push_async_callback(pulse.stop)
         beating = asyncio.create_task(pulse.run(), name="heartbeat")
-        stack.push_async_callback(end, beating)
+        stack.push_async_callback(cancel_and_wait, beating)
         yield State(
             database=database,
             links=SqlLinks(database),

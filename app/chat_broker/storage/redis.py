@@ -19,7 +19,7 @@ from chat_broker.admission.counters import judge
 from chat_broker.chat.ports import Listener
 from chat_broker.http.rate_limit_headers import Limit, Usage
 from chat_broker.storage.batching import Gathered
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
 
@@ -272,4 +272,4 @@ async def listening(hints: RedisHints) -> AsyncIterator[RedisHints]:
     try:
         yield hints
     finally:
-        await end(task)
+        await cancel_and_wait(task)

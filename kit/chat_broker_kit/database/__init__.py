@@ -1,1 +1,1 @@
-"""Databases: where they are, whether they can be opened, and the connections to them."""
+"""Databases: checks before the start, migrations, connections, and transactions for SQLite and Postgres."""

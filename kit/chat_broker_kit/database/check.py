@@ -1,4 +1,4 @@
-"""Looks at a database before a program opens it, and changes nothing there."""
+"""Checks a database before a program opens it, without changing anything."""
 
 import os
 import sqlite3
@@ -15,7 +15,7 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a program keeps in a database: the table that holds the version, and the newest one it knows."""
+    """A program's schema: the table that holds its version, and the newest version that the program knows."""
 
     program: str
     table: str
@@ -23,14 +23,14 @@ class Schema:
 
     @property
     def version_query(self) -> str:
-        """Answers one row, or fails because nothing of the program is there."""
+        """Returns one row, or fails if the schema does not exist."""
         return f"SELECT version_num FROM {self.table}"  # noqa: S608 - a name of ours
 
 
 async def schema_version(url: str, schema: Schema) -> str | None:
-    """The version of *schema* at *url*; None if nothing of the program is there yet.
+    """The version of *schema* at *url*; None if it does not exist yet.
 
-    Raises CannotOpenDatabase if the program could not open it, or not bring it up to date.
+    Raises CannotOpenDatabase if the program cannot open the database or not upgrade its schema.
     """
     if is_sqlite(url):
         version = _sqlite_version(url, schema)
@@ -45,7 +45,7 @@ async def schema_version(url: str, schema: Schema) -> str | None:
 
 
 def make_folder(url: str) -> None:
-    """Make the folder of a SQLite file, private, as the program would. Raises CannotOpenDatabase."""
+    """Create the private folder of a SQLite file. Raises CannotOpenDatabase."""
     if is_sqlite(url):
         try:
             Path(sqlite_path(url)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,11 +73,11 @@ def _sqlite_version(url: str, schema: Schema) -> str | None:
 
 
 def existing_folder(folder: Path) -> Path:
-    """*folder*, or the nearest above it that is there. One that may not be looked into counts as not there."""
-    there = folder.absolute()
-    while not _exists(there):
-        there = there.parent
-    return there
+    """*folder*, or its nearest parent that exists and may be read."""
+    nearest = folder.absolute()
+    while not _exists(nearest):
+        nearest = nearest.parent
+    return nearest
 
 
 def _exists(path: Path) -> bool:
@@ -88,13 +88,13 @@ def _exists(path: Path) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raises CannotOpenDatabase if no file can be made in *folder*, which may have to be made first."""
-    there = existing_folder(folder)
-    if not there.is_dir():
-        raise CannotOpenDatabase(f"{there} is a file, and a folder is needed", "name another one")
-    if not os.access(there, os.W_OK | os.X_OK):
+    """Raise CannotOpenDatabase if no file can be created in *folder*, which may not exist yet."""
+    nearest = existing_folder(folder)
+    if not nearest.is_dir():
+        raise CannotOpenDatabase(f"{nearest} is a file, and a folder is needed", "name another one")
+    if not os.access(nearest, os.W_OK | os.X_OK):
         do = f"make {_user()} its owner, or name another folder"
-        raise CannotOpenDatabase(f"{there} may not be written to", do)
+        raise CannotOpenDatabase(f"{nearest} may not be written to", do)
 
 
 def _user() -> str:
@@ -110,14 +110,14 @@ async def _postgres_version(url: str, schema: Schema) -> str | None:
         refuse_transaction_pooling,
     )
 
-    async def opened() -> Any:
+    async def open_connection() -> Any:
         return await connect(url, schema.program, command_timeout=_SECONDS)
 
     try:
-        connection = await opened()
+        connection = await open_connection()
         try:
-            await refuse_transaction_pooling(connection, opened)
-            return await _version_or_right_to_make_it(connection, url, schema)
+            await refuse_transaction_pooling(connection, open_connection)
+            return await _checked_version(connection, url, schema)
         finally:
             await connection.close(timeout=_SECONDS)
     except TransactionPooling:
@@ -129,20 +129,20 @@ async def _postgres_version(url: str, schema: Schema) -> str | None:
         raise explain_failure(error, url) from None
 
 
-async def _version_or_right_to_make_it(connection: Any, url: str, schema: Schema) -> str | None:
-    import asyncpg  # loaded by now
+async def _checked_version(connection: Any, url: str, schema: Schema) -> str | None:
+    import asyncpg  # loaded already
 
     try:
-        found = await connection.fetchval(schema.version_query)
+        value = await connection.fetchval(schema.version_query)
     except asyncpg.UndefinedTableError:
-        found = None
-    version = None if found is None else str(found)
+        value = None
+    version = None if value is None else str(value)
     if version is None or version < schema.version:
-        await _check_right_to_make_tables(connection, url)
+        await _check_create_privilege(connection, url)
     return version
 
 
-async def _check_right_to_make_tables(connection: Any, url: str) -> None:
+async def _check_create_privilege(connection: Any, url: str) -> None:
     row = await connection.fetchrow(
         "SELECT current_user AS role, current_schema() AS schema, pg_is_in_recovery() AS standby,"
         " has_schema_privilege(current_schema(), 'CREATE') AS may_create"

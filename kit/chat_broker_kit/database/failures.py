@@ -1,4 +1,4 @@
-"""Why a database cannot be opened, in one sentence: what is wrong, where, and what to do. Never a password."""
+"""Why a database cannot be opened: what is wrong, where, and what to do. Never a password."""
 
 import re
 import socket
@@ -8,7 +8,7 @@ import ssl
 from chat_broker_kit.urls.database import is_sqlite, shown_url
 
 _CERTIFICATE_FILE = re.compile(r"sslrootcert|sslcert|sslkey|root certificate file")
-_MENDS = {
+_ADVICE = {
     "3D000": "create it with createdb, or correct the name in the URL",
     "28P01": "correct user and password in the URL",
     "28000": "correct user and password in the URL, or pg_hba.conf on the server",
@@ -20,8 +20,8 @@ _MENDS = {
 """What to do, by SQLSTATE."""
 
 
-class CannotOpenDatabase(Exception):  # noqa: N818 - what is the case
-    """A database cannot be used as it is: *what* is wrong and where, and what to *do*."""
+class CannotOpenDatabase(Exception):  # noqa: N818 - a finding for the operator
+    """A database cannot be used: *what* is wrong and where, and what to *do*."""
 
     def __init__(self, what: str, do: str) -> None:
         super().__init__(f"{what}; {do}")
@@ -30,7 +30,7 @@ class CannotOpenDatabase(Exception):  # noqa: N818 - what is the case
 
 
 def explain_failure(error: BaseException, url: str) -> CannotOpenDatabase:
-    """What to raise for *error*, which opening *url* has raised."""
+    """The exception to raise for *error*, which was raised by opening *url*."""
     place = shown_url(url)
     if is_sqlite(url):
         return CannotOpenDatabase(*_of_sqlite(error, place))
@@ -55,14 +55,14 @@ def _of_sqlite(error: BaseException, path: str) -> tuple[str, str]:
 
 
 def _of_postgres(error: BaseException, state: str, place: str) -> tuple[str, str]:
-    """*error* is the server's own answer, or a pooler's, with its SQLSTATE."""
-    said = next(iter(str(error).splitlines()), type(error).__name__)
-    do = _MENDS.get(state, "see the log of the server")
-    if "startup parameter" in said:
+    """For *error*, with its SQLSTATE, from the server or a pooler."""
+    text = next(iter(str(error).splitlines()), type(error).__name__)
+    do = _ADVICE.get(state, "see the log of the server")
+    if "startup parameter" in text:
         do = "leave it out of the URL, or name it in ignore_startup_parameters of PgBouncer"
-    elif state == "08P01" and ("no such database" in said or "does not exist" in said):
-        do = _MENDS["3D000"]  # a pooler has one code for everything
-    return f"{place} refuses: {said}", do
+    elif state == "08P01" and ("no such database" in text or "does not exist" in text):
+        do = _ADVICE["3D000"]  # a pooler has one code for all problems
+    return f"{place} refuses: {text}", do
 
 
 def _of_the_connection(error: BaseException, place: str) -> tuple[str, str]:

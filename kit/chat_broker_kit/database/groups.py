@@ -1,4 +1,4 @@
-"""Transactions of SQLite that share a COMMIT, of which each fails alone."""
+"""SQLite transactions that share a COMMIT and fail separately."""
 
 import asyncio
 import sqlite3
@@ -10,9 +10,9 @@ from chat_broker_kit.database.transactions import Transaction, Undo
 
 
 class Job:
-    """A transaction, who waits for it, and how it ended: an error, or an answer of which all or nothing is *kept*."""
+    """A transaction, its caller's future, and its outcome: an error or a result. *keep*: its writes are committed."""
 
-    __slots__ = ("answer", "committed", "error", "future", "kept", "transaction")
+    __slots__ = ("committed", "error", "future", "keep", "result", "transaction")
 
     def __init__(
         self,
@@ -23,33 +23,33 @@ class Job:
         self.transaction = transaction
         self.committed = committed
         self.future = future
-        self.answer: Any = None
+        self.result: Any = None
         self.error: BaseException | None = None
-        self.kept = True
+        self.keep = True
 
     def run(self, connection: sqlite3.Connection) -> bool:
-        """Run it; True if there is nothing to undo. Raises what ends the whole group."""
-        self.answer, self.error, self.kept = None, None, True
+        """Run the transaction; True if none of its writes must be undone. Raises an error that ends the whole group."""
+        self.result, self.error, self.keep = None, None, True
         changes = connection.total_changes
         try:
-            self.answer = drive(connection, self.transaction())
+            self.result = drive(connection, self.transaction())
         except Undo as undo:
-            self.answer, self.kept = undo.answer, False
+            self.result, self.keep = undo.answer, False
         except sqlite3.Error as error:
-            # A full disk or a broken file ends the whole group; SQLite may have rolled back already.
+            # A full disk or a damaged file ends the whole group; SQLite may have rolled back already.
             if is_passing(error) or not connection.in_transaction:
                 raise
-            self.error, self.kept = error, False
-        except BaseException as error:  # noqa: BLE001 – the caller gets it
-            self.error, self.kept = error, False
-        return self.kept or connection.total_changes == changes
+            self.error, self.keep = error, False
+        except BaseException as error:  # noqa: BLE001 – raised to the caller
+            self.error, self.keep = error, False
+        return self.keep or connection.total_changes == changes
 
 
 def write_group(connection: sqlite3.Connection, group: list[Job]) -> None:
-    """Run all in one transaction and commit it, without whatever a failed one had written.
+    """Run all jobs in one transaction, and commit it without the writes of those that failed.
 
-    A savepoint costs a third of what a message does, so they are set only once somebody has failed
-    with something to undo: then all that was done is undone, and done again.
+    A savepoint costs a third of a message. So they are set only after a job has failed with writes to undo: then all
+    jobs are rolled back and run again.
     """
     connection.execute("BEGIN IMMEDIATE")
     if not all(job.run(connection) for job in group):
@@ -58,8 +58,8 @@ def write_group(connection: sqlite3.Connection, group: list[Job]) -> None:
             return
         connection.execute("BEGIN IMMEDIATE")
         for job in group:
-            connection.execute("SAVEPOINT one")
+            connection.execute("SAVEPOINT job")
             if not job.run(connection):
-                connection.execute("ROLLBACK TO one")
-            connection.execute("RELEASE one")
+                connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
     connection.execute("COMMIT")

@@ -1,4 +1,4 @@
-"""Databases that a start leaves behind, because it looks elsewhere than the one before."""
+"""Finds database files that are no longer used because the settings or the working directory have changed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,21 +7,21 @@ from chat_broker_kit.urls.database import is_sqlite, shown_url, sqlite_path
 
 
 def left_behind(setting: str, url: str | None, data_dir: Path, name: str) -> Iterator[str]:
-    """For each file *name* that is not used although it lies where the data might be, `NAME: why`.
+    """`NAME: why` for each file *name* that is not used although it is in the data folder, or in that of a parent folder.
 
-    *url* is the value of *setting*, of a database or of a server that has its own; None if it is unset, so that DATA_DIR says where the file is.
+    *url*: the value of *setting*, which names a database, or a server with its own; None if unset: the file is in DATA_DIR.
     """
     expected = (data_dir / name).absolute()
     if url is None:
         yield from _elsewhere(data_dir, name)
-    elif _is_there(expected) and not _is_file(url, expected):
+    elif _exists(expected) and not _is_file(url, expected):
         yield (
             f"{setting}: {url if url.startswith('http') else shown_url(url)} is used, and {expected} is left behind;"
             f" move that file away, or unset {setting} to use it"
         )
 
 
-def _is_there(file: Path) -> bool:
+def _exists(file: Path) -> bool:
     try:
         return file.is_file()
     except PermissionError:  # in a folder of another user
@@ -33,13 +33,13 @@ def _is_file(url: str, file: Path) -> bool:
 
 
 def _elsewhere(data_dir: Path, name: str) -> Iterator[str]:
-    """A relative DATA_DIR names another folder for each folder that one starts in."""
+    """A relative DATA_DIR depends on the working directory."""
     if data_dir.is_absolute():
         return
     used = (data_dir / name).absolute()
     for folder in Path.cwd().parents:
         other = folder / data_dir / name
-        if _is_there(other):
+        if _exists(other):
             yield (
                 f"DATA_DIR: {used} is used, and {other} is left behind;"
                 f" set DATA_DIR={other.parent} to use that one, or DATA_DIR={used.parent}"

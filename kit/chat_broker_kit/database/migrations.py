@@ -1,12 +1,12 @@
 """The migration runner: numbered SQL, each file run once and in order, in one transaction, under a lock.
 
 A folder holds `0001_first_schema.sql`, or `0001_first_schema.sqlite.sql` and `.postgres.sql` where the two differ.
-What SQL alone cannot do is a transaction with the same number in `Migrations.steps`; it runs after the file.
-`new.sqlite.sql` and `new.postgres.sql` say what all of them make of nothing (scripts/schema.py writes both), and
-make a new database in one step.
+A migration that needs Python is a transaction with the same number in `Migrations.steps`; it runs after the file.
+`new.sqlite.sql` and `new.postgres.sql` create a new database in one step. scripts/schema.py generates both from the
+migrations.
 
-The table of versions has one row with the number of the last migration. It is the one that Alembic kept
-in releases before this runner, and their databases are brought up to date in place.
+The version table has one row with the number of the last migration. It is the table that Alembic used in earlier
+releases, so their databases are upgraded in place.
 """
 
 import re
@@ -31,22 +31,22 @@ _TABLE_EXISTS = {
 }
 
 
-class SchemaTooNew(Exception):  # noqa: N818 - what the database is
-    """The database was made by a newer version of this program, which alone may open it."""
+class SchemaTooNew(Exception):  # noqa: N818 - a finding about the database
+    """A newer version of the program has upgraded the database. Only that version may open it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migrations:
-    """All migrations of one program."""
+    """The migrations of one program."""
 
     program: str
     table: str
-    """Where the version is. Each program has its own: two may share a database."""
+    """The version table. Each program has its own, since two may share a database."""
     folder: Path
     lock: int
-    """Of Postgres: any number that nobody else takes as an advisory lock."""
+    """The key of the advisory lock on Postgres, used for nothing else."""
     steps: Mapping[str, Callable[[], Steps[None]]] = field(default_factory=dict)
-    """By the number of their migration."""
+    """Transactions by migration number."""
     schema: Schema = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Migrations:
         object.__setattr__(self, "schema", Schema(self.program, self.table, newest))
 
     def is_current(self, version: str | None) -> bool:
-        """Is *version* the newest one? False if it is older, or None; raises SchemaTooNew if it is newer."""
+        """Whether *version* (None: no schema) is the newest one. Raises SchemaTooNew if it is unknown."""
         if version == self.schema.version:
             return True
         if version is None or version in self._numbers():
@@ -65,12 +65,12 @@ class Migrations:
         )
 
     def upgrade(self, dialect: Dialect) -> Steps[bool]:
-        """A transaction that brings a database up to date, with the lock held; answers whether there was anything to do.
+        """A transaction that upgrades the schema, to be run under the lock. Returns whether it had to.
 
         Raises SchemaTooNew.
         """
-        there = yield Query(_TABLE_EXISTS[dialect], self.table)
-        if not there:
+        exists = yield Query(_TABLE_EXISTS[dialect], self.table)
+        if not exists:
             yield from _run(self.new_file(dialect))
             return True
         rows = yield Query(self.schema.version_query)
@@ -81,7 +81,7 @@ class Migrations:
         return True
 
     def run_all(self, dialect: Dialect, *, after: str = "") -> Steps[None]:
-        """A transaction that runs every migration later than *after*, one by one."""
+        """A transaction that runs all migrations after the number *after*."""
         yield Query(
             f"CREATE TABLE IF NOT EXISTS {self.table} (version_num VARCHAR(32) NOT NULL,"
             f" CONSTRAINT {self.table}_pkc PRIMARY KEY (version_num))"
@@ -95,12 +95,12 @@ class Migrations:
         yield Query(f"INSERT INTO {self.table} VALUES ('{self.schema.version}')")  # noqa: S608
 
     def new_file(self, dialect: Dialect) -> Path:
-        """What makes a new database."""
+        """The SQL file that creates a new database."""
         return self.folder / f"new.{dialect}.sql"
 
     def _numbers(self) -> set[str]:
-        found = (_FILE.fullmatch(path.name) for path in self.folder.iterdir())
-        return {match["number"] for match in found if match is not None}
+        matches = (_FILE.fullmatch(path.name) for path in self.folder.iterdir())
+        return {match["number"] for match in matches if match is not None}
 
     def _files(self, dialect: Dialect) -> Iterator[tuple[str, Path]]:
         for path in sorted(self.folder.iterdir()):
@@ -110,7 +110,7 @@ class Migrations:
 
 
 def migrate_sqlite(connection: sqlite3.Connection, migrations: Migrations) -> bool:
-    """Migrate over *connection*, in autocommit, while all others wait; answers whether there was anything to do."""
+    """Upgrade the schema over *connection* (in autocommit) under SQLite's write lock. Returns whether it had to."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         with _lenient(connection):
@@ -124,12 +124,11 @@ def migrate_sqlite(connection: sqlite3.Connection, migrations: Migrations) -> bo
 
 
 async def migrate_postgres(url: str, migrations: Migrations) -> bool:
-    """Migrate the database at *url* under an advisory lock: replicas that start together wait.
+    """Upgrade the schema at *url* under an advisory lock, for which replicas that start together wait.
 
-    Answers whether there was anything to do. The lock and its time limit end with the transaction, so nothing is left
-    in a session that a pooler gives to others.
+    Returns whether it had to. The lock and its timeout end with the transaction, so a session of a pooler keeps neither.
     """
-    # The driver takes long to load.
+    # Imported here, since the driver takes long to load.
     from chat_broker_kit.database.postgres_connections import (
         CONNECT_SECONDS,
         connect,
@@ -152,7 +151,7 @@ def _run(file: Path) -> Steps[None]:
 
 
 def statements(sql: str) -> Iterator[str]:
-    """Each statement of *sql*. One ends where a line does."""
+    """The statements of *sql*, each of which ends at a line end."""
     statement = ""
     for line in sql.splitlines(keepends=True):
         statement += line
@@ -163,7 +162,7 @@ def statements(sql: str) -> Iterator[str]:
 
 @contextmanager
 def _lenient(connection: sqlite3.Connection) -> Iterator[None]:
-    """Text that is no UTF-8 is read with marks where letters were: one damaged row must not stop a migration."""
+    """Read invalid UTF-8 with replacement characters, so that a damaged row does not stop a migration."""
     strict: Any = connection.text_factory
     connection.text_factory = lambda text: text.decode("utf-8", "replace")
     try:

@@ -1,4 +1,4 @@
-"""Opens a database: a file of SQLite, or one on a Postgres server, as its URL says."""
+"""Opens the database of a URL: a SQLite file, or one on a Postgres server."""
 
 from chat_broker_kit.database.profile import Profile
 from chat_broker_kit.database.transactions import Database
@@ -6,9 +6,9 @@ from chat_broker_kit.urls.database import is_sqlite, sqlite_path
 
 
 async def open_database(url: str, profile: Profile, *, pool: int) -> Database:
-    """Open the database at *url* and bring its schema up to date. *pool*: the most connections, of Postgres.
+    """Open the database at *url*, and upgrade its schema. *pool*: the maximum of connections to Postgres.
 
-    Raises SchemaTooNew, and what the driver raises if the database cannot be opened.
+    Raises SchemaTooNew, and the driver's errors.
     """
     if is_sqlite(url):
         from chat_broker_kit.database.sqlite import open_sqlite  # not needed by Postgres

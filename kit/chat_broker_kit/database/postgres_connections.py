@@ -1,7 +1,7 @@
-"""Connections to Postgres, as both programs open them: bounded in time, and good for PgBouncer in session mode.
+"""Connections to Postgres for both programs: with timeouts, and usable through PgBouncer in session mode.
 
-PgBouncer refuses every startup parameter that it does not track, so the time limits are set by a statement
-after connecting. In transaction mode such a setting would stay with a server session that belongs to everybody.
+PgBouncer refuses startup parameters that it does not track, so the server's timeouts are set by a statement after
+connecting. In transaction mode such a setting would apply to other clients of the server session.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ _ROUNDS = 3
 _OWN_PID = "SELECT pg_backend_pid()"
 
 
-class TransactionPooling(Exception):  # noqa: N818 - what stands in between, not a bug
-    """A pooler hands each transaction to another session of the server."""
+class TransactionPooling(Exception):  # noqa: N818 - a finding about the pooler
+    """A pooler may run each transaction in another session of the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """How long the server lets a session of ours do something, in milliseconds."""
+    """The server's timeouts for a session, in milliseconds."""
 
     statement: int
     lock: int
@@ -35,7 +35,7 @@ class SessionLimits:
 
     @property
     def sql(self) -> str:
-        """The statements that set them."""
+        """The statements that set the timeouts."""
         return (
             f"SET statement_timeout = {self.statement}; SET lock_timeout = {self.lock};"
             f" SET idle_in_transaction_session_timeout = {self.idle_in_transaction}"
@@ -43,13 +43,13 @@ class SessionLimits:
 
 
 async def connect(url: str, application_name: str, *, command_timeout: float | None) -> Any:
-    """One connection for a few statements. Waits for it as long as `connect_timeout` in *url* says."""
+    """A single connection. The `connect_timeout` in *url* limits connecting; *command_timeout* is in seconds."""
     address = read_postgres_url(url)
     return await asyncpg.connect(
         **address.arguments(application_name),
         timeout=address.connect_timeout or CONNECT_SECONDS,
         command_timeout=command_timeout,
-        # Behind a pooler in transaction mode, kept statements are others' or gone.
+        # Behind a pooler in transaction mode, a prepared statement may be missing or another client's.
         statement_cache_size=0,
     )
 
@@ -57,30 +57,30 @@ async def connect(url: str, application_name: str, *, command_timeout: float | N
 async def open_pool(
     url: str, application_name: str, *, size: int, limits: SessionLimits, command_timeout: float
 ) -> Any:
-    """A pool of up to *size* connections. Connects when it is first asked."""
+    """A pool of up to *size* connections, which are opened when needed. *command_timeout* is in seconds."""
     address = read_postgres_url(url)
     return await asyncpg.create_pool(
         **address.arguments(application_name),
-        # A floor would be kept up by a task that logs every failed try with a traceback.
+        # With a minimum, a task of the pool logs each failed attempt with a traceback.
         min_size=0,
         max_size=size,
         timeout=address.connect_timeout or CONNECT_SECONDS,
         command_timeout=command_timeout,
         init=_setting(limits),
-        # No statement of ours leaves anything behind in a session: a round trip less per call.
+        # Saves a round trip a call: no statement changes the session.
         reset=_nothing_to_reset,
     )
 
 
 async def refuse_transaction_pooling(connection: Any, reconnect: Callable[[], Any]) -> None:
-    """Raises TransactionPooling if *connection* shares the server's sessions with others.
+    """Raise TransactionPooling if *connection* shares the server's sessions with others.
 
-    Costs one query where no pooler stands in between. *reconnect* opens a second connection.
+    Takes one query without a pooler. *reconnect* opens a second connection.
     """
     async with connection.transaction():
         own = await connection.fetchval(_OWN_PID)
     if own == connection.get_server_pid():
-        return  # a pooler makes up what it says at the start
+        return  # a pooler reports a process id of its own
     second = await reconnect()
     try:
         for round_ in range(_ROUNDS):
@@ -91,20 +91,20 @@ async def refuse_transaction_pooling(connection: Any, reconnect: Callable[[], An
 
 
 async def _is_shared(first: Any, second: Any, *, first_ends_first: bool) -> bool:
-    """Does the server session of *second* change, or is it that of *first*?
+    """Whether the server session of *second* changes, or is that of *first*.
 
-    Which session a pooler gives out next depends on which came back last, so both orders are tried.
+    A pooler's choice depends on the session that was returned last, so the caller tries both orders.
     """
     async with asyncio.timeout(2 * CONNECT_SECONDS):
         transactions = [first.transaction(), second.transaction()]
         for transaction in transactions:
             await transaction.start()
-        holds = [await first.fetchval(_OWN_PID), await second.fetchval(_OWN_PID)]
+        sessions = [await first.fetchval(_OWN_PID), await second.fetchval(_OWN_PID)]
         for transaction in transactions if first_ends_first else reversed(transactions):
             await transaction.commit()
         async with second.transaction():
             later = await second.fetchval(_OWN_PID)
-    return bool(holds[0] == holds[1] or later != holds[1])
+    return bool(sessions[0] == sessions[1] or later != sessions[1])
 
 
 def _setting(limits: SessionLimits) -> Callable[[Any], Coroutine[Any, Any, None]]:
@@ -119,7 +119,7 @@ async def _nothing_to_reset(_connection: Any) -> None:
 
 
 async def drive_postgres(connection: Any, steps: Steps[T], within: float | None) -> T:
-    """Run the queries of *steps* one after the other, each *within* so many seconds; answers what it returns."""
+    """Run the queries of *steps* in order, each *within* so many seconds, and return its result."""
     try:
         query = next(steps)
         while True:
@@ -130,5 +130,5 @@ async def drive_postgres(connection: Any, steps: Steps[T], within: float | None)
             else:
                 query = steps.send(rows)
     except StopIteration as end:
-        answer: T = end.value
-        return answer
+        result: T = end.value
+        return result

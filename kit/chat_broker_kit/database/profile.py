@@ -1,4 +1,4 @@
-"""What differs between the databases of two programs."""
+"""A program's own parameters for its database."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ from chat_broker_kit.database.migrations import Migrations
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How a program uses its database, and what its callers hear while the database cannot serve."""
+    """A program's database: its migrations, its limits, and the exceptions its callers get."""
 
     store: str | None
-    """What is kept there, for the log. None if the program itself says where outages begin and end."""
+    """A name for the log. None if the program logs outages itself."""
     migrations: Migrations
     outage: type[Exception]
-    """Of which the following two are."""
+    """The base class of the next two exceptions."""
     unavailable: Callable[[str], Exception]
-    """What to raise while it does not answer. Called with the reason, which may go to the log; callers must not see it."""
+    """Makes the exception for a database that does not answer. The argument is the reason, for the log only."""
     not_writable: Callable[[str], Exception]
-    """What to raise for a write that is refused while reads are answered."""
+    """Makes the exception for a refused write while reads work. The argument is the reason, for the log only."""
     broken: Callable[[Exception], Exception] = lambda error: error
-    """What to raise for an error that will not pass: a table is missing, a row is damaged."""
+    """Makes the exception for a permanent error, such as a missing table or a damaged row."""
     lookups_at_once: int | None = None
-    """Of Postgres: how many reads that are not slow share connections. More would open connections in a burst."""
+    """How many reads that are not slow use Postgres connections at once. Limits the connections opened by a burst."""
     statistics: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Of SQLite: what its planner is told, by table and index; see `statistics`."""
+    """Planner statistics for SQLite (`tell_planner`), by table and index."""

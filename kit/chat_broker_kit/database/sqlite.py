@@ -1,9 +1,8 @@
-"""SQLite behind the seam: one writer thread that commits in groups, reads on the loop's thread, in one transaction a turn.
+"""A database in a SQLite file: one writer thread that commits in groups, and reads on the event loop's thread.
 
-Every write transaction begins IMMEDIATE, since one that reads first and then writes would fail
-under load. Transactions that wait for the writer at the same moment share one COMMIT, and so one
-fsync (`synchronous=FULL`: an acknowledged write survives a power cut); one that fails is undone
-alone. Callers hear of it after that COMMIT, in its order.
+Each write transaction begins IMMEDIATE, since one that first reads and then writes fails under load. Transactions that
+wait at the same time share one COMMIT, and so one fsync (`synchronous=FULL`: an acknowledged write survives a power
+failure). One that fails is undone alone. Callers get their results after the COMMIT, in its order.
 """
 
 import asyncio
@@ -29,10 +28,10 @@ from chat_broker_kit.database.write_state import WriteState
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5.0
-GROUP = 256
-ENOUGH = 64  # who comes after that may as well be in the next group
-GATHERED_FOR = 0.005  # seconds, for turns that are long
-BACKLOG = 10_000
+MAX_GROUP = 256
+FULL_GROUP = 64  # with so many jobs, the next ones may wait for the next group
+GATHER_SECONDS = 0.005  # limits the wait if turns of the loop are long
+MAX_WAITING = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +47,7 @@ class SqliteDatabase:
         self._loop = asyncio.get_running_loop()
         self._reader = connect(path, busy_timeout=1.0)
         self._lenient: sqlite3.Connection | None = None
-        self._gathered: list[Job] = []
+        self._gathering: list[Job] = []
         self._jobs: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._closed = False
@@ -62,19 +61,18 @@ class SqliteDatabase:
     async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
         """Run queries on this thread, where one by an index takes microseconds.
 
-        All reads of one turn of the loop see the same state. Whoever is told of a write is told by the loop, behind the
-        end of a turn that has not seen it.
+        All reads in one turn of the loop see the same state, and a write is reported in a later turn.
         """
         if slow:
-            return await asyncio.to_thread(self._read_apart, transaction)
+            return await asyncio.to_thread(self._read_in_thread, transaction)
         return self.read_now(transaction)
 
     def read_now(self, transaction: Transaction[T]) -> T:
-        """The same without a coroutine."""
+        """`read` without a coroutine, and never slow."""
         if self._closed:
             raise self._profile.unavailable("closed")
         try:
-            # Locks are system calls: one pair for a turn, and not for each query.
+            # One transaction a turn saves the two system calls of a lock for each query.
             if not self._reader.in_transaction:
                 self._reader.execute("BEGIN")
                 self._loop.call_soon(self._end_turn)
@@ -82,88 +80,88 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             if "decode to UTF-8" in str(error):
                 return self._read_leniently(transaction)
-            raise self._translated(error) from None
+            raise self._read_error(error) from None
 
     async def write(
         self,
         transaction: Transaction[T],
         committed: Callable[[T], None] | None = None,
         *,
-        shortcut: Callable[[], Shortcut[T]] | None = None,  # noqa: ARG002 – no trip is saved here
+        shortcut: Callable[[], Shortcut[T]] | None = None,  # noqa: ARG002 – there is no round trip to save
     ) -> T:
-        """Queue it for the writer; answers after the COMMIT that holds it."""
+        """Queue a transaction for the writer, and return its result after the COMMIT."""
         if self._closed:
             raise self._profile.unavailable("closed")
-        if self._waiting >= BACKLOG:
+        if self._waiting >= MAX_WAITING:
             raise self._profile.not_writable("too many writes are waiting")
         future: asyncio.Future[T] = self._loop.create_future()
-        if not self._gathered:
-            self._loop.call_soon(self._gather, 0, self._loop.time() + GATHERED_FOR)
-        self._gathered.append(Job(transaction, committed, future))
+        if not self._gathering:
+            self._loop.call_soon(self._gather, 0, self._loop.time() + GATHER_SECONDS)
+        self._gathering.append(Job(transaction, committed, future))
         self._waiting += 1
-        if len(self._gathered) == GROUP:
+        if len(self._gathering) == MAX_GROUP:
             self._hand_over()
         return await future
 
     def _gather(self, before: int, until: float) -> None:
-        """Hand over what the last turns of the loop have brought, once one brings nothing more.
+        """Hand jobs over to the writer after the first turn of the loop that adds none.
 
-        All of it shares a wake-up of the writer, a COMMIT, an fsync, and many of the pages that are written.
+        They share a wake-up of the writer, a COMMIT, an fsync, and many of the written pages.
         """
-        there = len(self._gathered)
-        if before < there < ENOUGH and self._loop.time() < until:
-            self._loop.call_soon(self._gather, there, until)
+        count = len(self._gathering)
+        if before < count < FULL_GROUP and self._loop.time() < until:
+            self._loop.call_soon(self._gather, count, until)
         else:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        if self._gathered:
-            self._jobs.put(self._gathered)
-            self._gathered = []
+        if self._gathering:
+            self._jobs.put(self._gathering)
+            self._gathering = []
 
     async def ping(self) -> bool:
-        """Reads one row; and writes a number that nobody reads, if nobody has written for a while."""
+        """Read a row, and write an unused number if the last write is too long ago."""
 
-        def nothing() -> Steps[None]:
+        def read_version() -> Steps[None]:
             yield Query(self._profile.migrations.schema.version_query)
 
         def probe() -> Steps[None]:
             yield Query(f"PRAGMA user_version = {self._probes}")
 
-        await self.read(nothing)
-        if self._state.unknown:
-            self._probes = 3 - max(self._probes, 1)  # a page that is the same is not written
+        await self.read(read_version)
+        if self._state.is_unknown:
+            self._probes = 3 - max(self._probes, 1)  # an unchanged page is not written
             try:
                 await asyncio.wait_for(self.write(probe), 2)
-                self._state.taken()
+                self._state.record_commit()
             except TimeoutError:
-                self._state.refused("the writer is stuck")
+                self._state.record_refusal("the writer is stuck")
             except self._profile.outage as error:
-                self._state.refused(str(error))
-        return self._state.good
+                self._state.record_refusal(str(error))
+        return self._state.is_writable
 
     async def close(self) -> None:
-        """Let the writer finish what is queued, then close the file."""
+        """Finish the queued writes, then close the file."""
         if self._closed:
             return
         self._closed = True
         self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._writer.join)
-        # What the writer called back with comes before anybody goes on.
+        # Lets the writer's last callbacks run first.
         await asyncio.sleep(0)
         self._reader.close()
         if self._lenient is not None:
             self._lenient.close()
 
     def _settle(self, group: list[Job]) -> None:
-        """On the loop: tell everybody how it ended, in commit order."""
+        """Report the outcomes to the callers, on the event loop and in commit order."""
         self._waiting -= len(group)
         for job in group:
-            if job.kept and job.committed is not None:
+            if job.keep and job.committed is not None:
                 try:
-                    job.committed(job.answer)
-                except Exception:  # noqa: BLE001 – it is committed, whatever the listener makes of it
+                    job.committed(job.result)
+                except Exception:  # noqa: BLE001 – the transaction is committed all the same
                     # As text: renderers that show local variables would show messages with them.
                     log.error("database.after_commit_failed", traceback=traceback.format_exc())  # noqa: TRY400 – above
             if job.future.done():
@@ -171,16 +169,16 @@ class SqliteDatabase:
             if job.error is not None:
                 job.future.set_exception(job.error)
             else:
-                job.future.set_result(job.answer)
+                job.future.set_result(job.result)
 
-    def _translated(self, error: sqlite3.Error) -> Exception:
-        """What a caller hears of an SQLite error: try again for what passes, else a bug."""
+    def _read_error(self, error: sqlite3.Error) -> Exception:
+        """The exception for the caller of a failed read."""
         if is_passing(error):
             return self._profile.unavailable(f"{error_name(error)}: {error}")
         return self._profile.broken(error)
 
-    def _refused(self, error: sqlite3.Error) -> Exception:
-        """What the caller of a write hears of an SQLite error."""
+    def _write_error(self, error: sqlite3.Error) -> Exception:
+        """The exception for the caller of a failed write."""
         if is_passing(error):
             return self._profile.not_writable(f"{error_name(error)}: {error}")
         return self._profile.broken(error)
@@ -192,8 +190,7 @@ class SqliteDatabase:
             self._reader.execute("COMMIT")
 
     def _read_leniently(self, transaction: Transaction[T]) -> T:
-        """Read rows whose text is damaged, with marks where letters were: a bad row must not
-        hide its neighbours."""
+        """Read invalid UTF-8 with replacement characters, so that a damaged row does not hide others."""
         if self._lenient is None:
             self._lenient = connect(self._path, busy_timeout=1.0)
             self._lenient.text_factory = lambda raw: raw.decode("utf-8", "replace")
@@ -201,9 +198,9 @@ class SqliteDatabase:
         try:
             return drive(self._lenient, transaction())
         except sqlite3.Error as error:
-            raise self._translated(error) from None
+            raise self._read_error(error) from None
 
-    def _read_apart(self, transaction: Transaction[T]) -> T:
+    def _read_in_thread(self, transaction: Transaction[T]) -> T:
         try:
             connection = connect(self._path, busy_timeout=1.0)
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
@@ -212,56 +209,67 @@ class SqliteDatabase:
             finally:
                 connection.close()
         except sqlite3.Error as error:
-            raise self._translated(error) from None
+            raise self._read_error(error) from None
 
     # writing, in the writer's thread
 
     def _write_forever(self) -> None:
         connection: sqlite3.Connection | None = None
-        while True:
-            group = self._jobs.get()
-            if group is None:
-                break
-            last = False
-            while len(group) < GROUP:
-                try:
-                    more = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if more is None:
-                    last = True
-                    break
-                group += more
-            try:
-                if connection is None:
-                    connection = connect(self._path, busy_timeout=BUSY_TIMEOUT)
-                before = connection.total_changes
-                write_group(connection, group)
-                for job in group:
-                    if isinstance(job.error, sqlite3.Error):
-                        job.error = self._profile.broken(job.error)
-                if connection.total_changes != before:
-                    self._state.taken()
-            except BaseException as error:  # noqa: BLE001 – every waiting caller must hear of it
-                if isinstance(error, sqlite3.Error) and is_passing(error):
-                    self._state.refused(error_name(error))
-                failure = self._refused(error) if isinstance(error, sqlite3.Error) else error
-                for each in group:
-                    each.error, each.kept = failure, False
-                _abandon(connection)
-                connection = None
+        last = False
+        while not last:
+            group, last = self._next_group()
+            connection = self._write_group(connection, group)
             try:
                 self._loop.call_soon_threadsafe(self._settle, group)
-            except RuntimeError:  # the loop is gone, and with it everybody who waited
-                break
-            if last:
+            except RuntimeError:  # the loop is closed, and no caller waits any more
                 break
         if connection is not None:
             connection.close()
 
+    def _next_group(self) -> tuple[list[Job], bool]:
+        """The jobs that wait for the writer, and whether they are the last ones."""
+        group = self._jobs.get()
+        if group is None:
+            return [], True
+        while len(group) < MAX_GROUP:
+            try:
+                more = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if more is None:
+                return group, True
+            group += more
+        return group, False
+
+    def _write_group(
+        self, connection: sqlite3.Connection | None, group: list[Job]
+    ) -> sqlite3.Connection | None:
+        """Set the outcome of each job. Returns the connection for the next group; None after a failure."""
+        if not group:
+            return connection
+        try:
+            if connection is None:
+                connection = connect(self._path, busy_timeout=BUSY_TIMEOUT)
+            before = connection.total_changes
+            write_group(connection, group)
+            for job in group:
+                if isinstance(job.error, sqlite3.Error):
+                    job.error = self._profile.broken(job.error)
+            if connection.total_changes != before:
+                self._state.record_commit()
+        except BaseException as error:  # noqa: BLE001 – raised to all callers of the group
+            if isinstance(error, sqlite3.Error) and is_passing(error):
+                self._state.record_refusal(error_name(error))
+            failure = self._write_error(error) if isinstance(error, sqlite3.Error) else error
+            for each in group:
+                each.error, each.keep = failure, False
+            _close_failed(connection)
+            return None
+        return connection
+
 
 async def open_sqlite(path: str, profile: Profile) -> SqliteDatabase:
-    """Open (or make) the file at *path*, readable by its owner alone, with the present schema."""
+    """Open or create the file at *path*, readable by its owner only, and upgrade its schema."""
     await asyncio.to_thread(_prepare, path, profile)
     return SqliteDatabase(path, profile)
 
@@ -270,10 +278,9 @@ def _prepare(path: str, profile: Profile) -> None:
     if path != ":memory:":
         file = Path(path)
         if not file.exists():
-            # A folder of ours is private too; one that was there keeps its mode.
+            # A new folder is private too; an existing one keeps its mode.
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # The file exists with its mode before SQLite writes the first byte; the -wal and -shm
-            # files copy it.
+            # Created with its mode before SQLite writes to it; the -wal and -shm files copy the mode.
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
     connection = connect(path, busy_timeout=BUSY_TIMEOUT)
     try:
@@ -291,7 +298,7 @@ def _prepare(path: str, profile: Profile) -> None:
 
 
 def _version(connection: sqlite3.Connection, migrations: Migrations) -> str | None:
-    """The version of the schema, None if there is none yet."""
+    """The schema's version; None if there is no schema yet."""
     try:
         row = connection.execute(migrations.schema.version_query).fetchone()
     except sqlite3.OperationalError as error:
@@ -301,8 +308,8 @@ def _version(connection: sqlite3.Connection, migrations: Migrations) -> str | No
     return None if row is None else str(row[0])
 
 
-def _abandon(connection: sqlite3.Connection | None) -> None:
-    """Give a connection up after a failure: the next group starts from a fresh one."""
+def _close_failed(connection: sqlite3.Connection | None) -> None:
+    """Close a connection after a failure. The next group opens another one."""
     if connection is not None:
         try:
             if connection.in_transaction:

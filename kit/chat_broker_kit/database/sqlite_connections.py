@@ -1,4 +1,4 @@
-"""Connections to a file of SQLite, and transactions driven over one."""
+"""Connections to a SQLite file, and running transactions over one."""
 
 import re
 import sqlite3
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def connect(path: str, *, busy_timeout: float) -> sqlite3.Connection:
-    """A connection as every part of this program uses it."""
+    """A connection in autocommit, with this program's pragmas. *busy_timeout* is in seconds."""
     connection = sqlite3.connect(
         path,
         isolation_level=None,
@@ -27,7 +27,7 @@ def connect(path: str, *, busy_timeout: float) -> sqlite3.Connection:
 
 
 def drive(connection: sqlite3.Connection, steps: Steps[T]) -> T:
-    """Run the queries of *steps* one after the other; answers what it returns."""
+    """Run the queries of *steps* in order, and return its result."""
     try:
         query = next(steps)
         while True:
@@ -40,18 +40,18 @@ def drive(connection: sqlite3.Connection, steps: Steps[T]) -> T:
             else:
                 query = steps.send(rows)
     except StopIteration as end:
-        answer: T = end.value
-        return answer
+        result: T = end.value
+        return result
 
 
 @lru_cache(maxsize=1024)
 def dialect(sql: str) -> str:
-    """*sql* as SQLite spells it. Rows are not locked one by one: there is one writer."""
+    """*sql* in SQLite's syntax. There is one writer, so rows are not locked."""
     return re.sub(r"\$(\d+)", r"?\1", sql).replace(" FOR SHARE", "")
 
 
 def _violated(text: str) -> str:
-    """The columns of the unique index that refused, as SQLite names them."""
+    """The columns of the violated unique index, as SQLite names them."""
     return text.partition("failed: ")[2]
 
 
@@ -70,7 +70,7 @@ _PASSING = (
 
 
 def is_passing(error: sqlite3.Error) -> bool:
-    """The file is the trouble, not the query: it may be well again later."""
+    """Whether the file causes the error, not the query: the query may succeed later."""
     return error_name(error).removeprefix("SQLITE_").startswith(_PASSING)
 
 

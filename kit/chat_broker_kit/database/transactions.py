@@ -1,11 +1,11 @@
-"""The seam to a database: rules are generators of queries, an adapter drives them.
+"""The interface to a database: rules are generators of queries, which SQLite and Postgres run.
 
-A *transaction* is a generator function without arguments (use `functools.partial`): it yields
-`Query` values, is sent their rows, and returns its answer. It holds no connection, no thread and
-no dialect, so each rule is written once; SQLite drives it in its writer thread, Postgres over
-asyncpg. It may be run again from the start, so it must do nothing but query and compute.
+A *transaction* is a generator function without arguments (use `functools.partial`): it yields `Query` values, is sent
+their rows, and returns its result. It knows no connection, thread or dialect, so each rule is written once. SQLite runs
+it in its writer thread, Postgres over asyncpg. It may be run again from the start, so it must only query and compute.
 
-SQL is one text for both databases, with numbered parameters `$1…`, or named ones (`:name`, see `named`). `FOR SHARE` holds rows on Postgres.
+The SQL is the same for both databases, with numbered parameters `$1…`, or named ones (`named`). `FOR SHARE` locks rows
+on Postgres.
 """
 
 import re
@@ -28,7 +28,7 @@ class Query:
         self.parameters = parameters
 
     def __repr__(self) -> str:
-        # Parameters are people's messages and secrets' digests: not for a log.
+        # Parameters are messages and digests of secrets: never for a log.
         return f"Query({self.sql!r}, <{len(self.parameters)} parameters>)"
 
 
@@ -39,37 +39,37 @@ _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
 def named(sql: str, **values: Any) -> Query:
-    """A query with a parameter for each `:name` in *sql*."""
+    """A query with the *values* of each `:name` in *sql*."""
     numbered, names = _numbered(sql)
     return Query(numbered, *[values[name] for name in names])
 
 
 @lru_cache(maxsize=256)
 def _numbered(sql: str) -> tuple[str, tuple[str, ...]]:
-    """*sql* with `$1…` in place of names, and the names in that order."""
+    """*sql* with `$1…` instead of names, and the names in that order."""
     names: list[str] = []
 
-    def number(found: re.Match[str]) -> str:
-        if found[1] not in names:
-            names.append(found[1])
-        return f"${names.index(found[1]) + 1}"
+    def number(match: re.Match[str]) -> str:
+        if match[1] not in names:
+            names.append(match[1])
+        return f"${names.index(match[1]) + 1}"
 
     return _NAME.sub(number, sql), tuple(names)
 
 
 def all_rows(query: Query) -> Steps[Rows]:
-    """A transaction of one query; answers its rows."""
+    """The rows of a single query, as a transaction."""
     return (yield query)
 
 
 def first_row(query: Query) -> Steps[Sequence[Any] | None]:
-    """A transaction of one query; answers its first row, None if there is none."""
+    """The first row of a single query, None if there is none, as a transaction."""
     rows = yield query
     return rows[0] if rows else None
 
 
 class Undo(Exception):  # noqa: N818 – a decision, not an error
-    """Raised by a transaction that wants nothing of it kept, and still has an answer."""
+    """Raised by a transaction to roll back its writes and still return *answer*."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__("undo")
@@ -77,7 +77,7 @@ class Undo(Exception):  # noqa: N818 – a decision, not an error
 
 
 class UniqueViolation(Exception):  # noqa: N818
-    """A row with that key exists; `index` says in which index."""
+    """A row with that key exists already in the unique index *index*."""
 
     def __init__(self, index: str) -> None:
         super().__init__(index)
@@ -85,31 +85,31 @@ class UniqueViolation(Exception):  # noqa: N818
 
 
 class Shortcut(NamedTuple, Generic[T]):
-    """One statement that does what a transaction would where nothing is in its way, and changes nothing elsewhere.
+    """One statement that does a transaction's work in the usual case, and changes nothing in other cases.
 
-    For a database to which each statement is a trip. It is one `Query`, not several, because it commits by itself.
+    Used where each statement takes a round trip. It is a single query, which commits by itself.
     """
 
     turn: Hashable
-    """Shortcuts with the same one take turns."""
+    """Shortcuts with an equal value run one after the other."""
     function: str
-    """What *query* calls: the statement that makes it, for one session."""
+    """The statement that creates the function which *query* calls, in one session."""
     query: Query
     answer: Callable[[Rows], T | None]
-    """What the transaction would have answered, from the rows; None if it was not done: the transaction decides."""
+    """The transaction's result from the rows; None if nothing was done: run the transaction."""
 
 
 class Database(Protocol):
-    """An open database. Everything raises what its profile says while it cannot answer."""
+    """An open database. Its methods raise the exceptions of its Profile."""
 
     name: str
 
     async def read(self, transaction: Transaction[T], *, slow: bool = False) -> T:
-        """Run queries that change nothing. *slow* keeps a long one off the event loop."""
+        """Run a transaction that only reads. *slow* keeps a long one off the event loop."""
         ...
 
     def read_now(self, transaction: Transaction[T]) -> T | None:
-        """`read`, if no other process has to be waited for; None if one has."""
+        """`read` without waiting; None where that is not possible: await `read`."""
         ...
 
     async def write(
@@ -119,15 +119,17 @@ class Database(Protocol):
         *,
         shortcut: Callable[[], Shortcut[T]] | None = None,
     ) -> T:
-        """Run it, commit it, call *committed* with its answer (in commit order, even if the
-        caller has gone away), and return that answer. An exception rolls everything back.
-        A *shortcut* may be taken instead, where one is worth it."""
+        """Run and commit a transaction, and return its result. An exception rolls it back.
+
+        *committed* is called with the result, in commit order, even if the caller is cancelled. A *shortcut* may be run
+        instead of the transaction.
+        """
         ...
 
     async def ping(self) -> bool:
-        """True if the database takes writes, False if it only answers reads; raises if it does not answer."""
+        """Whether the database accepts writes. Raises the profile's outage if it does not answer."""
         ...
 
     async def close(self) -> None:
-        """Finish what was begun, refuse what comes after."""
+        """Finish running writes, then close. Later calls raise."""
         ...

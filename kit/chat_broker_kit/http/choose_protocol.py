@@ -1,4 +1,4 @@
-"""Which HTTP protocol uvicorn runs: one of ours if it fits the uvicorn that is installed, else uvicorn's own."""
+"""Chooses uvicorn's HTTP protocol: our own class if it fits the installed uvicorn, else uvicorn's."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,16 +14,16 @@ log = structlog.get_logger("chat_broker.http")
 
 
 def choose_protocol(*ours: str) -> Any:
-    """What to give `uvicorn.Config` as `http`: the first of *ours* ("module:Class") that fits.
+    """The value of `http` for `uvicorn.Config`: the first of *ours* ("module:Class") that fits.
 
-    Each has what it needs of uvicorn as `NEEDS`. Where none fits, it is the name of uvicorn's own protocol, which bounds
-    neither heads nor idle bodies: put a proxy in front of it that does. The log says which and why, once.
+    The classes list what they use of uvicorn in `NEEDS`. If none fits, a warning is logged, and uvicorn's own protocol
+    is used. It limits neither heads nor idle bodies, so a proxy in front of it must.
     """
     if find_spec("httptools") is None:
         log.warning("http.ordinary_protocol", protocol="h11", reason="httptools is not installed")
         return "h11"
     for address in ours:
-        protocol, reason = _look_at(address)
+        protocol, reason = _load(address)
         if not reason:
             return protocol
         log.warning("http.protocol_does_not_fit", protocol=address, reason=reason)
@@ -31,8 +31,8 @@ def choose_protocol(*ours: str) -> Any:
     return "httptools"
 
 
-def _look_at(address: str) -> tuple[Any, str]:
-    """The protocol, and why it does not fit."""
+def _load(address: str) -> tuple[Any, str]:
+    """The protocol, and why it does not fit ("" if it fits)."""
     module, _, name = address.partition(":")
     try:
         protocol = getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""Whose requests count together."""
+"""The rate limits' key of a client address."""
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -6,9 +6,9 @@ from ipaddress import IPv6Address, ip_address
 
 @lru_cache(maxsize=8192)
 def address_key(address: str) -> str:
-    """Who counts as one address: an IPv4 address, or a /64 of IPv6, of which one host has plenty.
+    """An IPv4 address, or the /64 network of an IPv6 address, of which one host may use all addresses.
 
-    Anything else (a test client's "testclient", a socket path) counts as it is.
+    Any other text (a test client's "testclient", a socket path) is returned unchanged.
     """
     try:
         parsed = ip_address(address.partition("%")[0])

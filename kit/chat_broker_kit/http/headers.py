@@ -1,4 +1,4 @@
-"""Header fields: which are in every answer, how many a request may have, and how HTTP/1.1 writes them."""
+"""Header fields: those of all responses, the limits of requests, and their encoding in HTTP/1.1."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 Headers = Sequence[tuple[bytes, bytes]]
 
 LARGEST_BODY = 64 * 1024
-"""Bytes of a request's body."""
+"""Bytes of a request body."""
 LARGEST_HEADERS = 32 * 1024
-"""Bytes of a request's head, its target included."""
+"""Bytes of a request head, with its target."""
 MOST_HEADERS = 100
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -18,12 +18,12 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""For every answer that is not a page of its own. CORS answers are not held back by the resource policy."""
+"""For all responses but HTML pages. The resource policy does not block CORS responses."""
 NO_STORE = (b"cache-control", b"no-store")
 
 
 def head_is_too_large(scope: Mapping[str, Any]) -> bool:
-    """Has the request of *scope* more header fields, or more bytes of head, than is allowed?"""
+    """Whether the request of *scope* has more than MOST_HEADERS fields or LARGEST_HEADERS bytes of head."""
     headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
     if len(headers) > MOST_HEADERS:
         return True
@@ -37,5 +37,5 @@ def values_of(headers: Headers, name: bytes) -> list[str]:
 
 
 def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """*headers* as HTTP/1.1 writes them."""
+    """*headers* in HTTP/1.1 syntax."""
     return b"".join([b"%b: %b\r\n" % pair for pair in headers])

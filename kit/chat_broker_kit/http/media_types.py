@@ -1,4 +1,4 @@
-"""What a `Content-Type` says of a request body."""
+"""Reads the `Content-Type` of a request body."""
 
 import re
 from functools import lru_cache
@@ -9,14 +9,14 @@ _UTF_8 = frozenset({"utf-8", "utf8"})
 
 
 def is_json(content_type: str) -> bool:
-    """Is it JSON in UTF-8? Parameters that mean nothing to JSON (RFC 8259 11) are ignored, except for another charset."""
+    """Whether it is JSON in UTF-8. Parameters other than charset have no meaning (RFC 8259, 11) and are ignored."""
     return content_type == "application/json" or _is_json(content_type[:256])
 
 
 @lru_cache(maxsize=64)
 def _is_json(content_type: str) -> bool:
-    found = _JSON.fullmatch(content_type)
-    if found is None:
+    match = _JSON.fullmatch(content_type)
+    if match is None:
         return False
-    charsets = [_CHARSET.fullmatch(part.strip()) for part in (found[1] or "").split(";")]
-    return all(one is None or one[1].lower() in _UTF_8 for one in charsets)
+    charsets = [_CHARSET.fullmatch(part.strip()) for part in (match[1] or "").split(";")]
+    return all(charset is None or charset[1].lower() in _UTF_8 for charset in charsets)

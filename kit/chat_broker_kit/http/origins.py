@@ -1,4 +1,4 @@
-"""Origins (RFC 6454): those that a setting lists, and those that are a server's own address in another spelling."""
+"""Origins (RFC 6454): reading those of a setting, and comparing one with a server's own address."""
 
 import re
 from functools import lru_cache
@@ -12,13 +12,12 @@ _ADDRESS = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 
-
-LONGEST = 300
-"""Characters of an origin that is worth reading."""
+MAX_LENGTH = 300
+"""Characters. A longer origin is not parsed."""
 
 
 class Address(NamedTuple):
-    """Where a server answers, however it is spelled."""
+    """A server's address, independent of its spelling."""
 
     secure: bool
     host: str
@@ -26,10 +25,9 @@ class Address(NamedTuple):
 
 
 def listed_origin(text: str) -> str:
-    """The one origin that *text* names, as browsers write it. Raises ValueError.
+    """The origin *text* as browsers write it, without the default port of http and https. Raises ValueError.
 
-    Apps have schemes of their own (`capacitor://localhost`), which are compared letter for letter. Of http and
-    https the default port is left out.
+    Other schemes (`capacitor://localhost`) are returned unchanged.
     """
     if text != text.lower():
         raise ValueError("an origin is written in lower case")
@@ -37,10 +35,10 @@ def listed_origin(text: str) -> str:
         raise ValueError("an origin has no user information")
     if "*" in text:
         raise ValueError("an origin has no wildcard: list each one")
-    found = _ORIGIN.fullmatch(text)
-    if found is None:
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
         raise ValueError("an origin is scheme://host or scheme://host:port and nothing more")
-    scheme = found[1]
+    scheme = match[1]
     if scheme not in _DEFAULT_PORTS:
         return text
     if read_address(text) is None:
@@ -48,13 +46,13 @@ def listed_origin(text: str) -> str:
     return text.removesuffix(f":{_DEFAULT_PORTS[scheme]}")
 
 
-@lru_cache(maxsize=4096)  # there are few, and handshakes ask again and again
+@lru_cache(maxsize=4096)  # few different ones, read by each handshake
 def read_address(text: str) -> Address | None:
-    """The address that *text* spells; None if it is none. A websocket's scheme is that of the page it belongs to."""
-    found = _ADDRESS.fullmatch(text)
-    if found is None:
+    """The address of *text*; None if it is not valid. ws counts as http, wss as https."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
         return None
-    scheme, host, port = found.groups()
+    scheme, host, port = match.groups()
     scheme = scheme.lower()
     number = int(port) if port else _DEFAULT_PORTS[scheme]
     if not 0 < number < 65536:
@@ -70,17 +68,16 @@ def read_address(text: str) -> Address | None:
 def is_same_address(origin: str, own: str, *, tls_may_end_before: bool = False) -> bool:
     """Whether *origin*, in any spelling, is the address *own*.
 
-    *tls_may_end_before*: *own* is plain http as far as the server can see, so https of the same host is the same
-    address, too.
+    *tls_may_end_before*: a proxy may end TLS, so if *own* is http, https of the same host is the same address.
     """
-    given = read_address(origin) if len(origin) <= LONGEST else None
-    if given is None:
+    address = read_address(origin) if len(origin) <= MAX_LENGTH else None
+    if address is None:
         return False
-    if given == read_address(own):
+    if address == read_address(own):
         return True
     scheme, separator, rest = own.partition("://")
     return (
         tls_may_end_before
         and scheme.lower() in {"http", "ws"}
-        and given == read_address(f"https{separator}{rest}")
+        and address == read_address(f"https{separator}{rest}")
     )

@@ -1,4 +1,4 @@
-"""Origins that no setting lists: counted, logged once a minute each, and told what to do."""
+"""Counts and logs requests from origins that no setting lists."""
 
 import re
 import time
@@ -7,12 +7,12 @@ from collections.abc import Callable
 from chat_broker_kit.logs.sampling import EventLog
 
 MOST_LOGGED = 20
-"""Origins a minute; of further ones the number alone is logged."""
+"""Origins a minute. Of further ones only the number is logged."""
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 class RefusedOrigins:
-    """Those of one process. *count* is called for each refusal; *clock* answers seconds."""
+    """The refused origins of one process. *count* is called for each refusal; *clock* returns seconds."""
 
     def __init__(
         self,
@@ -29,9 +29,12 @@ class RefusedOrigins:
         self._others = 0
 
     def refuse(self, origins: list[bytes], *, of: str, request_id: str = "") -> str:
-        """Note a request that names *origins*, *of* the kind `preflight` or `handshake`; answer what to tell the caller."""
+        """Record a refused request (*of*: `preflight` or `handshake`), and return the message for the client.
+
+        *origins*: the values of its Origin header.
+        """
         self._count()
-        self._turn()
+        self._log_last_minute()
         origin = origins[0].decode("latin-1") if len(origins) == 1 else ""
         shown = origin if _PRINTABLE.fullmatch(origin) else "(unreadable)"
         if shown in self._seen:
@@ -46,7 +49,7 @@ class RefusedOrigins:
             )
         return f"The origin {shown} is not allowed: CORS_ORIGINS does not list it."
 
-    def _turn(self) -> None:
+    def _log_last_minute(self) -> None:
         minute = int(self._clock() // 60)
         if minute == self._minute:
             return

@@ -1,4 +1,4 @@
-"""Where an outage begins and where it ends, one line each in the log."""
+"""Logs the begin and the end of each outage."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ import structlog
 log = structlog.get_logger("chat_broker.outages")
 
 GOOD = frozenset({"ok", "off"})
-"""What a dependency answers that is as it should be, or is not used."""
+"""The states of a dependency that works, or is not used."""
 
 
 class Outages:
-    """Compares how each dependency is with how it was."""
+    """Logs changes of the state of each dependency. *clock* returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -21,11 +21,11 @@ class Outages:
     def __bool__(self) -> bool:
         return bool(self._since)
 
-    def note(self, dependency: str, answer: str, *, where: str) -> None:
-        """*answer* is how it is now; *where* it is, without credentials."""
-        if answer not in GOOD and dependency not in self._since:
+    def note(self, dependency: str, state: str, *, where: str) -> None:
+        """Record the present *state*. *where*: the dependency's location for the log, without credentials."""
+        if state not in GOOD and dependency not in self._since:
             self._since[dependency] = self._clock()
-            log.warning("dependency.lost", dependency=dependency, where=where, reason=answer)
-        elif answer in GOOD and (since := self._since.pop(dependency, None)) is not None:
+            log.warning("dependency.lost", dependency=dependency, where=where, reason=state)
+        elif state in GOOD and (since := self._since.pop(dependency, None)) is not None:
             seconds = round(self._clock() - since, 1)
             log.info("dependency.back", dependency=dependency, where=where, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Log lines that a stranger can cause: a few a minute of each kind, and how many were left out."""
+"""Sampling of log lines that a client can cause: a few of each kind a minute, and the number of the others."""
 
 import logging
 import sys
@@ -6,64 +6,64 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-MOST_KINDS = 100
-LONGEST_KIND = 60
+MAX_KINDS = 100
+MAX_KIND_LENGTH = 60
 
 
 class EventLog(Protocol):
-    """A structlog logger, as far as sampling needs one."""
+    """The part of a structlog logger that sampling uses."""
 
     def warning(self, event: str, **fields: Any) -> Any: ...
 
 
 class Sampler:
-    """Lets *burst* lines of each kind through a minute. *clock* answers seconds.
+    """Allows *burst* lines of each kind a minute. *clock* returns seconds.
 
-    Kinds are names of ours, never a caller's input. Should there be more than `MOST_KINDS`, the others count as one.
+    A kind is never a client's input. All kinds above MAX_KINDS count as one.
     """
 
     def __init__(self, burst: int = 5, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst = burst
         self._clock = clock
         self._minute = 0
-        self._seen: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
 
     def take(self, kind: str) -> bool:
-        """Count a line of *kind*. False if it is to be left out."""
-        if kind not in self._seen and len(self._seen) >= MOST_KINDS:
+        """Count a line of *kind*. False if it must be dropped."""
+        if kind not in self._counts and len(self._counts) >= MAX_KINDS:
             kind = "other"
-        self._seen[kind] = seen = self._seen.get(kind, 0) + 1
-        return seen <= self._burst
+        self._counts[kind] = count = self._counts.get(kind, 0) + 1
+        return count <= self._burst
 
-    def left_out(self) -> dict[str, int]:
-        """How many lines of each kind were left out in the minute before, once after it has ended; else nothing."""
+    def dropped(self) -> dict[str, int]:
+        """How many lines of each kind were dropped in the last minute. Empty until a minute has ended, and after the first call."""
         minute = int(self._clock() // 60)
         if minute == self._minute:
             return {}
-        left_out = {
-            kind: seen - self._burst for kind, seen in self._seen.items() if seen > self._burst
+        dropped = {
+            kind: count - self._burst for kind, count in self._counts.items() if count > self._burst
         }
-        self._minute, self._seen = minute, {}
-        return left_out
+        self._minute, self._counts = minute, {}
+        return dropped
 
 
 class SampledEvents:
-    """Writes warnings that a stranger can cause to *log*, sampled."""
+    """Writes sampled warnings to *log*."""
 
     def __init__(self, log: EventLog, sampler: Sampler | None = None) -> None:
         self._log = log
         self._sampler = sampler or Sampler()
 
     def warning(self, event: str, **fields: Any) -> None:
-        """One line about *event*, unless there were too many of it in this minute."""
-        for kind, number in self._sampler.left_out().items():
+        """Log *event*, unless it was logged too often in this minute."""
+        for kind, number in self._sampler.dropped().items():
             self._log.warning("log.lines_left_out", of=kind, lines=number)
         if self._sampler.take(event):
             self._log.warning(event, **fields)
 
 
 class SampledLog:
-    """The same for a logger of the standard library."""
+    """Writes sampled lines to a logger of the standard library."""
 
     def __init__(
         self,
@@ -75,27 +75,27 @@ class SampledLog:
         self._log = log
         self._sampler = Sampler(burst, clock=clock)
 
-    def _may(self, kind: str) -> bool:
-        for name, number in self._sampler.left_out().items():
+    def _take(self, kind: str) -> bool:
+        for name, number in self._sampler.dropped().items():
             self._log.warning("%s: %d more lines were left out", name, number)
         return self._sampler.take(kind)
 
     def warning(self, kind: str, detail: str = "") -> None:
-        """One line about *kind*."""
-        if self._may(kind):
+        """Log *kind* and *detail*, unless *kind* was logged too often in this minute."""
+        if self._take(kind):
             self._log.warning("%s %s", kind, detail)
 
     def exception(self, kind: str) -> None:
-        """The exception being handled, with its traceback; one that was raised elsewhere is another kind."""
-        if self._may(kind + _where_raised(sys.exc_info())):
+        """Log the exception being handled. Each place that raises one is a kind of its own."""
+        if self._take(kind + _raised_at(sys.exc_info())):
             self._log.exception("%s", kind)
 
 
 class SampledFilter(logging.Filter):
-    """Lets *burst* warnings and errors of each kind a minute through; for loggers of libraries.
+    """Allows *burst* warnings and errors of each kind a minute. For loggers of libraries.
 
-    A kind is a text, and with an exception also where that was raised: libraries have one text for all of them, and
-    what a stranger can cause again and again must not keep another fault of ours out of the log.
+    A kind is the text and the place that raised the exception, if there is one. Libraries have one text for all
+    exceptions, and those that a client can cause must not hide others.
     """
 
     def __init__(self, burst: int = 5) -> None:
@@ -103,17 +103,17 @@ class SampledFilter(logging.Filter):
         self._sampler = Sampler(burst)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Answer whether *record* may be written; the first of a minute says what the minute before left out."""
+        """Whether *record* may be written. The first record of a minute gets the number of those dropped in the last one."""
         if record.levelno < logging.WARNING:
             return True
-        left_out = sum(self._sampler.left_out().values())
-        if left_out:
-            record.msg = f"{record.msg} ({left_out} more lines were left out in the minute before)"
-        return self._sampler.take(str(record.msg)[:LONGEST_KIND] + _where_raised(record.exc_info))
+        dropped = sum(self._sampler.dropped().values())
+        if dropped:
+            record.msg = f"{record.msg} ({dropped} more lines were left out in the minute before)"
+        return self._sampler.take(str(record.msg)[:MAX_KIND_LENGTH] + _raised_at(record.exc_info))
 
 
-def _where_raised(exc_info: "logging._SysExcInfoType | None") -> str:
-    """The exception's type and the place that raised it; empty without one."""
+def _raised_at(exc_info: "logging._SysExcInfoType | None") -> str:
+    """The exception's type and the place that raised it; "" without an exception."""
     kind, _, trace = exc_info or (None, None, None)
     if kind is None:
         return ""
@@ -124,25 +124,25 @@ def _where_raised(exc_info: "logging._SysExcInfoType | None") -> str:
 
 
 def quieten_uvicorn() -> None:
-    """Drop what uvicorn says of each websocket, and sample what else strangers make it and asyncio say.
+    """Drop uvicorn's lines about websockets, and sample the other warnings of uvicorn and asyncio.
 
-    Its line about a websocket shows the whole address: a client may have put a token into the query.
+    The lines about websockets contain the whole URL, in whose query a client may have put a token.
     """
     sampled = SampledFilter()
     for name in ("uvicorn.error", "asyncio"):
         log = logging.getLogger(name)
         log.filters[:] = [sampled]
-    logging.getLogger("uvicorn.error").addFilter(_is_not_of_a_websocket)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_about_websockets)
 
 
-def _is_not_of_a_websocket(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_OF_WEBSOCKETS)
+def _is_not_about_websockets(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_ABOUT_WEBSOCKETS)
 
 
-_OF_WEBSOCKETS = (
+_ABOUT_WEBSOCKETS = (
     '%s - "WebSocket',
     "connection ",
     "HTTP response sent ",
-    # Said as an error after every refusal with a status of HTTP, which is none.
+    # Logged as an error after each refusal with an HTTP status, which is not an error.
     "ASGI callable returned without completing handshake",
 )

@@ -1,4 +1,4 @@
-"""Keeping what a process knows from other processes of the same user, and room for its connections."""
+"""Hides a process's secrets from other processes of the same user, and raises its file limit."""
 
 import contextlib
 import ctypes
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def scrub_environment(secret_values: Sequence[str]) -> None:
-    """Overwrite *secret_values* where the kernel put the environment: /proc/PID/environ shows that memory.
+    """Overwrite *secret_values* in the memory that /proc/PID/environ shows.
 
-    Taking a variable out of `os.environ` leaves its text there. To be called before `protect_process`: afterwards the
-    kernel does not say where the environment is.
+    Removing a variable from `os.environ` leaves its text there. Call it before `protect_process`: afterwards the kernel
+    hides the address of that memory.
     """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
@@ -32,7 +32,7 @@ def scrub_environment(secret_values: Sequence[str]) -> None:
 
 
 def protect_process() -> None:
-    """No core dump, nothing readable by other processes of the same user, no file readable by others."""
+    """Disable core dumps and reads by other processes of the same user. New files are readable by their owner only."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):
@@ -41,19 +41,16 @@ def protect_process() -> None:
 
 
 def end_with_parent(parent: int | None) -> None:
-    """Have this worker stop when the process that started it is gone, however that went.
-
-    Otherwise it would hold the port, and nobody could start again.
-    """
+    """Stop this worker when its *parent* (a process id) has ended. It would else hold the port."""
     pr_set_pdeathsig = 1
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it was gone before we could ask
+    if os.getppid() != parent:  # the parent had ended before the call
         os._exit(1)
 
 
 def raise_file_limit() -> None:
-    """Open as many files as the operator allows at all: the soft limit is often a tenth of that."""
+    """Raise the soft limit of open files to the hard one, which is often ten times as high."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

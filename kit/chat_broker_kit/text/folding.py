@@ -1,21 +1,21 @@
-"""How text is compared when people search for it: without case, width, compatibility forms and accents.
+"""Folds text for search: without case, width, compatibility forms and accents.
 
-Python's own tables decide, not a database's: SQLite knows the case of A to Z alone, Postgres that of its locale.
+Python folds, not the database: SQLite knows the case of A to Z only, Postgres that of its locale.
 """
 
 import unicodedata
 
-# Accents of Latin, Greek and Cyrillic. Marks of other scripts (vowels of Thai and Devanagari, the voiced kana)
-# make another word and stay.
+# Accents of Latin, Greek and Cyrillic. Marks of other scripts (vowels of Thai and Devanagari, voiced kana) change the
+# word and stay.
 _ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
-# Turkish writes I and i as two letters each; who searches may have a keyboard with one.
+# Turkish has a dotted and a dotless i; other keyboards have only one.
 _ACCENTS[ord("ı")] = "i"
 
 
 def fold(text: str) -> str:
-    """*text* as it is compared: `STRASSE` for Straße, `istanbul` for İstanbul, `jose` for José, in lower case.
+    """*text* in lower case and without accents: `strasse` for Straße, `istanbul` for İstanbul, `jose` for José.
 
-    What contains another text contains it folded, too. Folding twice changes nothing.
+    If a text contains another one, so do their folded forms. Folding twice changes nothing.
     """
     if text.isascii():
         return text.lower()

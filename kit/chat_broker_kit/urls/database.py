@@ -1,7 +1,7 @@
 """Reads database URLs: `sqlite:///path`, and `postgresql://…` with libpq's parameters (PostgreSQL 34.1.2).
 
-asyncpg sends every parameter that it does not know to the server as a setting, and the server refuses those
-of libpq. So each of them is obeyed here, or left out where that changes nothing, or refused by name.
+asyncpg sends unknown parameters to the server as settings, and the server refuses those of libpq. So each of them is
+handled here, dropped where it has no effect, or refused by name.
 """
 
 import re
@@ -16,7 +16,7 @@ POSTGRES = ("postgresql://", "postgres://")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SESSION_ATTRIBUTES = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 
-_OBEYED_BY_THE_DRIVER = frozenset(
+_DRIVER_PARAMETERS = frozenset(
     (
         *("host", "port", "dbname", "database", "user", "password", "passfile", "service"),
         *("sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation"),
@@ -24,20 +24,20 @@ _OBEYED_BY_THE_DRIVER = frozenset(
         *("target_session_attrs", "krbsrvname", "gsslib"),
     )
 )
-_OBEYED_HERE = frozenset(
+_HANDLED_HERE = frozenset(
     ("application_name", "fallback_application_name", "options", "connect_timeout", "ssl")
 )
-_WITHOUT_EFFECT = frozenset(
+_IGNORED = frozenset(
     (
-        # Every statement has a time limit of ours: a dead connection is noticed without them.
+        # All statements have a time limit, which also detects a dead connection.
         *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
         "tcp_user_timeout",
         *("sslcompression", "sslsni", "load_balance_hosts", "max_protocol_version"),
-        # Of other drivers: that a pooler stands in between, which is found out at the start.
+        # Other drivers' hints about a pooler, which is detected at the start.
         *("pgbouncer", "prepared_statement_cache_size", "statement_cache_size"),
     )
 )
-_ONLY_THESE_VALUES = {
+_ALLOWED_VALUES = {
     "channel_binding": ("disable", "prefer", "require"),
     "client_encoding": ("utf8", "utf-8", "auto"),
     "gssencmode": ("disable", "prefer"),
@@ -59,23 +59,23 @@ _HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Za-z:.%]+\]|[^\[\]:@\s]*)(?::(?P<port>\
 
 
 class DatabaseUrlError(ValueError):
-    """The URL cannot be used. The text says why, and repeats no password."""
+    """The URL cannot be used. The text says why, without the password."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """A Postgres URL that was read: *dsn* has only what asyncpg itself understands."""
+    """A parsed Postgres URL. *dsn* has only the parameters that asyncpg understands."""
 
     dsn: str = field(repr=False)
     connect_timeout: float | None
-    """Seconds; None where the URL leaves it to the program."""
+    """Seconds; None if the URL does not set it."""
     server_settings: dict[str, str]
     system_certificates: bool
-    """`sslrootcert=system`: certificates are verified with those of the operating system."""
+    """`sslrootcert=system`: verify with the operating system's certificates."""
     warnings: tuple[str, ...] = ()
 
     def arguments(self, application_name: str) -> dict[str, Any]:
-        """What to call `asyncpg.connect` or `asyncpg.create_pool` with."""
+        """The arguments for `asyncpg.connect` or `asyncpg.create_pool`."""
         settings = {"application_name": application_name, **self.server_settings}
         arguments: dict[str, Any] = {"dsn": self.dsn, "server_settings": settings}
         if self.system_certificates:
@@ -84,17 +84,16 @@ class PostgresUrl:
 
 
 def is_sqlite(url: str) -> bool:
-    """True for a file, False for a Postgres server."""
     return url.startswith(SQLITE)
 
 
 def sqlite_path(url: str) -> str:
-    """The file that a `sqlite:///` URL names."""
+    """The file path in a `sqlite:///` URL."""
     return url.removeprefix(SQLITE)
 
 
 def check_database_url(url: str) -> None:
-    """Raises DatabaseUrlError for a URL that neither SQLite nor Postgres can be opened with."""
+    """Raise DatabaseUrlError for a URL that names neither a SQLite file nor a Postgres server."""
     if is_sqlite(url):
         _check_sqlite(sqlite_path(url))
     elif url.startswith(POSTGRES):
@@ -104,48 +103,52 @@ def check_database_url(url: str) -> None:
 
 
 def url_warnings(url: str) -> tuple[str, ...]:
-    """What a valid URL asks for and does not get."""
+    """What a valid URL asks for without effect, one sentence each."""
     return () if is_sqlite(url) else read_postgres_url(url).warnings
 
 
 def shown_url(url: str) -> str:
-    """Where the database is, for logs and messages: without user, password and parameters."""
+    """The database's location for logs and messages: without user, password and parameters."""
     if is_sqlite(url):
         return str(Path(sqlite_path(url)).absolute())
     parts = _split(url)
     if parts is None or "@" in parts.path + parts.query + parts.fragment:
-        return "postgresql://(hidden)"  # a password with a reserved character has spilled over
-    given = dict(parse_qsl(parts.query))
-    hosts = unquote(parts.netloc.rpartition("@")[2]) or given.get("host", "") or "localhost"
-    name = unquote(parts.path.removeprefix("/")) or given.get("dbname") or given.get("database", "")
+        return "postgresql://(hidden)"  # part of a password with a reserved character
+    parameters = dict(parse_qsl(parts.query))
+    hosts = unquote(parts.netloc.rpartition("@")[2]) or parameters.get("host", "") or "localhost"
+    name = (
+        unquote(parts.path.removeprefix("/"))
+        or parameters.get("dbname")
+        or parameters.get("database", "")
+    )
     return f"postgresql://{hosts}/{name}".rstrip("/")
 
 
 def read_postgres_url(url: str) -> PostgresUrl:
-    """Raises DatabaseUrlError, with every parameter that is wrong, for what cannot be obeyed."""
-    parts = _checked_place(url)
-    given = {name: value for name, value in _parameters(parts.query) if value}
-    if problems := [text for name, value in given.items() if (text := _problem(name, value))]:
-        if "@" in parts.query:  # then a name may be what comes behind the '?' in a password
+    """Parse a Postgres URL. Raises DatabaseUrlError, which names each unsupported parameter."""
+    parts = _checked_parts(url)
+    parameters = {name: value for name, value in _parameters(parts.query) if value}
+    if problems := [text for name, value in parameters.items() if (text := _problem(name, value))]:
+        if "@" in parts.query:  # then a name may be part of a password with a '?'
             raise DatabaseUrlError(
                 "has parameters that are not supported, or a '?' in the password: that is written %3F"
             )
         raise DatabaseUrlError("; ".join(problems))
-    kept = {name: value for name, value in given.items() if name in _OBEYED_BY_THE_DRIVER}
-    if "ssl" in given:
-        kept.setdefault("sslmode", _ssl_mode(given["ssl"]))
-    system = kept.get("sslrootcert") == "system"
+    supported = {name: value for name, value in parameters.items() if name in _DRIVER_PARAMETERS}
+    if "ssl" in parameters:
+        supported.setdefault("sslmode", _ssl_mode(parameters["ssl"]))
+    system = supported.get("sslrootcert") == "system"
     if system:
-        _check_system_certificates(kept.pop("sslmode", "verify-full"))
-        del kept["sslrootcert"]
-    query = urlencode(kept, quote_via=quote)
-    seconds = int(given.get("connect_timeout", "0"))
+        _check_system_certificates(supported.pop("sslmode", "verify-full"))
+        del supported["sslrootcert"]
+    query = urlencode(supported, quote_via=quote)
+    seconds = int(parameters.get("connect_timeout", "0"))
     return PostgresUrl(
         dsn=parts._replace(query=query).geturl(),
         connect_timeout=float(seconds) if seconds > 0 else None,
-        server_settings=_server_settings(given),
+        server_settings=_server_settings(parameters),
         system_certificates=system,
-        warnings=tuple(_warnings(given)),
+        warnings=tuple(_warnings(parameters)),
     )
 
 
@@ -163,26 +166,26 @@ def _split(url: str) -> SplitResult | None:
         return None
 
 
-def _checked_place(url: str) -> SplitResult:
-    """The URL's parts. A password with a reserved character spills over into the next one."""
+def _checked_parts(url: str) -> SplitResult:
+    """The URL's parts. Raises DatabaseUrlError where a reserved character in the password has shifted them."""
     parts = _split(url)
     if "#" in url:
         raise DatabaseUrlError("has a '#'; in a password it is written %23")
     user, _, hosts = ("", "", "") if parts is None else parts.netloc.rpartition("@")
     if "@" in user or (parts is not None and "@" in parts.path):
         raise DatabaseUrlError("has an '@' too many; in a password '@' is written %40, '/' %2F")
-    found = [_HOST_AND_PORT.fullmatch(host) for host in hosts.split(",")]
-    if parts is None or not all(found):
+    matches = [_HOST_AND_PORT.fullmatch(host) for host in hosts.split(",")]
+    if parts is None or not all(matches):
         raise DatabaseUrlError(
             "has no valid host:port; in a password '/' is written %2F, '?' %3F, '[' %5B"
         )
-    if any(match and match["port"] and not 0 < int(match["port"]) < 65536 for match in found):
+    if any(match and match["port"] and not 0 < int(match["port"]) < 65536 for match in matches):
         raise DatabaseUrlError("has a port that is not between 1 and 65535")
     return parts
 
 
 def _parameters(query: str) -> list[tuple[str, str]]:
-    # libpq takes a `+` for what it is, and not for a space.
+    # libpq does not read `+` as a space.
     try:
         return parse_qsl(
             query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(query)
@@ -192,9 +195,9 @@ def _parameters(query: str) -> list[tuple[str, str]]:
 
 
 def _problem(name: str, value: str) -> str | None:
-    """Why the parameter cannot be used; None if it can."""
-    if name in _ONLY_THESE_VALUES:
-        allowed = _ONLY_THESE_VALUES[name]
+    """Why the parameter is not supported; None if it is."""
+    if name in _ALLOWED_VALUES:
+        allowed = _ALLOWED_VALUES[name]
         return None if value.lower() in allowed else f"{name} can be {', '.join(allowed)} here"
     if name == "connect_timeout":
         return None if re.fullmatch(r"-?\d{1,6}", value) else "connect_timeout is not whole seconds"
@@ -202,15 +205,15 @@ def _problem(name: str, value: str) -> str | None:
         return None if _ssl_mode(value) in SSL_MODES else "ssl can be true or false"
     if name == "port":
         return None if re.fullmatch(r"\d{1,5}(?:,\d{1,5})*", value) else "port is not a number"
-    if name in _OBEYED_BY_THE_DRIVER | _OBEYED_HERE | _WITHOUT_EFFECT:
+    if name in _DRIVER_PARAMETERS | _HANDLED_HERE | _IGNORED:
         return None
     shown = name if re.fullmatch(r"\w{1,40}", name) else "a parameter"
     return f"{shown} is not supported: {_INSTEAD.get(name) or _nearest(name)}"
 
 
 def _nearest(name: str) -> str:
-    """A slip must not be left out: `sslmod=verify-full` is no wish for less."""
-    known = _OBEYED_BY_THE_DRIVER | _OBEYED_HERE | _WITHOUT_EFFECT | set(_ONLY_THESE_VALUES)
+    """Advice for an unknown name. A misspelled one must not be dropped: `sslmod=verify-full` would lose its protection."""
+    known = _DRIVER_PARAMETERS | _HANDLED_HERE | _IGNORED | set(_ALLOWED_VALUES)
     import difflib  # a start with good URLs needs none of it
 
     nearest = difflib.get_close_matches(name, known, 1, 0.85)
@@ -218,7 +221,7 @@ def _nearest(name: str) -> str:
 
 
 def _ssl_mode(value: str) -> str:
-    """`ssl=true` is JDBC's word for sslmode=require, to libpq too."""
+    """The sslmode of `ssl=true`, which JDBC and libpq read as sslmode=require."""
     return {"true": "require", "1": "require", "false": "disable", "0": "disable"}.get(value, value)
 
 
@@ -227,12 +230,12 @@ def _check_system_certificates(mode: str) -> None:
         raise DatabaseUrlError("sslrootcert=system needs sslmode=verify-full")
 
 
-def _server_settings(given: dict[str, str]) -> dict[str, str]:
+def _server_settings(parameters: dict[str, str]) -> dict[str, str]:
     settings = {}
-    if name := given.get("application_name") or given.get("fallback_application_name"):
+    if name := parameters.get("application_name") or parameters.get("fallback_application_name"):
         settings["application_name"] = name
-    if "options" in given:
-        settings["options"] = given["options"]
+    if "options" in parameters:
+        settings["options"] = parameters["options"]
     return settings
 
 
@@ -242,6 +245,9 @@ _CHANNEL_BINDING = (
 )
 
 
-def _warnings(given: dict[str, str]) -> list[str]:
-    unbound = given.get("channel_binding") == "require" and given.get("sslmode") != "verify-full"
+def _warnings(parameters: dict[str, str]) -> list[str]:
+    unbound = (
+        parameters.get("channel_binding") == "require"
+        and parameters.get("sslmode") != "verify-full"
+    )
     return [_CHANNEL_BINDING] if unbound else []

@@ -1,4 +1,4 @@
-"""Where something is, as operators may read it in a log: without user name, password and parameters."""
+"""URLs for logs: without user name, password and parameters."""
 
 from urllib.parse import urlsplit
 
@@ -6,7 +6,7 @@ from chat_broker_kit.urls.database import POSTGRES, SQLITE, shown_url
 
 
 def location(url: str) -> str:
-    """Scheme, host, port and path of *url*; the file, if it is one of SQLite's."""
+    """Scheme, host, port and path of *url*; the file of a SQLite URL."""
     if url.startswith((SQLITE, *POSTGRES)):
         return shown_url(url)
     try:
@@ -14,5 +14,5 @@ def location(url: str) -> str:
     except ValueError:
         return "(hidden)"
     if "@" in parts.path + parts.query + parts.fragment:
-        return f"{parts.scheme}://(hidden)"  # a password with a reserved character has spilled over
+        return f"{parts.scheme}://(hidden)"  # part of a password with a reserved character
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,4 +1,4 @@
-"""Reads Redis URLs far enough to say what is wrong with one before anything connects. The library itself takes long to load."""
+"""Checks Redis URLs before anything connects, and without the Redis library, which takes long to load."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -15,11 +15,11 @@ _PARAMETERS = frozenset(
 
 
 class RedisUrlError(ValueError):
-    """The URL cannot be used. The text says why, and repeats no password."""
+    """The URL cannot be used. The text says why, without the password."""
 
 
 def check_redis_url(url: str) -> None:
-    """Raises RedisUrlError for a URL that no connection could be made with."""
+    """Raise RedisUrlError for a URL that cannot be used."""
     if not url.startswith(_SCHEMES):
         raise RedisUrlError("must begin with redis://, rediss:// or unix://")
     if "#" in url:

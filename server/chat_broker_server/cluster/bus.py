@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_kit.urls.location import location
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class RedisBus:
         while self._queue and not self._send_error and time.monotonic() < deadline:  # noqa: ASYNC110  # 0.3 s at most, once
             await asyncio.sleep(0.01)
         self._closing = True
-        await end(*self._tasks)
+        await cancel_and_wait(*self._tasks)
         for client in self._clients:
             try:
                 async with asyncio.timeout(1):

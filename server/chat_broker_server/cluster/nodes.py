@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_server.cluster.bus import MAX_BYTES, Bus
 
 _VERSION: Final = 1
@@ -124,7 +124,7 @@ class Nodes:
     async def close(self) -> None:
         """Send Bye and close the bus."""
         if self._heartbeat_task is not None:
-            await end(self._heartbeat_task)
+            await cancel_and_wait(self._heartbeat_task)
         self.broadcast(Bye())
         await self._bus.close()
 

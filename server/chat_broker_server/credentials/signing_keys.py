@@ -12,8 +12,8 @@ from functools import partial
 
 import structlog
 
-from chat_broker_kit.allowance import Allowance
 from chat_broker_kit.database.transactions import Database, Query, Steps
+from chat_broker_kit.token_bucket import TokenBucket
 from chat_broker_server.credentials import jws
 from chat_broker_server.settings import Algorithm
 
@@ -55,7 +55,7 @@ class SigningKeys:
         self._keys: dict[str, SigningKey] = {}
         self._current: SigningKey | None = None
         self._read_at = float("-inf")
-        self._unknown_key_reads = Allowance(
+        self._unknown_key_reads = TokenBucket(
             UNKNOWN_KEY_READS_PER_SECOND, UNKNOWN_KEY_READ_BURST, time.monotonic()
         )
         self._reading = asyncio.Lock()

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from chat_broker_kit.allowance import Allowance
+from chat_broker_kit.token_bucket import TokenBucket
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.send_queue import SendQueue
@@ -44,8 +44,8 @@ class Connection:
         self.rooms: set[RoomKey] = set()
         self.joining: RoomKey | None = None
         self.lock = asyncio.Lock()
-        self.events = Allowance(limits.events_per_second, limits.event_burst, now)
-        self.refusals = Allowance(1.0, limits.refused_burst, now)
+        self.events = TokenBucket(limits.events_per_second, limits.event_burst, now)
+        self.refusals = TokenBucket(1.0, limits.refused_burst, now)
         self.strikes = 0
         self.connects = 0
         self.timer: asyncio.TimerHandle | None = None

@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl
 import msgspec
 import structlog
 
-from chat_broker_kit.allowance import Allowance
 from chat_broker_kit.http.refused_origins import RefusedOrigins
 from chat_broker_kit.http.websocket_denial import deny_websocket
+from chat_broker_kit.token_bucket import TokenBucket
 from chat_broker_server.realtime.context import Context
 from chat_broker_server.realtime.origins import OriginPolicy
 from chat_broker_server.realtime.packets import OVERSIZED, REFUSED, acceptable
@@ -258,7 +258,7 @@ class HandshakeGuard:
     def _frames(self, receive: Receive, sid: str | None) -> Receive:
         """Pass packets on; those that Engine.IO cannot handle become REFUSED."""
         handshake = ["2probe", "5"] if sid is not None else []
-        pongs = Allowance(0.2, 4, time.monotonic())
+        pongs = TokenBucket(0.2, 4, time.monotonic())
 
         async def next_frame() -> ASGIMessage:
             message = await receive()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_server.chat.events import CloseResult, Event
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
@@ -88,7 +88,7 @@ class LazyRealtime:
 
     async def close(self) -> None:
         if self._load_timer is not None:
-            await end(self._load_timer)
+            await cancel_and_wait(self._load_timer)
         if self._loading is not None:
             await asyncio.wait([self._loading])  # a thread that imports cannot be stopped half-way
         if self._realtime is not None:

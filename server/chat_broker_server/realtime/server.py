@@ -22,7 +22,7 @@ import msgspec
 import socketio
 
 from chat_broker_kit.logs.sampling import SampledLog
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_server.chat.events import CloseResult, Event
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
@@ -164,7 +164,7 @@ class Realtime:
         for connection in self._sessions.connections:
             connection.after(None)
             connection.send_queue.abort()
-        await end(*self._tasks)
+        await cancel_and_wait(*self._tasks)
         await self._nodes.close()
 
     def facts(self) -> dict[str, int | str]:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet
 
-from chat_broker_kit.allowance import Allowance
 from chat_broker_kit.logs.sampling import SampledLog
+from chat_broker_kit.token_bucket import TokenBucket
 from chat_broker_server.errors import ChatError
 from chat_broker_server.realtime import packets, requests
 
@@ -84,7 +84,7 @@ def test_a_token_is_not_shown_by_its_call() -> None:
 
 
 def test_an_allowance_is_a_burst_and_a_rate() -> None:
-    allowance = Allowance(10, 3, now=0.0)
+    allowance = TokenBucket(10, 3, now=0.0)
     assert [allowance.take(0.0) for _ in range(4)] == [True, True, True, False]
     assert not allowance.take(0.05)
     assert allowance.take(0.2)

@@ -18,7 +18,7 @@ from chat_broker.admin.operations.revocation import (
 from chat_broker.chat.bans import BanBook, BanRecord, MintGuard, Standings
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.errors import BrokerError, from_chat
-from chat_broker_kit.text.instants import instant
+from chat_broker_kit.text.timestamps import format_timestamp
 from chat_broker_sdk import AsyncChatClient, ChatUser
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class BanOperations:
         standings: Standings,
         guard: MintGuard,
         *,
-        now: Callable[[], str] = instant,
+        now: Callable[[], str] = format_timestamp,
     ) -> None:
         self._chat = chat
         self._book = book
@@ -185,7 +185,7 @@ class BanOperations:
         needs the result.
         """
         settled = 0
-        newest = instant(time.time() - grace)
+        newest = format_timestamp(time.time() - grace)
         now = self._now()
         for record in await self._book.unsettled(now):
             # A ban from the future was made before the clock was set back.

@@ -15,7 +15,7 @@ from chat_broker.admin.routes.router import (
 from chat_broker.api.dependencies import KeyId
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.errors import NotFound, Refused
-from chat_broker_kit.text.instants import instant
+from chat_broker_kit.text.timestamps import format_timestamp
 
 router = admin_router("admin: keys")
 
@@ -45,7 +45,9 @@ async def create_key(request: Request) -> Response:
         text = f"This key cannot grant what it lacks: {', '.join(lacking)}."
         raise Refused("scope_not_held", text)
     key_id, secret = new_key()
-    key = AdminKey(key_id, body.name, scopes, instant(), context.operator.id, body.expires_at)
+    key = AdminKey(
+        key_id, body.name, scopes, format_timestamp(), context.operator.id, body.expires_at
+    )
     context.subject = key_id
     await admin_services(request).keys.add(key, digest(secret.encode()))
     shown = {name: value for name, value in key.to_dict().items() if name in _SHOWN}
@@ -56,7 +58,7 @@ async def create_key(request: Request) -> Response:
 @needs(AdminScope.KEYS_WRITE, "keys.revoke")
 async def revoke_key(request: Request, key_id: KeyId) -> Response:
     """Revoke a key for good, from the next request on."""
-    revoked = await admin_services(request).keys.revoke(key_id, at=instant())
+    revoked = await admin_services(request).keys.revoke(key_id, at=format_timestamp())
     if revoked is None:
         raise NotFound("key_not_found", "There is no such key.")
     audit_context(request).detail["name"] = revoked.name

@@ -12,7 +12,7 @@ from chat_broker.api.responses import as_json
 from chat_broker.observability.readiness import Readiness
 from chat_broker.settings import Settings
 from chat_broker.upstream.chat_api import Upstream
-from chat_broker_kit.text.instants import instant
+from chat_broker_kit.text.timestamps import format_timestamp
 from chat_broker_sdk import ChatError
 from chat_broker_sdk import __version__ as sdk_version
 
@@ -53,7 +53,7 @@ async def status(request: Request) -> Response:
     return as_json(
         {
             "status": readiness["status"],
-            "time": instant(),
+            "time": format_timestamp(),
             "versions": {
                 "broker": request.app.version,
                 "sdk": sdk_version,
@@ -89,7 +89,7 @@ async def status(request: Request) -> Response:
 
 async def _counts(request: Request, storage: StorageStatus, upstream: Upstream) -> dict[str, Any]:
     services = admin_services(request)
-    now = instant()
+    now = format_timestamp()
     counts: dict[str, Any] = {
         "users": None,
         "rooms": None,

@@ -13,7 +13,7 @@ from chat_broker.auth.jwt.discovery import Endpoint
 from chat_broker.auth.jwt.keys import Key, UnusableKey, key_from_jwk
 from chat_broker.auth.provider import BadResponse, NoResponse, NotSent
 from chat_broker_kit.logs.sampling import SampledEvents
-from chat_broker_kit.tasks import end
+from chat_broker_kit.tasks import cancel_and_wait
 
 if TYPE_CHECKING:  # it loads httpx
     from chat_broker.auth.http import ProviderClient
@@ -208,7 +208,7 @@ class RemoteKeys:
 
     async def close(self) -> None:
         if self._refreshing is not None:
-            await end(self._refreshing)
+            await cancel_and_wait(self._refreshing)
 
     def _start(self) -> asyncio.Task[None]:
         if self._refreshing is None:

@@ -1,8 +1,8 @@
-"""How often something may be done."""
+"""A token bucket: limits how often something may be done."""
 
 
-class Allowance:
-    """A token bucket: *burst* at once, *rate* a second on the long run."""
+class TokenBucket:
+    """Allows *burst* uses at once, and *rate* a second in the long run. *now* is in seconds."""
 
     __slots__ = ("_at", "_burst", "_left", "_rate")
 
@@ -13,7 +13,7 @@ class Allowance:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Use one up; False if there is none."""
+        """Take a token; False if there is none."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
         if self._left < 1:

@@ -1,4 +1,4 @@
-"""Instants as text: RFC 3339, section 5.6, and nothing else of what ISO 8601 has."""
+"""Timestamps as text in RFC 3339, section 5.6. Other forms of ISO 8601 are refused."""
 
 import re
 import time
@@ -11,16 +11,16 @@ _DATE_TIME = re.compile(
 _LEAP = (23, 59)
 
 
-def parse_instant(text: str) -> datetime:
-    """The moment in UTC. Raises ValueError for what is no date-time of RFC 3339, and for a year that Python lacks.
+def parse_timestamp(text: str) -> datetime:
+    """The time in UTC. Raises ValueError for anything but a date-time of RFC 3339 in the years 1 to 9999.
 
-    The offset is needed: an instant without one is another in each time zone. 23:59:60, a leap second of UTC, is the
-    second after it, as clocks of computers count. Fractions are cut off behind microseconds.
+    The offset is required. 23:59:60 UTC, a leap second, is read as the next second. Fractions are truncated to
+    microseconds.
     """
-    found = _DATE_TIME.fullmatch(text)
-    if found is None:
+    match = _DATE_TIME.fullmatch(text)
+    if match is None:
         raise ValueError("not a date-time of RFC 3339")
-    date, hour, minute, second, fraction, sign, hours, minutes = found.groups()
+    date, hour, minute, second, fraction, sign, hours, minutes = match.groups()
     is_leap = second == "60"
     microseconds = (fraction or "")[:6].ljust(6, "0")
     moment = datetime.fromisoformat(
@@ -39,13 +39,13 @@ def parse_instant(text: str) -> datetime:
         raise ValueError("a year before 1 or after 9999") from None
 
 
-def to_utc(text: str) -> str:
-    """*text* in UTC with milliseconds and `Z`, as all of ours are: they sort as text. Raises ValueError."""
-    moment = parse_instant(text).astimezone(UTC).replace(tzinfo=None)
+def normalize_timestamp(text: str) -> str:
+    """*text* in UTC with milliseconds and `Z`, as `format_timestamp` writes it. Raises ValueError."""
+    moment = parse_timestamp(text).astimezone(UTC).replace(tzinfo=None)
     return f"{moment.isoformat(timespec='milliseconds')}Z"
 
 
-def instant(seconds: float | None = None) -> str:
-    """RFC 3339 in UTC with milliseconds, of an epoch time (default: now). Sorts as text."""
+def format_timestamp(seconds: float | None = None) -> str:
+    """Epoch *seconds* (None: now) in RFC 3339, in UTC with milliseconds and `Z`. Sorts as text."""
     moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

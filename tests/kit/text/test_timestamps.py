@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chat_broker_kit.text.instants import parse_instant, to_utc
+from chat_broker_kit.text.timestamps import normalize_timestamp, parse_timestamp
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from chat_broker_kit.text.instants import parse_instant, to_utc
 )
 def test_every_date_time_of_the_standard_is_read(text: str, in_utc: str) -> None:
     """Either case, any offset, any fraction, a leap second; ours are in UTC with milliseconds."""
-    assert to_utc(text) == in_utc
+    assert normalize_timestamp(text) == in_utc
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,10 @@ def test_every_date_time_of_the_standard_is_read(text: str, in_utc: str) -> None
 def test_nothing_else_is(text: str) -> None:
     """No date alone, no week, no day of a year, no instant without offset, nothing that ISO 8601 has besides."""
     with pytest.raises(ValueError, match=r"."):
-        parse_instant(text)
+        parse_timestamp(text)
 
 
 def test_what_is_read_is_in_utc() -> None:
-    moment = parse_instant("2026-12-01T10:00:00.000001-05:00")
+    moment = parse_timestamp("2026-12-01T10:00:00.000001-05:00")
     assert moment == datetime(2026, 12, 1, 15, 0, 0, 1, UTC)
     assert moment.tzinfo is UTC

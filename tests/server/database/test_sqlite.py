@@ -129,8 +129,8 @@ def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     hand_over = SqliteDatabase._hand_over
 
     def counted(self: SqliteDatabase) -> None:
-        if self._gathered:
-            sizes.append(len(self._gathered))
+        if self._gathering:
+            sizes.append(len(self._gathering))
         hand_over(self)
 
     monkeypatch.setattr(SqliteDatabase, "_hand_over", counted)
@@ -155,15 +155,15 @@ async def test_a_stream_of_writes_keeps_nobody_waiting(
 ) -> None:
     """However many come one after the other, and however long a turn takes."""
     waiting = []
-    for n in range(sqlite.ENOUGH + 1):
+    for n in range(sqlite.FULL_GROUP + 1):
         waiting.append(asyncio.ensure_future(database.write(partial(add, f"p{n}"))))
         await asyncio.sleep(0)
     await asyncio.gather(*waiting)
-    assert max(handed_over) <= sqlite.ENOUGH
+    assert max(handed_over) <= sqlite.FULL_GROUP
     handed_over.clear()
     for n in range(6):
         waiting.append(asyncio.ensure_future(database.write(partial(add, f"q{n}"))))
-        time.sleep(sqlite.GATHERED_FOR)  # noqa: ASYNC251 - a turn that is long
+        time.sleep(sqlite.GATHER_SECONDS)  # noqa: ASYNC251 - a turn that is long
         await asyncio.sleep(0)
     await asyncio.gather(*waiting)
     assert max(handed_over) < 6
@@ -436,4 +436,4 @@ async def test_after_random_cancels_the_queue_is_empty_and_serves(
             assert name in stored
         elif kind != "kept":
             assert name not in stored
-    assert (database._waiting, database._gathered) == (0, [])
+    assert (database._waiting, database._gathering) == (0, [])

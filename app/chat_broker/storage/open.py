@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -146,35 +146,10 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.broker_database))
         process = secrets.token_hex(8)
-        probe: RedisProbe | None = None
-        counters: Counters | None = None
-        hints: Hints = NoHints()
-        room_changes: RoomChanges = LocalRoomChanges()
-        if settings.redis_url is not None:
-            # The library is a third of a second and 15 MB, which one process alone can do without.
-            from chat_broker.storage.redis import (
-                RedisCommands,
-                RedisCounters,
-                RedisHints,
-                connect,
-                listening,
-            )
-            from chat_broker.storage.redis import RedisProbe as Probe
-            from chat_broker.storage.room_changes import RedisRoomChanges
-
-            url = settings.redis_url.get_secret_value()
-            prefix = settings.redis_prefix or f"chat-broker:{await deployment_id(database)}"
-            redis = connect(url)
-            stack.push_async_callback(redis.aclose)
-            commands = RedisCommands(redis)
-            counters = RedisCounters(commands, prefix=prefix)
-            hearing = RedisHints(redis, name=process, prefix=prefix, where=location(url))
-            hints = await stack.enter_async_context(listening(hearing))
-            room_changes = RedisRoomChanges(commands, prefix=prefix)
-            probe = Probe(url, prefix=prefix)
-            stack.push_async_callback(probe.aclose)
+        shared = await _open_redis(stack, settings, database, process)
         where = location(settings.broker_database)
-        pulse = Pulse(SqlHeartbeat(database, process), alone=probe is None, where=where)
+        heartbeat = SqlHeartbeat(database, process)
+        pulse = Pulse(heartbeat, alone=shared.probe is None, where=where)
         await pulse.beat()
         stack.push_async_callback(pulse.stop)
         beating = asyncio.create_task(pulse.run(), name="heartbeat")
@@ -182,9 +157,45 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         yield State(
             database=database,
             links=SqlLinks(database),
-            room_changes=room_changes,
+            room_changes=shared.room_changes,
             pulse=pulse,
-            hints=hints,
-            redis=probe,
-            counters=counters,
+            hints=shared.hints,
+            redis=shared.probe,
+            counters=shared.counters,
         )
+
+
+class _Shared(NamedTuple):
+    """What replicas share through Redis; without REDIS_URL, its counterparts for a single process."""
+
+    hints: Hints
+    room_changes: RoomChanges
+    counters: Counters | None = None
+    probe: "RedisProbe | None" = None
+
+
+async def _open_redis(
+    stack: AsyncExitStack, settings: Settings, database: Database, process: str
+) -> _Shared:
+    """Connect to Redis, if REDIS_URL is set; *stack* closes the connections."""
+    if settings.redis_url is None:
+        return _Shared(NoHints(), LocalRoomChanges())
+    # Not at the top: the library takes a third of a second and 15 MB, and a single process never needs it.
+    from chat_broker.storage import redis as storage
+    from chat_broker.storage.room_changes import RedisRoomChanges
+
+    url = settings.redis_url.get_secret_value()
+    prefix = settings.redis_prefix or f"chat-broker:{await deployment_id(database)}"
+    redis = storage.connect(url)
+    stack.push_async_callback(redis.aclose)
+    commands = storage.RedisCommands(redis)
+    hints = storage.RedisHints(redis, name=process, prefix=prefix, where=location(url))
+    await stack.enter_async_context(storage.listening(hints))
+    probe = storage.RedisProbe(url, prefix=prefix)
+    stack.push_async_callback(probe.aclose)
+    return _Shared(
+        hints,
+        RedisRoomChanges(commands, prefix=prefix),
+        storage.RedisCounters(commands, prefix=prefix),
+        probe,
+    )

@@ -1,7 +1,6 @@
 """A live connection that reconnects: its tokens, its attempts, and when it gives up."""
 
 import asyncio
-import importlib.util
 import inspect
 import random
 from collections.abc import Awaitable, Callable
@@ -11,13 +10,13 @@ from chat_broker_sdk._credentials import UserToken, seal, user_token
 from chat_broker_sdk._errors import (
     AuthenticationError,
     ChatError,
-    ConfigurationError,
     NotFoundError,
     WebSocketError,
 )
 from chat_broker_sdk._log import log
 from chat_broker_sdk._models import SocketErrorEvent, Token
 from chat_broker_sdk._tasks import cancel_and_wait
+from chat_broker_sdk._transports.base import require_library
 from chat_broker_sdk._transports.loops import Loop, check_loop_closed, running_loop
 
 from .acknowledgements import checked_acknowledgement, error_event, refused
@@ -98,7 +97,7 @@ class LiveConnection:
                 code="jwt_required",
             )
         if self._options().open_wire is None:
-            _require_aiohttp()
+            require_library("aiohttp", "The live connection")
         self._token_function = token_function
         self._end_error = self._expired_token = None
         clock = asyncio.get_running_loop().time
@@ -296,14 +295,6 @@ def _socketio_wire() -> WireFactory:
     from .socketio_wire import SocketIoWire  # loads aiohttp, which is optional
 
     return SocketIoWire
-
-
-def _require_aiohttp() -> None:
-    if importlib.util.find_spec("aiohttp") is None:
-        raise ConfigurationError(
-            "The live connection needs aiohttp: pip install aiohttp",
-            code="aiohttp_missing",
-        )
 
 
 def token_function_of(source: TokenSource | None) -> TokenFunction | None:

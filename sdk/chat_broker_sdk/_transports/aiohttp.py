@@ -1,15 +1,23 @@
 """A transport over aiohttp's client, which is several times faster than httpx."""
 
 import asyncio
-import importlib.util
 import ssl
 import time
 from typing import TYPE_CHECKING
 
 from chat_broker_sdk._cache import put_bounded
-from chat_broker_sdk._errors import ChatError, ConfigurationError
+from chat_broker_sdk._errors import ChatError
 
-from .base import LARGEST_HEAD, Body, Request, Response, network_error, not_http, timed_out
+from .base import (
+    LARGEST_HEAD,
+    Body,
+    Request,
+    Response,
+    network_error,
+    not_http,
+    require_library,
+    timed_out,
+)
 from .connect_errors import connect_error
 from .connection_limit import ConnectionLimit
 from .loops import check_loop_closed
@@ -35,11 +43,7 @@ class AiohttpTransport:
         max_connections: int = 100,
         verify: ssl.SSLContext | None = None,
     ) -> None:
-        if importlib.util.find_spec("aiohttp") is None:
-            raise ConfigurationError(
-                "AiohttpTransport needs aiohttp: pip install aiohttp",
-                code="aiohttp_missing",
-            )
+        require_library("aiohttp", "AiohttpTransport")
         self._connect_timeout = connect_timeout
         self._limit = ConnectionLimit(max_connections)
         self._verify = verify

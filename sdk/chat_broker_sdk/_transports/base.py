@@ -1,11 +1,12 @@
 """The transport interface: a Request in, a Response out. The code above it knows no HTTP library."""
 
+import importlib.util
 import zlib
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 from chat_broker_sdk import _errors
-from chat_broker_sdk._errors import NetworkError, ServerError, bad_response
+from chat_broker_sdk._errors import ConfigurationError, NetworkError, ServerError, bad_response
 
 LARGEST_BODY = 8 * 1024 * 1024
 """Bytes. More than the contract's largest response: a page by number of 200 messages of maximum length."""
@@ -15,6 +16,12 @@ CHUNK_FRAMING = 16
 """Bytes around a chunk that do not count against LARGEST_HEAD: its size, perhaps with leading zeros, and line ends."""
 
 Header = tuple[str, str]
+
+
+def require_library(name: str, user: str) -> None:
+    """Raise ConfigurationError (`NAME_missing`) unless the optional library *name* is installed."""
+    if importlib.util.find_spec(name) is None:
+        raise ConfigurationError(f"{user} needs {name}: pip install {name}", code=f"{name}_missing")
 
 
 class Request:

@@ -1,7 +1,6 @@
 """The fastest transport: HTTP/1.1 over asyncio, with the parser that uvicorn uses."""
 
 import asyncio
-import importlib.util
 import ssl
 from threading import get_ident
 from time import monotonic
@@ -9,7 +8,7 @@ from time import monotonic
 from chat_broker_sdk._cache import put_bounded
 from chat_broker_sdk._errors import ChatError, ConfigurationError
 
-from .base import Header, Request, Response, timed_out
+from .base import Header, Request, Response, require_library, timed_out
 from .connect_errors import connect_error
 from .connection_limit import ConnectionLimit
 from .httptools_connection import HttpConnection
@@ -43,11 +42,7 @@ class HttptoolsTransport:
         max_connections: int = 100,
         verify: ssl.SSLContext | None = None,
     ) -> None:
-        if importlib.util.find_spec("httptools") is None:
-            raise ConfigurationError(
-                "HttptoolsTransport needs httptools: pip install httptools",
-                code="httptools_missing",
-            )
+        require_library("httptools", "HttptoolsTransport")
         self._connect_timeout = connect_timeout
         self._verify = verify
         self._loop: asyncio.AbstractEventLoop | None = None

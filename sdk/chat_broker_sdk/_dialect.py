@@ -16,6 +16,11 @@ class Routes:
     join: str = "join"
     leave: str = "leave"
     read: str = "read"
+    delivered: str = "delivered"
+    mine: str = "mine"
+    changes: str = "changes"
+    unread: str = "unread"
+    sync: str = "sync"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,8 @@ class Dialect:
 
     *project_id*: set it to save the call that fetches it. *project_scope*: False where routes start right
     after the prefix, without `/projects/{id}`. *idempotency_header*: None where the server ignores it; POSTs
-    that create something are then never retried.
+    that create something are then never retried. *features*: the optional features of the server, in place of what
+    it says of itself.
     """
 
     prefix: str = "/api/v1"
@@ -67,5 +73,6 @@ class Dialect:
     project_scope: bool = True
     verify_path: str = "/auth/verify"
     socket_path: str = "/socket.io"
+    features: frozenset[str] | None = None
     routes: Routes = field(default_factory=Routes)
     events: Events = field(default_factory=Events)

@@ -5,10 +5,10 @@ ChatError                        base: status, code, request_id, retry_after
 ├── AuthenticationError          401, 403: the key or token is missing, wrong, or not allowed to do this
 ├── NotFoundError                404: it does not exist, or this caller may not see it
 ├── ValidationError              400, 413, 415, 422 …: the input was refused; `errors` names the fields
-├── ConflictError                409: the name is taken, or the same call is still running
+├── ConflictError                409: the name is taken, the same call is still running, or it was changed meanwhile
 ├── RateLimitError               429: too many calls; wait `retry_after` seconds
 ├── ServerError                  5xx, or a response that breaks the contract (`bad_response`)
-│   └── UnsupportedOperationError   501: this server does not offer the operation
+│   └── UnsupportedOperationError   501, or not sent: this server does not offer the operation; `feature`
 ├── NetworkError                 no complete response: refused, reset, cut off
 │   ├── TimeoutError             no complete response in time (also the built-in TimeoutError)
 │   └── CircuitOpenError         not sent: the last attempts all failed
@@ -100,7 +100,12 @@ class ValidationError(ChatError):
 
 
 class ConflictError(ChatError):
-    """The name is taken, or the same call is still running (409)."""
+    """The name is taken, the same call is still running, or the object was changed meanwhile (409).
+
+    *rev*: of the message as it is now, for `changed`; None for other codes.
+    """
+
+    rev: int | None = None
 
 
 class RateLimitError(ChatError):
@@ -112,7 +117,12 @@ class ServerError(ChatError):
 
 
 class UnsupportedOperationError(ServerError):
-    """This server does not offer the operation (501)."""
+    """This server does not offer the operation (501).
+
+    *feature*: the name of what it lacks, where known. With the code `unsupported` and no *status*, nothing was sent.
+    """
+
+    feature: str | None = None
 
 
 class NetworkError(ChatError):
@@ -172,7 +182,7 @@ def from_problem(
     detail = fields.get("detail") or fields.get("message")
     if isinstance(detail, str):
         message = f"{message}: {_one_line(detail)}"
-    return kind(
+    error = kind(
         message,
         status=status,
         code=code,
@@ -180,6 +190,26 @@ def from_problem(
         retry_after=retry_after,
         errors=_field_errors(fields.get("errors")),
     )
+    _add_facts(error, fields)
+    return error
+
+
+def _add_facts(error: ChatError, fields: Mapping[str, Any]) -> None:
+    """Set what only some errors carry."""
+    if isinstance(error, ConflictError) and type(rev := fields.get("rev")) is int:
+        error.rev = rev
+    feature = fields.get("feature")
+    if isinstance(error, UnsupportedOperationError) and isinstance(feature, str):
+        error.feature = feature if _CODE.fullmatch(feature) else None
+
+
+def unsupported(feature: str) -> UnsupportedOperationError:
+    """The error for a call that needs a *feature* the server does not have. Nothing was sent."""
+    error = UnsupportedOperationError(
+        f"The Chat API does not offer this: it has no feature {feature!r}", code="unsupported"
+    )
+    error.feature = feature
+    return error
 
 
 def _one_line(text: str) -> str:

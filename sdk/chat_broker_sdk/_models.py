@@ -30,10 +30,17 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Project(Model, frozen=True, kw_only=True):
-    """The project an API key belongs to."""
+    """The project of the client's credentials, and what its server offers.
+
+    *features*: the optional parts that the server has, by name; none on a server that tells none. *limits*: its
+    sizes, by name. *epoch* names the server's database: what a client remembers under another epoch is worthless.
+    """
 
     id: str
     name: str | None = None
+    epoch: str | None = None
+    features: tuple[str, ...] = ()
+    limits: dict[str, Any] = {}
 
 
 class ChatUser(Model, frozen=True, kw_only=True):
@@ -78,47 +85,20 @@ class RevokeReceipt(Model, frozen=True, kw_only=True):
     took_ms: float | None = None
 
 
-class Room(Model, frozen=True, kw_only=True):
-    """A room. *unread* is None unless the room was listed for a member."""
+class ChangeReason(Model, frozen=True, kw_only=True):
+    """Why a message is sent again: *kind* is `edited`, or another word of the server. *user_id*: whose act it was."""
 
-    id: str
-    name: str
-    project_id: str | None = None
-    description: str | None = None
-    private: bool = False
-    created_by: str | None = None
-    member_count: int | None = None
-    last_seq: int | None = None
-    last_message_at: datetime | None = None
-    metadata: dict[str, Any] | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    unread: int | None = None
-
-
-class Member(Model, frozen=True, kw_only=True):
-    """One user's membership in one room. *role* is `owner`, `member`, or another role of the server."""
-
-    user_id: str
-    room_id: str | None = None
-    username: str | None = None
-    display_name: str | None = None
-    role: str | None = None
-    joined_at: datetime | None = None
-    last_read_seq: int | None = None
-
-
-class ReadMark(Model, frozen=True, kw_only=True):
-    """The `seq` up to which a member has read, and the number of unread messages."""
-
-    last_read_seq: int
-    unread: int | None = None
+    kind: str
+    user_id: str | None = None
+    emoji: str | None = None
+    added: bool | None = None
 
 
 class Message(Model, frozen=True, kw_only=True):
     """A message. *seq* counts from 1 in each room, without a gap, and is the order of display.
 
-    A deleted message keeps its place, with empty content and *deleted_at*.
+    A deleted message keeps its place, with empty content and *deleted_at*. *rev* is the room's `rev` at the
+    message's last change, None if it was never changed. *change* says why the message is sent again; only live.
     """
 
     id: str
@@ -133,6 +113,166 @@ class Message(Model, frozen=True, kw_only=True):
     created_at: datetime | None = None
     edited_at: datetime | None = None
     deleted_at: datetime | None = None
+    rev: int | None = None
+    change: ChangeReason | None = None
+
+
+class Mine(Model, frozen=True, kw_only=True):
+    """One member's own side of a room. *version* grows with each change of it.
+
+    *unread* counts messages of others after *last_read_seq*. Nothing before *from_seq* is shown to this member.
+    *archived*: `no`, `until_message` or `yes`. *notify*: `all`, `mentions`, `none`, or None for the server's choice.
+    """
+
+    role: str
+    last_read_seq: int
+    joined_at: datetime | None = None
+    delivered_seq: int = 0
+    from_seq: int = 1
+    unread: int = 0
+    mentions: int = 0
+    notify: str | None = None
+    muted_until: datetime | None = None
+    archived: str = "no"
+    pinned_at: datetime | None = None
+    marked_unread: bool = False
+    following: bool = True
+    version: int = 0
+
+
+class Room(Model, frozen=True, kw_only=True):
+    """A room. *unread*, *mine* and *last_message* are None unless the room was listed for a member.
+
+    *rev* counts the room's changes, new messages apart (None: none yet); `last_seq` counts its messages. *small* is
+    False for a room with many members, which is told less. Both are None on a server without `changes`.
+    """
+
+    id: str
+    name: str
+    project_id: str | None = None
+    description: str | None = None
+    private: bool = False
+    created_by: str | None = None
+    member_count: int | None = None
+    last_seq: int | None = None
+    last_message_at: datetime | None = None
+    metadata: dict[str, Any] | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    kind: str = "room"
+    small: bool | None = None
+    rev: int | None = None
+    unread: int | None = None
+    mine: Mine | None = None
+    last_message: Message | None = None
+
+
+class Member(Model, frozen=True, kw_only=True):
+    """One user's membership in one room. *role* is `owner`, `member`, or another role of the server."""
+
+    user_id: str
+    room_id: str | None = None
+    username: str | None = None
+    display_name: str | None = None
+    role: str | None = None
+    joined_at: datetime | None = None
+    last_read_seq: int | None = None
+    rev: int | None = None
+
+
+class ReadMark(Model, frozen=True, kw_only=True):
+    """The `seq` up to which a member has read, and the number of unread messages."""
+
+    last_read_seq: int
+    unread: int | None = None
+
+
+class DeliveredMark(Model, frozen=True, kw_only=True):
+    """The `seq` up to which messages have reached one of the member's devices."""
+
+    delivered_seq: int
+
+
+class Totals(Model, frozen=True, kw_only=True):
+    """What is unread in all rooms of a user that are neither silenced nor archived.
+
+    *rooms* counts rooms with something unread, *direct* the direct ones of them.
+    """
+
+    rooms: int = 0
+    messages: int = 0
+    mentions: int = 0
+    direct: int = 0
+
+
+class TotalsOf(Model, frozen=True, kw_only=True):
+    """The wire's frame around Totals."""
+
+    totals: Totals
+
+
+class Change(Model, frozen=True, kw_only=True):
+    """One object of a room as it is now. *kind* says which of the other fields holds it.
+
+    A member who is gone has *user_id* alone.
+    """
+
+    rev: int
+    kind: str
+    message: Message | None = None
+    room: Room | None = None
+    member: Member | None = None
+    user_id: str | None = None
+
+
+class Changes(Model, frozen=True, kw_only=True):
+    """One answer of `rooms.changes`, by `rev`. The next one follows the `rev` of the last item.
+
+    *rev* is the room's. *reset*: the changes asked for are not kept, and the room is to be read anew.
+    """
+
+    items: tuple[Change, ...]
+    rev: int = 0
+    has_more: bool = False
+    reset: bool = False
+
+
+class Delta(Model, frozen=True, kw_only=True):
+    """What a client lacks of one room: *missed* messages, oldest first, and what *changed* of older ones.
+
+    *reset*: the client's copy of the room is worthless. *partial*: changes and *mine* are not known, because the
+    server does not offer them. *mine* is None for a user who only looks.
+    """
+
+    room: Room
+    mine: Mine | None = None
+    last_seq: int = 0
+    rev: int = 0
+    epoch: str | None = None
+    reset: bool = False
+    missed: tuple[Message, ...] = ()
+    changed: tuple[Change, ...] = ()
+    has_more: bool = False
+    members_online: int | None = None
+    partial: bool = False
+
+
+class SyncResult(Model, frozen=True, kw_only=True):
+    """One answer of `client.sync`: rooms that differ from what the client knows, newest activity first.
+
+    *removed*: rooms that are the user's no more. While *has_more*, call again with *cursor*. The last answer has a
+    *token* to pass next time. *reload*: `mine` of all rooms is to be read anew.
+    """
+
+    deltas: tuple[Delta, ...]
+    removed: tuple[str, ...] = ()
+    unread: Totals = Totals()
+    epoch: str | None = None
+    has_more: bool = False
+    cursor: str | None = None
+    token: str | None = None
+    version: int | None = None
+    reload: bool = False
 
 
 class AuthUser(Model, frozen=True, kw_only=True):
@@ -153,7 +293,10 @@ class AuthInfo(Model, frozen=True, kw_only=True):
 
 
 class Page(Model, Generic[T], frozen=True, kw_only=True):
-    """One page of a list. *next_cursor* and *has_more* are None unless the list was read by cursor."""
+    """One page of a list. *next_cursor* and *has_more* are None unless the list was read by cursor.
+
+    *has_before* and *has_after* are there when messages around a `seq` were asked for.
+    """
 
     items: tuple[T, ...]
     page: int = 1
@@ -162,6 +305,8 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
     total_pages: int | None = field(name="totalPages", default=None)
     next_cursor: int | None = None
     has_more: bool | None = None
+    has_before: bool | None = None
+    has_after: bool | None = None
 
     @property
     def is_last(self) -> bool:
@@ -171,6 +316,15 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
         if self.total_pages is not None:
             return self.page >= self.total_pages
         return not self.items
+
+
+class CursorPage(Model, Generic[T], frozen=True, kw_only=True):
+    """One page of a list that has cursors alone. The next page is had with *next_cursor*, None on the last one."""
+
+    items: tuple[T, ...]
+    limit: int | None = None
+    next_cursor: str | None = None
+    has_more: bool = False
 
 
 class JoinedRoom(Model, frozen=True, kw_only=True):

@@ -20,8 +20,10 @@ from chat_broker_sdk._errors import (
     ConfigurationError,
     FieldError,
     NetworkError,
+    NotFoundError,
     bad_response,
     from_problem,
+    unsupported,
 )
 from chat_broker_sdk._log import log
 from chat_broker_sdk._models import AuthInfo, Project, RevokeReceipt, parse
@@ -58,7 +60,10 @@ recorded_responses: ContextVar[list[Response] | None] = ContextVar(
 
 
 class AsyncServerState:
-    """What all copies of a client share about one server: connections, breaker, retry budget, project."""
+    """What all copies of a client share about one server: connections, breaker, retry budget, project.
+
+    *project* has at least the id. *description* is the project as the server describes it, with its features.
+    """
 
     def __init__(self, base: BaseUrl, transport: Transport) -> None:
         self.base = base
@@ -66,6 +71,7 @@ class AsyncServerState:
         self.breaker = _retry.CLOSED
         self.budget = _retry.Budget()
         self.project: Project | None = None
+        self.description: Project | None = None
         self.project_lock = AsyncLock()
 
 
@@ -119,24 +125,59 @@ class AsyncApi:
     async def _fetch_project(self) -> Project:
         dialect = self.dialect
         if dialect.project_id is not None:
-            project = Project(id=dialect.project_id)
-        elif self.key is not None:
-            path = dialect.prefix + dialect.project_path
-            project = await self.request("GET", path, Project, auth="key")
-        else:
-            info = await self.request(
-                "GET", dialect.prefix + dialect.verify_path, AuthInfo, auth="user"
-            )
-            if info.user.project_id is None:
-                raise bad_response("it names no project for this token", status=200)
-            project = Project(id=info.user.project_id)
+            return _checked_project(Project(id=dialect.project_id))
+        if self.key is None:
+            return await self._project_of_token()
+        self.server.description = await self._fetch_description()
+        return self.server.description
+
+    async def _project_of_token(self) -> Project:
+        info = await self.request(
+            "GET", self.dialect.prefix + self.dialect.verify_path, AuthInfo, auth="user"
+        )
+        if info.user.project_id is None:
+            raise bad_response("it names no project for this token", status=200)
+        return _checked_project(Project(id=info.user.project_id))
+
+    async def description(self, *, refresh: bool = False) -> Project:
+        """The project as the server describes it. Fetched once, also by concurrent calls, and again with *refresh*."""
+        server = self.server
+        if server.description is not None and not refresh:
+            return server.description
+        async with server.project_lock:
+            if server.description is None or refresh:
+                server.description = await self._fetch_description()
+            return server.description
+
+    async def _fetch_description(self) -> Project:
+        dialect = self.dialect
+        path = dialect.prefix + dialect.project_path
         try:
-            checked_id(project.id, "project id")
-        except ChatError:
-            pass
-        else:
-            return project
-        raise bad_response("the project's id is no id", status=200)
+            described = _checked_project(await self.request("GET", path, Project, auth="either"))
+            if self.server.project is None and dialect.project_id is None:
+                self.server.project = described
+            return described
+        except NotFoundError:
+            if self.key is not None and dialect.project_id is None:
+                raise
+        except AuthenticationError:
+            if self.key is not None:
+                raise
+        # A server without features may refuse tokens here. `verify` raises if it is the token that is refused.
+        if self.key is None:
+            return await self._project_of_token()
+        return await self._fetch_project()
+
+    async def supports(self, feature: str) -> bool:
+        """Whether the server offers the optional *feature*."""
+        if self.dialect.features is not None:
+            return feature in self.dialect.features
+        return feature in (await self.description()).features
+
+    async def require(self, feature: str) -> None:
+        """Raise UnsupportedOperationError (`unsupported`) if the server does not offer the optional *feature*."""
+        if not await self.supports(feature):
+            raise unsupported(feature)
 
     # -- calls ----------------------------------------------------------------------------------
 
@@ -354,6 +395,17 @@ class AsyncApi:
             status = error.status if error.code == "bad_response" else None
             server.breaker = server.breaker.after_attempt(status, time.monotonic())
         return error.with_traceback(None)
+
+
+def _checked_project(project: Project) -> Project:
+    """*project*, if its id may stand in a URL. Raises ServerError (`bad_response`)."""
+    try:
+        checked_id(project.id, "project id")
+    except ChatError:
+        pass
+    else:
+        return project
+    raise bad_response("the project's id is no id", status=200)
 
 
 def _headers_with(key: ApiKey, dialect: Dialect) -> Callable[[bool], tuple[Header, ...]]:

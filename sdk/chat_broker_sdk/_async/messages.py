@@ -1,6 +1,6 @@
 """client.messages: posting, reading, editing and deleting messages."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar, overload
 
 from chat_broker_sdk._errors import ValidationError
@@ -65,6 +65,8 @@ class AsyncMessages:
         limit: int | None = ...,
         before: int | None = ...,
         after: int | None = ...,
+        around: int | None = ...,
+        ids: Sequence[str] | None = ...,
     ) -> Page[Message]: ...
 
     @overload
@@ -76,6 +78,8 @@ class AsyncMessages:
         limit: int | None = ...,
         before: int | None = ...,
         after: int | None = ...,
+        around: int | None = ...,
+        ids: Sequence[str] | None = ...,
         into: type[T],
     ) -> T: ...
 
@@ -87,16 +91,24 @@ class AsyncMessages:
         limit: int | None = None,
         before: int | None = None,
         after: int | None = None,
+        around: int | None = None,
+        ids: Sequence[str] | None = None,
         into: Any = _PAGE,
     ) -> Any:
         """One page, by number and newest first, or by cursor: *before* and *after* are a `seq`.
 
+        *around*: messages on both sides of a `seq`; *ids*: at most 50 of them, unknown ones left out. Both are in order
+        of `seq`, and need the feature `changes`.
         *into*: another type for msgspec to decode the response into; `bytes` for the body as it is, of which only the
         content type has been checked.
         """
-        query = None
+        query: dict[str, int | str | None] | None = None
         if not (page is None and limit is None and before is None and after is None):
             query = {"page": page, "limit": limit, "before": before, "after": after}
+        if around is not None or ids is not None:
+            await self._api.require("changes")
+            chosen = None if ids is None else ",".join(checked_id(each, "ids") for each in ids)
+            query = {**(query or {}), "around": around, "ids": chosen}
         return await self._api.request("GET", self._path(room_id), into, auth="either", query=query)
 
     async def iterate(
@@ -170,14 +182,29 @@ class AsyncMessages:
             if before is not None and not fresh:
                 return
 
-    async def update(self, room_id: str, message_id: str, *, content: str) -> Message:
-        """Change a message's content. It keeps its `seq` and gets an `edited_at`."""
+    async def get(self, room_id: str, message_id: str) -> Message:
+        """Fetch one message; a deleted one without its content. Feature `changes`."""
+        await self._api.require("changes")
+        return await self._api.request(
+            "GET", self._message_path(room_id, message_id), Message, auth="either"
+        )
+
+    async def update(
+        self, room_id: str, message_id: str, *, content: str, if_rev: int | None = None
+    ) -> Message:
+        """Change a message's content. It keeps its `seq` and gets an `edited_at`.
+
+        With *if_rev*, only if that is still the message's `rev` (0: never changed). Otherwise raises ConflictError
+        (`changed`) with the present `rev`. *if_rev* needs the feature `changes`.
+        """
+        if if_rev is not None:
+            await self._api.require("changes")
         return await self._api.request(
             "PATCH",
             self._message_path(room_id, message_id),
             Message,
             auth="either",
-            body={"content": content},
+            body=without_none(content=content, if_rev=if_rev),
         )
 
     async def delete(self, room_id: str, message_id: str) -> None:

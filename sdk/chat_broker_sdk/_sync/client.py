@@ -10,8 +10,10 @@ from chat_broker_sdk._credentials import api_key as _api_key
 from chat_broker_sdk._credentials import seal
 from chat_broker_sdk._credentials import user_token as _user_token
 from chat_broker_sdk._dialect import Dialect
+from chat_broker_sdk._emulation import Have
 from chat_broker_sdk._errors import ConfigurationError
-from chat_broker_sdk._models import Project
+from chat_broker_sdk._fields import without_none
+from chat_broker_sdk._models import Project, SyncResult
 from chat_broker_sdk._options import Timeouts, timeouts
 from chat_broker_sdk._realtime.wire import ConnectOptions
 from chat_broker_sdk._retry import MAX_ATTEMPTS
@@ -23,6 +25,7 @@ from .api import Api, ServerState, recorded_responses
 from .auth import Auth
 from .messages import Messages
 from .rooms import Rooms
+from .sync import sync_rooms
 from .transport import SyncHttpxTransport
 from .users import Users
 
@@ -174,9 +177,44 @@ class ChatClient:
         last = responses[-1]
         return RawResponse(value, last.status, tuple(last.headers), last.body)
 
-    def project(self) -> Project:
-        """The project these credentials belong to. Fetched once."""
-        return self._api.project()
+    def project(self, *, refresh: bool = False) -> Project:
+        """The project these credentials belong to, and what its server offers. Fetched once, and again with *refresh*."""
+        return self._api.description(refresh=refresh)
+
+    def supports(self, feature: str) -> bool:
+        """Whether the server offers an optional *feature* (`changes`, `mine`, `sync`, …). Asked once."""
+        return self._api.supports(feature)
+
+    def sync(
+        self,
+        *,
+        user_id: str | None = None,
+        have: Have | None = None,
+        have_version: int | None = None,
+        epoch: str | None = None,
+        messages: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        token: str | None = None,
+    ) -> SyncResult:
+        """What a client lacks of all rooms of a user, newest activity first; safe to repeat.
+
+        With the API key of *user_id*, with a token of its user. *have* is what the client knows, under *epoch*: room id
+        → (last_seq, rev, mine.version), of at most 500 rooms. *messages*: how many of the newest missed ones, 0 to 20
+        (1). *limit*: rooms, 1 to 200 (50). *cursor*, *token*, *have_version*: of the last answer.
+
+        On a server without the feature `sync` it reads the rooms, and the new messages of each: deltas are `partial`.
+        """
+        body = without_none(
+            have_version=have_version,
+            epoch=epoch,
+            messages=messages,
+            limit=limit,
+            cursor=cursor,
+            token=token,
+        )
+        body["have"] = {room_id: [*entry] for room_id, entry in (have or {}).items()}
+        return sync_rooms(self._api, user_id, body)
 
     def set_base_url(self, url: str) -> None:
         """Send calls, and the credentials, to another server from now on. Earlier copies keep the old one."""

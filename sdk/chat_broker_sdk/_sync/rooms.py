@@ -1,31 +1,20 @@
 """client.rooms: rooms, memberships and read marks."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from chat_broker_sdk._fields import UNSET, UnsetType, without_none, without_unset
-from chat_broker_sdk._models import Member, Page, ReadMark, Room
+from chat_broker_sdk._models import CursorPage, Member, Page, Room
 from chat_broker_sdk._pages import PageWalk
-from chat_broker_sdk._urls import checked_id
 
-from .api import Api
+from .room_state import RoomState
 
 
-class Rooms:
+class Rooms(RoomState):
     """The project's rooms and their members.
 
     With the API key, for any user; with a token alone, for its user: `user_id` may then be left out.
     """
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._routes = api.dialect.routes
-
-    def _path(self, room_id: str, *more: str) -> tuple[str, ...]:
-        return self._routes.rooms, checked_id(room_id, "room_id"), *more
-
-    def _member_path(self, room_id: str, user_id: str) -> tuple[str, ...]:
-        return self._path(room_id, self._routes.members, checked_id(user_id, "user_id"))
 
     def create(
         self,
@@ -60,6 +49,33 @@ class Rooms:
         """Fetch one room. Raises NotFoundError if it does not exist or this user may not see it."""
         return self._api.request("GET", self._path(room_id), Room, auth="either")
 
+    @overload
+    def list(
+        self,
+        *,
+        page: int | None = ...,
+        limit: int | None = ...,
+        member_id: str | None = ...,
+        private: bool | None = ...,
+        q: str | None = ...,
+        kind: str | None = ...,
+        archived: bool | None = ...,
+    ) -> Page[Room]: ...
+
+    @overload
+    def list(
+        self,
+        *,
+        sort: Literal["activity"],
+        cursor: str | None = ...,
+        limit: int | None = ...,
+        member_id: str | None = ...,
+        private: bool | None = ...,
+        q: str | None = ...,
+        kind: str | None = ...,
+        archived: bool | None = ...,
+    ) -> CursorPage[Room]: ...
+
     def list(
         self,
         *,
@@ -68,12 +84,25 @@ class Rooms:
         member_id: str | None = None,
         private: bool | None = None,
         q: str | None = None,
-    ) -> Page[Room]:
-        """One page of rooms, filtered. With *member_id*, or with a token, rooms have `unread`."""
+        sort: Literal["activity"] | None = None,
+        kind: str | None = None,
+        archived: bool | None = None,
+        cursor: str | None = None,
+    ) -> Page[Room] | CursorPage[Room]:
+        """One page of rooms, filtered. With *member_id*, or with a token, rooms have `unread`, and `mine` if offered.
+
+        *sort* `activity`: those with the newest message first; the next page is had with *cursor*. *archived*: by the
+        member's own choice. *sort*, *kind*, *archived* and *cursor* need the feature `mine`.
+        """
         query = {"page": page, "limit": limit, "member_id": member_id, "private": private, "q": q}
-        return self._api.request(
-            "GET", (self._routes.rooms,), Page[Room], auth="either", query=query
+        more = {"sort": sort, "kind": kind, "archived": archived, "cursor": cursor}
+        if any(value is not None for value in more.values()):
+            self._api.require("mine")
+        into: Any = Page[Room] if sort is None else CursorPage[Room]
+        rooms: Page[Room] | CursorPage[Room] = self._api.request(
+            "GET", (self._routes.rooms,), into, auth="either", query={**query, **more}
         )
+        return rooms
 
     def iterate(
         self,
@@ -167,13 +196,3 @@ class Rooms:
     def remove_member(self, room_id: str, user_id: str) -> None:
         """End a user's membership. Raises NotFoundError if the user is not in the room."""
         self._api.request("DELETE", self._member_path(room_id, user_id))
-
-    def mark_read(self, room_id: str, *, seq: int, user_id: str | None = None) -> ReadMark:
-        """Move the user's read mark up to *seq*. It never moves back."""
-        return self._api.request(
-            "PUT",
-            self._path(room_id, self._routes.read),
-            ReadMark,
-            auth="either",
-            body=without_none(user_id=user_id, seq=seq),
-        )

@@ -5,13 +5,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from chat_broker_sdk._emulation import emulated_totals
 from chat_broker_sdk._errors import ConflictError, ValidationError
 from chat_broker_sdk._fields import UNSET, UnsetType, without_none, without_unset
-from chat_broker_sdk._models import ChatUser, Page, RevokeReceipt, Token
+from chat_broker_sdk._models import ChatUser, Page, RevokeReceipt, Token, Totals
 from chat_broker_sdk._pages import PageWalk
 from chat_broker_sdk._urls import checked_id
 
 from .api import Api
+from .rooms import Rooms
 
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -158,6 +160,16 @@ class Users:
     def revoke_all(self) -> RevokeReceipt:
         """Revoke all tokens of the project. Raises UnsupportedOperationError or NotFoundError where not offered."""
         return self._api.request("POST", (self._routes.revoke,), RevokeReceipt, body={})
+
+    def unread(self, user_id: str) -> Totals:
+        """What is unread in all rooms of the user that are neither silenced nor archived.
+
+        On a server without the feature `mine`, the sum over all rooms of the user.
+        """
+        if self._api.supports("mine"):
+            path = self._path(user_id, self._routes.unread)
+            return self._api.request("GET", path, Totals)
+        return emulated_totals([room for room in Rooms(self._api).iterate(member_id=user_id)])
 
     def ensure(
         self,

@@ -5,7 +5,7 @@ import asyncio
 from chat_broker_sdk._async.client import AsyncChatClient
 from chat_broker_sdk._errors import ChatError, NetworkError, UnsupportedOperationError
 
-from . import rest, socket  # noqa: F401 - registers the checks
+from . import rest, socket, sync  # noqa: F401 - registers the checks
 from .checks import CHECKS, GOT_WRONG, HAS, LACKS, SKIPPED, Broken, Check, Finding, Missing, World
 
 
@@ -42,7 +42,7 @@ async def _run_check(area: str, name: str, function: Check, world: World) -> Fin
         async with asyncio.timeout(30):
             await function(world)
     except UnsupportedOperationError as error:
-        return Finding(area, name, LACKS, f"{error.status or 501}")
+        return Finding(area, name, LACKS, _lacking(error))
     except Broken as broken:
         return Finding(area, name, GOT_WRONG, str(broken))
     except Missing as missing:
@@ -54,3 +54,8 @@ async def _run_check(area: str, name: str, function: Check, world: World) -> Fin
     except TimeoutError:
         return Finding(area, name, GOT_WRONG, "took longer than 30 s")
     return Finding(area, name, HAS)
+
+
+def _lacking(error: UnsupportedOperationError) -> str:
+    """Why a call is not offered: the server does not name the feature, or answers so."""
+    return f"no feature {error.feature}" if error.status is None else f"{error.status}"

@@ -4,7 +4,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from .fake_store import FakeStore, Json, Problem, Seen, encoded
+from . import fake_changes
+from .fake_store import FakeStore, Json, Problem, Seen, encoded, number
 
 _USER_FILTERS = ("external_user_id", "status")
 _USER_FIELDS = {"username", "display_name", "email", "avatar_url", "status", "metadata"}
@@ -17,10 +18,13 @@ LARGEST_ANSWER = 512 * 1024
 def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int, Any]:
     """Status and body of the response. *caller*: the user's id of a token, None for the API key."""
     path = request.path.removeprefix("/api/v1")
-    if path == "/project" and caller is None:
-        return 200, {"id": store.project_id, "name": "fake"}
+    if path == "/project" and (caller is None or store.features):
+        return 200, _project(store)
     if path == "/auth/verify":
         return 200, _verified(store, request, caller)
+    if path == "/sync" and request.method == "POST" and caller is not None:
+        _need(store, "sync")
+        return 200, fake_changes.sync(store, caller, request.body or {})
     parts = path.split("/")
     if parts[:3] != ["", "projects", store.project_id] or len(parts) < 4:
         raise Problem(404, "not_found")
@@ -32,6 +36,24 @@ def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int,
     if resource == "rooms":
         return _rooms(store, request, rest, caller)
     raise Problem(404, "not_found")
+
+
+def _need(store: "FakeStore", feature: str) -> None:
+    """404 on a server without *feature*, as for a route that nobody has heard of."""
+    if feature not in store.features:
+        raise Problem(404, "not_found")
+
+
+def _project(store: "FakeStore") -> "Json":
+    project = {"id": store.project_id, "name": "fake"}
+    if not store.features:
+        return project
+    return {
+        **project,
+        "epoch": store.epoch,
+        "features": [*store.features],
+        "limits": fake_changes.LIMITS,
+    }
 
 
 def _verified(store: "FakeStore", request: "Seen", caller: str | None) -> "Json":
@@ -86,6 +108,15 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
                 "nodes_acked": 1,
                 "took_ms": 0,
             }
+        case "POST", [user_id, "sync"]:
+            _need(store, "sync")
+            return 200, fake_changes.sync(store, user_id, body)
+        case "GET", [user_id, "unread"]:
+            _need(store, "mine")
+            return 200, fake_changes.totals(store, user_id)
+        case "POST", [user_id, "read"]:
+            _need(store, "mine")
+            return 200, fake_changes.mark_all_read(store, user_id, body)
     raise Problem(405, "method_not_allowed")
 
 
@@ -97,18 +128,12 @@ def _rooms(
         case "POST", []:
             return 201, store.create_room(body)
         case "GET", []:
-            member = caller or request.query.get("member_id")
-            rooms = [
-                room if member is None else _for_member(store, room, member)
-                for room in store.rooms.values()
-                if (member is None or member in store.members[room["id"]])
-                and _contains(room, ("name", "description"), request)
-            ]
-            return 200, _page(rooms, request)
+            return 200, _listed(store, request, caller)
         case "GET", [room_id]:
             return 200, store.room(room_id, caller)
         case "PATCH", [room_id]:
             room = _changed(store, store.room(room_id), body, _ROOM_FIELDS)
+            store.change(room_id, "room", "", None)
             store.publish("room_updated", room_id, room)
             return 200, room
         case "DELETE", [room_id]:
@@ -127,10 +152,68 @@ def _rooms(
         case "PUT", [room_id, "read"]:
             store.room(room_id)
             return 200, store.mark_read(room_id, caller or body.get("user_id", ""), body["seq"])
+        case _, [room_id, ("delivered" | "changes" | "mine"), *_] | [room_id, "members", _, "mine"]:
+            return 200, _room_state(store, request, rest, caller)
         case _, [room_id, "members", *member]:
             return _members(store, request, room_id, member, caller)
         case _, [room_id, "messages", *message]:
             return _messages(store, request, room_id, message, caller)
+    raise Problem(405, "method_not_allowed")
+
+
+def _room_state(store: "FakeStore", request: "Seen", rest: list[str], caller: str | None) -> "Json":
+    """What changed in a room, and a member's own side of it."""
+    room_id, body = rest[0], request.body or {}
+    store.room(room_id, caller)
+    match request.method, rest[1:]:
+        case "PUT", ["delivered"]:
+            _need(store, "mine")
+            user_id = caller or body.get("user_id", "")
+            return fake_changes.mark_delivered(store, room_id, user_id, body["seq"])
+        case "GET", ["changes"]:
+            _need(store, "changes")
+            return fake_changes.changes(store, request, room_id, caller)
+        case _, ["mine"] if caller is not None:
+            return _mine(store, request, room_id, caller)
+        case _, ["members", user_id, "mine"] if caller is None:
+            return _mine(store, request, room_id, user_id)
+    raise Problem(404, "not_found")
+
+
+def _listed(store: "FakeStore", request: "Seen", caller: str | None) -> "Json":
+    query = request.query
+    member = caller or query.get("member_id")
+    if {"sort", "kind", "archived", "cursor"} & query.keys():
+        _need(store, "mine")
+    rooms = [
+        room if member is None else fake_changes.for_member(store, room, member)
+        for room in (store.rooms.values() if member is None else store.rooms_of(member))
+        if _contains(room, ("name", "description"), request) and query.get("kind", "room") == "room"
+    ]
+    if "archived" in query and member is not None:
+        wanted = query["archived"] == "true"
+        rooms = [room for room in rooms if (room["mine"]["archived"] != "no") == wanted]
+    if query.get("sort") != "activity":
+        return _page(rooms, request)
+    limit, cursor = number(request, "limit", 50), query.get("cursor")
+    left = [
+        room
+        for room in fake_changes.by_activity(rooms)
+        if cursor is None or fake_changes.place(room) < cursor
+    ]
+    more = len(left) > limit
+    next_cursor = fake_changes.place(left[limit - 1]) if more else None
+    return {"items": left[:limit], "limit": limit, "next_cursor": next_cursor, "has_more": more}
+
+
+def _mine(store: "FakeStore", request: "Seen", room_id: str, user_id: str) -> "Json":
+    _need(store, "mine")
+    store.room(room_id, user_id)
+    match request.method:
+        case "GET":
+            return fake_changes.mine(store, room_id, user_id)
+        case "PATCH":
+            return fake_changes.update_mine(store, room_id, user_id, request.body or {})
     raise Problem(405, "method_not_allowed")
 
 
@@ -158,30 +241,37 @@ def _messages(
     store.room(room_id, caller)
     body = request.body or {}
     messages = store.messages[room_id]
+    if caller is not None:
+        hidden = store.side(room_id, caller)["from_seq"]
+        messages = [each for each in messages if each["seq"] >= hidden]
     match request.method, rest:
         case "POST", []:
             if caller and body.get("user_id", caller) != caller:
                 raise Problem(403, "forbidden")
             return 201, store.post(room_id, caller or body.get("user_id", ""), body)
-        case "GET", [] if "after" in request.query:
-            after = _number(request, "after", 0)
-            return 200, _cursor([each for each in messages if each["seq"] > after], request)
-        case "GET", [] if "before" in request.query:
-            before = _number(request, "before", 0)
-            return 200, _cursor(
-                [each for each in reversed(messages) if each["seq"] < before], request
-            )
         case "GET", []:
-            return 200, _page(reversed(messages), request)
+            return 200, _window(store, request, messages)
+        case "GET", [message_id]:
+            _need(store, "changes")
+            for message in messages:
+                if message["id"] == message_id:
+                    return 200, message
+            raise Problem(404, "message_not_found")
         case "PATCH", [message_id]:
             message = _own(store, room_id, message_id, caller)
+            if body.get("if_rev") not in {None, message.get("rev", 0)}:
+                raise Problem(409, "changed", rev=message.get("rev", 0))
             message.update(content=body["content"], edited_at=store.timestamp())
-            store.publish("message_updated", room_id, message)
+            store.change(room_id, "message", message_id, message)
+            reason = {"kind": "edited", **({"user_id": caller} if caller else {})}
+            store.publish("message_updated", room_id, {**message, "change": reason})
             return 200, message
         case "DELETE", [message_id]:
             message = _own(store, room_id, message_id, caller)
-            message.update(content="", deleted_at=store.timestamp())
-            store.publish("message_deleted", room_id, message)
+            if message["deleted_at"] is None:
+                message.update(content="", metadata={}, deleted_at=store.timestamp())
+                store.change(room_id, "message", message_id, message)
+                store.publish("message_deleted", room_id, message)
             return 204, None
     raise Problem(404, "not_found")
 
@@ -192,11 +282,6 @@ def _changed(store: "FakeStore", thing: "Json", body: "Json", allowed: set[str])
             raise Problem(400, "bad_request", field=name)
     thing.update(body, updated_at=store.timestamp())
     return thing
-
-
-def _for_member(store: "FakeStore", room: "Json", user_id: str) -> "Json":
-    read = store.members[room["id"]][user_id]["last_read_seq"]
-    return {**room, "unread": room["last_seq"] - read}
 
 
 def _own(store: "FakeStore", room_id: str, message_id: str, caller: str | None) -> "Json":
@@ -229,15 +314,8 @@ def _folded(text: str) -> str:
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
-def _number(request: "Seen", name: str, default: int) -> int:
-    text = request.query.get(name, str(default))
-    if not text.isdigit():
-        raise Problem(400, "bad_request")
-    return int(text)
-
-
 def _page(things: Iterable[Any], request: "Seen") -> "Json":
-    page, limit = _number(request, "page", 1), _number(request, "limit", 50)
+    page, limit = number(request, "page", 1), number(request, "limit", 50)
     if page < 1 or not 1 <= limit <= 200:
         raise Problem(400, "bad_request")
     every = list(things)
@@ -250,8 +328,45 @@ def _page(things: Iterable[Any], request: "Seen") -> "Json":
     }
 
 
+def _window(store: "FakeStore", request: "Seen", messages: list[Any]) -> "Json":
+    """The part of *messages* that the query asks for."""
+    query = request.query
+    if "around" in query or "ids" in query:
+        _need(store, "changes")
+    if "around" in query:
+        return _around(messages, request)
+    if "ids" in query:
+        wanted = query["ids"].split(",")
+        return _page([each for each in messages if each["id"] in wanted], request)
+    if "after" in query:
+        after = number(request, "after", 0)
+        return _cursor([each for each in messages if each["seq"] > after], request)
+    if "before" in query:
+        before = number(request, "before", 0)
+        return _cursor([each for each in reversed(messages) if each["seq"] < before], request)
+    return _page(reversed(messages), request)
+
+
+def _around(messages: list[Any], request: "Seen") -> "Json":
+    """*limit* messages on both sides of a `seq`, or as many as there are."""
+    around, limit = number(request, "around", 0), number(request, "limit", 50)
+    before = [each for each in messages if each["seq"] < around]
+    after = [each for each in messages if each["seq"] >= around]
+    older = min(len(before), max(limit // 2, limit - len(after)))
+    items = [*before[len(before) - older :], *after[: limit - older]]
+    return {
+        "items": items,
+        "page": 1,
+        "limit": limit,
+        "total": len(messages),
+        "totalPages": -(-len(messages) // limit),
+        "has_before": older < len(before),
+        "has_after": limit - older < len(after),
+    }
+
+
 def _cursor(things: list[Any], request: "Seen") -> "Json":
-    limit = _number(request, "limit", 50)
+    limit = number(request, "limit", 50)
     items = _fitting(things[:limit])
     return {
         "items": items,

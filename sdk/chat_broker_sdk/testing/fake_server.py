@@ -4,11 +4,12 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from .fake_changes import FEATURES
 from .fake_live import FakeLive, FakeTransport
 from .fake_routes import route
 from .fake_store import FakeStore, Json, Problem, Seen, encoded
@@ -41,12 +42,20 @@ class Fault:
 class FakeChatApi:
     """A Chat API in memory, which records its requests in `seen`, and fails when told to.
 
-    An ASGI application, for AsgiTransport (`fake.client()`) or any ASGI server.
+    An ASGI application, for AsgiTransport (`fake.client()`) or any ASGI server. *features*: the optional ones that it
+    has; with none it is a server that knows nothing of features.
     """
 
-    def __init__(self, *, api_key: str = "fake-key", project_id: str = "fake-project") -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str = "fake-key",
+        project_id: str = "fake-project",
+        features: Collection[str] = FEATURES,
+    ) -> None:
         self.api_key = api_key
         self.store = FakeStore(project_id)
+        self.store.features = tuple(features)
         self.live = FakeLive(self.store)
         self.store.publish, self.store.close_user = self.live.publish, self.live.close_user
         self.seen: list[Seen] = []
@@ -156,6 +165,7 @@ class FakeChatApi:
             return (*self._idempotent_response(request), None)
         except Problem as problem:
             response = _problem(problem.status, problem.code)
+            response |= problem.facts
             if problem.field:
                 response["errors"] = [{"field": problem.field, "message": "is not valid"}]
             return problem.status, response, None

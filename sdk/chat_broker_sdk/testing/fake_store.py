@@ -11,15 +11,19 @@ from typing import Any
 
 Json = dict[str, Any]
 
+SMALL_ROOM = 100
+SMALL_AGAIN = 80
+"""Members: a room with more than the first is large, until it has no more than the second."""
+
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Problem(Exception):  # noqa: N818 - a response, not a failure of the fake
-    """An error response of the fake."""
+    """An error response of the fake. *facts* are further fields of its body."""
 
-    def __init__(self, status: int, code: str, *, field: str | None = None) -> None:
+    def __init__(self, status: int, code: str, *, field: str | None = None, **facts: Any) -> None:
         super().__init__(code)
-        self.status, self.code, self.field = status, code, field
+        self.status, self.code, self.field, self.facts = status, code, field, facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,14 @@ class FakeStore:
         self.tokens: dict[str, tuple[str, float, int]] = {}
         self.generations: dict[str, int] = {}
         self.skew = 0.0
+        self.features: tuple[str, ...] = ()
+        self.epoch = _id()
+        # Of each room: (kind, object) → rev of its last change.
+        self.changes: dict[str, dict[tuple[str, str], int]] = {}
+        # (room, user) → the member's own side; → number of the join, counted over all rooms.
+        self.sides: dict[tuple[str, str], Json] = {}
+        self.joined_as: dict[tuple[str, str], int] = {}
+        self.joins = 0
         # Sends an event to the sockets in a room: event, room, payload.
         self.publish: Callable[[str, str, Json], None] = lambda *_: None
         # Ends a user's connections with a code, and returns how many there were.
@@ -155,10 +167,42 @@ class FakeStore:
         self.rooms[room["id"]] = room
         self.members[room["id"]] = {}
         self.messages[room["id"]] = []
+        self.changes[room["id"]] = {}
         self.join(room["id"], body["created_by"], role="owner")
         for user_id in body.get("member_ids", ()):
             self.join(room["id"], user_id)
+        # A room begins with no change.
+        self.changes[room["id"]].clear()
+        room.pop("rev", None)
+        for member in self.members[room["id"]].values():
+            member.pop("rev", None)
         return room
+
+    def change(self, room_id: str, kind: str, thing_id: str, thing: Json | None) -> int:
+        """Count a change of *thing* (None: it is gone) in the room, and return its `rev`."""
+        rev: int = self.rooms[room_id].get("rev", 0) + 1
+        self.rooms[room_id]["rev"] = self.changes[room_id][kind, thing_id] = rev
+        if thing is not None:
+            thing["rev"] = rev
+        return rev
+
+    def rooms_of(self, user_id: str) -> list[Json]:
+        """The rooms that the user is a member of."""
+        return [room for room in self.rooms.values() if user_id in self.members[room["id"]]]
+
+    def side(self, room_id: str, user_id: str) -> Json:
+        """The member's own side of the room. 404 if the user is not a member."""
+        _get_or_404(self.members[room_id], user_id)
+        return self.sides[room_id, user_id]
+
+    def unread(self, room_id: str, user_id: str) -> int:
+        """How many messages of others the member has not read. Deleted ones do not count."""
+        read = self.members[room_id][user_id]["last_read_seq"]
+        start = max(read, self.side(room_id, user_id)["from_seq"] - 1)
+        return sum(
+            each["seq"] > start and each["user_id"] != user_id and each["deleted_at"] is None
+            for each in self.messages[room_id]
+        )
 
     def room(self, room_id: str, caller: str | None = None) -> Json:
         """The room. 404 if there is none, or *caller* is not a member."""
@@ -179,29 +223,47 @@ class FakeStore:
                 "display_name": user["display_name"],
                 "role": role or "member",
                 "joined_at": self.timestamp(),
-                "last_read_seq": 0,
+                "last_read_seq": room["last_seq"],
             }
-            self.publish("user_joined", room_id, _member_event(members[user_id]))
-        elif role:
+            self.sides[room_id, user_id] = _new_side()
+            self.joins += 1
+            self.joined_as[room_id, user_id] = self.joins
+            self._count_members(room)
+            rev = self.change(room_id, "member", user_id, members[user_id])
+            self.publish("user_joined", room_id, {**_member_event(members[user_id]), "rev": rev})
+        elif role and role != members[user_id]["role"]:
             members[user_id]["role"] = role
-        room["member_count"] = len(members)
+            self.change(room_id, "member", user_id, members[user_id])
+            self.publish("member_updated", room_id, members[user_id])
         return members[user_id]
 
     def leave(self, room_id: str, user_id: str) -> None:
         """End the user's membership, if there is one."""
         room = _get_or_404(self.rooms, room_id)
         member = self.members[room_id].pop(user_id, None)
-        room["member_count"] = len(self.members[room_id])
         if member is not None:
-            self.publish("user_left", room_id, _member_event(member))
+            self._count_members(room)
+            rev = self.change(room_id, "member", user_id, None)
+            self.publish("user_left", room_id, {**_member_event(member), "rev": rev})
+
+    def _count_members(self, room: Json) -> None:
+        count = room["member_count"] = len(self.members[room["id"]])
+        # A room that has been large is small again when it is clearly so.
+        room["small"] = count <= (SMALL_ROOM if room.get("small", True) else SMALL_AGAIN)
 
     def mark_read(self, room_id: str, user_id: str, seq: int) -> Json:
         """Move the read mark up to *seq*, never back."""
         room, member = _get_or_404(self.rooms, room_id), _get_or_404(self.members[room_id], user_id)
+        side = self.side(room_id, user_id)
+        before = member["last_read_seq"], side["delivered_seq"], side["marked_unread"]
         member["last_read_seq"] = max(member["last_read_seq"], min(seq, room["last_seq"]))
+        side["delivered_seq"] = max(side["delivered_seq"], member["last_read_seq"])
+        side["marked_unread"] = False
+        if before != (member["last_read_seq"], side["delivered_seq"], False):
+            side["version"] += 1
         return {
             "last_read_seq": member["last_read_seq"],
-            "unread": room["last_seq"] - member["last_read_seq"],
+            "unread": self.unread(room_id, user_id),
         }
 
     # -- messages -------------------------------------------------------------------------------
@@ -246,6 +308,28 @@ class FakeStore:
 
 def _member_event(member: Json) -> Json:
     return {name: member[name] for name in ("room_id", "user_id", "username", "display_name")}
+
+
+def _new_side() -> Json:
+    return {
+        "delivered_seq": 0,
+        "from_seq": 1,
+        "notify": None,
+        "muted_until": None,
+        "archived": "no",
+        "archived_seq": 0,
+        "pinned_at": None,
+        "marked_unread": False,
+        "version": 0,
+    }
+
+
+def number(request: Seen, name: str, default: int) -> int:
+    """The query's whole number *name*. 400 if it is none."""
+    text = request.query.get(name, str(default))
+    if not text.isdigit():
+        raise Problem(400, "bad_request")
+    return int(text)
 
 
 def _id() -> str:

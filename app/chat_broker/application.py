@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_broker.admission.gate import Gate
+from chat_broker.api.responses import EXPECTED, expected_error
 from chat_broker.chat.broker import Broker
 from chat_broker.errors import (
     BadInput,
@@ -19,7 +20,7 @@ from chat_broker.errors import (
     NotFound,
     as_broker_error,
 )
-from chat_broker.fast_path.dispatcher import EXPECTED, Lane, expected
+from chat_broker.fast_path.dispatcher import Dispatcher
 from chat_broker.http.edge import Edge, error_answer
 
 Layer = TypeVar("Layer", bound=ASGIApp)
@@ -29,11 +30,11 @@ Handler = Callable[[Request, Any], Awaitable[Response]]
 class Application(FastAPI):
     """FastAPI inside layers: a request that a layer answers never reaches FastAPI.
 
-    `chat_broker.fast_path.protocol` sends hot routes to *lane*, past every layer. *gate* and *broker* are set while
+    `chat_broker.fast_path.protocol` sends hot routes to *fast_path*, past every layer. *gate* and *broker* are set while
     the lifespan runs; they are plain attributes, since every request reads them.
     """
 
-    lane: Lane | None = None
+    fast_path: Dispatcher | None = None
     edge: Edge
     gate: Gate
     broker: Broker
@@ -65,7 +66,7 @@ def _add_error_handlers(app: Application) -> None:
 
     app.add_exception_handler(ClientDisconnect, answering(lambda _: ClientGone()))
     for kind in EXPECTED:
-        app.add_exception_handler(kind, answering(expected))
+        app.add_exception_handler(kind, answering(expected_error))
     app.add_exception_handler(HTTPException, _answer_routing_error)
     app.add_exception_handler(Exception, answering(as_broker_error))
     app.add_exception_handler(RequestValidationError, answering(lambda _: BadInput()))

@@ -35,7 +35,7 @@ from chat_broker.chat.memberships import Memberships
 from chat_broker.chat.principal import Principal
 from chat_broker.chat.socket_address import Sockets
 from chat_broker.chat.tokens import ChatTokens
-from chat_broker.fast_path.dispatcher import Lane, switched_on
+from chat_broker.fast_path.dispatcher import Dispatcher, switched_on
 from chat_broker.http.client_address import Proxies
 from chat_broker.http.cors import Cors
 from chat_broker.http.edge import Edge
@@ -129,7 +129,7 @@ def _add_layers(app: Application, settings: Settings, proxies: Proxies, metrics:
     refused = RefusedOrigins(structlog.get_logger("app.cors"), metrics.preflights_refused.inc)
     cors = app.wrap(Cors, origins=settings.cors_origins, refused=refused)
     if switched_on() and identity_headers is None:  # the fast path would bypass the guard
-        app.lane = Lane(
+        app.fast_path = Dispatcher(
             app,
             routes=[route for router in FRONTEND for route in router.routes],
             hot=HOT,

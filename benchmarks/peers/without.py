@@ -11,15 +11,15 @@ from typing import Any
 
 
 def _without_header_cache() -> None:
-    from chat_broker.fast_path.dispatcher import Lane
+    from chat_broker.fast_path.dispatcher import Dispatcher
 
-    made = Lane.__init__
+    made = Dispatcher.__init__
 
-    def make(lane: Lane, *args: Any, **more: Any) -> None:
-        made(lane, *args, **more)
-        lane.caches_headers = False
+    def make(dispatcher: Dispatcher, *args: Any, **more: Any) -> None:
+        made(dispatcher, *args, **more)
+        dispatcher.caches_headers = False
 
-    Lane.__init__ = make  # type: ignore[method-assign]
+    Dispatcher.__init__ = make  # type: ignore[method-assign]
 
 
 def _without_own_websockets() -> None:

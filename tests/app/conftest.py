@@ -8,8 +8,8 @@ import pytest
 from tests.app.brokers import Running, running
 
 
-@pytest.fixture(params=["lane", "ordinary"])
+@pytest.fixture(params=["fast path", "ordinary"])
 async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
     """Runs each test twice: on the fast path, and over ASGI."""
-    async with running(tmp_path, over_the_wire=request.param == "lane") as one:
+    async with running(tmp_path, over_the_wire=request.param == "fast path") as one:
         yield one

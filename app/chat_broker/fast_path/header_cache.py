@@ -1,7 +1,7 @@
-"""Heads of requests to hot routes: read once, however many requests of a client begin with the same lines.
+"""Header cache: heads of requests to hot routes are parsed once, however many requests of a client repeat the lines.
 
-A client sends the same header lines with each of its requests. Once uvicorn's parser has taken such a block for
-what it is, the same bytes after another request line mean the same again, and nobody need parse them.
+A client sends the same header lines with each of its requests. Once uvicorn's parser has read such a block, the
+same bytes after another request line mean the same again, and need no parser.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from chat_broker_kit.http.headers import (
     values_of,
 )
 
-MOST_REMEMBERED = 2_000
+MOST_CACHED = 2_000
 """Twice as many at the most: those of this half of the time, and those of the half before."""
-LARGEST_REMEMBERED = 2_048
-"""Bytes of a block that is worth remembering."""
-FORGOTTEN_AFTER = 60.0
-"""Seconds; a block that nobody has sent for once or twice as long is forgotten."""
+LARGEST_CACHED = 2_048
+"""Bytes of a block that is worth caching."""
+UNUSED_SECONDS = 60.0
+"""A block that no client has sent for so long, or twice as long, is dropped."""
 
 _BEARER = b"Bearer "
 _END = b"\r\n\r\n"
@@ -42,26 +42,25 @@ _PASSING = frozenset({
 _CREDENTIALS = frozenset({b"authorization", b"cookie"})
 
 Peer = tuple[str | None, str]
-"""Who is at the other end of a connection, by address, and the scheme they speak."""
+"""The other end of a connection: address and scheme."""
 
 
-class Head:
+class RequestHead:
     """What the lines below the request line say, as far as a hot route wants to know.
 
-    *bearer*: what the only credential, a bearer token, is remembered by; None if there is none, or another
-    kind. *length*: bytes of the body.
+    *bearer*: the digest of the only credential, a bearer token; None if there is none, or another kind. *length*: bytes of the body.
     """
 
     __slots__ = (
         "bearer",
-        "came_from",
         "cookies",
-        "found",
+        "decoded",
         "headers",
         "length",
         "origin",
         "request_id",
-        "texts",
+        "sender_values",
+        "senders",
     )
 
     def __init__(self, headers: Headers, seen: dict[bytes, bytes], length: int) -> None:
@@ -74,21 +73,21 @@ class Head:
         self.cookies = b"cookie" in seen
         self.origin = seen.get(b"origin")
         self.request_id = seen.get(b"x-request-id")
-        self.came_from: dict[Peer, tuple[str, bytes]] = {}
-        """What chat_broker.fast_path.dispatcher has found out about who sends this, when it comes from that peer, and how its answers' heads end."""
-        self.found: dict[tuple[Peer, Callable[..., Any]], Any] = {}
-        """What functions of lines and peer alone have answered."""
-        self.texts: dict[bytes, list[str]] = {}
+        self.senders: dict[Peer, tuple[str, bytes]] = {}
+        """By the peer that sends these lines: the client's address, and how the head of a response ends."""
+        self.sender_values: dict[tuple[Peer, Callable[..., Any]], Any] = {}
+        """By peer and function: what functions of lines and peer alone have returned."""
+        self.decoded: dict[bytes, list[str]] = {}
 
     def values_of(self, name: bytes) -> list[str]:
         """Every value of the header *name* (lower case; no credential), in order; not to be changed."""
-        values = self.texts.get(name)
+        values = self.decoded.get(name)
         if values is None:
-            values = self.texts[name] = values_of(self.headers, name)
+            values = self.decoded[name] = values_of(self.headers, name)
         return values
 
 
-def read_head(headers: Headers) -> Head | None:
+def read_head(headers: Headers) -> RequestHead | None:
     """What *headers* (names in lower case) say; None if there is anything unusual about any of them."""
     seen: dict[bytes, bytes] = {}
     size = 0
@@ -105,30 +104,30 @@ def read_head(headers: Headers) -> Head | None:
     length = seen.get(b"content-length", b"0")
     if not (length.isdigit() and len(length) < 6 and int(length) <= LARGEST_BODY):
         return None
-    return Head(headers, seen, int(length))
+    return RequestHead(headers, seen, int(length))
 
 
-class Heads:
+class HeaderCache:
     """Heads by the SHA-256 of their lines; of credentials nothing but digests.
 
-    No BoundedCache: what is made of a credential must be forgotten when nobody uses it, without a
+    No BoundedCache: what is made of a credential must go when it is not used any more, without a
     request that finds out. Two generations, turned by a timer, do that at the price of one dict.
     """
 
-    def __init__(self, *, most: int = MOST_REMEMBERED) -> None:
+    def __init__(self, *, most: int = MOST_CACHED) -> None:
         self._most = most
-        self._recent: dict[bytes, Head] = {}
-        self._before: dict[bytes, Head] = {}
+        self._recent: dict[bytes, RequestHead] = {}
+        self._before: dict[bytes, RequestHead] = {}
         self._turn: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._recent) + len(self._before)
 
-    def find(self, data: bytes) -> tuple[bytes, Head, bytes] | None:
+    def find(self, data: bytes) -> tuple[bytes, RequestHead, bytes] | None:
         """*data*, if it is one whole request with a head that is known: its first line, head, body."""
         line, _, rest = data.partition(b"\r\n")
         block, end, body = rest.partition(_END)
-        if not end or len(block) > LARGEST_REMEMBERED:
+        if not end or len(block) > LARGEST_CACHED:
             return None
         digest = sha256(block).digest()
         head = self._recent.get(digest)
@@ -141,8 +140,8 @@ class Heads:
             return None
         return line, head, body
 
-    def keep(self, data: bytes, line: bytes, head: Head) -> None:
-        """Remember *head*, which the parser has made of *data*: one whole request that begins with *line*."""
+    def put(self, data: bytes, line: bytes, head: RequestHead) -> None:
+        """Cache *head*, which the parser has made of *data*: one whole request that begins with *line*."""
         first, _, rest = data.partition(b"\r\n")
         block, end, body = rest.partition(_END)
         if (
@@ -150,14 +149,14 @@ class Heads:
             or not end
             or block.startswith(b"\r\n")  # there were no lines at all
             or len(body) != head.length
-            or len(block) > LARGEST_REMEMBERED
+            or len(block) > LARGEST_CACHED
             or not _PASSING.isdisjoint([name for name, _ in head.headers])
         ):
             return
         head.headers = [pair for pair in head.headers if pair[0] not in _CREDENTIALS]
         self._put(sha256(block).digest(), head)
 
-    def _put(self, digest: bytes, head: Head) -> None:
+    def _put(self, digest: bytes, head: RequestHead) -> None:
         if len(self._recent) >= self._most:
             self._recent, self._before = {}, self._recent
         self._recent[digest] = head
@@ -165,7 +164,7 @@ class Heads:
             self._wait()
 
     def _wait(self) -> None:
-        self._turn = asyncio.get_running_loop().call_later(FORGOTTEN_AFTER, self._grow_old)
+        self._turn = asyncio.get_running_loop().call_later(UNUSED_SECONDS, self._grow_old)
 
     def _grow_old(self) -> None:
         self._turn = None

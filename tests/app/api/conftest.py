@@ -9,7 +9,7 @@ from chat_broker.fast_path.protocol import FastPathProtocol
 from tests.app.brokers import Running, running
 
 
-@pytest.fixture(params=["lane", "ordinary", "uvicorn"])
+@pytest.fixture(params=["fast path", "ordinary", "uvicorn"])
 async def broker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
     """A broker on the fast path, called as an ASGI application, or on uvicorn's own protocol."""
     protocol = "httptools" if request.param == "uvicorn" else FastPathProtocol

@@ -23,9 +23,9 @@ EVIL = {"origin": "https://evil.test", "sec-fetch-site": "cross-site"}
 LISTED = "https://app.example.com"
 
 
-@pytest.fixture(params=["lane", "ordinary"])
+@pytest.fixture(params=["fast path", "ordinary"])
 def over_the_wire(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param == "lane")
+    return bool(request.param == "fast path")
 
 
 def app_token(*, typ: Any = "JWT", **changes: Any) -> str:

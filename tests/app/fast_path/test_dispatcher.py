@@ -11,7 +11,8 @@ from fastapi.routing import APIRoute
 
 from chat_broker import main
 from chat_broker.api import messages, rooms, token
-from chat_broker.fast_path.dispatcher import HotRoute, Lane, NotSimple
+from chat_broker.fast_path.dispatcher import Dispatcher
+from chat_broker.fast_path.routes import HotRoute, UnsupportedRouteError
 from chat_broker.http.client_address import Proxies
 from chat_broker.http.cors import Cors
 from chat_broker.http.edge import Edge
@@ -32,7 +33,7 @@ async def everything_asked(
     """The responses of a new broker to a fixed list of requests, without their varying parts."""
     answers = []
     async with running(folder, over_the_wire=over_the_wire) as broker:
-        broker.app.lane.caches_headers = caches_headers
+        broker.app.fast_path.caches_headers = caches_headers
         alice, bob = await broker.sign_in("alice"), await broker.sign_in("bob")
         room = await alice.room()
         await alice.say(room)
@@ -93,9 +94,9 @@ async def everything_asked(
 async def test_both_ways_answer_the_same(tmp_path: Path, caches_headers: bool) -> None:
     (tmp_path / "ordinary").mkdir()
     ordinary = await everything_asked(tmp_path / "ordinary", over_the_wire=False)
-    (tmp_path / "lane").mkdir()
+    (tmp_path / "fast").mkdir()
     fast = await everything_asked(
-        tmp_path / "lane", over_the_wire=True, caches_headers=caches_headers
+        tmp_path / "fast", over_the_wire=True, caches_headers=caches_headers
     )
     assert len(ordinary) == len(fast) > 700
     assert {status for _, status, _, _ in fast} >= {200, 201, 400, 401, 404, 405, 413, 415}
@@ -256,7 +257,7 @@ async def test_what_takes_too_long_ends_with_504_and_the_connection_lives(tmp_pa
     async with running(tmp_path, over_the_wire=True, chat_timeout=25.0) as broker:
         alice = await broker.sign_in("alice")
         await alice.get("/rooms")
-        broker.app.lane._edge.deadline = 0.1  # type: ignore[attr-defined]
+        broker.app.fast_path._edge.deadline = 0.1  # type: ignore[attr-defined]
         reached, server = asyncio.Event(), broker.upstream.server
 
         class Slow:
@@ -299,7 +300,7 @@ async def test_a_hot_route_is_answered_without_asgi(tmp_path: Path) -> None:
 def test_every_hot_route_has_a_shortcut() -> None:
     """A hot route has no dependency that only FastAPI can resolve."""
     app: Any = None
-    short = Lane(
+    short = Dispatcher(
         app,
         routes=ROUTES,
         hot=main.HOT,
@@ -307,7 +308,7 @@ def test_every_hot_route_has_a_shortcut() -> None:
         edge=Edge(app, proxies=Proxies(), metrics=Metrics()),
         cors=Cors(app, origins=()),
     )
-    assert short.endpoints == set(main.HOT)
+    assert short.routes.endpoints == set(main.HOT)
 
 
 async def with_a_query(page: int) -> int:
@@ -327,7 +328,7 @@ def test_a_route_that_asks_for_more_goes_the_ordinary_way(dependency: Any) -> No
 
     [made] = router.routes
     assert isinstance(made, APIRoute)
-    with pytest.raises(NotSimple):
+    with pytest.raises(UnsupportedRouteError):
         HotRoute(made, "")
 
 
@@ -343,5 +344,5 @@ def test_a_guard_of_a_whole_route_is_not_lost() -> None:
 
     [made] = router.routes
     assert isinstance(made, APIRoute)
-    with pytest.raises(NotSimple):
+    with pytest.raises(UnsupportedRouteError):
         HotRoute(made, "")

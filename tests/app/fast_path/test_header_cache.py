@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chat_broker.fast_path.header_cache import MOST_REMEMBERED, Heads, read_head
+from chat_broker.fast_path.header_cache import MOST_CACHED, HeaderCache, read_head
 from tests.app.auth.signing import AUDIENCE, ISSUER, SECRET, claims, secret_signer
 from tests.app.brokers import Running, running, served_at
 
@@ -93,8 +93,8 @@ def bearer(token: str) -> str:
     return f"Authorization: Bearer {token}"
 
 
-def heads_of(broker: Running) -> Heads:
-    heads: Heads = broker.app.lane._heads  # type: ignore[attr-defined]
+def heads_of(broker: Running) -> HeaderCache:
+    heads: HeaderCache = broker.app.fast_path.header_cache
     return heads
 
 
@@ -336,22 +336,22 @@ def a_request(number: int) -> tuple[bytes, bytes, Any]:
 
 
 async def test_no_more_is_kept_than_is_allowed_and_what_is_used_stays() -> None:
-    heads = Heads(most=10)
+    heads = HeaderCache(most=10)
     used, line, head = a_request(-1)
-    heads.keep(used, line, head)
+    heads.put(used, line, head)
     for number in range(200):
-        heads.keep(*a_request(number))
+        heads.put(*a_request(number))
         assert heads.find(used) is not None
         assert len(heads) <= 21
     assert heads.find(a_request(0)[0]) is None
     assert heads.find(a_request(199)[0]) is not None
-    assert MOST_REMEMBERED <= 10_000
+    assert MOST_CACHED <= 10_000
 
 
 async def test_what_nobody_sends_any_more_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_broker.fast_path.header_cache.FORGOTTEN_AFTER", 0.05)
-    heads = Heads()
-    heads.keep(*a_request(1))
+    monkeypatch.setattr("chat_broker.fast_path.header_cache.UNUSED_SECONDS", 0.05)
+    heads = HeaderCache()
+    heads.put(*a_request(1))
     assert len(heads) == 1
     await asyncio.sleep(0.2)
     assert len(heads) == 0

@@ -1,9 +1,9 @@
 """Counters of uses: sliding windows, in this process or in Redis (`chat_broker.storage.redis`)."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
+from math import ceil
 from typing import Protocol
 
 from chat_broker.http.rate_limit_headers import Limit, Usage
@@ -28,13 +28,13 @@ def judge(limit: Limit, before: float, now_used: float, elapsed: float) -> Usage
     used = before * (1 - elapsed / limit.period) + now_used if before else now_used
     left = limit.period - elapsed
     if used + 1 <= limit.amount:
-        return Usage(limit, True, int(limit.amount - used - 1), math.ceil(left))
+        return Usage(limit, True, int(limit.amount - used - 1), ceil(left))
     room = limit.amount - 1 - now_used  # for what is left of the window before
     if before and room >= 0:
         wait = limit.period * (1 - room / before) - elapsed
     else:
         wait = left + limit.period * (1 - (limit.amount - 1) / now_used)
-    return Usage(limit, False, 0, math.ceil(left), max(1, math.ceil(wait)))
+    return Usage(limit, False, 0, ceil(left), max(1, ceil(wait)))
 
 
 class _Windows:
@@ -75,23 +75,30 @@ class MemoryCounters:
 
     def count(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
         """Count one use of each, unless one is refused."""
-        usages = []
-        counted = []
-        allowed = True
+        usages: list[Usage] = []
         now = self._clock()
         for limit, key in uses:
-            windows = self._at(now, limit)
-            used = windows.now.get(key, 0)
-            usage = judge(limit, windows.before.get(key, 0), used, now - windows.start)
-            allowed = allowed and usage.allowed
+            windows = self._windows.get(limit.name)
+            if windows is None or now >= windows.end:
+                windows = self._at(now, limit)
+            counts, before = windows.now, windows.before
+            used = counts.get(key, 0)
+            usage = judge(limit, before.get(key, 0) if before else 0, used, now - windows.start)
+            if not usage.allowed:
+                return self._refused(uses, usages)
+            counts[key] = used + 1
+            if not used and len(counts) > self._most:
+                windows.forget_half()
             usages.append(usage)
-            counted.append((windows, key, used + 1))
-        if allowed:
-            for windows, key, used in counted:
-                windows.now[key] = used
-                if len(windows.now) > self._most:
-                    windows.forget_half()
         return usages
+
+    def _refused(self, uses: Sequence[tuple[Limit, str]], counted: list[Usage]) -> list[Usage]:
+        """What *uses* meet, after those that were *counted* before the refused one are given back."""
+        for (limit, key), _ in zip(uses, counted, strict=False):
+            counts = self._windows[limit.name].now
+            if key in counts:
+                counts[key] -= 1
+        return [self.look(limit, key) for limit, key in uses]
 
     def look(self, limit: Limit, key: str) -> Usage:
         """What one more use would meet, without counting it."""

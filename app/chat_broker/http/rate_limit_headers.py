@@ -14,11 +14,13 @@ class Limit:
     amount: int
     period: int
     policy: str = field(init=False, compare=False, repr=False)
-    """This limit as an item of the `RateLimit-Policy` header."""
+    """This limit as an item of the `RateLimit-Policy` header, and a comma."""
+    state: str = field(init=False, compare=False, repr=False)
+    """How its item of the `RateLimit` header begins."""
 
     def __post_init__(self) -> None:
-        policy = f'"{self.name}";q={self.amount};w={self.period}'
-        object.__setattr__(self, "policy", policy)
+        object.__setattr__(self, "policy", f'"{self.name}";q={self.amount};w={self.period}, ')
+        object.__setattr__(self, "state", f'"{self.name}";r=')
 
 
 class Usage(Struct, frozen=True):
@@ -55,6 +57,6 @@ def _items(usages: Sequence[Usage]) -> tuple[str, str]:
     policies = states = ""
     for usage in usages:
         limit = usage.limit
-        policies += f"{limit.policy}, "
-        states += f'"{limit.name}";r={usage.remaining};t={usage.reset}, '
+        policies += limit.policy
+        states += f"{limit.state}{usage.remaining};t={usage.reset}, "
     return policies[:-2], states[:-2]

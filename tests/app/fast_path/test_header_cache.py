@@ -303,7 +303,7 @@ async def test_the_same_lines_from_another_peer_are_another_senders(
             assert b"strict-transport-security" not in await anybody.ask(get)
         assert parsed == []
         (head,) = heads_of(broker)._recent.values()
-        addresses = {peer: address for (peer, _), (address, _) in head.came_from.items()}
+        addresses = {peer: address for (peer, _), (address, _) in head.senders.items()}
         assert addresses == {"127.0.0.1": "203.0.113.7", "127.0.0.2": "127.0.0.2"}
 
 

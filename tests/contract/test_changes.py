@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.contract.servers import ChatApi, in_room
+from tests.contract.servers import ChatApi, in_room, refused
 
 ROOM_FIELDS = {"name": "Other"}
 
@@ -108,3 +108,104 @@ async def test_a_room_is_large_beyond_a_hundred_and_small_again_with_eighty(api:
     assert await small()
     await api.send("POST", f"{path}/join", json={"user_id": users[80]["id"]})
     assert await small()
+
+
+async def changes(api: ChatApi, room: dict[str, Any], **query: Any) -> dict[str, Any]:
+    answer = await api.send("GET", f"{in_room(room)}/changes", params=query)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def test_changes_are_present_states_each_object_once(api: ChatApi) -> None:
+    """Whatever happened in between; somebody who is gone is null."""
+    owner, gone = await api.user(), await api.user()
+    room = await api.room(owner, gone)
+    path = in_room(room)
+    one, two = await api.say(room, owner, "one"), await api.say(room, owner, "two")
+    for content in ("uno", "eins"):
+        await api.send("PATCH", f"{path}/messages/{one['id']}", json={"content": content})
+    await api.send("PATCH", path, json={"name": "Other"})
+    await api.send("DELETE", f"{path}/members/{gone['id']}")
+    await api.send("PUT", f"{path}/members/{owner['id']}", json={"role": "member"})
+    await api.send("DELETE", f"{path}/messages/{two['id']}")
+    by_id = {item["id"]: item for item in (await read(api, f"{path}/messages"))["items"]}
+    expected = [
+        {"rev": 2, "kind": "message", "message": by_id[one["id"]]},
+        {"rev": 3, "kind": "room", "room": await read(api, path)},
+        {"rev": 4, "kind": "member", "user_id": gone["id"], "member": None},
+        {
+            "rev": 5,
+            "kind": "member",
+            "user_id": owner["id"],
+            "member": await read(api, f"{path}/members/{owner['id']}"),
+        },
+        {"rev": 6, "kind": "message", "message": by_id[two["id"]]},
+    ]
+    whole = {"items": expected, "rev": 6, "has_more": False, "reset": False}
+    assert await changes(api, room, since_rev=0) == whole
+    assert await changes(api, room, since_rev=4) == whole | {"items": expected[3:]}
+    assert await changes(api, room, since_rev=6) == whole | {"items": []}
+    page = await changes(api, room, since_rev=0, limit=2)
+    assert page == whole | {"items": expected[:2], "has_more": True}
+    assert await changes(api, room, since_rev=0, from_seq=2) == whole | {"items": expected[1:]}
+
+
+async def test_a_rev_that_is_not_this_rooms_resets(api: ChatApi) -> None:
+    owner = await api.user()
+    room = await api.room(owner)
+    assert await changes(api, room, since_rev=0) == {
+        "items": [],
+        "rev": 0,
+        "has_more": False,
+        "reset": False,
+    }
+    assert (await changes(api, room, since_rev=1))["reset"] is True
+
+
+async def test_changes_end_early_at_half_a_megabyte(api: ChatApi) -> None:
+    """With `has_more`; going on from the last item brings all."""
+    owner = await api.user()
+    room = await api.room(owner)
+    ids = [(await api.say(room, owner, "x"))["id"] for _ in range(30)]
+    for message_id in ids:
+        edit = {"content": "\u2028" * 8000}
+        answer = await api.send("PATCH", f"{in_room(room)}/messages/{message_id}", json=edit)
+        assert answer.status_code == 200
+    found: list[int] = []
+    pages, more = 0, True
+    while more:
+        answer = await api.send(
+            "GET",
+            f"{in_room(room)}/changes",
+            params={"since_rev": found[-1] if found else 0, "limit": 200},
+        )
+        assert len(answer.content) <= 512 * 1024
+        found += [item["rev"] for item in answer.json()["items"]]
+        more = answer.json()["has_more"]
+        pages += 1
+    assert found == list(range(1, 31))
+    assert pages > 1
+
+
+async def test_who_may_read_changes_and_with_what(api: ChatApi) -> None:
+    """Members, and the key, which may name one of them."""
+    owner, stranger = await api.user(), await api.user()
+    room = await api.room(owner, private=True)
+    path = f"{in_room(room)}/changes"
+    for query, status, code in (
+        ("", 400, "invalid_input"),
+        ("?since_rev=-1", 400, "invalid_input"),
+        ("?since_rev=0&limit=201", 400, "invalid_input"),
+        ("?since_rev=0&other=1", 400, "invalid_input"),
+        (f"?since_rev=0&member_id={stranger['id']}", 403, "not_a_member"),
+    ):
+        refused(await api.send("GET", f"{path}{query}"), status, code)
+    query = f"?since_rev=0&member_id={owner['id']}"
+    assert (await api.send("GET", f"{path}{query}")).status_code == 200
+    assert (await api.as_user(await api.token(owner), "GET", f"{path}{query}")).status_code == 200
+    token = await api.token(stranger)
+    refused(await api.as_user(token, "GET", f"{path}?since_rev=0"), 404, "room_not_found")
+    refused(await api.as_user(token, "GET", f"{path}{query}"), 403, "not_your_user")
+    nowhere = f"/api/v1/projects/{{pid}}/rooms/nowhere/changes{query}"
+    refused(await api.send("GET", nowhere), 404, "room_not_found")

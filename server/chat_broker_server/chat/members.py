@@ -38,6 +38,11 @@ def event(name: str, pid: str, user: RoomUser | Member, rev: int) -> Event:
     return Event(name, pid, user.room_id, encoded, rev=rev, user_id=user.user_id)
 
 
+def updated_event(pid: str, member: Member, rev: int) -> Event:
+    """The event `memberUpdated`."""
+    return Event("memberUpdated", pid, member.room_id, msgspec.json.encode(member), rev=rev)
+
+
 def get(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:
     rows = yield Query(
         f"SELECT {COLUMNS} FROM {SOURCE}"
@@ -100,6 +105,7 @@ def put(
         )
         yield from changes.record(pid, room_id, rev, "member", user_id)
         member = msgspec.structs.replace(member, role=role, rev=rev)
+        return member, updated_event(pid, member, rev)
     return member, None
 
 

@@ -123,6 +123,46 @@ class ChangedMessage(Message, frozen=True):
     change: Reason | UnsetType = UNSET
 
 
+class Change(msgspec.Struct, frozen=True):
+    """An object of a room as it is now, and the rev of its last change. One of the three is set, as `kind` says."""
+
+    rev: int
+    kind: Literal["message", "room", "member"]
+    message: Message | UnsetType = UNSET
+    room: Room | UnsetType = UNSET
+    member: Member | UnsetType | None = UNSET
+    """None for a user who is no member any more."""
+    user_id: str | UnsetType = UNSET
+    """Of a member."""
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """Changes of a room after some rev, oldest first."""
+
+    items: list[Change]
+    rev: int
+    """The room's."""
+    has_more: bool
+    reset: bool
+    """The rev is not one of this room's, or too long ago: the client has to read the room again."""
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """A room, and what a client lacks of it."""
+
+    room: Room
+    last_seq: int
+    rev: int
+    epoch: str
+    reset: bool = False
+    """The client has to forget what it has; `missed` are the newest messages."""
+    missed: list[Message] = []
+    """Messages that are new to the client, oldest first."""
+    changed: list[Change] = []
+    """Changes of what the client has."""
+    has_more: bool = False
+
+
 class Page(msgspec.Struct, frozen=True):
     """A page of a list. `next_cursor` and `has_more` are set only in a page by cursor."""
 

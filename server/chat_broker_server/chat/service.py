@@ -9,10 +9,13 @@ from functools import partial
 from typing import Any
 
 from chat_broker_kit.database.transactions import Database
+from chat_broker_server.chat import delta as deltas
 from chat_broker_server.chat import members, messages, rooms, users
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
+    Changes,
+    Delta,
     IdempotencyKey,
     Member,
     Message,
@@ -212,6 +215,26 @@ class Chat:
     ) -> list[Message]:
         """The first *limit* messages after *since_seq*, oldest first. Empty if there is no room."""
         return await self._database.read(partial(messages.after, pid, room_id, since_seq, limit))
+
+    async def changes(
+        self, pid: str, room_id: str, since_rev: int, *, from_seq: int = 1, limit: int = 50
+    ) -> Changes:
+        """The first *limit* changes after *since_rev*, without messages before *from_seq*. Raises NotFound."""
+        return await self._database.read(
+            partial(deltas.page, pid, room_id, since_rev, from_seq, limit)
+        )
+
+    async def delta(
+        self, pid: str, room_id: str, known: deltas.Known, *, missed_limit: int = 200
+    ) -> Delta:
+        """What a client with *known* lacks of the room. Raises NotFound."""
+        return await self._database.read(
+            partial(deltas.delta, pid, room_id, known, self.epoch, missed_limit)
+        )
+
+    async def lost_changes(self, pid: str, room_id: str, rev: int, limit: int) -> deltas.Lost:
+        """The first *limit* changes after *rev*, for a node that has not heard of them. Raises NotFound."""
+        return await self._database.read(partial(deltas.after, pid, room_id, rev, limit))
 
     async def edit(
         self, pid: str, room_id: str, message_id: str, content: str, *, by: str | None

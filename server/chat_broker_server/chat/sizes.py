@@ -1,11 +1,11 @@
 """The largest response with a list of messages. A longer list is cut and has `has_more` set."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from chat_broker_server.chat.models import Message, Page
+from chat_broker_server.chat.models import Page
 
 LARGEST_RESPONSE: Final = 512 * 1024
 """Bytes of JSON. A numbered page may be larger: its length is the `limit` of the request."""
@@ -13,17 +13,19 @@ LARGEST_RESPONSE: Final = 512 * 1024
 LARGEST_PAGE: Final = 200
 """Items of a page, the largest `limit`."""
 
+T = TypeVar("T")
+
 _encode = msgspec.json.Encoder().encode
 
 
-def fitting(messages: Sequence[Message], size: int) -> list[Message]:
-    """As many of *messages* as fit into *size* bytes of JSON, but at least one."""
+def fitting(items: Sequence[T], size: int) -> list[T]:
+    """As many of *items* as fit into *size* bytes of JSON, but at least one."""
     left = size
-    for count, message in enumerate(messages):
-        left -= len(_encode(message)) + 1
+    for count, item in enumerate(items):
+        left -= len(_encode(item)) + 1
         if left < 0 and count:
-            return list(messages[:count])
-    return list(messages)
+            return list(items[:count])
+    return list(items)
 
 
 def shortened(page: Page) -> Page:

@@ -27,6 +27,7 @@ class Connection:
         "ended",
         "events",
         "joining",
+        "knows_revs",
         "lock",
         "refusals",
         "rooms",
@@ -43,6 +44,9 @@ class Connection:
         self.display_name: str | None = None  # of the user, as read with the last joinRoom
         self.rooms: set[RoomKey] = set()
         self.joining: RoomKey | None = None
+        self.knows_revs = (
+            False  # only then does it get kinds of events that older clients do not know
+        )
         self.lock = asyncio.Lock()
         self.events = TokenBucket(limits.events_per_second, limits.event_burst, now)
         self.refusals = TokenBucket(1.0, limits.refused_burst, now)

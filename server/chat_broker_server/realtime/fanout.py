@@ -9,12 +9,15 @@ happens at the end of the turn, and before the subscribers change.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 import msgspec
 
-from chat_broker_server.chat import sizes
+from chat_broker_server.chat import delta, sizes
+from chat_broker_server.chat.delta import Lost
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import Message
+from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.context import Counts
@@ -25,11 +28,16 @@ from chat_broker_server.realtime.send_queue import SendQueue
 ReadMissed = Callable[[str, str, int, int], Awaitable[list[Message]]]
 """(project, room, after this seq, limit) → messages, oldest first."""
 
+ReadChanges = Callable[[str, str, int, int], Awaitable[Lost]]
+"""(project, room, after this rev, limit) → changes, oldest first."""
+
 _MAX_BACKLOG = 1_000
 _MAX_UNSENT_BYTES = 65_536  # more is written at once, so that send queues count it
 _GAP_PAGE = 200
+_CHANGES_PAGE = 20  # as one of them may have 50 KB of JSON
 _GAP_RETRY_SECONDS = 1.0
-_CHANGE_EVENTS = {"messageUpdated", "messageDeleted"}
+_MESSAGE_CHANGES = {"messageUpdated", "messageDeleted"}
+_NEW_EVENTS = {"memberUpdated"}
 
 
 class _Seq(msgspec.Struct):
@@ -39,21 +47,46 @@ class _Seq(msgspec.Struct):
 _decode_seq = msgspec.json.Decoder(_Seq).decode
 
 
+class Counters(NamedTuple):
+    """How much of a room somebody has: messages up to `seq`, changes up to `rev`."""
+
+    seq: int = 0
+    rev: int = 0
+
+    def covers(self, seq: int | None, rev: int | None) -> bool:
+        return (seq is not None and seq <= self.seq) or (rev is not None and rev <= self.rev)
+
+    def joined(self, other: "Counters") -> "Counters":
+        return Counters(max(self.seq, other.seq), max(self.rev, other.rev))
+
+
+class Change(NamedTuple):
+    """The event of a change that has overtaken another change, or its own message."""
+
+    packet: EncodedPacket
+    message_seq: int | None
+    only_new: bool
+    """For connections that know revs: older clients do not know the event."""
+
+
 class Backlog:
-    """The events of a room for a connection that is not subscribed yet. It has the messages up to `last_seq` already."""
+    """The events of a room for a connection that is not subscribed yet. It has what `known` covers already."""
 
-    __slots__ = ("last_seq", "overflowed", "packets")
+    __slots__ = ("known", "overflowed", "packets")
 
-    def __init__(self, last_seq: int) -> None:
-        self.last_seq = last_seq
-        self.packets: list[tuple[int | None, EncodedPacket]] = []
+    def __init__(self, known: Counters) -> None:
+        self.known = known
+        self.packets: list[tuple[int | None, int | None, EncodedPacket]] = []
         self.overflowed = False
 
-    def add(self, seq: int | None, ready: EncodedPacket) -> None:
+    def add(self, seq: int | None, rev: int | None, ready: EncodedPacket) -> None:
         if len(self.packets) < _MAX_BACKLOG:
-            self.packets.append((seq, ready))
+            self.packets.append((seq, rev, ready))
         else:
             self.overflowed = True
+
+
+_NOTHING_READ: Final = Counters()
 
 
 class RoomFanout:
@@ -63,15 +96,17 @@ class RoomFanout:
         "_schedule_flush",
         "ahead",
         "backlogs",
-        "early_changes",
         "gap_fill",
+        "highest_rev",
         "highest_seq",
+        "last_delivered_rev",
         "last_delivered_seq",
         "out_of_order",
         "removed_while_joining",
         "subscribers",
         "unsent",
         "unsent_bytes",
+        "waiting_changes",
     )
 
     def __init__(self, schedule_flush: Callable[["RoomFanout"], None]) -> None:
@@ -80,8 +115,8 @@ class RoomFanout:
         self.unsent: list[EncodedPacket] = []
         self.unsent_bytes = 0
         self.subscribers: dict[Connection, SendQueue] = {}
-        # Subscribers that have messages up to this `seq`, which is after last_delivered_seq.
-        self.ahead: dict[Connection, int] = {}
+        # Subscribers that have more than was delivered here.
+        self.ahead: dict[Connection, Counters] = {}
         # Connections that are joining, or whose membership is being checked.
         self.backlogs: dict[Connection, Backlog] = {}
         self.removed_while_joining: set[Connection] = set()
@@ -89,7 +124,9 @@ class RoomFanout:
         self.last_delivered_seq: int | None = None
         self.highest_seq = 0  # of all messages that are known to exist
         self.out_of_order: dict[int, EncodedPacket] = {}
-        self.early_changes: dict[int, list[EncodedPacket]] = {}
+        self.last_delivered_rev = 0  # as of the time when last_delivered_seq was read
+        self.highest_rev = 0  # of all changes that are known to exist
+        self.waiting_changes: dict[int, Change] = {}
         self.gap_fill: asyncio.TimerHandle | asyncio.Task[None] | None = None
 
     @property
@@ -99,25 +136,53 @@ class RoomFanout:
     def connections(self) -> list[Connection]:
         return [*self.subscribers, *self.ahead, *self.backlogs]
 
-    def send(self, ready: EncodedPacket, seq: int | None = None) -> None:
-        """Send to all subscribers and backlogs. *seq* is set for a message."""
+    @property
+    def delivered(self) -> Counters:
+        return Counters(self.last_delivered_seq or 0, self.last_delivered_rev)
+
+    @property
+    def has_gap(self) -> bool:
+        return self.last_delivered_seq is not None and (
+            self.last_delivered_seq < self.highest_seq or self.last_delivered_rev < self.highest_rev
+        )
+
+    def send(self, ready: EncodedPacket, seq: int | None = None, rev: int | None = None) -> None:
+        """Send to all subscribers and backlogs. *seq* is set for a message, *rev* for a change."""
         if not self.unsent:
             self._schedule_flush(self)
         self.unsent.append(ready)
         self.unsent_bytes += ready.size
         if self.backlogs:
             for backlog in self.backlogs.values():
-                backlog.add(seq, ready)
+                backlog.add(seq, rev, ready)
         if self.ahead:
             self.flush()
-            for connection, last_seq in list(self.ahead.items()):
-                if seq is None or seq > last_seq:
+            for connection, known in self.ahead.items():
+                if not known.covers(seq, rev):
                     connection.send_queue.send(ready)
-                if seq is not None and seq >= last_seq:
-                    self.subscribers[connection] = connection.send_queue
-                    del self.ahead[connection]
+            self._catch_up()
         elif self.unsent_bytes > _MAX_UNSENT_BYTES:
             self.flush()
+
+    def _send_new(self, ready: EncodedPacket, rev: int) -> None:
+        """Send the event of a change that older clients do not know."""
+        self.flush()
+        for connection, backlog in self.backlogs.items():
+            if connection.knows_revs:
+                backlog.add(None, rev, ready)
+        for connection in (*self.subscribers, *self.ahead):
+            known = self.ahead.get(connection)
+            if connection.knows_revs and (known is None or not known.covers(None, rev)):
+                connection.send_queue.send(ready)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Make subscribers of those who were ahead and are no more."""
+        delivered = self.delivered
+        for connection, known in list(self.ahead.items()):
+            if known.seq <= delivered.seq and known.rev <= delivered.rev:
+                self.subscribers[connection] = connection.send_queue
+                del self.ahead[connection]
 
     def flush(self) -> None:
         """Write the unsent events to the subscribers. Call it before they change."""
@@ -137,22 +202,42 @@ class RoomFanout:
                     send_queue.enqueue(ready)
 
     def deliver_next(self) -> None:
-        """Send the messages from `out_of_order` that are next."""
+        """Send the messages from `out_of_order` that are next, then changes."""
         while (
             self.last_delivered_seq is not None
             and (ready := self.out_of_order.pop(self.last_delivered_seq + 1, None)) is not None
         ):
             self.last_delivered_seq += 1
             self.send(ready, self.last_delivered_seq)
-            for change in self.early_changes.pop(self.last_delivered_seq, ()):
-                self.send(change)
+        if self.waiting_changes:
+            self.deliver_changes()
+
+    def deliver_changes(self) -> None:
+        """Send the waiting changes that are next, each after its message."""
+        while self.last_delivered_seq is not None and (
+            change := self.waiting_changes.get(self.last_delivered_rev + 1)
+        ):
+            if change.message_seq is not None and change.message_seq > self.last_delivered_seq:
+                return
+            del self.waiting_changes[self.last_delivered_rev + 1]
+            self.last_delivered_rev += 1
+            self.send_change(change, self.last_delivered_rev)
+
+    def send_change(self, change: Change, rev: int) -> None:
+        if change.only_new:
+            self._send_new(change.packet, rev)
+        else:
+            self.send(change.packet, rev=rev)
 
 
 class Fanout:
     """The rooms of this node that have subscribers."""
 
-    def __init__(self, read_missed: ReadMissed, limits: Limits, counts: Counts) -> None:
+    def __init__(
+        self, read_missed: ReadMissed, read_changes: ReadChanges, limits: Limits, counts: Counts
+    ) -> None:
         self._read_missed = read_missed
+        self._read_changes = read_changes
         self._limits = limits
         self._rooms: dict[RoomKey, RoomFanout] = {}
         self._counts = counts
@@ -198,7 +283,7 @@ class Fanout:
             return False
         room.flush()
         room.subscribers.pop(connection, None)
-        room.backlogs[connection] = Backlog(room.ahead.pop(connection, 0))
+        room.backlogs[connection] = Backlog(room.ahead.pop(connection, Counters()))
         return True
 
     def was_removed_while_joining(self, key: RoomKey, connection: Connection) -> bool:
@@ -220,22 +305,22 @@ class Fanout:
         room = self._rooms.get(key)
         return room is not None and connection in room.backlogs
 
-    def has_no_gap(self, key: RoomKey, connection: Connection, last_seq: int) -> bool:
-        """Whether the backlog follows on *last_seq* without a gap. If not, read the room again."""
+    def has_no_gap(self, key: RoomKey, connection: Connection, read: Counters) -> bool:
+        """Whether the backlog follows on *read* without a gap. If not, read the room again."""
         room = self._rooms.get(key)
         backlog = room.backlogs.get(connection) if room else None
-        if (
-            room is None
-            or backlog is None
-            or room.last_delivered_seq is None
-            or last_seq >= room.last_delivered_seq
-        ):
+        if room is None or backlog is None or room.last_delivered_seq is None:
             return True
-        first = next((seq for seq, _ in backlog.packets if seq is not None), None)
-        return first is not None and first <= last_seq + 1
+        first_seq = next((seq for seq, _, _ in backlog.packets if seq is not None), MAX_SEQ)
+        first_rev = next((rev for _, rev, _ in backlog.packets if rev is not None), MAX_SEQ)
+        return (read.seq >= room.last_delivered_seq or first_seq <= read.seq + 1) and (
+            read.rev >= room.last_delivered_rev or first_rev <= read.rev + 1
+        )
 
-    def subscribe(self, key: RoomKey, connection: Connection, last_seq: int = 0) -> None:
-        """Send the backlog and subscribe *connection*, which has all messages up to *last_seq*."""
+    def subscribe(
+        self, key: RoomKey, connection: Connection, read: Counters = _NOTHING_READ
+    ) -> None:
+        """Send the backlog and subscribe *connection*, for which the room was *read* up to there."""
         room = self._rooms.get(key)
         backlog = room.backlogs.pop(connection, None) if room else None
         if room is None or backlog is None:
@@ -243,32 +328,37 @@ class Fanout:
         if backlog.overflowed:
             connection.send_queue.on_overflow()
             return
-        last_seq = max(last_seq, backlog.last_seq)
+        # Older clients read no changes of what they have, so they get all that they did not hear.
+        known = backlog.known.joined(read if connection.knows_revs else Counters(read.seq))
         if room.last_delivered_seq is None:
-            self._start(room, last_seq, backlog)
-        for seq, ready in backlog.packets:
-            if seq is None or seq > last_seq:
+            self._start(room, read, backlog if not connection.knows_revs else None)
+        for seq, rev, ready in backlog.packets:
+            if not known.covers(seq, rev):
                 connection.send_queue.send(ready)
-        if room.last_delivered_seq is not None and room.last_delivered_seq < last_seq:
-            room.ahead[connection] = last_seq
+        if known.seq > room.delivered.seq or known.rev > room.delivered.rev:
+            room.ahead[connection] = known
         else:
             room.flush()
             room.subscribers[connection] = connection.send_queue
-        room.highest_seq = max(room.highest_seq, last_seq)
+        room.highest_seq = max(room.highest_seq, known.seq)
+        room.highest_rev = max(room.highest_rev, read.rev)
         room.deliver_next()
         self._schedule_gap_fill(key, room)
 
-    def _start(self, room: RoomFanout, last_seq: int, backlog: Backlog) -> None:
-        room.last_delivered_seq = last_seq
+    def _start(self, room: RoomFanout, read: Counters, older_backlog: Backlog | None) -> None:
+        """Begin to deliver after *read*. Changes up to it are for older clients, which do not read changes."""
+        room.last_delivered_seq, room.last_delivered_rev = read
         room.out_of_order = {
-            seq: ready for seq, ready in room.out_of_order.items() if seq > last_seq
+            seq: ready for seq, ready in room.out_of_order.items() if seq > read.seq
         }
-        for seq in sorted(room.early_changes):
-            if seq <= last_seq:
-                # The client may have read the message before the change, so send the change.
-                for change in room.early_changes.pop(seq):
-                    backlog.add(None, change)
-                    room.send(change)
+        backlogs = [each for connection, each in room.backlogs.items() if not connection.knows_revs]
+        if older_backlog is not None:
+            backlogs.append(older_backlog)
+        for rev in sorted(room.waiting_changes):
+            if rev <= read.rev:
+                change = room.waiting_changes.pop(rev)
+                for backlog in backlogs if not change.only_new else ():
+                    backlog.add(None, None, change.packet)
 
     def suspend(self, key: RoomKey, user_id: str) -> list[Connection]:
         """Send nothing to *user_id* until `subscribe` or `unsubscribe`. Returns the connections that were subscribed."""
@@ -284,7 +374,7 @@ class Fanout:
                 room.removed_while_joining.add(connection)
             else:
                 room.subscribers.pop(connection, None)
-                room.backlogs[connection] = Backlog(room.ahead.pop(connection, 0))
+                room.backlogs[connection] = Backlog(room.ahead.pop(connection, Counters()))
                 suspended.append(connection)
         return suspended
 
@@ -314,13 +404,10 @@ class Fanout:
         self._counts.events_out += len(room.subscribers)
         if event.seq is not None:
             self._deliver_message(key, room, event.seq, ready)
-        elif event.name in _CHANGE_EVENTS and (seq := _seq_of(event.payload)) is not None:
-            if room.last_delivered_seq is None or seq > room.last_delivered_seq:
-                # The change has overtaken its message: it was made on another node.
-                if len(room.early_changes) < _MAX_BACKLOG:
-                    room.early_changes.setdefault(seq, []).append(ready)
-            else:
-                room.send(ready)
+        elif event.rev is not None:
+            seq = _seq_of(event.payload) if event.name in _MESSAGE_CHANGES else None
+            change = Change(ready, seq, event.name in _NEW_EVENTS)
+            self._deliver_change(key, room, event.rev, change)
         else:
             room.send(ready)
 
@@ -334,12 +421,24 @@ class Fanout:
             if connection.claims is not None and connection.claims.sub != about:
                 connection.send_queue.send(ready)
 
-    def note_last_seq(self, key: RoomKey, last_seq: int) -> None:
-        """Note that the database has messages up to *last_seq*, and read those that do not arrive."""
+    def note_counters(self, key: RoomKey, last_seq: int, rev: int) -> None:
+        """Note how far the room is in the database, and read the messages and changes that do not arrive."""
         room = self._rooms.get(key)
-        if room is not None and last_seq > room.highest_seq:
-            room.highest_seq = last_seq
+        if room is not None and (last_seq > room.highest_seq or rev > room.highest_rev):
+            room.highest_seq = max(last_seq, room.highest_seq)
+            room.highest_rev = max(rev, room.highest_rev)
             self._schedule_gap_fill(key, room)
+
+    def _deliver_change(self, key: RoomKey, room: RoomFanout, rev: int, change: Change) -> None:
+        if room.last_delivered_seq is not None and rev <= room.last_delivered_rev:
+            return  # a repeat
+        room.highest_rev = max(room.highest_rev, rev)
+        if change.message_seq is not None:
+            room.highest_seq = max(room.highest_seq, change.message_seq)
+        if len(room.waiting_changes) < _MAX_BACKLOG:
+            room.waiting_changes[rev] = change  # else it is read from the database later
+        room.deliver_changes()
+        self._schedule_gap_fill(key, room)
 
     def _deliver_message(
         self, key: RoomKey, room: RoomFanout, seq: int, ready: EncodedPacket
@@ -352,9 +451,7 @@ class Fanout:
             if seq == room.last_delivered_seq + 1:
                 room.last_delivered_seq = seq
                 room.send(ready, seq)
-                for change in room.early_changes.pop(seq, ()):
-                    room.send(change)
-                if room.out_of_order:
+                if room.out_of_order or room.waiting_changes:
                     room.deliver_next()
                 if room.last_delivered_seq < room.highest_seq:
                     self._schedule_gap_fill(key, room)
@@ -366,12 +463,8 @@ class Fanout:
     # -- gaps -------------------------------------------------------------------------------------
 
     def _schedule_gap_fill(self, key: RoomKey, room: RoomFanout) -> None:
-        """If messages are missing, wait a moment for them, then read them from the database."""
-        if (
-            room.last_delivered_seq is None
-            or room.last_delivered_seq >= room.highest_seq
-            or room.gap_fill is not None
-        ):
+        """If messages or changes are missing, wait a moment for them, then read them from the database."""
+        if room.gap_fill is not None or not room.has_gap:
             return
         room.gap_fill = asyncio.get_running_loop().call_later(
             self._limits.gap_wait, self._start_gap_fill, key, room
@@ -379,38 +472,14 @@ class Fanout:
 
     def _start_gap_fill(self, key: RoomKey, room: RoomFanout) -> None:
         room.gap_fill = None
-        if (
-            self._rooms.get(key) is room
-            and room.last_delivered_seq is not None
-            and room.last_delivered_seq < room.highest_seq
-        ):
+        if self._rooms.get(key) is room and room.has_gap:
             room.gap_fill = asyncio.ensure_future(self._fill_gap(key, room))
 
     async def _fill_gap(self, key: RoomKey, room: RoomFanout) -> None:
         retry = False
         try:
-            while (
-                room.last_delivered_seq is not None and room.last_delivered_seq < room.highest_seq
-            ):
-                before = room.last_delivered_seq
-                missed = await self._read_missed(*key, before, _GAP_PAGE)
-                messages = sizes.fitting(missed, sizes.LARGEST_RESPONSE)
-                for message in messages:
-                    if message.seq == room.last_delivered_seq + 1:
-                        self._counts.gaps_filled += 1
-                        room.last_delivered_seq = message.seq
-                        room.out_of_order.pop(message.seq, None)
-                        room.send(
-                            packets.event("message", msgspec.json.encode(message)), message.seq
-                        )
-                        for change in room.early_changes.pop(message.seq, ()):
-                            room.send(change)
-                room.deliver_next()
-                if room.last_delivered_seq == before:
-                    # The database has no such message: highest_seq was wrong.
-                    room.highest_seq = before
-                    room.out_of_order.clear()
-                elif len(messages) < len(missed):
+            while room.has_gap:
+                if await self._read_messages(key, room) or await self._read_lost_changes(key, room):
                     await asyncio.sleep(self._limits.gap_wait)  # so that send queues can drain
         except Exception:  # noqa: BLE001  # the database does not answer: try again later
             retry = True
@@ -420,6 +489,51 @@ class Fanout:
             room.gap_fill = asyncio.get_running_loop().call_later(
                 _GAP_RETRY_SECONDS, self._start_gap_fill, key, room
             )
+
+    async def _read_messages(self, key: RoomKey, room: RoomFanout) -> bool:
+        """Read and send messages that are missing. True if there are more."""
+        before = room.last_delivered_seq
+        if before is None or before >= room.highest_seq:
+            return False
+        missed = await self._read_missed(*key, before, _GAP_PAGE)
+        messages = sizes.fitting(missed, sizes.LARGEST_RESPONSE)
+        for message in messages:
+            if message.seq == room.delivered.seq + 1:
+                self._counts.gaps_filled += 1
+                room.last_delivered_seq = message.seq
+                room.out_of_order.pop(message.seq, None)
+                room.send(packets.event("message", msgspec.json.encode(message)), message.seq)
+        room.deliver_next()
+        if room.last_delivered_seq == before:
+            # The database has no such message: highest_seq was wrong.
+            room.highest_seq = before
+            room.out_of_order.clear()
+        return len(messages) < len(missed)
+
+    async def _read_lost_changes(self, key: RoomKey, room: RoomFanout) -> bool:
+        """Read and send changes that are missing, each after its message. True if there are more."""
+        before, expected = room.last_delivered_rev, room.highest_rev
+        if before >= expected:
+            return False
+        lost = await self._read_changes(*key, before, _CHANGES_PAGE)
+        if lost.room_rev > room.highest_rev or room.highest_rev == expected:
+            # If it is lower, the database has no such change: highest_rev was wrong.
+            room.highest_rev = lost.room_rev
+        for state in lost.states:
+            if state.message is not None and state.message.seq > room.delivered.seq:
+                room.highest_seq = max(room.highest_seq, state.message.seq)
+                return False
+            if state.rev > room.last_delivered_rev:
+                self._counts.gaps_filled += 1
+                room.last_delivered_rev = state.rev
+                for event in delta.events(key[0], state, before):
+                    ready = packets.event(event.name, event.payload)
+                    room.send_change(Change(ready, None, event.name in _NEW_EVENTS), state.rev)
+        room.last_delivered_rev = max(room.last_delivered_rev, lost.rev)
+        for rev in [rev for rev in room.waiting_changes if rev <= room.last_delivered_rev]:
+            del room.waiting_changes[rev]
+        room.deliver_changes()
+        return lost.rev < lost.room_rev
 
 
 def _seq_of(payload: bytes) -> int | None:

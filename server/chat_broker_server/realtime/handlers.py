@@ -7,12 +7,14 @@ from typing import Final
 import msgspec
 
 from chat_broker_server.chat import sizes, validation
-from chat_broker_server.chat.models import Message, Room
+from chat_broker_server.chat.delta import Known
+from chat_broker_server.chat.models import Change, Delta, Message, Room
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError, NotFound
 from chat_broker_server.realtime import requests
-from chat_broker_server.realtime.connections import Connection, RoomKey
+from chat_broker_server.realtime.connections import Connection
+from chat_broker_server.realtime.fanout import Counters
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.subscriptions import Subscriptions
 
@@ -24,8 +26,8 @@ RefreshToken = Callable[[Connection, Claims, str], Awaitable[Claims]]
 
 
 class JoinAcknowledgement(msgspec.Struct, frozen=True):
-    """The acknowledgement of joinRoom. With `has_more`, `missed` is not complete: the client gets the rest
-    over REST, or by another joinRoom with a later `sinceSeq`."""
+    """The acknowledgement of joinRoom. With `has_more`, `missed` or `changed` is not complete: the client
+    gets the rest over REST, or by another joinRoom with a later `sinceSeq`."""
 
     ok: bool
     room: Room
@@ -33,6 +35,10 @@ class JoinAcknowledgement(msgspec.Struct, frozen=True):
     last_seq: int
     missed: list[Message]
     has_more: bool
+    rev: int
+    epoch: str
+    reset: bool
+    changed: list[Change]
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -98,6 +104,8 @@ class EventHandlers:
         self, connection: Connection, claims: Claims, event: requests.Join
     ) -> Acknowledgement:
         key = (claims.pid, event.room_id)
+        known = Known(event.since_seq, event.since_rev, event.epoch, event.from_seq or 1)
+        connection.knows_revs |= event.knows_revs
         rooms, most = self._subscriptions.fanout, self._limits.rooms_per_socket
         if key not in connection.rooms and len(connection.rooms) >= most:
             raise ChatError("too_many_rooms", f"A socket may join {most} rooms.")
@@ -111,8 +119,11 @@ class EventHandlers:
                 member = await self._chat.join(*key, claims.sub, may_enter_private=False)
             connection.display_name = member.display_name
             for _ in range(_READS):
-                room, missed, more = await self._read(key, event.since_seq)
-                if rooms.has_no_gap(key, connection, room.last_seq):
+                delta = await self._chat.delta(
+                    *key, known, missed_limit=self._limits.missed_messages
+                )
+                counters = Counters(delta.last_seq, delta.rev)
+                if rooms.has_no_gap(key, connection, counters):
                     break
             removed = rooms.was_removed_while_joining(key, connection) and (
                 await self._chat.member(*key, claims.sub) is None
@@ -126,13 +137,11 @@ class EventHandlers:
         finally:
             connection.joining = None
         online = self._subscriptions.subscribe(connection, claims, key)
-        payload = self._joined(
-            connection, JoinAcknowledgement(True, room, online, room.last_seq, missed, more)
-        )
-        return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, room.last_seq))
+        payload = self._joined(connection, _acknowledgement(delta, online))
+        return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, counters))
 
     def _joined(self, connection: Connection, joined: JoinAcknowledgement) -> bytes:
-        """*joined* as JSON, with `missed` cut to LARGEST_RESPONSE and to half of the free send queue.
+        """*joined* as JSON, with its lists cut to LARGEST_RESPONSE and to half of the free send queue.
 
         The other half stays free for events, so that a client that joins many rooms or reads slowly is not disconnected.
         """
@@ -141,18 +150,18 @@ class EventHandlers:
         most = min(sizes.LARGEST_RESPONSE, free // 2)
         if len(payload) <= most:
             return payload
-        overhead = len(payload) - len(_encode(joined.missed))
-        missed = sizes.fitting(joined.missed, most - overhead)
-        more = joined.has_more or len(missed) < len(joined.missed)
-        return _encode(msgspec.structs.replace(joined, missed=missed, has_more=more))
-
-    async def _read(self, key: RoomKey, since: int | None) -> tuple[Room, list[Message], bool]:
-        room = await self._chat.get_room(*key)
-        if since is None or since >= room.last_seq:
-            return room, [], False
-        missed = await self._chat.missed(*key, since, self._limits.missed_messages)
-        known = [message for message in missed if message.seq <= room.last_seq]
-        return room, known, bool(known) and known[-1].seq < room.last_seq
+        left = most - len(_encode(msgspec.structs.replace(joined, missed=[], changed=[])))
+        missed = sizes.fitting(joined.missed, left)
+        changed: list[Change] = []
+        if len(missed) == len(joined.missed):
+            changed = sizes.fitting(joined.changed, left - len(_encode(missed)))
+        more = joined.has_more or (len(missed), len(changed)) < (
+            len(joined.missed),
+            len(joined.changed),
+        )
+        return _encode(
+            msgspec.structs.replace(joined, missed=missed, changed=changed, has_more=more)
+        )
 
     async def _type(
         self, connection: Connection, claims: Claims, event: requests.Typing
@@ -168,6 +177,21 @@ class EventHandlers:
         else:
             self._subscriptions.stop_typing(connection, claims, key)
         return Acknowledgement()
+
+
+def _acknowledgement(delta: Delta, online: int) -> JoinAcknowledgement:
+    return JoinAcknowledgement(
+        True,
+        delta.room,
+        online,
+        delta.last_seq,
+        delta.missed,
+        delta.has_more,
+        delta.rev,
+        delta.epoch,
+        delta.reset,
+        delta.changed,
+    )
 
 
 def whole_second_timestamp(seconds: int) -> str:

@@ -11,7 +11,7 @@ _MARKS = ", ".join(f"${number}" for number in range(2, _CHUNK + 2))
 _MEMBERSHIPS = (
     f"SELECT user_id, room_id FROM members WHERE project_id = $1 AND user_id IN ({_MARKS})"  # noqa: S608  # only markers
 )
-_LAST_SEQS = f"SELECT id, last_seq FROM rooms WHERE project_id = $1 AND deleted_at IS NULL AND id IN ({_MARKS})"  # noqa: S608  # only markers
+_COUNTERS = f"SELECT id, last_seq, coalesce(rev, 0) FROM rooms WHERE project_id = $1 AND deleted_at IS NULL AND id IN ({_MARKS})"  # noqa: S608  # only markers
 
 
 async def memberships(
@@ -21,9 +21,11 @@ async def memberships(
     return {(row[0], row[1]) for row in await _read(database, _MEMBERSHIPS, pid, user_ids)}
 
 
-async def last_seqs(database: Database, pid: str, room_ids: Iterable[str]) -> dict[str, int]:
-    """The last `seq` of each of these rooms; deleted rooms are left out."""
-    return {row[0]: row[1] for row in await _read(database, _LAST_SEQS, pid, room_ids)}
+async def counters(
+    database: Database, pid: str, room_ids: Iterable[str]
+) -> dict[str, tuple[int, int]]:
+    """`last_seq` and `rev` of each of these rooms; deleted rooms are left out."""
+    return {row[0]: (row[1], row[2]) for row in await _read(database, _COUNTERS, pid, room_ids)}
 
 
 async def _read(database: Database, sql: str, pid: str, values: Iterable[str]) -> Rows:

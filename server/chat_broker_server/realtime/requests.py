@@ -31,6 +31,11 @@ class Join(msgspec.Struct, frozen=True):
 
     room_id: str
     since_seq: int | None = None
+    since_rev: int | None = None
+    from_seq: int | None = None
+    epoch: str | None = None
+    knows_revs: bool = False
+    """Whether it has sent any of the last three."""
 
 
 class Leave(msgspec.Struct, frozen=True):
@@ -106,19 +111,33 @@ def _seq(value: Any, expected: str) -> int:
     return value
 
 
+_KNOWN_REVS: Final = frozenset({"sinceRev", "fromSeq", "epoch"})
+
+
 def _join(arguments: list[Any]) -> ClientEvent:
     expected = (
-        "joinRoom(roomId) or joinRoom({roomId, sinceSeq?}): roomId text, sinceSeq an integer from 0"
+        "joinRoom(roomId) or joinRoom({roomId, sinceSeq?, sinceRev?, fromSeq?, epoch?}):"
+        " roomId and epoch text, the others integers from 0"
     )
     match arguments:
         case [str(room_id)]:
             return Join(_room_id(room_id, expected))
         case [dict(value)]:
-            fields = _fields(value, expected, {"roomId"}, {"sinceSeq"})
-            since = fields.get("sinceSeq")
+            fields = _fields(value, expected, {"roomId"}, {"sinceSeq", *_KNOWN_REVS})
+            since_seq, since_rev, from_seq = (
+                None if fields.get(name) is None else _seq(fields[name], expected)
+                for name in ("sinceSeq", "sinceRev", "fromSeq")
+            )
+            epoch = fields.get("epoch")
+            if not (epoch is None or (isinstance(epoch, str) and len(epoch) <= MAX_ID)):
+                raise _wrong(expected)
             return Join(
                 _room_id(fields["roomId"], expected),
-                None if since is None else _seq(since, expected),
+                since_seq,
+                since_rev,
+                from_seq,
+                epoch,
+                knows_revs=not _KNOWN_REVS.isdisjoint(fields),
             )
     raise _wrong(expected)
 

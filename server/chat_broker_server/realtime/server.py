@@ -82,7 +82,7 @@ class Realtime:
             on_recovered=self._on_recovered,
         )
         self._presence = Presence(self._nodes.broadcast)
-        self._fanout = Fanout(chat.missed, self._limits, self._counts)
+        self._fanout = Fanout(chat.missed, chat.lost_changes, self._limits, self._counts)
         self._subscriptions = Subscriptions(
             chat, self._fanout, self._presence, self._limits, self.publish
         )
@@ -301,7 +301,7 @@ class Realtime:
                 self._log.exception("socket.recheck_failed")
 
     async def recheck(self) -> None:
-        """Check all connections against the database: their tokens, memberships, and the last `seq` of each room."""
+        """Check all connections against the database: their tokens, memberships, and the counters of each room."""
         await self._sessions.recheck()
         by_project: dict[str, set[str]] = {}
         for pid, user_id in self._sessions.connections.users():
@@ -312,9 +312,9 @@ class Realtime:
         for pid, room_id in self._fanout.keys():  # noqa: SIM118  # not a dict
             rooms.setdefault(pid, []).append(room_id)
         for pid, room_ids in rooms.items():
-            last_seqs = await recheck.last_seqs(self._chat.database, pid, room_ids)
-            for room_id, last_seq in last_seqs.items():
-                self._fanout.note_last_seq((pid, room_id), last_seq)
+            counters = await recheck.counters(self._chat.database, pid, room_ids)
+            for room_id, (last_seq, rev) in counters.items():
+                self._fanout.note_counters((pid, room_id), last_seq, rev)
 
     async def _recheck_members(self, pid: str, user_ids: set[str]) -> None:
         subscribed = [

@@ -25,7 +25,7 @@ from chat_broker_server.errors import (
     NotFound,
 )
 from chat_broker_server.observability.logs import bug
-from chat_broker_server.rest import auth, messages, rooms, users
+from chat_broker_server.rest import auth, messages, rooms, sync, users
 from chat_broker_server.rest.problems import problem
 from chat_broker_server.rest.request import (
     ClientGone,
@@ -81,6 +81,7 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("POST", f"{_R}/{{room_id}}/join", Credential.EITHER, rooms.join),
     ("POST", f"{_R}/{{room_id}}/leave", Credential.EITHER, rooms.leave),
     ("PUT", f"{_R}/{{room_id}}/read", Credential.EITHER, rooms.mark_read),
+    ("GET", f"{_R}/{{room_id}}/changes", Credential.EITHER, sync.list_changes),
     ("GET", _M, Credential.EITHER, rooms.list_members),
     ("GET", f"{_M}/{{user_id}}", Credential.EITHER, rooms.get_member),
     ("PUT", f"{_M}/{{user_id}}", Credential.KEY, rooms.put_member),

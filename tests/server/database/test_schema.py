@@ -14,7 +14,7 @@ import pytest
 from chat_broker_kit.database.sqlite import SqliteDatabase
 from chat_broker_kit.database.sqlite_connections import dialect
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import idempotency, members, messages, rooms, users
+from chat_broker_server.chat import delta, idempotency, members, messages, rooms, users
 from chat_broker_server.chat.models import IdempotencyKey, RoomChanges
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
@@ -50,6 +50,10 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "leave": partial(members.leave, P, R, U, hide_private=False),
     "role": partial(members.put, P, R, U, "member"),
     "room fields": partial(rooms.update, P, R, RoomChanges(name="n")),
+    "changes": partial(delta.page, P, R, 5, 1, 50),
+    "delta": partial(delta.delta, P, R, delta.Known(5, 5, "e", 1), "e", 200),
+    "delta, reset": partial(delta.delta, P, R, delta.Known(5, 5, "e", 1), "f", 200),
+    "lost changes": partial(delta.after, P, R, 5, 20),
     "old changes": partial(housekeeping._old_changes, 1),
     "mark read": partial(messages.mark_read, P, R, U, 5, False),
     "mint": partial(tokens._user_and_generation, P, U),
@@ -67,6 +71,10 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500)
     ],
     "UPDATE rooms SET rev": [(500,)],
+    "SELECT r.id…r.deleted_at IS NULL": [
+        (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500, 0)
+    ],
+    "SELECT c.rev, c.kind": [(7, "member", U, *[None] * 12)],
     "INSERT INTO members": [(1,)],
     "DELETE FROM members": [(1,)],
     "DELETE FROM changes": [(1,)],
@@ -110,6 +118,12 @@ def test_a_post_is_looked_at_from_beginning_to_end() -> None:
     """Answers that do not fit would end it early, and hide the rest from the tests below."""
     begins = [query.sql.split(" (")[0] for query in queries_of(HOT["post"])]
     assert begins[-2:] == ["INSERT INTO messages", "INSERT INTO idempotency"]
+
+
+def test_a_delta_is_looked_at_from_beginning_to_end() -> None:
+    """Room, messages, changes, and members among them."""
+    begins = [query.sql.split(",")[0] for query in queries_of(HOT["delta"])]
+    assert begins == ["SELECT r.id", "SELECT g.id", "SELECT c.rev", "SELECT c.rev"]
 
 
 @pytest.mark.parametrize("name", ["edit", "delete", "join", "leave", "role", "room fields"])

@@ -39,15 +39,15 @@ async def test_removal_while_joining_is_not_outrun(
     room = await node.room(alice, bob, private=True)
     socket = await node.socket(bob)
     read, go_on = asyncio.Event(), asyncio.Event()
-    get_room = node.chat.get_room
+    delta = node.chat.delta
 
-    async def slow(*arguments: Any) -> Any:
-        answer = await get_room(*arguments)
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        answer = await delta(*arguments, **options)
         read.set()
         await go_on.wait()
         return answer
 
-    monkeypatch.setattr(node.chat, "get_room", slow)
+    monkeypatch.setattr(node.chat, "delta", slow)
     joining = socket.ask("joinRoom", room.id)
     await read.wait()
     await node.chat.remove_member(PID, room.id, bob.id)
@@ -66,15 +66,15 @@ async def test_deletion_while_joining_is_not_outrun(
     room = await node.room(alice)
     socket = await node.socket(alice)
     read, go_on = asyncio.Event(), asyncio.Event()
-    get_room = node.chat.get_room
+    delta = node.chat.delta
 
-    async def slow(*arguments: Any) -> Any:
-        answer = await get_room(*arguments)
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        answer = await delta(*arguments, **options)
         read.set()
         await go_on.wait()
         return answer
 
-    monkeypatch.setattr(node.chat, "get_room", slow)
+    monkeypatch.setattr(node.chat, "delta", slow)
     joining = socket.ask("joinRoom", room.id)
     await read.wait()
     await node.chat.delete_room(PID, room.id)

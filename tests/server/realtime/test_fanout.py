@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from chat_broker_server.chat.delta import Lost, State
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import Message
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection
 from chat_broker_server.realtime.context import Counts
-from chat_broker_server.realtime.fanout import Fanout
+from chat_broker_server.realtime.fanout import Counters, Fanout
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.packets import EncodedPacket
 from chat_broker_server.realtime.send_queue import EngineIOSendQueue
@@ -26,6 +27,8 @@ class Store:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.changed: dict[int, int] = {}  # by seq: the rev of the last change
+        self.rev = 0
         self.asked = 0
         self.fails = 0
 
@@ -38,9 +41,22 @@ class Store:
         return Event("message", *KEY, msgspec.json.encode(message), seq=seq)
 
     def change(self, seq: int, name: str = "messageUpdated") -> Event:
-        message = msgspec.structs.replace(self.messages[seq - 1], content="changed")
+        self.rev += 1
+        self.changed[seq] = self.rev
+        message = msgspec.structs.replace(self.messages[seq - 1], content="changed", rev=self.rev)
         self.messages[seq - 1] = message
-        return Event(name, *KEY, msgspec.json.encode(message))
+        return Event(name, *KEY, msgspec.json.encode(message), rev=self.rev)
+
+    async def changes(self, _pid: str, _room: str, after: int, limit: int) -> Lost:
+        self.asked += 1
+        await asyncio.sleep(0)
+        found = sorted((rev, seq) for seq, rev in self.changed.items() if rev > after)
+        states = [
+            State(rev, "message", f"m{seq}", message=self.messages[seq - 1])
+            for rev, seq in found[:limit]
+        ]
+        more = len(found) > limit
+        return Lost(states, states[-1].rev if more else self.rev, self.rev)
 
     async def missed(self, _pid: str, _room: str, since: int, limit: int) -> list[Message]:
         self.asked += 1
@@ -72,6 +88,10 @@ class Listener:
         return self._heard
 
     @property
+    def revs(self) -> list[int]:
+        return [payload["rev"] for name, payload in self.heard if name != "message"]
+
+    @property
     def seqs(self) -> list[int]:
         return [payload["seq"] for name, payload in self.heard if name == "message"]
 
@@ -83,13 +103,14 @@ def store() -> Store:
 
 @pytest.fixture
 def rooms(store: Store) -> Fanout:
-    return Fanout(store.missed, Limits(gap_wait=0.02), Counts())
+    return Fanout(store.missed, store.changes, Limits(gap_wait=0.02), Counts())
 
 
-def join(rooms: Fanout, told: int) -> Listener:
+def join(rooms: Fanout, told: int, rev: int = 0, *, knows_revs: bool = True) -> Listener:
     listener = Listener(rooms)
+    listener.connection.knows_revs = knows_revs
     assert rooms.start_joining(KEY, listener.connection)
-    rooms.subscribe(KEY, listener.connection, told)
+    rooms.subscribe(KEY, listener.connection, Counters(told, rev))
     return listener
 
 
@@ -122,7 +143,7 @@ def sit(rooms: Fanout, wire: Wire, told: int = 0) -> Connection:
     """A connection that writes to *wire* and has joined."""
     connection = Connection("sid", wire, Limits())
     assert rooms.start_joining(KEY, connection)
-    rooms.subscribe(KEY, connection, told)
+    rooms.subscribe(KEY, connection, Counters(told))
     return connection
 
 
@@ -233,7 +254,7 @@ async def test_what_happens_while_somebody_joins_is_neither_lost_nor_told_twice(
     events = [store.add() for _ in range(6)]
     for event in events[:4]:
         rooms.deliver(event)
-    rooms.subscribe(KEY, joiner.connection, 3)  # the database was read after the third
+    rooms.subscribe(KEY, joiner.connection, Counters(3))  # the database was read after the third
     for event in events[4:]:
         rooms.deliver(event)
     assert joiner.seqs == [4, 5, 6]
@@ -261,10 +282,10 @@ async def test_two_who_join_first_at_once_and_read_at_different_moments(
     rooms.start_joining(KEY, early.connection)
     rooms.start_joining(KEY, late.connection)
     events = [store.add() for _ in range(4)]
-    rooms.subscribe(KEY, late.connection, 4)
-    assert not rooms.has_no_gap(KEY, early.connection, 2)
-    assert rooms.has_no_gap(KEY, early.connection, 4)
-    rooms.subscribe(KEY, early.connection, 4)
+    rooms.subscribe(KEY, late.connection, Counters(4))
+    assert not rooms.has_no_gap(KEY, early.connection, Counters(2))
+    assert rooms.has_no_gap(KEY, early.connection, Counters(4))
+    rooms.subscribe(KEY, early.connection, Counters(4))
     for event in [*events, store.add()]:
         rooms.deliver(event)
     assert early.seqs == late.seqs == [5]
@@ -281,14 +302,69 @@ async def test_a_change_never_comes_before_its_message(rooms: Fanout, store: Sto
     assert listener.heard[-1][1]["content"] == "changed"
 
 
-async def test_a_change_during_the_first_join_is_told(rooms: Fanout, store: Store) -> None:
-    """What was read may be older than the change."""
+@pytest.mark.parametrize(
+    ("knows_revs", "read", "heard"), [(True, 1, []), (True, 0, [1]), (False, 1, [1])]
+)
+async def test_a_change_during_the_first_join_is_told(
+    rooms: Fanout, store: Store, knows_revs: bool, read: int, heard: list[int]
+) -> None:
+    """Unless it was read: older clients do not read changes, so they hear it anyway."""
     store.add()
     joiner = Listener(rooms)
+    joiner.connection.knows_revs = knows_revs
     rooms.start_joining(KEY, joiner.connection)
     rooms.deliver(store.change(1))
-    rooms.subscribe(KEY, joiner.connection, 1)
-    assert [name for name, _ in joiner.heard] == ["messageUpdated"]
+    rooms.subscribe(KEY, joiner.connection, Counters(1, read))
+    assert joiner.revs == heard
+
+
+async def test_changes_are_told_in_their_order(rooms: Fanout, store: Store) -> None:
+    """From several nodes they arrive in any; each is told once."""
+    listener = join(rooms, 0)
+    rooms.deliver(store.add())
+    changes = [
+        store.change(1, name) for name in ("messageUpdated", "messageUpdated", "messageDeleted")
+    ]
+    for event in (changes[2], changes[1], changes[0], changes[1]):
+        rooms.deliver(event)
+    assert listener.revs == [1, 2, 3]
+
+
+async def test_a_lost_change_is_read_from_the_database(rooms: Fanout, store: Store) -> None:
+    """When a later one arrives, or the database is looked at: present states, after their messages."""
+    listener = join(rooms, 0)
+    one, two = store.add(), store.add()
+    rooms.deliver(one)
+    store.change(1)
+    store.change(2)
+    rooms.deliver(store.change(1))
+    await until(lambda: listener.revs == [2, 3])
+    assert listener.seqs == [1, 2]
+    rooms.deliver(two)
+    store.change(2)
+    rooms.note_counters(KEY, 2, store.rev)
+    await until(lambda: listener.revs == [2, 3, 4])
+    assert listener.seqs == [1, 2]
+
+
+async def test_a_change_that_was_never_made_blocks_nothing(rooms: Fanout, store: Store) -> None:
+    """A hint about a rev that does not exist is forgotten; real changes go on."""
+    listener = join(rooms, 0)
+    rooms.deliver(store.add())
+    rooms.note_counters(KEY, 1, 1_000_000)
+    await until(lambda: store.asked)
+    await asyncio.sleep(0.05)
+    rooms.deliver(store.change(1))
+    assert listener.revs == [1]
+    assert store.asked < 3
+
+
+async def test_events_that_came_with_revs_are_not_for_older_clients(rooms: Fanout) -> None:
+    new, old = join(rooms, 0), join(rooms, 0, knows_revs=False)
+    rooms.deliver(Event("memberUpdated", *KEY, b'{"rev":1}', rev=1))
+    rooms.deliver(Event("roomUpdated", *KEY, b'{"rev":2}', rev=2))
+    assert new.revs == [1, 2]
+    assert old.revs == [2]
 
 
 async def test_a_room_nobody_listens_to_is_forgotten(rooms: Fanout, store: Store) -> None:
@@ -301,15 +377,19 @@ async def test_a_room_nobody_listens_to_is_forgotten(rooms: Fanout, store: Store
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_any_mixture_of_losses_joins_and_disorder_ends_in_order(seed: int) -> None:
-    """Each listener has, from where it was told, every message once and in order."""
+    """Each listener has, from where it was told, every message once and in order, and the last state of each."""
     chance = random.Random(seed)
     store = Store()
-    rooms = Fanout(store.missed, Limits(gap_wait=0.005), Counts())
-    listeners: list[tuple[Listener, int]] = [(join(rooms, 0), 0)]
+    rooms = Fanout(store.missed, store.changes, Limits(gap_wait=0.005), Counts())
+    listeners: list[tuple[Listener, Counters]] = [(join(rooms, 0), Counters())]
     on_their_way: list[Event] = []
-    joining: list[tuple[Listener, int]] = []
-    for _ in range(300):
-        match chance.randrange(6):
+    joining: list[tuple[Listener, Counters]] = []
+
+    def now() -> Counters:
+        return Counters(len(store.messages), store.rev)
+
+    for _ in range(400):
+        match chance.randrange(8):
             case 0 | 1:
                 event = store.add()
                 if chance.random() < 0.8:
@@ -319,27 +399,43 @@ async def test_any_mixture_of_losses_joins_and_disorder_ends_in_order(seed: int)
             case 4 if len(listeners) + len(joining) < 8:
                 listener = Listener(rooms)
                 rooms.start_joining(KEY, listener.connection)
-                joining.append((listener, len(store.messages)))
+                listener.connection.knows_revs = True
+                joining.append((listener, now()))
             case 5 if joining:
                 listener, read = joining.pop()
                 while not rooms.has_no_gap(KEY, listener.connection, read):
-                    read = len(store.messages)
+                    read = now()
                 rooms.subscribe(KEY, listener.connection, read)
                 listeners.append((listener, read))
+            case 6 | 7 if store.messages:
+                event = store.change(chance.randint(1, len(store.messages)))
+                if chance.random() < 0.8:
+                    on_their_way.append(event)
         if chance.random() < 0.1:
             await asyncio.sleep(0.001)
     for event in on_their_way:
         rooms.deliver(event)
-    rooms.note_last_seq(KEY, len(store.messages))
-    everything = len(store.messages)
-    await until(
-        lambda: all(
-            not li.seqs or li.seqs[-1] == everything or told == everything for li, told in listeners
-        )
-    )
+    everything = now()
+    rooms.note_counters(KEY, *everything)
+
+    def has_all(listener: Listener, read: Counters) -> bool:
+        seqs, revs = [read.seq, *listener.seqs], [read.rev, *listener.revs]
+        return (seqs[-1], revs[-1]) == everything
+
+    await until(lambda: all(has_all(*each) for each in listeners))
     await asyncio.sleep(0.02)
-    for listener, told in listeners:
-        assert listener.seqs == list(range(told + 1, everything + 1))
+    for listener, read in listeners:
+        assert listener.seqs == list(range(read.seq + 1, everything.seq + 1))
+        assert listener.revs == sorted(set(listener.revs))
+        assert not [rev for rev in listener.revs if rev <= read.rev]
+        known = set(range(1, read.seq + 1))
+        last = {}
+        for name, payload in listener.heard:
+            assert name == "message" or payload["seq"] in known
+            known.add(payload["seq"])
+            last[payload["seq"]] = payload.get("rev", 0)
+        for seq, rev in store.changed.items():
+            assert rev <= read.rev or last[seq] == rev
 
 
 async def test_many_writers_are_heard_in_one_order(node: LiveNode) -> None:

@@ -1,0 +1,221 @@
+"""What a client lacks of a room: the present states of the objects that changed since it read the room."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from chat_broker_kit.database.transactions import Query, Rows, Steps
+from chat_broker_server.chat import members, messages, rooms
+from chat_broker_server.chat.changes import Kind
+from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.models import (
+    Change,
+    Changes,
+    Delta,
+    Member,
+    Message,
+    Room,
+    RoomUser,
+)
+from chat_broker_server.chat.validation import MAX_SEQ
+from chat_broker_server.errors import NotFound
+
+CHANGED = 200
+MISSED_AFTER_RESET = 50
+
+_STATES = (
+    f"SELECT c.rev, c.kind, c.object, {messages.COLUMNS} FROM changes c"
+    " LEFT JOIN messages g ON g.project_id = c.project_id AND g.room_id = c.room_id AND g.seq = c.seq"
+    " LEFT JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
+    " WHERE c.project_id = $1 AND c.room_id = $2 AND c.rev > $3 AND c.rev <= $4"
+    " AND (c.seq IS NULL OR (c.seq >= $5 AND c.seq <= $6)) ORDER BY c.rev LIMIT $7"
+)
+_MEMBERS = (
+    f"SELECT c.rev, u.username, u.display_name, m.joined_rev, {members.COLUMNS} FROM changes c"
+    " JOIN users u ON u.project_id = c.project_id AND u.id = c.object"
+    " LEFT JOIN members m ON m.project_id = c.project_id AND m.room_id = c.room_id"
+    " AND m.user_id = c.object"
+    " WHERE c.project_id = $1 AND c.room_id = $2 AND c.rev >= $3 AND c.rev <= $4"
+    " AND c.kind = 'member'"
+)
+
+
+class Known(NamedTuple):
+    """What a client has of a room; None for what it did not say."""
+
+    seq: int | None = None
+    rev: int | None = None
+    epoch: str | None = None
+    from_seq: int = 1
+    """Of the oldest message that it has."""
+
+
+class Span(NamedTuple):
+    """A range of changes: those after `after` up to `upto`, of messages with a seq in a range only."""
+
+    after: int
+    upto: int
+    from_seq: int = 1
+    to_seq: int = MAX_SEQ
+
+
+class State(NamedTuple):
+    """An object as it is now, and the rev of its last change."""
+
+    rev: int
+    kind: Kind
+    object_id: str
+    message: Message | None = None
+    room: Room | None = None
+    member: Member | None = None
+    joined_rev: int | None = None
+    """Of a member: the rev of the join. None if the membership is as old as the room."""
+    user: RoomUser | None = None
+    """Whom a change of a member is about."""
+
+
+def page(pid: str, room_id: str, since_rev: int, from_seq: int, limit: int) -> Steps[Changes]:
+    """The first *limit* changes after *since_rev*, without messages before *from_seq*. Raises NotFound."""
+    room, forgotten_rev = yield from _room(pid, room_id)
+    rev = _rev(room)
+    if not forgotten_rev <= since_rev <= rev:
+        return Changes(items=[], rev=rev, has_more=False, reset=True)
+    states, more = yield from _states(pid, room, Span(since_rev, rev, from_seq), limit)
+    return Changes(items=[change(state) for state in states], rev=rev, has_more=more, reset=False)
+
+
+def delta(pid: str, room_id: str, known: Known, epoch: str, missed_limit: int) -> Steps[Delta]:
+    """What a client with *known* lacks of the room, with up to *missed_limit* messages. Raises NotFound."""
+    room, forgotten_rev = yield from _room(pid, room_id)
+    if known.seq is None:
+        return Delta(room, room.last_seq, _rev(room), epoch)
+    if _must_reset(known, room, forgotten_rev, epoch):
+        newest = yield from _between(
+            pid, room, room.last_seq - MISSED_AFTER_RESET, MISSED_AFTER_RESET
+        )
+        return Delta(room, room.last_seq, _rev(room), epoch, reset=True, missed=newest)
+    missed: list[Message] = []
+    if known.seq < room.last_seq:
+        missed = yield from _between(pid, room, known.seq, missed_limit)
+    more_missed = bool(missed) and missed[-1].seq < room.last_seq
+    states: list[State] = []
+    more_changed = False
+    if known.rev is not None and known.rev < _rev(room):
+        # Later messages are in `missed`, or are read with `after`.
+        span = Span(known.rev, _rev(room), known.from_seq, known.seq)
+        states, more_changed = yield from _states(pid, room, span, CHANGED)
+    return Delta(
+        room,
+        room.last_seq,
+        _rev(room),
+        epoch,
+        missed=missed,
+        changed=[change(state) for state in states],
+        has_more=more_missed or more_changed,
+    )
+
+
+class Lost(NamedTuple):
+    """Changes that a node did not hear of."""
+
+    states: list[State]
+    rev: int
+    """Up to which these are all."""
+    room_rev: int
+
+
+def after(pid: str, room_id: str, rev: int, limit: int) -> Steps[Lost]:
+    """The first *limit* changes after *rev*. Raises NotFound."""
+    room, _ = yield from _room(pid, room_id)
+    states, more = yield from _states(pid, room, Span(rev, _rev(room)), limit)
+    return Lost(states, states[-1].rev if more else _rev(room), _rev(room))
+
+
+def change(state: State) -> Change:
+    """*state* as it is answered."""
+    match state.kind:
+        case "message":
+            return Change(state.rev, state.kind, message=state.message or UNSET)
+        case "room":
+            return Change(state.rev, state.kind, room=state.room or UNSET)
+        case "member":
+            return Change(state.rev, state.kind, member=state.member, user_id=state.object_id)
+
+
+def events(pid: str, state: State, after_rev: int) -> Iterator[Event]:
+    """The events that tell *state* to sockets that know the room as of *after_rev*."""
+    if state.message is not None:
+        name = "messageUpdated" if state.message.deleted_at is None else "messageDeleted"
+        message = msgspec.structs.replace(state.message, rev=state.rev)
+        yield messages.event(name, pid, message)
+    elif state.room is not None:
+        yield rooms.updated_event(msgspec.structs.replace(state.room, rev=state.rev))
+    elif state.user is not None:
+        if state.member is None:
+            yield members.event("userLeft", pid, state.user, state.rev)
+        elif (state.joined_rev or 0) > after_rev:
+            yield members.event("userJoined", pid, state.user, state.rev)
+        if state.member is not None and state.rev != state.joined_rev:
+            yield members.updated_event(pid, state.member, state.rev)
+
+
+def _rev(room: Room) -> int:
+    return 0 if room.rev is UNSET else room.rev
+
+
+def _must_reset(known: Known, room: Room, forgotten_rev: int, epoch: str) -> bool:
+    if known.epoch is not None and known.epoch != epoch:
+        return True
+    if known.rev is None or known.seq is None:
+        return False
+    return known.seq > room.last_seq or not forgotten_rev <= known.rev <= _rev(room)
+
+
+def _room(pid: str, room_id: str) -> Steps[tuple[Room, int]]:
+    """The room, and up to which rev its changes are not kept."""
+    rows = yield Query(
+        f"SELECT {rooms.COLUMNS}, coalesce(r.forgotten_rev, 0) FROM rooms r"
+        " WHERE r.project_id = $1 AND r.id = $2 AND r.deleted_at IS NULL",
+        pid,
+        room_id,
+    )
+    if not rows:
+        raise NotFound.room()
+    *columns, forgotten_rev = rows[0]
+    return rooms.from_row(columns), forgotten_rev
+
+
+def _between(pid: str, room: Room, after_seq: int, limit: int) -> Steps[list[Message]]:
+    """The first *limit* messages after *after_seq*, up to the room's last as it was read."""
+    found = yield from messages.after(pid, room.id, after_seq, limit)
+    return [message for message in found if message.seq <= room.last_seq]
+
+
+def _states(pid: str, room: Room, span: Span, limit: int) -> Steps[tuple[list[State], bool]]:
+    """The first *limit* states of *span* by rev, and whether there are more."""
+    if span.after >= span.upto:
+        return [], False
+    rows = yield Query(_STATES, pid, room.id, *span, limit + 1)
+    more = len(rows) > limit
+    rows = rows[:limit]
+    found: dict[int, Sequence[Any]] = {}
+    revs = [row[0] for row in rows if row[1] == "member"]
+    if revs:
+        members_found: Rows = yield Query(_MEMBERS, pid, room.id, revs[0], revs[-1])
+        found = {row[0]: row for row in members_found}
+    # Of an object that has changed again between the queries, the newer change is beyond the span.
+    return [_state(room, row, found) for row in rows if row[1] != "member" or row[0] in found], more
+
+
+def _state(room: Room, row: Sequence[Any], found: dict[int, Sequence[Any]]) -> State:
+    rev, kind, object_id = row[:3]
+    if kind == "message":
+        return State(rev, kind, object_id, message=messages.from_row(room.id, row[3:]))
+    if kind == "room":
+        return State(rev, kind, object_id, room=room)
+    _, username, display_name, joined_rev, *columns = found[rev]
+    member = members.from_row(columns) if columns[0] is not None else None
+    user = RoomUser(room.id, object_id, username, display_name)
+    return State(rev, kind, object_id, member=member, joined_rev=joined_rev, user=user)

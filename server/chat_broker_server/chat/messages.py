@@ -46,7 +46,7 @@ _AUTHOR_SEQ = (
 # For Postgres, made in each session that wants it. Each statement of a function that may change something sees what was
 # committed before it, so all that follows the lock is as it is when this commits. Another text needs another name.
 _POSTING = f"""
-CREATE OR REPLACE FUNCTION pg_temp.post_at_once_1(
+CREATE OR REPLACE FUNCTION pg_temp.post_1(
   text, text, text, text, text, text, text, text, text, text, text, bigint, text[]
 ) RETURNS TABLE (number bigint, author text, shown text, said_at text) LANGUAGE plpgsql AS $$
 BEGIN
@@ -70,9 +70,9 @@ BEGIN
   END IF;
   RETURN NEXT;
 END $$"""
-_POST_AT_ONCE = (
+_CALL_POSTING = (
     "SELECT number, author, shown, said_at"
-    " FROM pg_temp.post_at_once_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+    " FROM pg_temp.post_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 _GAP = msgspec.Raw(b"\0")
 
@@ -221,7 +221,7 @@ def _fresh(
     )
 
 
-def post_at_once(
+def post_shortcut(
     pid: str, room_id: str, draft: Draft, idempotency_key: IdempotencyKey | None
 ) -> Shortcut[tuple[Message, Event | None]]:
     """`post` on Postgres, for a member whom nothing hinders, with a key that is new."""
@@ -241,7 +241,7 @@ def post_at_once(
         # What the answer will be around what the database alone knows. JSON has no NUL of its own.
         pieces = msgspec.json.encode(message(_GAP, _GAP, _GAP, _GAP)).decode().split("\0")
     query = Query(
-        _POST_AT_ONCE,
+        _CALL_POSTING,
         pid,
         room_id,
         timestamp(),

@@ -186,7 +186,7 @@ class Chat:
         message, _ = await self._database.write(
             partial(messages.post, pid, room_id, draft, hide_private, idempotency),
             self._publish_second,
-            shortcut=partial(messages.post_at_once, pid, room_id, draft, idempotency),
+            shortcut=partial(messages.post_shortcut, pid, room_id, draft, idempotency),
         )
         return message
 

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,11 +13,12 @@ import asyncpg
 import pytest
 import structlog
 
-from chat_broker_server.chat import messages
+from chat_broker_server.chat import idempotency, messages
 from chat_broker_server.chat.events import Event
-from chat_broker_server.chat.models import IdempotencyKey
+from chat_broker_server.chat.models import IdempotencyKey, Message
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.database.open import open_database
+from chat_broker_server.errors import ChatError
 from tests.contract.servers import in_room, refused
 from tests.server.database.test_postgres import wired
 from tests.server.opening import opened, two_replicas
@@ -72,7 +75,7 @@ async def test_each_step_finds_what_it_wants_by_an_index(postgres_url: str) -> N
         )
         raw.add_log_listener(lambda _, said: plans.append(str(said)))
         draft, once = messages.Draft(user_id, "x", "c", {}), IdempotencyKey("s", "k", "f")
-        _, function, query, answer = messages.post_at_once(pid, room_id, draft, once)
+        _, function, query, answer = messages.post_shortcut(pid, room_id, draft, once)
         await raw.execute(function)
         assert answer(await raw.fetch(query.sql, *query.parameters)) is not None
     steps = "FROM rooms", "FROM members m", "UPDATE rooms", "INTO messages", "INTO idempotency"
@@ -215,21 +218,20 @@ async def test_a_message_is_not_acknowledged_before_its_commit(postgres_url: str
     await database.close()
 
 
+A_ROOM = (
+    "INSERT INTO users (project_id, id, external_user_id, username, created_at, updated_at)"
+    " VALUES ('p', 'u', 'e', 'n', '', '');"
+    "INSERT INTO rooms (project_id, id, name, private, created_by, created_at, updated_at)"
+    " VALUES ('p', 'r', 'r', false, 'u', '', '');"
+    "INSERT INTO members (project_id, room_id, user_id, role, joined_at)"
+    " VALUES ('p', 'r', 'u', 'owner', '')"
+)
+
+
 async def a_room(raw: Any) -> tuple[str, str, str]:
     """A project, a user and their room."""
     await raw.execute("INSERT INTO projects (id, name, created_at) VALUES ('p', 'p', '')")
-    await raw.execute(
-        "INSERT INTO users (project_id, id, external_user_id, username, created_at, updated_at)"
-        " VALUES ('p', 'u', 'e', 'n', '', '')"
-    )
-    await raw.execute(
-        "INSERT INTO rooms (project_id, id, name, private, created_by, created_at, updated_at)"
-        " VALUES ('p', 'r', 'r', false, 'u', '', '')"
-    )
-    await raw.execute(
-        "INSERT INTO members (project_id, room_id, user_id, role, joined_at)"
-        " VALUES ('p', 'r', 'u', 'owner', '')"
-    )
+    await raw.execute(A_ROOM)
     return "p", "u", "r"
 
 
@@ -317,3 +319,80 @@ async def test_a_repeated_key_answers_the_bytes_that_were_answered_first(
             assert first.status_code == again.status_code == 201
             assert again.headers["idempotency-replayed"] == "true"
             assert again.content == first.content
+
+
+STATES = list(
+    product(
+        (True, False), (True, False), (True, False), (True, False), (None, "new", "used", "other")
+    )
+)
+"""Is there the room; is the author a member; suspended; their client_msg_id used; what of the Idempotency-Key."""
+
+
+async def test_shortcut_and_transaction_do_the_same_in_every_state(postgres_url: str) -> None:
+    """The statement is a second text of the rule, for one trip instead of eight: nothing but the trips may differ."""
+    heard: list[Event] = []
+    database = await open_database(postgres_url, pool=1)
+    chat = Chat(database, heard.append)
+    async with connected(postgres_url) as raw:
+        await raw.execute("INSERT INTO projects (id, name, created_at) VALUES ('p', 'p', '')")
+
+        async def outcome(number: int, way: str, state: tuple[Any, ...]) -> tuple[Any, ...]:
+            there, member, suspended, said_before, key = state
+            mark = f"{number}{way}"
+            await raw.execute(
+                A_ROOM.replace("'u'", f"'u{mark}'")
+                .replace("'r'", f"'r{mark}'")
+                .replace("'n'", f"'n{mark}'")
+                .replace("'e'", f"'e{mark}'")
+            )
+            once = None if key is None else IdempotencyKey(mark, "key", "f")
+            draft = messages.Draft(f"u{mark}", "x", "c", {})
+
+            async def post(
+                key: IdempotencyKey | None, *, shortcut: bool
+            ) -> tuple[Message, Event | None]:
+                return await database.write(
+                    partial(messages.post, "p", f"r{mark}", draft, False, key),
+                    chat._publish_second,
+                    shortcut=partial(messages.post_shortcut, "p", f"r{mark}", draft, key)
+                    if shortcut
+                    else None,
+                )
+
+            if key in ("used", "other"):
+                await post(once, shortcut=False)
+            if said_before:
+                await post(None, shortcut=False)
+            elif key in ("used", "other"):
+                await raw.execute(
+                    "UPDATE messages SET client_msg_id = 'd' WHERE room_id = $1", f"r{mark}"
+                )
+            if key == "other":
+                once = IdempotencyKey(mark, "key", "another")
+            if suspended:
+                await raw.execute("UPDATE users SET status = 'suspended' WHERE id = $1", f"u{mark}")
+            if not member:
+                await raw.execute("DELETE FROM members WHERE room_id = $1", f"r{mark}")
+            if not there:
+                await raw.execute("UPDATE rooms SET deleted_at = '2026' WHERE id = $1", f"r{mark}")
+            heard.clear()
+            try:
+                message, _ = await post(once, shortcut=way == "s")
+            except (ChatError, idempotency.Replayed) as error:
+                answer: Any = (type(error).__name__, getattr(error, "code", None))
+            else:
+                answer = (message.seq, message.content, message.username)
+            rows = await raw.fetch(
+                "SELECT seq, author_seq, content FROM messages WHERE room_id = $1", f"r{mark}"
+            )
+            keys = await raw.fetchval("SELECT count(*) FROM idempotency WHERE scope = $1", mark)
+            return answer, [event.seq for event in heard], sorted(map(tuple, rows)), keys
+
+        for number, state in enumerate(STATES):
+            one = await outcome(number, "s", state)
+            other = await outcome(number, "t", state)
+            assert repr(one).replace(f"{number}s", "~") == repr(other).replace(f"{number}t", "~"), (
+                state
+            )
+    await database.close()

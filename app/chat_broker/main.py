@@ -175,7 +175,7 @@ def _connect(app: Application, settings: Settings, parts: _Parts) -> None:
     app.gate = Gate(
         chain,
         BrowserRules(settings.own_origins, proxies.is_own_origin),
-        admin.standings,
+        admin.ban_statuses,
         parts.limiter,
         is_operators_key=operators_keys(_own_keys(settings)),
     )

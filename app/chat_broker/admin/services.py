@@ -14,7 +14,7 @@ from chat_broker.admin.operations.rooms import RoomOperations
 from chat_broker.admin.operations.tokens import TokenOperations
 from chat_broker.admin.operations.users import UserOperations
 from chat_broker.admission.rate_limits import Limiter
-from chat_broker.chat.bans import BanBook, BanRecord, MintGuard, Standings
+from chat_broker.chat.bans import BanBook, BanRecord, BanStatuses, MintGuard
 from chat_broker.chat.ports import Hints, RoomChanges
 from chat_broker.settings import Settings
 from chat_broker_kit.tasks import cancel_and_wait
@@ -53,7 +53,7 @@ class AdminServices:
     chain: AuditChain
     trail: AuditTrail
     book: BanBook
-    standings: Standings
+    ban_statuses: BanStatuses
     guard: MintGuard
 
 
@@ -63,14 +63,14 @@ async def open_admin_services(
 ) -> AsyncIterator[AdminServices]:
     """The admin services, with background tasks that end with the block."""
     book = storage.bans
-    standings = Standings(book, exact=storage.alone)
+    ban_statuses = BanStatuses(book, exact=storage.alone)
 
     def on_hint(external_id: str | None) -> None:
-        # None follows a gap: hints may be lost, so all cached standings are read again.
+        # None follows a gap: hints may be lost, so all cached ban statuses are read again.
         if external_id is None:
-            standings.forget(None)
+            ban_statuses.forget(None)
         else:
-            standings.cut(external_id)
+            ban_statuses.cut(external_id)
 
     async def send_hint(external_id: str | None) -> None:
         await storage.hints.tell(TOPIC, external_id)
@@ -78,8 +78,8 @@ async def open_admin_services(
     async def let_go(record: BanRecord) -> None:
         await bans.settle(record)
 
-    guard = MintGuard(book, standings, let_go=let_go, tell=send_hint)
-    bans = BanOperations(chat, book, standings, guard)
+    guard = MintGuard(book, ban_statuses, let_go=let_go, tell=send_hint)
+    bans = BanOperations(chat, book, ban_statuses, guard)
     trail = AuditTrail(storage.chain, storage.pending, alone=storage.alone)
     bootstrap = None if settings.admin_key is None else settings.admin_key.get_secret_value()
     storage.hints.on(TOPIC, on_hint)
@@ -97,6 +97,6 @@ async def open_admin_services(
             chain=storage.chain,
             trail=trail,
             book=book,
-            standings=standings,
+            ban_statuses=ban_statuses,
             guard=guard,
         )

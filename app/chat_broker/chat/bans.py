@@ -67,7 +67,7 @@ class BanRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BanStatus:
     """How a user stands: their *mark*, and the *ban* that may hold."""
 
     mark: int
@@ -77,7 +77,7 @@ class Standing:
 class BanBook(Protocol):
     """Bans and marks, durable. Every method raises StateUnavailable when the database does not answer."""
 
-    async def standing(self, external_id: str) -> Standing:
+    async def ban_status(self, external_id: str) -> BanStatus:
         """The mark (of user and project together) and the latest ban that nobody has lifted."""
         ...
 
@@ -114,11 +114,11 @@ class BanBook(Protocol):
 
 
 arrival: ContextVar[int | None] = ContextVar("arrival", default=None)
-"""The `Standings.moment` at which the present request came in."""
+"""The `BanStatuses.moment` at which the present request came in."""
 
 
-class Standings:
-    """What a replica remembers of users' standings, so that a ban costs a chatting user nothing.
+class BanStatuses:
+    """What a replica remembers of users' ban statuses, so that a ban costs a chatting user nothing.
 
     Never raises anything but StateUnavailable; then nobody is let in. *exact*: this process is the only
     one that writes, so what it remembers is what there is. Otherwise a mint asks the book each time.
@@ -138,7 +138,7 @@ class Standings:
         self._clock = clock
         self._now = now
         self._most = most
-        self._known = BoundedCache[str, Standing](most, clock=clock)
+        self._known = BoundedCache[str, BanStatus](most, clock=clock)
         self._readings = 0
         self._moment = 0
         self._cut: OrderedDict[str, int] = OrderedDict()
@@ -146,24 +146,24 @@ class Standings:
 
     async def active_ban(self, external_id: str) -> Ban | None:
         """The ban that holds now, if any. Microseconds, for a user who was asked about within the last second."""
-        standing = self._known.get(external_id) or await self.standing(external_id)
-        return None if standing.ban is None else self._ban_in(external_id, standing)
+        status = self._known.get(external_id) or await self.ban_status(external_id)
+        return None if status.ban is None else self._ban_in(external_id, status)
 
-    async def standing(self, external_id: str, *, fresh: bool = False) -> Standing:
+    async def ban_status(self, external_id: str, *, fresh: bool = False) -> BanStatus:
         """Mark and ban. *fresh*: not a moment old."""
         known = self._known.get(external_id) if self._exact or not fresh else None
         if known is not None:
             return known
         readings = self._readings
         until = self._clock() + REMEMBERED
-        found = await self._book.standing(external_id)
+        found = await self._book.ban_status(external_id)
         if readings == self._readings:  # or somebody was banned while the book was being read
             self._known.put(external_id, found, until=until)
         return found
 
-    def holds(self, standing: Standing) -> bool:
-        """Is the ban in *standing*, if there is one, in force at this moment?"""
-        return standing.ban is not None and standing.ban.holds(self._now())
+    def holds(self, status: BanStatus) -> bool:
+        """Is the ban in *status*, if there is one, in force at this moment?"""
+        return status.ban is not None and status.ban.holds(self._now())
 
     def forget(self, external_id: str | None) -> None:
         """What is remembered of one user, or of all, may be wrong."""
@@ -200,12 +200,12 @@ class Standings:
         """Has the user been cut off, as far as this process knows, after *moment*?"""
         return max(self._cut.get(external_id, 0), self._all_cut) > moment
 
-    def _ban_in(self, external_id: str, standing: Standing) -> Ban | None:
-        if not self.holds(standing) or standing.ban is None:
+    def _ban_in(self, external_id: str, status: BanStatus) -> Ban | None:
+        if not self.holds(status) or status.ban is None:
             return None
-        until = standing.ban.until
+        until = status.ban.until
         ends = None if until is None else parse_timestamp(until)
-        return Ban(external_id, standing.ban.reason, ends)
+        return Ban(external_id, status.ban.reason, ends)
 
 
 class MintGuard:
@@ -214,14 +214,14 @@ class MintGuard:
     def __init__(
         self,
         book: BanBook,
-        standings: Standings,
+        ban_statuses: BanStatuses,
         *,
         let_go: Callable[[BanRecord], Awaitable[object]],
         tell: Callable[[str | None], Awaitable[None]],
     ) -> None:
         """*let_go* tells the Chat API that a ban has ended; *tell* tells the other replicas."""
         self._book = book
-        self._standings = standings
+        self._ban_statuses = ban_statuses
         self._let_go = let_go
         self._tell = tell
 
@@ -233,17 +233,17 @@ class MintGuard:
         """
         moment = arrival.get()
         if moment is None:
-            moment = self._standings.moment
-        before = await self._standings.standing(external_id, fresh=True)
-        if self._standings.holds(before):
+            moment = self._ban_statuses.moment
+        before = await self._ban_statuses.ban_status(external_id, fresh=True)
+        if self._ban_statuses.holds(before):
             raise user_suspended()
         if before.ban is not None and before.ban.suspended:
             await self._let_go(before.ban)
         made = await mint()
-        after = await self._standings.standing(external_id, fresh=True)
-        if self._standings.holds(after):
+        after = await self._ban_statuses.ban_status(external_id, fresh=True)
+        if self._ban_statuses.holds(after):
             raise user_suspended()
-        if after.mark != before.mark or self._standings.cut_since(external_id, moment):
+        if after.mark != before.mark or self._ban_statuses.cut_since(external_id, moment):
             raise Conflict(
                 "token_revoked",
                 "The user's tokens were revoked while this one was made. Ask again.",
@@ -260,5 +260,5 @@ class MintGuard:
 
     async def was_cut(self, external_id: str | None) -> None:
         """The book says so already: tell this process, and the others."""
-        self._standings.cut(external_id)
+        self._ban_statuses.cut(external_id)
         await self._tell(external_id)

@@ -1,6 +1,6 @@
 """Bans and revocation marks in the database.
 
-SQLite and Postgres share their SQL, except for standings: Postgres reads many in one query.
+SQLite and Postgres share their SQL, except for ban statuses: Postgres reads many in one query.
 """
 
 import asyncio
@@ -9,14 +9,14 @@ from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any
 
-from chat_broker.chat.bans import BanRecord, Standing
+from chat_broker.chat.bans import BanRecord, BanStatus
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.storage.batching import Gathered
 from chat_broker_kit.database.transactions import Database, Query, Steps, all_rows, first_row, named
 
 STANDINGS_AT_ONCE, LINES = 100, 4
 LONGEST = 7.0
-"""Seconds that reading a standing may take, with the time it waited for other batches."""
+"""Seconds that reading a ban status may take, with the time it waited for other batches."""
 EVERYBODY = "*"
 REPLACED = "replaced"
 _NAMES = [field.name for field in fields(BanRecord)]
@@ -34,7 +34,7 @@ _STANDING = (
     " FROM (SELECT 1 AS one) AS o"
     " LEFT JOIN bans AS b ON b.external_user_id = $2 AND b.lifted_at IS NULL"
 )
-# For Postgres: a round trip costs more than reading many standings.
+# For Postgres: a round trip costs more than reading many ban statuses.
 _STANDINGS = (
     "SELECT o.whose AS asked, (SELECT CAST(COALESCE(SUM(mark), 0) AS BIGINT) FROM revocation_marks"
     f" WHERE whose IN ('u:' || o.whose, '{EVERYBODY}')) AS all_marks, {_OF_BAN}"
@@ -77,27 +77,27 @@ class SqlBans:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._standings: Gathered[str, Standing] = Gathered(
+        self._ban_statuses: Gathered[str, BanStatus] = Gathered(
             self._of_many, most=STANDINGS_AT_ONCE, lines=LINES
         )
 
-    async def standing(self, external_id: str) -> Standing:
+    async def ban_status(self, external_id: str) -> BanStatus:
         if self._database.name != "sqlite":
             try:
                 async with asyncio.timeout(LONGEST):
-                    return await self._standings.ask(external_id)
+                    return await self._ban_statuses.ask(external_id)
             except TimeoutError:
                 raise StateUnavailable("the database does not answer: TimeoutError") from None
         query = Query(_STANDING, _key(external_id), external_id)
         row = await self._database.read(partial(first_row, query))
         assert row is not None  # noqa: S101 - the query always has one
-        return _standing(row)
+        return _ban_status(row)
 
-    async def _of_many(self, external_ids: Sequence[str]) -> list[Standing | Exception]:
+    async def _of_many(self, external_ids: Sequence[str]) -> list[BanStatus | Exception]:
         query = Query(_STANDINGS, list(set(external_ids)))
         rows = await self._database.read(partial(all_rows, query), slow=True)
-        standings = {row[0]: _standing(row[1:]) for row in rows}
-        return [standings[external_id] for external_id in external_ids]
+        ban_statuses = {row[0]: _ban_status(row[1:]) for row in rows}
+        return [ban_statuses[external_id] for external_id in external_ids]
 
     async def raise_mark(self, external_id: str | None) -> None:
         await self._database.write(partial(_raise, _key(external_id)))
@@ -156,9 +156,9 @@ def _key(external_id: str | None) -> str:
     return EVERYBODY if external_id is None else f"u:{external_id}"
 
 
-def _standing(row: Sequence[Any]) -> Standing:
-    """The standing in a row: the sum of marks, then the columns of a ban, which are NULL without a ban."""
-    return Standing(int(row[0]), None if row[1] is None else _record(row[1:]))
+def _ban_status(row: Sequence[Any]) -> BanStatus:
+    """The ban status in a row: the sum of marks, then the columns of a ban, which are NULL without a ban."""
+    return BanStatus(int(row[0]), None if row[1] is None else _record(row[1:]))
 
 
 def _record(row: Sequence[Any]) -> BanRecord:

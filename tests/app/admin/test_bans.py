@@ -5,23 +5,23 @@ import dataclasses
 
 import pytest
 
-from chat_broker.chat.bans import REMEMBERED, BanRecord, MintGuard, Standing, Standings, arrival
+from chat_broker.chat.bans import REMEMBERED, BanRecord, BanStatus, BanStatuses, MintGuard, arrival
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.errors import Conflict, Refused
 
 
 class Book:
-    """Standings in memory, each reading counted; it can break, or take its time."""
+    """Ban statuses in memory, each reading counted; it can break, or take its time."""
 
     def __init__(self):
         self.bans, self.marks, self.reads, self.broken = {}, {}, 0, False
         self.gate = None
 
-    async def standing(self, external_id):
+    async def ban_status(self, external_id):
         self.reads += 1
         if self.broken:
             raise StateUnavailable("gone")
-        found = Standing(self.marks.get(external_id, 0), self.bans.get(external_id))
+        found = BanStatus(self.marks.get(external_id, 0), self.bans.get(external_id))
         if self.gate is not None:
             await self.gate.wait()
         return found
@@ -48,12 +48,12 @@ def book():
     return Book()
 
 
-def standings(book, clock, **options):
-    return Standings(book, clock=lambda: clock.now, now=lambda: clock.date, **options)
+def ban_statuses(book, clock, **options):
+    return BanStatuses(book, clock=lambda: clock.now, now=lambda: clock.date, **options)
 
 
 async def test_asking_often_reads_seldom(book, clock):
-    known = standings(book, clock)
+    known = ban_statuses(book, clock)
     for _ in range(100):
         assert await known.active_ban("alice") is None
     assert book.reads == 1
@@ -63,7 +63,7 @@ async def test_asking_often_reads_seldom(book, clock):
 
 
 async def test_a_ban_counts_at_once_where_it_was_made(book, clock):
-    known = standings(book, clock)
+    known = ban_statuses(book, clock)
     await known.active_ban("alice")
     book.bans["alice"] = ban()
     known.forget("alice")
@@ -71,7 +71,7 @@ async def test_a_ban_counts_at_once_where_it_was_made(book, clock):
 
 
 async def test_a_ban_made_elsewhere_counts_within_a_second(book, clock):
-    known = standings(book, clock)
+    known = ban_statuses(book, clock)
     await known.active_ban("alice")
     book.bans["alice"] = ban()
     clock.now += REMEMBERED + 0.01
@@ -80,7 +80,7 @@ async def test_a_ban_made_elsewhere_counts_within_a_second(book, clock):
 
 async def test_a_ban_made_during_a_reading_is_not_overlooked(book, clock):
     """The answer of a query that began before the ban is not remembered after it."""
-    known = standings(book, clock)
+    known = ban_statuses(book, clock)
     book.gate = asyncio.Event()
     reading = asyncio.create_task(known.active_ban("alice"))
     await asyncio.sleep(0)
@@ -92,17 +92,17 @@ async def test_a_ban_made_during_a_reading_is_not_overlooked(book, clock):
 
 
 async def test_a_mint_never_trusts_memory_where_others_write(book, clock):
-    shared, alone = standings(book, clock), standings(book, clock, exact=True)
+    shared, alone = ban_statuses(book, clock), ban_statuses(book, clock, exact=True)
     for known, reads in ((shared, 3), (alone, 1)):
         book.reads = 0
         for _ in range(3):
-            await known.standing("alice", fresh=True)
+            await known.ban_status("alice", fresh=True)
         assert book.reads == reads
 
 
 async def test_a_ban_ends_by_itself_to_the_millisecond(book, clock):
     book.bans["alice"] = ban(until="2026-01-01T00:00:00.500Z")
-    known = standings(book, clock)
+    known = ban_statuses(book, clock)
     found = await known.active_ban("alice")
     assert found.until.isoformat() == "2026-01-01T00:00:00.500000+00:00"
     clock.date = "2026-01-01T00:00:00.499Z"
@@ -113,7 +113,7 @@ async def test_a_ban_ends_by_itself_to_the_millisecond(book, clock):
 
 
 async def test_what_cannot_be_read_lets_nobody_in(book, clock):
-    known = standings(book, clock, exact=True)
+    known = ban_statuses(book, clock, exact=True)
     await known.active_ban("alice")
     book.broken = True
     clock.now += REMEMBERED + 0.01
@@ -124,7 +124,7 @@ async def test_what_cannot_be_read_lets_nobody_in(book, clock):
 
 
 async def test_memory_is_bounded(book, clock):
-    known = standings(book, clock, most=10)
+    known = ban_statuses(book, clock, most=10)
     for number in range(100):
         await known.active_ban(f"user{number}")
     assert len(known._known) == 10
@@ -143,7 +143,7 @@ class TestMinting:
 
     @pytest.fixture(params=[True, False], ids=["alone", "one of several"])
     def guard(self, request, book, clock):
-        known = standings(book, clock, exact=request.param)
+        known = ban_statuses(book, clock, exact=request.param)
         told, freed = [], []
 
         async def tell(external_id):
@@ -191,16 +191,16 @@ class TestMinting:
 
     async def test_a_revocation_while_the_caller_was_still_being_recognised(self, guard):
         """The request came before the revocation, its credential was read after it."""
-        guard._standings.note_arrival()
+        guard._ban_statuses.note_arrival()
         await guard.cut("alice")
         with pytest.raises(Conflict):
             await guard.mint("alice", self.token)
         assert await guard.mint("bob", self.token) == "token"
-        guard._standings.note_arrival()
+        guard._ban_statuses.note_arrival()
         assert await guard.mint("alice", self.token) == "token"
 
     async def test_somebody_elses_revocation_changes_nothing(self, guard):
-        guard._standings.note_arrival()
+        guard._ban_statuses.note_arrival()
         await guard.cut("bob")
         assert await guard.mint("alice", self.token) == "token"
 
@@ -231,7 +231,7 @@ class TestMinting:
 
 async def test_what_was_revoked_is_remembered_for_long_enough(book, clock):
     """When memory is full, the oldest revocations are taken to be everybody's: safe, not exact."""
-    known = standings(book, clock, most=3)
+    known = ban_statuses(book, clock, most=3)
     moment = known.moment
     known.cut("alice")
     for number in range(10):

@@ -83,46 +83,46 @@ class TestBans:
         return bans.SqlBans(database)
 
     async def test_nobody_is_banned_at_first(self, book):
-        standing = await book.standing("alice")
-        assert standing.ban is None
-        assert standing.mark == 0
+        status = await book.ban_status("alice")
+        assert status.ban is None
+        assert status.mark == 0
         assert await book.history("alice") == []
         assert await book.lift("alice", by="x", at=SOON) is None
 
     async def test_a_ban_raises_the_mark_and_stands(self, book):
         await book.ban(ban())
-        standing = await book.standing("alice")
-        assert standing.ban == ban()
-        assert standing.mark == 1
-        assert (await book.standing("bob")).mark == 0
+        status = await book.ban_status("alice")
+        assert status.ban == ban()
+        assert status.mark == 1
+        assert (await book.ban_status("bob")).mark == 0
 
     async def test_marks_of_one_and_of_everybody_add_up(self, book):
         await book.raise_mark("alice")
         await book.raise_mark(None)
         await book.raise_mark("*")
-        assert (await book.standing("alice")).mark == 2
-        assert (await book.standing("bob")).mark == 1
-        assert (await book.standing("*")).mark == 2
+        assert (await book.ban_status("alice")).mark == 2
+        assert (await book.ban_status("bob")).mark == 1
+        assert (await book.ban_status("*")).mark == 2
 
     async def test_many_asked_about_at_once_hear_each_their_own(self, book):
         await book.ban(ban())
         await book.raise_mark("bob")
         await book.raise_mark("bob")
         names = ["alice", "bob", "carol", "bob", "*"]
-        found = await asyncio.gather(*(book.standing(name) for name in names))
-        assert [standing.mark for standing in found] == [1, 2, 0, 2, 0]
-        assert [standing.ban for standing in found] == [ban(), None, None, None, None]
+        found = await asyncio.gather(*(book.ban_status(name) for name in names))
+        assert [status.mark for status in found] == [1, 2, 0, 2, 0]
+        assert [status.ban for status in found] == [ban(), None, None, None, None]
 
     async def test_marks_raised_at_once_all_count(self, book):
         await asyncio.gather(*(book.raise_mark("alice") for _ in range(20)))
-        assert (await book.standing("alice")).mark == 20
+        assert (await book.ban_status("alice")).mark == 20
 
     async def test_a_new_ban_takes_the_place_of_the_old_one(self, book):
         await book.ban(ban(1))
         await book.ban(ban(2, reason="worse", suspended=False))
-        standing = await book.standing("alice")
-        assert (standing.ban.id, standing.mark) == ("b2", 2)
-        assert standing.ban.suspended, "what the first suspended, the second has to let go"
+        status = await book.ban_status("alice")
+        assert (status.ban.id, status.mark) == ("b2", 2)
+        assert status.ban.suspended, "what the first suspended, the second has to let go"
         assert [one.id for one in await book.history("alice")] == ["b2", "b1"]
         assert (await book.history("alice"))[1].lifted_by == "replaced"
 
@@ -130,7 +130,7 @@ class TestBans:
         await book.ban(ban(1))
         await book.lift("alice", by="key1", at=SOON)
         await book.ban(ban(2, suspended=False))
-        assert (await book.standing("alice")).ban.suspended
+        assert (await book.ban_status("alice")).ban.suspended
         assert [one.id for one in await book.unsettled(NOW)] == ["b2"]
         assert (await book.history("alice"))[1].lifted_by == "key1"
 
@@ -138,7 +138,7 @@ class TestBans:
         await book.ban(ban())
         lifted = await book.lift("alice", by="key1", at=SOON)
         assert (lifted.lifted_at, lifted.lifted_by, lifted.pending) == (SOON, "key1", "free")
-        assert (await book.standing("alice")).ban is None
+        assert (await book.ban_status("alice")).ban is None
         assert await book.history("alice") == [lifted]
 
     async def test_what_the_chat_api_has_still_to_be_told(self, book):
@@ -169,7 +169,7 @@ class TestBans:
     async def test_what_cannot_be_read_is_unavailable(self, book, database):
         await execute(database, "DROP TABLE bans")
         with pytest.raises(StateUnavailable):
-            await book.standing("alice")
+            await book.ban_status("alice")
         with pytest.raises(StateUnavailable):
             await book.ban(ban())
 

@@ -15,7 +15,7 @@ from chat_broker.admin.operations.revocation import (
     revocation_result,
     suspension_result,
 )
-from chat_broker.chat.bans import BanBook, BanRecord, MintGuard, Standings
+from chat_broker.chat.bans import BanBook, BanRecord, BanStatuses, MintGuard
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.errors import BrokerError, from_chat
 from chat_broker_kit.text.timestamps import format_timestamp
@@ -44,21 +44,21 @@ class BanOperations:
         self,
         chat: AsyncChatClient,
         book: BanBook,
-        standings: Standings,
+        ban_statuses: BanStatuses,
         guard: MintGuard,
         *,
         now: Callable[[], str] = format_timestamp,
     ) -> None:
         self._chat = chat
         self._book = book
-        self._standings = standings
+        self._ban_statuses = ban_statuses
         self._guard = guard
         self._now = now
 
     async def active(self, user: ChatUser) -> BanRecord | None:
         """The ban in force; None if there is none."""
-        standing = await self._standings.standing(identity_of(user), fresh=True)
-        return standing.ban if self._standings.holds(standing) else None
+        status = await self._ban_statuses.ban_status(identity_of(user), fresh=True)
+        return status.ban if self._ban_statuses.holds(status) else None
 
     async def history(self, user: ChatUser) -> list[BanRecord]:
         """All bans of the user, ended ones included, latest first."""
@@ -86,9 +86,9 @@ class BanOperations:
         )
         await self._book.ban(record)
         await self._guard.was_cut(identity)
-        standing = await self._book.standing(identity)
+        status = await self._book.ban_status(identity)
         try:
-            result = await self.settle(standing.ban or record)
+            result = await self.settle(status.ban or record)
         except chat_broker_sdk.ChatError as error:
             raise _ban_holds(from_chat(error)) from None
         return record, result
@@ -121,15 +121,15 @@ class BanOperations:
                 break
             # The ban was changed meanwhile, and the other request may have called the Chat API before
             # this one did. This one's call came last, so it must be right.
-            present = (await self._book.standing(record.external_user_id)).ban
+            present = (await self._book.ban_status(record.external_user_id)).ban
             if present is None:
                 if ours:
                     await self._activate(record)
-                present = (await self._book.standing(record.external_user_id)).ban
+                present = (await self._book.ban_status(record.external_user_id)).ban
                 if present is None:
                     break
             record = replace(present, suspended=present.suspended or suspended)
-        self._standings.forget(record.external_user_id)
+        self._ban_statuses.forget(record.external_user_id)
         return result
 
     async def _suspend(self, record: BanRecord) -> tuple[bool, RevocationResult]:

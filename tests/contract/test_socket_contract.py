@@ -61,7 +61,7 @@ async def test_join_room_answers_with_the_room(node: LiveNode) -> None:
     answer = await socket.call("joinRoom", room.id)
     assert answer.keys() == {
         *("ok", "room", "members_online", "last_seq", "missed", "has_more"),
-        *("rev", "epoch", "reset", "changed"),
+        *("rev", "epoch", "reset", "changed", "mine"),
     }
     assert answer["room"].keys() == ROOM_FIELDS
     assert answer["members_online"] == 1

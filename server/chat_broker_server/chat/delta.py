@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
-from chat_broker_server.chat import members, messages, rooms
+from chat_broker_server.chat import members, messages, mine, rooms
 from chat_broker_server.chat.changes import Kind
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import (
@@ -16,6 +16,7 @@ from chat_broker_server.chat.models import (
     Delta,
     Member,
     Message,
+    Mine,
     Room,
     RoomUser,
 )
@@ -86,31 +87,39 @@ def page(pid: str, room_id: str, since_rev: int, from_seq: int, limit: int) -> S
     return Changes(items=[change(state) for state in states], rev=rev, has_more=more, reset=False)
 
 
-def delta(pid: str, room_id: str, known: Known, epoch: str, missed_limit: int) -> Steps[Delta]:
-    """What a client with *known* lacks of the room, with up to *missed_limit* messages. Raises NotFound."""
-    room, forgotten_rev = yield from _room(pid, room_id)
+class Reader(NamedTuple):
+    """A member, what they have of the room, and how many messages to answer at most."""
+
+    user_id: str
+    known: Known
+    missed_limit: int = 200
+
+
+def delta(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[Delta]:
+    """What the reader lacks of the room. Raises NotFound, also if they are no member."""
+    room, side, forgotten_rev = yield from _room_of_member(pid, room_id, reader.user_id)
+    known = reader.known
+    complete = Delta(room, side, room.last_seq, _rev(room), epoch)
     if known.seq is None:
-        return Delta(room, room.last_seq, _rev(room), epoch)
+        return complete
     if _must_reset(known, room, forgotten_rev, epoch):
-        newest = yield from _between(
-            pid, room, room.last_seq - MISSED_AFTER_RESET, MISSED_AFTER_RESET
-        )
-        return Delta(room, room.last_seq, _rev(room), epoch, reset=True, missed=newest)
-    missed: list[Message] = []
+        newest = max(room.last_seq - MISSED_AFTER_RESET, side.from_seq - 1)
+        missed = yield from _between(pid, room, newest, MISSED_AFTER_RESET)
+        return msgspec.structs.replace(complete, reset=True, missed=missed)
+    missed = []
     if known.seq < room.last_seq:
-        missed = yield from _between(pid, room, known.seq, missed_limit)
+        after_seq = max(known.seq, side.from_seq - 1)
+        missed = yield from _between(pid, room, after_seq, reader.missed_limit)
     more_missed = bool(missed) and missed[-1].seq < room.last_seq
     states: list[State] = []
     more_changed = False
     if known.rev is not None and known.rev < _rev(room):
         # Later messages are in `missed`, or are read with `after`.
-        span = Span(known.rev, _rev(room), known.from_seq, known.seq)
+        from_seq = max(known.from_seq, side.from_seq)
+        span = Span(known.rev, _rev(room), from_seq, known.seq)
         states, more_changed = yield from _states(pid, room, span, CHANGED)
-    return Delta(
-        room,
-        room.last_seq,
-        _rev(room),
-        epoch,
+    return msgspec.structs.replace(
+        complete,
         missed=missed,
         changed=[change(state) for state in states],
         has_more=more_missed or more_changed,
@@ -185,6 +194,22 @@ def _room(pid: str, room_id: str) -> Steps[tuple[Room, int]]:
         raise NotFound.room()
     *columns, forgotten_rev = rows[0]
     return rooms.from_row(columns), forgotten_rev
+
+
+def _room_of_member(pid: str, room_id: str, user_id: str) -> Steps[tuple[Room, Mine, int]]:
+    """As `_room`, with the member's side."""
+    rows = yield Query(
+        f"SELECT {rooms.COLUMNS}, {mine.COLUMNS}, coalesce(r.forgotten_rev, 0) FROM {mine.SOURCE}"
+        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
+        pid,
+        room_id,
+        user_id,
+    )
+    if not rows:
+        raise NotFound.room()
+    *columns, forgotten_rev = rows[0]
+    side = mine.from_row(columns[rooms.WIDTH :])
+    return rooms.from_row(columns[: rooms.WIDTH]), side, forgotten_rev
 
 
 def _between(pid: str, room: Room, after_seq: int, limit: int) -> Steps[list[Message]]:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, structs
 
 from chat_broker_kit.database.transactions import Query, Rows, Shortcut, Steps, Undo
-from chat_broker_server.chat import changes, idempotency, members
+from chat_broker_server.chat import changes, idempotency, members, mine
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
@@ -16,10 +16,8 @@ from chat_broker_server.chat.models import (
     IdempotencyKey,
     Message,
     Page,
-    ReadMark,
     Reason,
 )
-from chat_broker_server.chat.rooms import UNREAD
 from chat_broker_server.database.rows import metadata_of, metadata_text
 from chat_broker_server.errors import Conflict, Forbidden, NotFound
 
@@ -28,6 +26,8 @@ COLUMNS = (
     "g.id, g.seq, g.user_id, u.username, u.display_name, g.content, g.client_msg_id,"
     " g.metadata, g.created_at, g.edited_at, g.deleted_at, g.rev"
 )
+WIDTH = 12
+"""How many columns `COLUMNS` has."""
 SOURCE = "messages g JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
 
 # created_at never decreases within a room, even if clocks of servers differ.
@@ -259,30 +259,38 @@ def post_shortcut(
     return Shortcut((pid, room_id), _POSTING, query, said)
 
 
-def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
-    total = yield from last_seq(pid, room_id)
+def page(pid: str, room_id: str, number: int, limit: int, from_seq: int = 1) -> Steps[Page]:
+    """A numbered page, newest first, of the messages from *from_seq* on."""
+    last = yield from last_seq(pid, room_id)
     # `seq` has no gaps, so a page is a range of it: the database neither counts nor skips rows.
-    newest = total - (number - 1) * limit
+    newest = last - (number - 1) * limit
     items: list[Message] = []
-    if newest > 0:
+    if newest >= from_seq:
         rows = yield Query(
             f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
             " AND g.seq > $3 AND g.seq <= $4 ORDER BY g.seq DESC",
             pid,
             room_id,
-            newest - limit,
+            max(newest - limit, from_seq - 1),
             newest,
         )
         items = from_rows(room_id, rows)
-    return Page.of(items, number, limit, total)
+    return Page.of(items, number, limit, last - from_seq + 1)
 
 
 def between(
-    pid: str, room_id: str, before: int | None, later_than: int | None, limit: int
+    pid: str,
+    room_id: str,
+    before: int | None,
+    later_than: int | None,
+    limit: int,
+    from_seq: int = 1,
 ) -> Steps[Page]:
-    total = yield from last_seq(pid, room_id)
-    low = later_than or 0
-    high = total + 1 if before is None else min(before, total + 1)
+    """Messages from *from_seq* on, next to a cursor."""
+    last = yield from last_seq(pid, room_id)
+    total = last - from_seq + 1
+    low = max(later_than or 0, from_seq - 1)
+    high = last + 1 if before is None else min(before, last + 1)
     forward = later_than is not None
     rows = yield Query(
         f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.room_id = $2"
@@ -377,33 +385,6 @@ def edited_event(pid: str, message: Message, by: str | None) -> Event:
     return event("messageUpdated", pid, ChangedMessage(**structs.asdict(message), change=reason))
 
 
-def mark_read(
-    pid: str, room_id: str, user_id: str, seq: int, hide_private: bool
-) -> Steps[ReadMark]:
-    moved = yield Query(
-        "UPDATE members SET last_read_seq = CASE WHEN $4 > last_read_seq THEN"
-        " CASE WHEN $4 > (SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2)"
-        " THEN (SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2) ELSE $4 END"
-        " ELSE last_read_seq END"
-        " WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING 1",
-        pid,
-        room_id,
-        user_id,
-        seq,
-    )
-    if not moved:
-        yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
-    rows = yield Query(
-        f"SELECT m.last_read_seq, {UNREAD} FROM members m JOIN rooms r"
-        " ON r.project_id = m.project_id AND r.id = m.room_id"
-        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
-        pid,
-        room_id,
-        user_id,
-    )
-    return ReadMark(*rows[0])
-
-
 def last_seq(pid: str, room_id: str) -> Steps[int]:
     """The `seq` of the newest message, 0 if there is none. Raises NotFound."""
     rows = yield Query(
@@ -419,12 +400,12 @@ def last_seq(pid: str, room_id: str) -> Steps[int]:
 def _changeable(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[Message]:
     """The message, if user *by* (None: the API key) may change it. Raises NotFound to non-members."""
     yield from members.lock_room(pid, room_id)
-    role = None
+    role, from_seq = None, 1
     if by is not None:
-        member = yield from members.get(pid, room_id, by)
+        member = yield from mine.role_and_from_seq(pid, room_id, by)
         if member is None:
             raise NotFound.room()
-        role = member.role
+        role, from_seq = member
     rows = yield Query(
         f"SELECT {COLUMNS} FROM {SOURCE} WHERE g.project_id = $1 AND g.id = $2 AND g.room_id = $3",
         pid,
@@ -434,6 +415,8 @@ def _changeable(pid: str, room_id: str, message_id: str, by: str | None) -> Step
     if not rows:
         raise NotFound.the_message()
     message = from_row(room_id, rows[0])
+    if message.seq < from_seq:
+        raise NotFound.the_message()
     if by is not None and role != "owner" and message.user_id != by:
         raise Forbidden("not_the_author", "Only its author or the room's owner may do that.")
     return message

@@ -12,6 +12,8 @@ from msgspec import UNSET, UnsetType
 
 Role = Literal["owner", "member"]
 Status = Literal["active", "suspended"]
+Notify = Literal["all", "mentions", "none"]
+Archived = Literal["no", "until_message", "yes"]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -54,28 +56,6 @@ class User(msgspec.Struct, frozen=True):
     updated_at: str
 
 
-class Room(msgspec.Struct, frozen=True):
-    """A room. `unread` is set only in a list of one member's rooms."""
-
-    id: str
-    project_id: str
-    name: str
-    description: str | None
-    private: bool
-    created_by: str
-    member_count: int
-    last_seq: int
-    last_message_at: str | None
-    metadata: dict[str, Any]
-    created_at: str
-    updated_at: str
-    small: bool
-    """False for a large room, which is told less."""
-    rev: int | UnsetType = UNSET
-    """How many changes it has seen, new messages apart; not there for none."""
-    unread: int | UnsetType = UNSET
-
-
 class Member(msgspec.Struct, frozen=True):
     """A user's membership in a room; `role` is `owner` or `member`."""
 
@@ -107,6 +87,76 @@ class Message(msgspec.Struct, frozen=True):
     deleted_at: str | None
     rev: int | UnsetType = UNSET
     """Of the room at this message's last change; not there for one that was never changed."""
+
+
+class Mine(msgspec.Struct, frozen=True):
+    """A member's own side of a room."""
+
+    role: str
+    joined_at: str
+    last_read_seq: int
+    delivered_seq: int
+    """Up to which message the room has reached a device of the member."""
+    from_seq: int
+    """Messages before this one are hidden from the member."""
+    unread: int
+    mentions: int
+    notify: str | None
+    muted_until: str | None
+    """It may have passed."""
+    archived: Archived
+    pinned_at: str | None
+    marked_unread: bool
+    following: bool
+    version: int
+    """How often this has changed by what the member did, new messages apart."""
+
+
+class MineChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """Changes to a member's own side of a room. UNSET keeps a field, None clears it."""
+
+    notify: Notify | UnsetType | None = UNSET
+    muted_until: str | UnsetType | None = UNSET
+    archived: Archived | UnsetType = UNSET
+    pinned: bool | UnsetType = UNSET
+    marked_unread: bool | UnsetType = UNSET
+    clear_history: bool = False
+    """Hide all messages that are there now from this member, for good."""
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What is unread in a user's rooms, without those that are silenced or archived."""
+
+    rooms: int
+    """Rooms with unread messages, and those that are marked as unread."""
+    messages: int
+    mentions: int
+    direct: int
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A room. `unread`, `mine` and `last_message` are set only in a list of one member's rooms."""
+
+    id: str
+    project_id: str
+    name: str
+    description: str | None
+    private: bool
+    created_by: str
+    member_count: int
+    last_seq: int
+    last_message_at: str | None
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+    small: bool
+    """False for a large room, which is told less."""
+    rev: int | UnsetType = UNSET
+    """How many changes it has seen, new messages apart; not there for none."""
+    unread: int | UnsetType = UNSET
+    mine: Mine | UnsetType = UNSET
+    last_message: Message | UnsetType | None = UNSET
+    """None if there is none, or none that the member sees."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -148,9 +198,10 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """A room, and what a client lacks of it."""
+    """A room, and what a member's client lacks of it."""
 
     room: Room
+    mine: Mine
     last_seq: int
     rev: int
     epoch: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import delta as deltas
-from chat_broker_server.chat import members, messages, rooms, users
+from chat_broker_server.chat import members, messages, mine, rooms, users
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
@@ -19,12 +19,15 @@ from chat_broker_server.chat.models import (
     IdempotencyKey,
     Member,
     Message,
+    Mine,
+    MineChanges,
     Page,
     Project,
     ReadMark,
     Room,
     RoomChanges,
     RoomDraft,
+    Totals,
     User,
     UserChanges,
     UserDraft,
@@ -98,7 +101,7 @@ class Chat:
     async def list_rooms(
         self, pid: str, where: rooms.RoomFilter, *, page: int = 1, limit: int = 50
     ) -> Page:
-        """A page of the rooms that match, oldest first. With a `member_id` each room has `unread`."""
+        """A page of the rooms that match, oldest first. With a `member_id` each room has that member's side."""
         slow = where.q is not None or (page - 1) * limit > 10_000
         return await self._database.read(partial(rooms.page, pid, where, page, limit), slow=slow)
 
@@ -191,10 +194,12 @@ class Chat:
         return message
 
     async def messages_page(
-        self, pid: str, room_id: str, *, page: int = 1, limit: int = 50
+        self, pid: str, room_id: str, *, page: int = 1, limit: int = 50, from_seq: int = 1
     ) -> Page:
-        """A page of messages, newest first."""
-        return await self._database.read(partial(messages.page, pid, room_id, page, limit))
+        """A page of the messages from *from_seq* on, newest first."""
+        return await self._database.read(
+            partial(messages.page, pid, room_id, page, limit, from_seq)
+        )
 
     async def messages_between(
         self,
@@ -204,10 +209,11 @@ class Chat:
         before: int | None = None,
         after: int | None = None,
         limit: int = 50,
+        from_seq: int = 1,
     ) -> Page:
-        """Messages next to a `seq`: newest first if *before* it, oldest first if *after* it."""
+        """Messages from *from_seq* on, next to a `seq`: newest first if *before* it, oldest first if *after* it."""
         return await self._database.read(
-            partial(messages.between, pid, room_id, before, after, limit)
+            partial(messages.between, pid, room_id, before, after, limit, from_seq)
         )
 
     async def missed(
@@ -224,13 +230,9 @@ class Chat:
             partial(deltas.page, pid, room_id, since_rev, from_seq, limit)
         )
 
-    async def delta(
-        self, pid: str, room_id: str, known: deltas.Known, *, missed_limit: int = 200
-    ) -> Delta:
-        """What a client with *known* lacks of the room. Raises NotFound."""
-        return await self._database.read(
-            partial(deltas.delta, pid, room_id, known, self.epoch, missed_limit)
-        )
+    async def delta(self, pid: str, room_id: str, reader: deltas.Reader) -> Delta:
+        """What *reader* lacks of the room. Raises NotFound, also if they are no member."""
+        return await self._database.read(partial(deltas.delta, pid, room_id, reader, self.epoch))
 
     async def lost_changes(self, pid: str, room_id: str, rev: int, limit: int) -> deltas.Lost:
         """The first *limit* changes after *rev*, for a node that has not heard of them. Raises NotFound."""
@@ -256,13 +258,57 @@ class Chat:
             partial(messages.delete, pid, room_id, message_id, by), self._publish_all
         )
 
+    # a member's own side
+
+    async def mine(self, pid: str, room_id: str, user_id: str) -> Mine:
+        """The member's side of the room. Raises NotFound, also for a user who is no member."""
+        return await self._database.read(partial(mine.get, pid, room_id, user_id))
+
+    async def from_seq(self, pid: str, room_id: str, user_id: str) -> int | None:
+        """The first message that the member sees; None if the user is no member."""
+        member = await self._database.read(partial(mine.role_and_from_seq, pid, room_id, user_id))
+        return None if member is None else member[1]
+
+    async def update_mine(self, pid: str, room_id: str, user_id: str, changes: MineChanges) -> Mine:
+        """Change the member's side of the room. Raises NotFound, also for a user who is no member."""
+        side, _ = await self._database.write(partial(mine.update, pid, room_id, user_id, changes))
+        return side
+
     async def mark_read(
         self, pid: str, room_id: str, user_id: str, seq: int, *, hide_private: bool = False
     ) -> ReadMark:
         """Move the member's read mark forward to *seq*, at most to the last message. It never moves back."""
-        return await self._database.write(
-            partial(messages.mark_read, pid, room_id, user_id, seq, hide_private)
+        mark, _ = await self._database.write(
+            partial(mine.mark_read, pid, room_id, user_id, seq, hide_private)
         )
+        return mark
+
+    async def mark_delivered(
+        self, pid: str, room_id: str, user_id: str, seq: int, *, hide_private: bool = False
+    ) -> int:
+        """As `mark_read`, for messages that have reached a device. Returns the mark."""
+        delivered, _ = await self._database.write(
+            partial(mine.mark_delivered, pid, room_id, user_id, seq, hide_private)
+        )
+        return delivered
+
+    async def mark_rooms_read(self, pid: str, user_id: str, marks: dict[str, int]) -> Totals:
+        """Move the read marks of these rooms. Raises NotFound, and moves none, if one is not the user's."""
+        await self._database.write(partial(mine.mark_rooms_read, pid, user_id, marks))
+        return await self.totals(pid, user_id)
+
+    async def mark_all_read(self, pid: str, user_id: str) -> Totals:
+        """Mark everything in all rooms of the user as read, some rooms at a time. Raises NotFound."""
+        after_room: str | None = ""
+        while after_room is not None:
+            after_room, _ = await self._database.write(
+                partial(mine.mark_next_rooms_read, pid, user_id, after_room)
+            )
+        return await self.totals(pid, user_id)
+
+    async def totals(self, pid: str, user_id: str) -> Totals:
+        """What is unread in all rooms of the user. Raises NotFound."""
+        return await self._database.read(partial(mine.totals, pid, user_id))
 
     def _publish_all(self, events: list[Event]) -> None:
         for event in events:

@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chat_broker_kit import strict_json
-from chat_broker_server.chat.models import RoomChanges, RoomDraft, UserChanges, UserDraft
+from chat_broker_kit.text.timestamps import normalize_timestamp
+from chat_broker_server.chat.models import (
+    MineChanges,
+    RoomChanges,
+    RoomDraft,
+    UserChanges,
+    UserDraft,
+)
 from chat_broker_server.errors import BadInput, FieldError
 
 Check = Callable[[Any], Any]
@@ -22,6 +29,7 @@ METADATA_BYTES = 4096
 LONGEST_CONTENT = 8000
 MEMBER_IDS = 1000
 MAX_SEQ = 2**53
+ROOMS_AT_ONCE = 200
 
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -129,6 +137,27 @@ def web_address(value: Any) -> Any:
     return _no_control(value)
 
 
+def date_time(value: Any) -> Any:
+    """A date-time of RFC 3339, as text in UTC with milliseconds."""
+    try:
+        return normalize_timestamp(value if type(value) is str and len(value) <= 64 else "")
+    except ValueError:
+        raise ValueError("must be a date and time as in 2026-01-31T12:00:00Z") from None
+
+
+def true(value: Any) -> Any:
+    if value is not True:
+        raise ValueError("must be true")
+    return value
+
+
+def marks(value: Any) -> Any:
+    """A JSON object from at most ROOMS_AT_ONCE room ids to numbers of messages."""
+    if type(value) is not dict or len(value) > ROOMS_AT_ONCE:
+        raise ValueError(f"must be an object of at most {ROOMS_AT_ONCE} rooms")
+    return {identifier(room_id): seq(number) for room_id, number in value.items()}
+
+
 def identifiers(value: Any) -> Any:
     if type(value) is not list or len(value) > MEMBER_IDS:
         raise ValueError(f"must be a list of at most {MEMBER_IDS} ids")
@@ -164,6 +193,14 @@ _NEW_ROOM = {
     "created_by": identifier,
     "private": lambda value: False if value is None else boolean(value),
     "member_ids": lambda value: [] if value is None else identifiers(value),
+}
+_MINE: dict[str, Check] = {
+    "notify": optional(one_of("all", "mentions", "none")),
+    "muted_until": optional(date_time),
+    "archived": one_of("no", "until_message", "yes"),
+    "pinned": boolean,
+    "marked_unread": boolean,
+    "clear_history": true,
 }
 MESSAGE: dict[str, Check] = {
     "content": content,
@@ -209,6 +246,10 @@ def room_draft(body: Any) -> RoomDraft:
 
 def room_changes(body: Any) -> RoomChanges:
     return RoomChanges(**fields(body, _ROOM))
+
+
+def mine_changes(body: Any) -> MineChanges:
+    return MineChanges(**fields(body, _MINE))
 
 
 def message(content: Any, client_msg_id: Any = None, metadata: Any = None) -> None:

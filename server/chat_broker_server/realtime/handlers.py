@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from chat_broker_server.chat import sizes, validation
-from chat_broker_server.chat.delta import Known
-from chat_broker_server.chat.models import Change, Delta, Message, Room
+from chat_broker_server.chat.delta import Known, Reader
+from chat_broker_server.chat.models import Change, Delta, Message, Mine, Room
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError, NotFound
@@ -31,6 +31,7 @@ class JoinAcknowledgement(msgspec.Struct, frozen=True):
 
     ok: bool
     room: Room
+    mine: Mine
     members_online: int
     last_seq: int
     missed: list[Message]
@@ -105,6 +106,7 @@ class EventHandlers:
     ) -> Acknowledgement:
         key = (claims.pid, event.room_id)
         known = Known(event.since_seq, event.since_rev, event.epoch, event.from_seq or 1)
+        reader = Reader(claims.sub, known, self._limits.missed_messages)
         connection.knows_revs |= event.knows_revs
         rooms, most = self._subscriptions.fanout, self._limits.rooms_per_socket
         if key not in connection.rooms and len(connection.rooms) >= most:
@@ -119,9 +121,7 @@ class EventHandlers:
                 member = await self._chat.join(*key, claims.sub, may_enter_private=False)
             connection.display_name = member.display_name
             for _ in range(_READS):
-                delta = await self._chat.delta(
-                    *key, known, missed_limit=self._limits.missed_messages
-                )
+                delta = await self._chat.delta(*key, reader)
                 counters = Counters(delta.last_seq, delta.rev)
                 if rooms.has_no_gap(key, connection, counters):
                     break
@@ -183,6 +183,7 @@ def _acknowledgement(delta: Delta, online: int) -> JoinAcknowledgement:
     return JoinAcknowledgement(
         True,
         delta.room,
+        delta.mine,
         online,
         delta.last_seq,
         delta.missed,

@@ -22,16 +22,20 @@ async def list_all(request: Request) -> Response:
     room_id = request.ids["room_id"]
     if "before" not in query and "after" not in query:
         page, limit = page_and_limit(query, bounded=False)
-        await require_member(request)
-        return ok(await request.chat.messages_page(request.pid, room_id, page=page, limit=limit))
+        from_seq = await require_member(request)
+        return ok(
+            await request.chat.messages_page(
+                request.pid, room_id, page=page, limit=limit, from_seq=from_seq
+            )
+        )
     if "page" in query:
         raise BadInput.field("page", "cannot be combined with before or after")
     limit = page_limit(query)
     before = number(query, "before", 1, MAX_SEQ, 1) if "before" in query else None
     after = number(query, "after", 0, MAX_SEQ, 0) if "after" in query else None
-    await require_member(request)
+    from_seq = await require_member(request)
     page_of_messages = await request.chat.messages_between(
-        request.pid, room_id, before=before, after=after, limit=limit
+        request.pid, room_id, before=before, after=after, limit=limit, from_seq=from_seq
     )
     response = ok(page_of_messages)
     if len(response.body) > sizes.LARGEST_RESPONSE:

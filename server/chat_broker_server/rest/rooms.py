@@ -17,7 +17,7 @@ from chat_broker_server.rest.request import (
 )
 
 _USER_ID = {"user_id": validation.optional(validation.identifier)}
-_READ = {**_USER_ID, "seq": validation.seq}
+MARK = {**_USER_ID, "seq": validation.seq}
 _MEMBER = {"role": validation.optional(validation.role)}
 
 
@@ -113,7 +113,7 @@ async def remove_member(request: Request) -> Response:
 
 
 async def mark_read(request: Request) -> Response:
-    body = validation.fields(await request.body(), _READ, "seq")
+    body = validation.fields(await request.body(), MARK, "seq")
     return ok(
         await request.chat.mark_read(
             request.pid,
@@ -125,13 +125,19 @@ async def mark_read(request: Request) -> Response:
     )
 
 
-async def require_member(request: Request) -> None:
-    """Raise NotFound if a user who is no member asks. The API key may read every room."""
-    if request.token_user_id is not None and (
-        await request.chat.member(request.pid, request.ids["room_id"], request.token_user_id)
-        is None
-    ):
+async def require_member(request: Request) -> int:
+    """The first message that the caller sees. Raises NotFound if a user who is no member asks.
+
+    The API key sees everything.
+    """
+    if request.token_user_id is None:
+        return 1
+    from_seq = await request.chat.from_seq(
+        request.pid, request.ids["room_id"], request.token_user_id
+    )
+    if from_seq is None:
         raise NotFound.room()
+    return from_seq
 
 
 def acting_user_id(request: Request, named: str | None) -> str:

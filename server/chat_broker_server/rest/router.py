@@ -25,7 +25,7 @@ from chat_broker_server.errors import (
     NotFound,
 )
 from chat_broker_server.observability.logs import bug
-from chat_broker_server.rest import auth, messages, rooms, sync, users
+from chat_broker_server.rest import auth, messages, mine, rooms, sync, users
 from chat_broker_server.rest.problems import problem
 from chat_broker_server.rest.request import (
     ClientGone,
@@ -73,6 +73,8 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("DELETE", f"{_U}/{{user_id}}", Credential.KEY, users.delete),
     ("POST", f"{_U}/{{user_id}}/token", Credential.KEY, users.mint),
     ("POST", f"{_U}/{{user_id}}/revoke", Credential.KEY, users.revoke),
+    ("GET", f"{_U}/{{user_id}}/unread", Credential.KEY, mine.unread),
+    ("POST", f"{_U}/{{user_id}}/read", Credential.KEY, mine.mark_many_read),
     ("GET", _R, Credential.EITHER, rooms.list_all),
     ("POST", _R, Credential.KEY, rooms.create),
     ("GET", f"{_R}/{{room_id}}", Credential.EITHER, rooms.get),
@@ -82,6 +84,11 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("POST", f"{_R}/{{room_id}}/leave", Credential.EITHER, rooms.leave),
     ("PUT", f"{_R}/{{room_id}}/read", Credential.EITHER, rooms.mark_read),
     ("GET", f"{_R}/{{room_id}}/changes", Credential.EITHER, sync.list_changes),
+    ("PUT", f"{_R}/{{room_id}}/delivered", Credential.EITHER, mine.mark_delivered),
+    ("GET", f"{_R}/{{room_id}}/mine", Credential.USER, mine.get),
+    ("PATCH", f"{_R}/{{room_id}}/mine", Credential.USER, mine.update),
+    ("GET", f"{_M}/{{user_id}}/mine", Credential.KEY, mine.get),
+    ("PATCH", f"{_M}/{{user_id}}/mine", Credential.KEY, mine.update),
     ("GET", _M, Credential.EITHER, rooms.list_members),
     ("GET", f"{_M}/{{user_id}}", Credential.EITHER, rooms.get_member),
     ("PUT", f"{_M}/{{user_id}}", Credential.KEY, rooms.put_member),

@@ -18,7 +18,8 @@ async def list_changes(request: Request) -> Response:
     since_rev = number(query, "since_rev", 0, MAX_SEQ, 0)
     from_seq = number(query, "from_seq", 0, MAX_SEQ, 1)
     limit = page_limit(query)
-    await _require_reader(request, checked(query, "member_id", validation.identifier))
+    member_id = checked(query, "member_id", validation.identifier)
+    from_seq = max(from_seq, await _require_reader(request, member_id))
     changes = await request.chat.changes(
         request.pid, request.ids["room_id"], since_rev, from_seq=from_seq, limit=limit
     )
@@ -26,16 +27,21 @@ async def list_changes(request: Request) -> Response:
     return response if len(response.body) <= sizes.LARGEST_RESPONSE else ok(_shortened(changes))
 
 
-async def _require_reader(request: Request, member_id: str | None) -> None:
-    """Raise an error unless the reader is a member: the token's user, or the one whom the API key names."""
+async def _require_reader(request: Request, member_id: str | None) -> int:
+    """The first message that the reader sees: the token's user, or the member whom the API key names.
+
+    Raises an error if they are no member. The API key alone sees everything.
+    """
     if request.token_user_id is not None:
         own_user_id(request, member_id)
-        await require_member(request)
-    elif member_id is not None and (
-        await request.chat.member(request.pid, request.ids["room_id"], member_id) is None
-    ):
+        return await require_member(request)
+    if member_id is None:
+        return 1
+    from_seq = await request.chat.from_seq(request.pid, request.ids["room_id"], member_id)
+    if from_seq is None:
         await request.chat.get_room(request.pid, request.ids["room_id"])
         raise Forbidden("not_a_member", "This user is not a member of the room.")
+    return from_seq
 
 
 def _shortened(changes: Changes) -> Changes:

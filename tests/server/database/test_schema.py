@@ -14,8 +14,8 @@ import pytest
 from chat_broker_kit.database.sqlite import SqliteDatabase
 from chat_broker_kit.database.sqlite_connections import dialect
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import delta, idempotency, members, messages, rooms, users
-from chat_broker_server.chat.models import IdempotencyKey, RoomChanges
+from chat_broker_server.chat import delta, idempotency, members, messages, mine, rooms, users
+from chat_broker_server.chat.models import IdempotencyKey, MineChanges, RoomChanges
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.database import housekeeping
@@ -51,11 +51,20 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "role": partial(members.put, P, R, U, "member"),
     "room fields": partial(rooms.update, P, R, RoomChanges(name="n")),
     "changes": partial(delta.page, P, R, 5, 1, 50),
-    "delta": partial(delta.delta, P, R, delta.Known(5, 5, "e", 1), "e", 200),
-    "delta, reset": partial(delta.delta, P, R, delta.Known(5, 5, "e", 1), "f", 200),
+    "delta": partial(delta.delta, P, R, delta.Reader(U, delta.Known(5, 5, "e", 1)), "e"),
+    "delta, reset": partial(delta.delta, P, R, delta.Reader(U, delta.Known(5, 5, "e", 1)), "f"),
     "lost changes": partial(delta.after, P, R, 5, 20),
     "old changes": partial(housekeeping._old_changes, 1),
-    "mark read": partial(messages.mark_read, P, R, U, 5, False),
+    "mark read": partial(mine.mark_read, P, R, U, 5, False),
+    "mark delivered": partial(mine.mark_delivered, P, R, U, 5, False),
+    "mark some read": partial(mine.mark_rooms_read, P, U, {R: 5}),
+    "mark all read": partial(mine.mark_next_rooms_read, P, U, ""),
+    "mine": partial(mine.get, P, R, U),
+    "change mine": partial(
+        mine.update, P, R, U, MineChanges(archived="until_message", pinned=True, clear_history=True)
+    ),
+    "first visible message": partial(mine.role_and_from_seq, P, R, U),
+    "totals": partial(mine.totals, P, U),
     "mint": partial(tokens._user_and_generation, P, U),
     "check": partial(tokens._token_state, CLAIMS),
     "revoke": partial(tokens._revoke, P, U, "s"),
@@ -74,6 +83,12 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT r.id…r.deleted_at IS NULL": [
         (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500, 0)
     ],
+    "SELECT r.id…m.user_id = $3": [
+        (
+            *(R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500),
+            *("member", "", 0, 0, 1, 0, None, None, "no", None, None, None, 0),
+        )
+    ],
     "SELECT c.rev, c.kind": [(7, "member", U, *[None] * 12)],
     "INSERT INTO members": [(1,)],
     "DELETE FROM members": [(1,)],
@@ -85,6 +100,10 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     ],
     "SELECT r.last_seq, r.last_message_at": [(500, "now", "n", None, "active", None, None)],
     "SELECT m.room_id": [(R, U, "n", None, "owner", "now", 0, None)],
+    "SELECT m.role, coalesce(m.from_seq, 1) FROM": [("owner", 1)],
+    "SELECT room_id FROM members": [(R,)],
+    "SELECT r.last_seq, m.notify": [(500, None, None, "no", None, None)],
+    "SELECT 1 FROM users": [(1,)],
     "SELECT last_seq": [(500,)],
     "SELECT member_count": [(5,)],
     "INSERT INTO idempotency": [(1,)],
@@ -250,7 +269,7 @@ async def test_a_large_room_costs_no_more_steps_than_a_small_one(tmp_path: Path)
         few, many = steps_of(small, rule(1_000)), steps_of(large, rule(100_000))
         assert many <= few * 1.1, (name, few, many)
     for database in (small, large):
-        mark = await database.write(partial(messages.mark_read, P, R, "a", 10, False))
+        mark, _ = await database.write(partial(mine.mark_read, P, R, "a", 10, False))
         last = 1_000 if database is small else 100_000
         assert mark.unread == (last - 10) // 2
         await database.close()

@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 from chat_broker_kit.database.transactions import Query, all_rows
-from chat_broker_server.chat.models import Room, RoomChanges, User
+from chat_broker_server.chat.models import MineChanges, Room, RoomChanges, User
 from chat_broker_server.realtime.limits import Limits
 from tests.conftest import postgres_database
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
@@ -61,6 +62,32 @@ async def test_who_comes_back_gets_what_is_new_and_what_changed(node: LiveNode) 
     assert answer["room"]["name"] == "other"
     answer = await join(node, bob, room, **known, fromSeq=2)
     assert [each["rev"] for each in answer["changed"]] == [2, 4]
+
+
+async def test_what_a_member_has_hidden_is_not_answered(node: LiveNode) -> None:
+    """Neither as new, nor as changed, nor after a reset; `mine` says where the room begins for them."""
+    alice, bob = await node.user("alice"), await node.user("bob")
+    room = await node.room(alice, bob)
+    one, two = await post(node, room, alice, "one", "two")
+    await node.chat.update_mine(PID, room.id, bob.id, MineChanges(clear_history=True))
+    (three,) = await post(node, room, alice, "three")
+    for message_id in (one, two, three):
+        await edit(node, room, message_id)
+    for known, missed, changed in (
+        ({"sinceSeq": 0}, [3], []),
+        ({"sinceSeq": 2, "sinceRev": 0}, [3], []),
+        ({"sinceSeq": 3, "sinceRev": 0}, [], [3]),
+        ({"sinceSeq": 3, "sinceRev": 0, "epoch": "another"}, [3], []),
+    ):
+        answer = await join(node, bob, room, **known)
+        assert [each["seq"] for each in answer["missed"]] == missed, known
+        assert [each["rev"] for each in answer["changed"]] == changed, known
+        assert answer["has_more"] is False
+        mine = msgspec.to_builtins(await node.chat.mine(PID, room.id, bob.id))
+        assert answer["mine"] == mine
+        assert (mine["from_seq"], mine["unread"]) == (3, 1)
+    answer = await join(node, alice, room, sinceSeq=0)
+    assert [each["seq"] for each in answer["missed"]] == [1, 2, 3]
 
 
 async def test_a_client_of_before_is_answered_as_before(node: LiveNode) -> None:

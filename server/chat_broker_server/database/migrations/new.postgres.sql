@@ -2,7 +2,7 @@ CREATE TABLE alembic_version (
     version_num character varying(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO alembic_version VALUES ('0006');
+INSERT INTO alembic_version VALUES ('0007');
 CREATE TABLE api_keys (
     id text COLLATE "C" NOT NULL,
     project_id text COLLATE "C" NOT NULL,
@@ -53,6 +53,15 @@ CREATE TABLE members (
     last_read_seq bigint DEFAULT '0'::bigint NOT NULL,
     rev bigint,
     joined_rev bigint,
+    delivered_seq bigint,
+    from_seq bigint,
+    notify text,
+    muted_until text,
+    archived text,
+    archived_seq bigint,
+    pinned_at text,
+    marked_unread boolean,
+    version bigint,
     CONSTRAINT pk_members PRIMARY KEY (project_id, room_id, user_id),
     CONSTRAINT ck_members_role CHECK (role = ANY (ARRAY['owner'::text, 'member'::text]))
 );

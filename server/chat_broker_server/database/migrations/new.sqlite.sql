@@ -1,5 +1,5 @@
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
-INSERT INTO "alembic_version" VALUES('0006');
+INSERT INTO "alembic_version" VALUES('0007');
 CREATE TABLE api_keys (
     id TEXT NOT NULL,
     project_id TEXT NOT NULL,
@@ -50,7 +50,7 @@ CREATE TABLE members (
     user_id TEXT NOT NULL,
     role TEXT NOT NULL,
     joined_at TEXT NOT NULL,
-    last_read_seq BIGINT DEFAULT '0' NOT NULL, rev BIGINT, joined_rev BIGINT,
+    last_read_seq BIGINT DEFAULT '0' NOT NULL, rev BIGINT, joined_rev BIGINT, delivered_seq BIGINT, from_seq BIGINT, notify TEXT, muted_until TEXT, archived TEXT, archived_seq BIGINT, pinned_at TEXT, marked_unread BOOLEAN, version BIGINT,
     CONSTRAINT pk_members PRIMARY KEY (project_id, room_id, user_id),
     CONSTRAINT ck_members_role CHECK (role IN ('owner', 'member')),
     CONSTRAINT fk_members_rooms FOREIGN KEY(project_id, room_id) REFERENCES rooms (project_id, id),

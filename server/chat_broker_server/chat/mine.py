@@ -1,0 +1,305 @@
+"""Transactions about a member's own side of a room: marks, notifications, archive, hidden history.
+
+Nothing here is written when somebody posts: what depends on the newest message, such as `unread` and an archive that
+the next message ends, is worked out when it is asked for.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from chat_broker_kit.database.transactions import Query, Rows, Steps
+from chat_broker_server.chat import members
+from chat_broker_server.chat.ids import timestamp
+from chat_broker_server.chat.models import Mine, MineChanges, ReadMark, Totals
+from chat_broker_server.chat.validation import ROOMS_AT_ONCE
+from chat_broker_server.database.rows import assignments
+from chat_broker_server.errors import NotFound
+
+# Messages up to this one are not unread: read, or hidden by `clear_history`.
+_SEEN = "CASE WHEN m.from_seq > m.last_read_seq + 1 THEN m.from_seq - 1 ELSE m.last_read_seq END"
+_OWN_MESSAGES = (
+    "(SELECT x.author_seq FROM messages x WHERE x.project_id = m.project_id"
+    " AND x.room_id = m.room_id AND x.user_id = m.user_id{upto} ORDER BY x.seq DESC LIMIT 1)"
+)
+# Messages after those seen, minus the member's own, minus deleted ones of others. This takes three index
+# look-ups, however many messages are unread; only deletions are counted row by row.
+UNREAD = (
+    f"CASE WHEN r.last_seq <= {_SEEN} THEN 0 ELSE r.last_seq - {_SEEN}"
+    f" - coalesce({_OWN_MESSAGES.format(upto='')}, 0)"
+    f" + coalesce({_OWN_MESSAGES.format(upto=f' AND x.seq <= {_SEEN}')}, 0)"
+    " - (SELECT count(*) FROM deletions d WHERE d.project_id = m.project_id"
+    f" AND d.room_id = m.room_id AND d.seq > {_SEEN} AND d.user_id <> m.user_id) END"
+)
+_DELIVERED = (
+    "CASE WHEN m.delivered_seq > m.last_read_seq THEN m.delivered_seq ELSE m.last_read_seq END"
+)
+FROM_SEQ = "coalesce(m.from_seq, 1)"
+_ARCHIVED = (
+    "CASE WHEN m.archived = 'yes' THEN 'yes' WHEN m.archived = 'until_message'"
+    " AND r.last_seq <= m.archived_seq THEN 'until_message' ELSE 'no' END"
+)
+COLUMNS = (
+    f"m.role, m.joined_at, m.last_read_seq, {_DELIVERED}, {FROM_SEQ}, {UNREAD}, m.notify,"
+    f" m.muted_until, {_ARCHIVED}, m.pinned_at, m.marked_unread, m.version"
+)
+WIDTH = 12
+"""How many columns `COLUMNS` has."""
+STORED = (
+    "project_id, room_id, user_id, role, joined_at, last_read_seq, delivered_seq, from_seq, notify,"
+    " muted_until, archived, archived_seq, pinned_at, marked_unread, version"
+)
+"""The columns of `members` that `COLUMNS` is worked out from."""
+SOURCE = "members m JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
+
+_MEMBER = "m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3"
+# The mark that is asked for, but never beyond the room's last message.
+_TARGET = (
+    "(SELECT CASE WHEN last_seq < $4 THEN last_seq ELSE $4 END AS seq FROM rooms"
+    " WHERE project_id = $1 AND id = $2) t"
+)
+_GROWN = "version = coalesce(version, 0) + 1"
+_TOTALS = (
+    "SELECT CAST(count(CASE WHEN s.unread > 0 OR s.marked THEN 1 END) AS BIGINT),"
+    " CAST(coalesce(sum(s.unread), 0) AS BIGINT)"
+    f" FROM (SELECT {UNREAD} AS unread, m.marked_unread AS marked FROM {SOURCE}"
+    " WHERE m.project_id = $1 AND m.user_id = $2 AND coalesce(m.notify, '') <> 'none'"
+    f" AND coalesce(m.muted_until, '') <= $3 AND {_ARCHIVED} = 'no') s"
+)
+
+
+def from_row(row: Sequence[Any]) -> Mine:
+    """A member's side from `COLUMNS`."""
+    role, joined_at, last_read, delivered, from_seq, unread, notify, muted, archived, *rest = row
+    pinned_at, marked_unread, version = rest
+    return Mine(
+        role,
+        joined_at,
+        last_read,
+        delivered,
+        from_seq,
+        unread,
+        mentions=0,
+        notify=notify,
+        muted_until=muted,
+        archived=archived,
+        pinned_at=pinned_at,
+        marked_unread=bool(marked_unread),
+        following=True,
+        version=version or 0,
+    )
+
+
+def get(pid: str, room_id: str, user_id: str) -> Steps[Mine]:
+    """The member's side. Raises NotFound `room_not_found` or `member_not_found`."""
+    rows = yield Query(
+        f"SELECT {COLUMNS} FROM {SOURCE} WHERE {_MEMBER}",
+        pid,
+        room_id,
+        user_id,
+    )
+    if not rows:
+        yield from _refuse_stranger(pid, room_id)
+    return from_row(rows[0])
+
+
+def role_and_from_seq(pid: str, room_id: str, user_id: str) -> Steps[tuple[str, int] | None]:
+    """What the member may do, and from which message on the room is there for them; None if the user is no member."""
+    rows = yield Query(
+        f"SELECT m.role, {FROM_SEQ} FROM members m WHERE {_MEMBER}",
+        pid,
+        room_id,
+        user_id,
+    )
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def update(
+    pid: str, room_id: str, user_id: str, changes: MineChanges
+) -> Steps[tuple[Mine, list[str]]]:
+    """Change the member's side. Returns it, and the rooms of which something was changed. Raises NotFound as `get`."""
+    rows = yield Query(
+        f"SELECT r.last_seq, m.notify, m.muted_until, {_ARCHIVED}, m.pinned_at,"
+        f" m.marked_unread FROM {SOURCE} WHERE {_MEMBER}",
+        pid,
+        room_id,
+        user_id,
+    )
+    if not rows:
+        yield from _refuse_stranger(pid, room_id)
+    last_seq = rows[0][0]
+    changed: Rows = []
+    if changes.clear_history:
+        changed = yield Query(
+            f"UPDATE members SET {_GROWN}, from_seq = $4 WHERE project_id = $1 AND room_id = $2"
+            " AND user_id = $3 AND coalesce(from_seq, 1) < $4 RETURNING 1",
+            pid,
+            room_id,
+            user_id,
+            last_seq + 1,
+        )
+    columns = _differing(changes, rows[0])
+    if columns:
+        changed = yield Query(
+            f"UPDATE members SET {_GROWN}, {assignments(columns, 4)}"
+            " WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING 1",
+            pid,
+            room_id,
+            user_id,
+            *columns.values(),
+        )
+    return (yield from get(pid, room_id, user_id)), [room_id] if changed else []
+
+
+def _differing(changes: MineChanges, row: Sequence[Any]) -> dict[str, Any]:
+    """The columns to update, with their values: those that *changes* sets to something else than they are."""
+    last_seq, notify, muted_until, archived, pinned_at, marked_unread = row
+    columns: dict[str, Any] = {}
+    if changes.notify not in {UNSET, notify}:
+        columns["notify"] = changes.notify
+    if changes.muted_until not in {UNSET, muted_until}:
+        columns["muted_until"] = changes.muted_until
+    if changes.archived is not UNSET and changes.archived != archived:
+        columns["archived"] = None if changes.archived == "no" else changes.archived
+        columns["archived_seq"] = last_seq if changes.archived == "until_message" else None
+    if changes.pinned is not UNSET and changes.pinned != (pinned_at is not None):
+        columns["pinned_at"] = timestamp() if changes.pinned else None
+    if changes.marked_unread not in {UNSET, bool(marked_unread)}:
+        columns["marked_unread"] = changes.marked_unread
+    return columns
+
+
+def mark_read(
+    pid: str, room_id: str, user_id: str, seq: int, hide_private: bool
+) -> Steps[tuple[ReadMark, list[str]]]:
+    """Move the read mark to *seq*. Returns it, and the rooms of which something was changed."""
+    changed = yield from _mark_read(pid, room_id, user_id, seq)
+    rows = yield Query(
+        f"SELECT m.last_read_seq, {UNREAD} FROM {SOURCE} WHERE {_MEMBER}",
+        pid,
+        room_id,
+        user_id,
+    )
+    if not rows:
+        yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
+    return ReadMark(*rows[0]), [room_id] if changed else []
+
+
+def mark_delivered(
+    pid: str, room_id: str, user_id: str, seq: int, hide_private: bool
+) -> Steps[tuple[int, list[str]]]:
+    """Move the delivery mark to *seq*. Returns it, and the rooms of which something was changed."""
+    changed = yield Query(
+        f"UPDATE members SET delivered_seq = t.seq, {_GROWN} FROM {_TARGET}"
+        " WHERE project_id = $1 AND room_id = $2 AND user_id = $3"
+        " AND t.seq > last_read_seq AND t.seq > coalesce(delivered_seq, 0) RETURNING 1",
+        pid,
+        room_id,
+        user_id,
+        seq,
+    )
+    rows = yield Query(f"SELECT {_DELIVERED} FROM members m WHERE {_MEMBER}", pid, room_id, user_id)
+    if not rows:
+        yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
+    return rows[0][0], [room_id] if changed else []
+
+
+def mark_rooms_read(pid: str, user_id: str, marks: dict[str, int]) -> Steps[list[str]]:
+    """Move the read mark of each room. Returns the rooms of which something was changed.
+
+    Raises NotFound, and changes nothing, if one of them is not the user's.
+    """
+    if not marks:
+        return []
+    rows = yield Query(
+        "SELECT room_id FROM members WHERE project_id = $1 AND user_id = $2"
+        " AND room_id >= $3 AND room_id <= $4",
+        pid,
+        user_id,
+        min(marks),
+        max(marks),
+    )
+    if not marks.keys() <= {row[0] for row in rows}:
+        yield from _require_user(pid, user_id)
+        raise NotFound.room()
+    changed: list[str] = []
+    for room_id in sorted(marks):
+        moved = yield from _mark_read(pid, room_id, user_id, marks[room_id])
+        changed += [room_id] if moved else []
+    return changed
+
+
+def mark_next_rooms_read(
+    pid: str, user_id: str, after_room: str
+) -> Steps[tuple[str | None, list[str]]]:
+    """Mark everything in the next ROOMS_AT_ONCE rooms after *after_room* as read.
+
+    Returns the last of these rooms, None if there are no more, and the rooms of which something was changed.
+    """
+    rows = yield Query(
+        "SELECT room_id FROM members WHERE project_id = $1 AND user_id = $2 AND room_id > $3"
+        f" ORDER BY room_id LIMIT {ROOMS_AT_ONCE}",
+        pid,
+        user_id,
+        after_room,
+    )
+    if not rows:
+        return None, []
+    last = rows[-1][0]
+    changed = yield Query(
+        f"UPDATE members SET last_read_seq = CASE WHEN r.last_seq > last_read_seq THEN r.last_seq"
+        f" ELSE last_read_seq END, marked_unread = NULL, {_GROWN} FROM rooms r"
+        " WHERE members.project_id = $1 AND members.user_id = $2 AND members.room_id > $3"
+        " AND members.room_id <= $4 AND r.project_id = $1 AND r.id = members.room_id"
+        " AND (members.marked_unread OR r.last_seq > members.last_read_seq)"
+        " RETURNING members.room_id",
+        pid,
+        user_id,
+        after_room,
+        last,
+    )
+    more = len(rows) == ROOMS_AT_ONCE
+    return last if more else None, [row[0] for row in changed]
+
+
+def totals(pid: str, user_id: str) -> Steps[Totals]:
+    """What is unread in all rooms of the user. Raises NotFound."""
+    yield from _require_user(pid, user_id)
+    rows = yield Query(_TOTALS, pid, user_id, timestamp())
+    rooms, unread = rows[0]
+    return Totals(rooms, unread, mentions=0, direct=0)
+
+
+def _mark_read(pid: str, room_id: str, user_id: str, seq: int) -> Steps[bool]:
+    """Move the read mark forward to *seq*, and clear `marked_unread`. Returns whether that changed something."""
+    changed = yield Query(
+        "UPDATE members SET last_read_seq = CASE WHEN t.seq > last_read_seq THEN t.seq"
+        f" ELSE last_read_seq END, marked_unread = NULL, {_GROWN} FROM {_TARGET}"
+        " WHERE project_id = $1 AND room_id = $2 AND user_id = $3"
+        " AND (t.seq > last_read_seq OR marked_unread) RETURNING 1",
+        pid,
+        room_id,
+        user_id,
+        seq,
+    )
+    return bool(changed)
+
+
+def _refuse_stranger(pid: str, room_id: str) -> Steps[Any]:
+    rows = yield Query(
+        "SELECT 1 FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
+        pid,
+        room_id,
+    )
+    raise NotFound.member() if rows else NotFound.room()
+
+
+def _require_user(pid: str, user_id: str) -> Steps[None]:
+    rows = yield Query(
+        "SELECT 1 FROM users WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
+        pid,
+        user_id,
+    )
+    if not rows:
+        raise NotFound.user()

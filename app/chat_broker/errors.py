@@ -53,6 +53,8 @@ class BrokerError(Exception):
     message = "Something went wrong here. The request id finds it in our log."
     reason: str | None = None
     """Detail for the log. The caller does not receive it."""
+    facts: Mapping[str, Any] = {}
+    """Further members of the problem document."""
 
     def __init__(
         self,
@@ -270,6 +272,19 @@ def user_deleted() -> Refused:
     return Refused("user_deleted", "The chat account of this user was deleted.")
 
 
+def unsupported(feature: str) -> NotSupported:
+    """The optional *feature* is not offered here."""
+    error = NotSupported("unsupported", f"The feature {feature} is not offered here.")
+    error.facts = {"feature": feature}
+    return error
+
+
+def _changed(rev: int | None) -> Conflict:
+    error = Conflict("changed", "The message was changed meanwhile. Read it again.")
+    error.facts = {"rev": rev}
+    return error
+
+
 def from_chat(error: chat_broker_sdk.ChatError) -> BrokerError:
     """The answer to a request whose call of the Chat API failed. It repeats nothing that the Chat API said."""
     for kind in type(error).__mro__:
@@ -305,7 +320,13 @@ def _from_missing(error: chat_broker_sdk.NotFoundError) -> BrokerError:
     return _MISSING.get(error.code, NotFound)()
 
 
+def _from_unsupported(error: chat_broker_sdk.UnsupportedOperationError) -> BrokerError:
+    return NotSupported() if error.feature is None else unsupported(error.feature)
+
+
 def _from_conflict(error: chat_broker_sdk.ConflictError) -> BrokerError:
+    if error.code == "changed":
+        return _changed(error.rev)
     text = _CONFLICTS.get(error.code)
     return Conflict() if text is None else Conflict(error.code, text)
 
@@ -326,7 +347,7 @@ _FROM_CHAT: dict[type, Callable[[Any], BrokerError]] = {
     ),
     chat_broker_sdk.TimeoutError: lambda _: TooSlow(),
     chat_broker_sdk.NetworkError: _from_network,
-    chat_broker_sdk.UnsupportedOperationError: lambda _: NotSupported(),
+    chat_broker_sdk.UnsupportedOperationError: _from_unsupported,
     chat_broker_sdk.ServerError: _from_server,
     chat_broker_sdk.RateLimitError: lambda error: TooManyRequests(
         headers={"Retry-After": str(seconds_to_wait(error.retry_after))}
@@ -380,6 +401,7 @@ def problem(error: BrokerError, *, request_id: str, instance: str) -> bytes:
         "message": error.message,
         "request_id": request_id,
     }
+    body |= error.facts
     if error.errors:
         body["errors"] = error.errors
     return _encode(body)

@@ -101,6 +101,10 @@ class Gate:
             raise user_suspended()
         return me, await limiter.spend(kind, user=me.user, address=arrival.address)
 
+    async def count_more(self, kind: Kind, me: Principal, times: int) -> None:
+        """Count *times* further uses by a request that was let in: it is answered also if they use up the limit."""
+        await self._limiter.count_more(kind, user=me.user, times=times)
+
     async def admit_address(self, scope: Scope) -> None:
         """Count a request that brings no credential of the app's. Raises TooMany."""
         await self._limiter.arrived(address_of(scope))

@@ -7,6 +7,7 @@ strategies take two round trips where one is enough, and it is a tenth of what a
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
@@ -128,6 +129,12 @@ class Limiter:
         for limit in self.rates.address:
             uses.append((limit, key))  # noqa: PERF401
         return self._hit(uses, key)
+
+    async def count_more(self, kind: Kind, *, user: str, times: int) -> None:
+        """Count up to *times* further uses of *user*, as far as the limit goes."""
+        with suppress(TooMany):
+            for _ in range(times):
+                await self._hit([(limit, user) for limit in self._kinds[kind]], user)
 
     async def arrived(self, address: str) -> None:
         """Count one request from *address* of which nothing more is known. Raises TooMany."""

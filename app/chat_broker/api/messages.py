@@ -10,6 +10,7 @@ from chat_broker.api.dependencies import (
     Me,
     MessageId,
     MeWriting,
+    NoQuery,
     RoomId,
     TheBroker,
     WindowWanted,
@@ -54,12 +55,21 @@ async def post_message(
     return as_json(views.message(message), 201)
 
 
+@router.get("/messages/{message_id}", **describe(answer=views.MessageView))
+async def get_message(
+    room_id: RoomId, message_id: MessageId, me: Me, _: NoQuery, broker: TheBroker
+) -> Response:
+    """One message in a room of the caller's; a deleted one without its content."""
+    return as_json(views.message(await broker.message(me, room_id, message_id)))
+
+
 @router.patch("/messages/{message_id}", **describe(body=MessageEdit, answer=views.MessageView))
 async def edit_message(
     room_id: RoomId, message_id: MessageId, me: MeWriting, edit: Edit, broker: TheBroker
 ) -> Response:
-    """Replace what a message of the caller's says."""
-    return as_json(views.message(await broker.edit_message(me, room_id, message_id, edit.content)))
+    """Replace what a message of the caller's says; with `if_rev`, only if that is still its rev."""
+    message = await broker.edit_message(me, room_id, message_id, edit.content, if_rev=edit.if_rev)
+    return as_json(views.message(message))
 
 
 @router.delete("/messages/{message_id}", **describe(status=204))

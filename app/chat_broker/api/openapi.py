@@ -17,7 +17,12 @@ def _number(least: int, most: int) -> Schema:
     return {"type": "integer", "minimum": least, "maximum": most}
 
 
-def _parameter(name: str, schema: Schema, description: str, where: str = "query") -> Schema:
+def _words(*words: str) -> Schema:
+    return {"type": "string", "enum": [*words]}
+
+
+def parameter(name: str, schema: Schema, description: str, where: str = "query") -> Schema:
+    """An optional parameter in the words of OpenAPI."""
     return {
         "name": name,
         "in": where,
@@ -28,18 +33,28 @@ def _parameter(name: str, schema: Schema, description: str, where: str = "query"
 
 
 PAGE = [
-    _parameter("page", _number(1, 1_000_000), "Counts from 1"),
-    _parameter("limit", _number(1, 200), "Items of a page, 50 unless told"),
+    parameter("page", _number(1, 1_000_000), "Counts from 1"),
+    parameter("limit", _number(1, 200), "Items of a page, 50 unless told"),
 ]
 CURSOR = [
     *PAGE,
-    _parameter("before", _number(0, 2**53), "Messages with a smaller seq, newest first"),
-    _parameter("after", _number(0, 2**53), "Messages with a greater seq, oldest first"),
+    parameter("before", _number(0, 2**53), "Messages with a smaller seq, newest first"),
+    parameter("after", _number(0, 2**53), "Messages with a greater seq, oldest first"),
+    parameter("around", _number(0, 2**53), "Messages on both sides of a seq"),
+    parameter("ids", {"type": "string"}, "At most 50 ids of messages, separated by commas"),
 ]
-SCOPE = _parameter(
-    "scope", {"type": "string", "enum": ["joined", "open"]}, "Rooms one is in, or may join"
-)
-KEY = _parameter(
+ROOMS = [
+    parameter("scope", _words("joined", "open"), "Rooms one is in, or may join"),
+    *PAGE,
+    parameter("q", {"type": "string", "maxLength": 128}, "Part of the name or description"),
+    parameter(
+        "sort", _words("activity", "created"), "By activity: with a cursor in place of pages"
+    ),
+    parameter("kind", _words("room", "direct", "thread"), "Rooms of one kind"),
+    parameter("archived", {"type": "boolean"}, "Rooms one has archived, or the others"),
+    parameter("cursor", {"type": "string"}, "next_cursor of the answer before"),
+]
+KEY = parameter(
     "Idempotency-Key",
     {"type": "string", "maxLength": 255},
     "The same call twice is done once",
@@ -195,6 +210,8 @@ def _page_schema(item: Schema) -> Schema:
             "totalPages": whole,
             "next_cursor": {"anyOf": [whole, {"type": "null"}]},
             "has_more": {"type": "boolean"},
+            "has_before": {"type": "boolean"},
+            "has_after": {"type": "boolean"},
         },
     }
 

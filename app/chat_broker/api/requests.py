@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from chat_broker.chat.broker import Window
+from chat_broker.chat.ids import is_id
 from chat_broker.errors import BadInput, FieldError, UnsupportedMediaType
 from chat_broker_kit.http.media_types import is_json
 from chat_broker_kit.strict_json import NotStrictJson, parse
@@ -23,6 +24,7 @@ from chat_broker_kit.text.one_line import is_one_line
 
 LARGEST_LIMIT = 200
 DEEPEST = 1_000_000
+MOST_MESSAGE_IDS = 50
 LARGEST_METADATA = 4096
 MOST_MEMBERS = 100
 LARGEST_SEQ = 2**53
@@ -137,6 +139,7 @@ class MessageEdit(Body):
     """What a message should say instead."""
 
     content: Content
+    if_rev: Annotated[Whole, Field(ge=0, le=LARGEST_SEQ)] | None = None
 
 
 class ReadUpTo(Body):
@@ -247,7 +250,7 @@ def read_query(query_string: bytes, known: frozenset[str] = frozenset()) -> dict
 
 
 PAGED = frozenset({"page", "limit"})
-CURSORED = PAGED | {"before", "after"}
+CURSORED = PAGED | {"before", "after", "around", "ids"}
 
 
 _FIRST = Window()
@@ -257,15 +260,38 @@ def read_window(query: dict[str, str]) -> Window:
     """Which part of a list is asked for: `page` and `limit`, or `before`, `after` and `limit`."""
     if not query:
         return _FIRST
-    page = _number(query, "page", 1, DEEPEST)
-    limit = _number(query, "limit", 1, LARGEST_LIMIT)
-    before = _number(query, "before", 0, LARGEST_SEQ)
-    after = _number(query, "after", 0, LARGEST_SEQ)
-    if (before is not None or after is not None) and page is not None:
+    page = read_number(query, "page", 1, DEEPEST)
+    limit = read_number(query, "limit", 1, LARGEST_LIMIT)
+    before = read_number(query, "before", 0, LARGEST_SEQ)
+    after = read_number(query, "after", 0, LARGEST_SEQ)
+    around = read_number(query, "around", 0, LARGEST_SEQ)
+    ids = _message_ids(query)
+    cursor = next((name for name in ("before", "after", "around", "ids") if name in query), None)
+    if cursor is not None and page is not None:
         raise BadInput.field("page", "goes with no cursor: use page, or before and after")
+    if around is not None or ids is not None:
+        _refuse_second_choice(query)
     if page is not None and page * (limit or 50) > DEEPEST:
         raise BadInput.field("page", f"page times limit is at most {DEEPEST}; use a cursor")
-    return Window(page, limit, before, after)
+    return Window(page, limit, before, after, around, ids)
+
+
+def _message_ids(query: dict[str, str]) -> tuple[str, ...] | None:
+    text = query.get("ids")
+    if text is None:
+        return None
+    ids = tuple(text.split(","))
+    if len(ids) > MOST_MESSAGE_IDS or not all(is_id(each) for each in ids):
+        raise BadInput.field(
+            "ids", f"must be 1 to {MOST_MESSAGE_IDS} ids of messages, separated by commas"
+        )
+    return ids
+
+
+def _refuse_second_choice(query: dict[str, str]) -> None:
+    choices = [name for name in ("before", "after", "around", "ids") if name in query]
+    if len(choices) > 1:
+        raise BadInput.field(choices[-1], f"does not go with {choices[0]}")
 
 
 def window_of(query_string: bytes, known: frozenset[str]) -> Window:
@@ -280,7 +306,8 @@ def _window_of(query_string: bytes, known: frozenset[str]) -> Window:
     return read_window(read_query(query_string, known))
 
 
-def _number(query: dict[str, str], name: str, least: int, most: int) -> int | None:
+def read_number(query: dict[str, str], name: str, least: int, most: int) -> int | None:
+    """The whole number *name* of a query, None if it is not there. Raises BadInput."""
     text = query.get(name)
     if text is None:
         return None

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
-from starlette.types import Scope
 
 from chat_broker.api.dependencies import (
     BodyOf,
@@ -12,17 +11,18 @@ from chat_broker.api.dependencies import (
     MeWriting,
     NoQuery,
     PageWanted,
-    Read,
+    ReadQuery,
     RoomId,
     TheBroker,
     UserReference,
 )
-from chat_broker.api.openapi import KEY, PAGE, SCOPE, PageOf, describe
-from chat_broker.api.requests import PAGED, Nothing, RoomDraft, RoomEdit, read_query, read_window
+from chat_broker.api.openapi import KEY, PAGE, ROOMS, PageOf, describe
+from chat_broker.api.requests import Nothing, RoomDraft, RoomEdit
 from chat_broker.api.responses import as_json, nothing
-from chat_broker.chat import views
-from chat_broker.chat.broker import Window
-from chat_broker.errors import BadInput
+from chat_broker.api.sync_requests import read_room_query
+from chat_broker.chat import sync_views, views
+from chat_broker.chat.own_rooms import RoomQuery
+from chat_broker_sdk import CursorPage
 
 router = APIRouter(prefix="/rooms", tags=["rooms"])
 
@@ -30,28 +30,17 @@ Draft = Annotated[RoomDraft, Depends(BodyOf(RoomDraft))]
 Edit = Annotated[RoomEdit, Depends(BodyOf(RoomEdit))]
 Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 
-SCOPED = PAGED | {"scope"}
 
-
-def _scoped(scope: Scope) -> tuple[str, Window]:
-    query = read_query(scope["query_string"], SCOPED)
-    which = query.get("scope", "joined")
-    if which not in {"joined", "open"}:
-        raise BadInput.field("scope", "is joined or open")
-    return which, read_window(query)
-
-
-@router.get("", **describe(answer=PageOf(views.RoomView), parameters=[SCOPE, *PAGE]))
+@router.get("", **describe(answer=PageOf(views.RoomView), parameters=ROOMS))
 async def list_rooms(
-    me: Me, wanted: Annotated[tuple[str, Window], Depends(Read(_scoped))], broker: TheBroker
+    me: Me, query: Annotated[RoomQuery, Depends(ReadQuery(read_room_query))], broker: TheBroker
 ) -> Response:
     """The caller's rooms, with `unread`, or those that anybody may join."""
-    scope, window = wanted
-    if scope == "joined":
-        page = await broker.joined_rooms(me, window)
-        return as_json(views.page(page, [views.room(one) for one in page.items]))
-    page = await broker.open_rooms(me, window)
-    return as_json(views.page(page, [views.room(one, for_member=False) for one in page.items]))
+    page = await broker.own.rooms(me, query)
+    joined = query.scope == "joined"
+    if isinstance(page, CursorPage):
+        return as_json(sync_views.rooms(page, for_member=joined))
+    return as_json(views.page(page, [views.room(one, for_member=joined) for one in page.items]))
 
 
 @router.post(

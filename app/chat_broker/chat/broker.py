@@ -7,10 +7,12 @@ from typing import Any, TypeVar, get_args
 
 import chat_broker_sdk
 from chat_broker.chat.authors import Authors
+from chat_broker.chat.features import Features
 from chat_broker.chat.identities import EXTERNAL, Identities
 from chat_broker.chat.ids import is_id
 from chat_broker.chat.memberships import Memberships
 from chat_broker.chat.message_cache import SaidMessages, SaidPage
+from chat_broker.chat.own_rooms import OwnRooms
 from chat_broker.chat.policy import Action, Decision, Facts, Role, decide
 from chat_broker.chat.principal import Principal
 from chat_broker.chat.tokens import ChatTokens
@@ -28,12 +30,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which part of a list: a page by number, or *limit* messages next to a cursor (a `seq`)."""
+    """Which part of a list: a page by number, *limit* messages next to or around a `seq`, or some by id."""
 
     page: int | None = None
     limit: int | None = None
     before: int | None = None
     after: int | None = None
+    around: int | None = None
+    ids: tuple[str, ...] | None = None
 
 
 class Broker:
@@ -51,8 +55,12 @@ class Broker:
         tokens: ChatTokens,
         *,
         exposed_fields: Collection[str] = (),
+        features_off: Collection[str] = (),
     ) -> None:
-        """*exposed_fields*: what members see of each other's chat users beyond names."""
+        """*exposed_fields*: what members see of each other's chat users beyond names.
+
+        *features_off*: features that no caller may use, though the Chat API has them.
+        """
         self.tokens = tokens
         self._chat = chat
         self._identities = identities
@@ -60,6 +68,8 @@ class Broker:
         self._authors = Authors(chat)
         self._messages = SaidMessages()
         self._exposed = frozenset(exposed_fields)
+        self.features = Features(chat, features_off)
+        self.own = OwnRooms(chat, identities, self.features, self._may)
 
     def cached_user_id(self, me: Principal) -> str | None:
         """The id of the principal's chat user, if this process knows it; for logs."""
@@ -70,16 +80,6 @@ class Broker:
         return await self._identities.current(me)
 
     # -- rooms ----------------------------------------------------------------------------------
-
-    async def joined_rooms(self, me: Principal, window: Window) -> Page[Room]:
-        """The caller's rooms, each with `unread`."""
-        user_id = await self._identities.active_id(me)
-        return await self._chat.rooms.list(member_id=user_id, page=window.page, limit=window.limit)
-
-    async def open_rooms(self, me: Principal, window: Window) -> Page[Room]:
-        """The rooms anybody may join."""
-        await self._identities.active_id(me)
-        return await self._chat.rooms.list(private=False, page=window.page, limit=window.limit)
 
     async def create_room(
         self,
@@ -192,17 +192,31 @@ class Broker:
     async def messages(self, me: Principal, room_id: str, window: Window) -> SaidPage:
         """What was said in a room of the caller's."""
         await self._may(me, Action.READ, room_id)
+        if window.around is not None or window.ids is not None:
+            await self.features.require("changes")
         page = await self._chat.messages.list(
             room_id,
             page=window.page,
             limit=window.limit,
             before=window.before,
             after=window.after,
+            around=window.around,
+            ids=window.ids,
             into=bytes,
         )
         said = self._messages.page(page)
         self._authors.remember_page(room_id, said.authors)
         return said
+
+    async def message(self, me: Principal, room_id: str, message_id: str) -> Message:
+        """One message in a room of the caller's."""
+        await self._may(me, Action.READ, room_id)
+        await self.features.require("changes")
+        if not is_id(message_id):
+            raise message_not_found()
+        message = await self._chat.messages.get(room_id, message_id)
+        self._authors.remember(room_id, (message,))
+        return message
 
     async def post_message(
         self,
@@ -228,14 +242,22 @@ class Broker:
         return message
 
     async def edit_message(
-        self, me: Principal, room_id: str, message_id: str, content: str
+        self,
+        me: Principal,
+        room_id: str,
+        message_id: str,
+        content: str,
+        *,
+        if_rev: int | None = None,
     ) -> Message:
-        """Replace what a message of the caller's says."""
+        """Replace what a message of the caller's says; with *if_rev*, only if that is its `rev`."""
         user_id, role = await self._role(me, room_id)
+        if if_rev is not None:
+            await self.features.require("changes")
         chat, own = await self._in_whose_name(user_id, role, room_id, message_id)
         _permit(decide(Action.EDIT_MESSAGE, Facts(role=role, own=own)))
         try:
-            return await chat.messages.update(room_id, message_id, content=content)
+            return await chat.messages.update(room_id, message_id, content=content, if_rev=if_rev)
         except chat_broker_sdk.AuthenticationError as error:
             raise _not_the_author(error) from None
 

@@ -8,42 +8,9 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from chat_broker.upstream.tokens import OwnerOfToken
-from chat_broker_sdk import ChatUser, Member, Message, Page, ReadMark, Room
+from chat_broker_sdk import ChatUser, Member, Message, Mine, Page, ReadMark, Room
 
 encode = msgspec.json.Encoder().encode
-
-
-class RoomView(Struct):
-    """A room. *metadata* is for members, *unread* for the member it was listed for."""
-
-    id: str
-    project_id: str | None
-    name: str
-    description: str | None
-    private: bool
-    created_by: str | None
-    member_count: int | None
-    last_seq: int | None
-    last_message_at: str | None
-    created_at: str | None
-    updated_at: str | None
-    metadata: dict[str, Any] | UnsetType = UNSET
-    unread: int | UnsetType = UNSET
-
-
-class MemberView(Struct):
-    """Somebody in a room. The last fields are there if the operator exposes them."""
-
-    room_id: str | None
-    user_id: str
-    username: str | None
-    display_name: str | None
-    role: str | None
-    joined_at: str | None
-    last_read_seq: int | None
-    avatar_url: str | UnsetType | None = UNSET
-    external_user_id: str | UnsetType | None = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
 
 
 class MessageView(Struct):
@@ -61,6 +28,65 @@ class MessageView(Struct):
     created_at: str | None
     edited_at: str | None
     deleted_at: str | None
+    rev: int | UnsetType = UNSET
+
+
+class MineView(Struct):
+    """The caller's own side of a room, which nobody else sees."""
+
+    role: str
+    joined_at: str | None
+    last_read_seq: int
+    delivered_seq: int
+    from_seq: int
+    unread: int
+    mentions: int
+    notify: str | None
+    muted_until: str | None
+    archived: str
+    pinned_at: str | None
+    marked_unread: bool
+    following: bool
+    version: int
+
+
+class RoomView(Struct):
+    """A room. *metadata* is for members; *unread*, *mine* and *last_message* for the member it was listed for."""
+
+    id: str
+    project_id: str | None
+    name: str
+    description: str | None
+    private: bool
+    created_by: str | None
+    member_count: int | None
+    last_seq: int | None
+    last_message_at: str | None
+    created_at: str | None
+    updated_at: str | None
+    metadata: dict[str, Any] | UnsetType = UNSET
+    unread: int | UnsetType = UNSET
+    kind: str = "room"
+    small: bool | UnsetType = UNSET
+    rev: int | UnsetType = UNSET
+    mine: MineView | UnsetType = UNSET
+    last_message: MessageView | UnsetType | None = UNSET
+
+
+class MemberView(Struct):
+    """Somebody in a room. The last fields are there if the operator exposes them."""
+
+    room_id: str | None
+    user_id: str
+    username: str | None
+    display_name: str | None
+    role: str | None
+    joined_at: str | None
+    last_read_seq: int | None
+    rev: int | UnsetType = UNSET
+    avatar_url: str | UnsetType | None = UNSET
+    external_user_id: str | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
 
 
 class MeView(Struct):
@@ -137,6 +163,8 @@ class PageView(Struct):
     total_pages: int | None = msgspec.field(name="totalPages")
     next_cursor: int | UnsetType | None = UNSET
     has_more: bool | UnsetType = UNSET
+    has_before: bool | UnsetType = UNSET
+    has_after: bool | UnsetType = UNSET
 
 
 def instant(moment: datetime | None) -> str | None:
@@ -156,7 +184,7 @@ def instant(moment: datetime | None) -> str | None:
 
 def room(one: Room, *, for_member: bool = True) -> RoomView:
     """A room as the caller sees it."""
-    return RoomView(
+    view = RoomView(
         one.id,
         one.project_id,
         one.name,
@@ -170,6 +198,33 @@ def room(one: Room, *, for_member: bool = True) -> RoomView:
         instant(one.updated_at),
         (one.metadata or {}) if for_member else UNSET,
         UNSET if one.unread is None else one.unread,
+        one.kind,
+        UNSET if one.small is None else one.small,
+        UNSET if one.rev is None else one.rev,
+    )
+    if one.mine is not None:
+        view.mine = mine(one.mine)
+        view.last_message = None if one.last_message is None else message(one.last_message)
+    return view
+
+
+def mine(one: Mine) -> MineView:
+    """The caller's own side of a room."""
+    return MineView(
+        one.role,
+        instant(one.joined_at),
+        one.last_read_seq,
+        one.delivered_seq,
+        one.from_seq,
+        one.unread,
+        one.mentions,
+        one.notify,
+        instant(one.muted_until),
+        one.archived,
+        instant(one.pinned_at),
+        one.marked_unread,
+        one.following,
+        one.version,
     )
 
 
@@ -183,6 +238,7 @@ def member(one: Member, exposed: dict[str, Any] | None = None) -> MemberView:
         one.role,
         instant(one.joined_at),
         one.last_read_seq,
+        UNSET if one.rev is None else one.rev,
         **(exposed or {}),
     )
 
@@ -202,6 +258,7 @@ def message(one: Message) -> MessageView:
         instant(one.created_at),
         instant(one.edited_at) if one.edited_at else None,
         instant(one.deleted_at) if one.deleted_at else None,
+        UNSET if one.rev is None else one.rev,
     )
 
 
@@ -237,6 +294,8 @@ class UpstreamPage(Struct, frozen=True):
     total_pages: int | None = field(name="totalPages", default=None)
     next_cursor: int | None = None
     has_more: bool | None = None
+    has_before: bool | None = None
+    has_after: bool | None = None
 
 
 def page(of: Page[Any] | UpstreamPage, items: Iterable[Struct | Raw]) -> PageView:
@@ -250,4 +309,6 @@ def page(of: Page[Any] | UpstreamPage, items: Iterable[Struct | Raw]) -> PageVie
         of.total_pages,
         of.next_cursor if by_cursor else UNSET,
         of.has_more if of.has_more is not None else UNSET,
+        of.has_before if of.has_before is not None else UNSET,
+        of.has_after if of.has_after is not None else UNSET,
     )

@@ -13,6 +13,7 @@ from chat_broker.settings.values import (
     AuthModes,
     CookieName,
     Environment,
+    Features,
     HeaderName,
     LogFormat,
     LogLevel,
@@ -226,6 +227,10 @@ class Settings(BaseSettings):
     )
     expose_user_fields: UserFields = Field(
         (), description="What members see of each other besides names: external_user_id, metadata"
+    )
+
+    features_off: Features = Field(
+        (), description="Features of the Chat API that no caller may use: changes, mine, sync, …"
     )
 
     # What it tells

@@ -13,6 +13,11 @@ from chat_broker.settings.addresses import provider_address
 from chat_broker_kit.http.origins import listed_origin, read_address
 
 AuthMode = Literal["jwt", "introspection", "forward", "header", "dev"]
+Feature = Literal[
+    "changes", "sync", "mine", "direct", "external_rooms", "roles", "replies", "mentions", "reactions",
+    "pins", "receipts", "presence", "signals", "threads", "attachments", "search", "invites", "versions",
+    "blocks", "directory", "moderation", "push", "retention", "erasure", "import",
+]  # fmt: skip
 UserField = Literal["external_user_id", "metadata"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -144,5 +149,6 @@ Environment = Annotated[Literal["production", "development"], BeforeValidator(_l
 LogFormat = Annotated[Literal["json", "console"], BeforeValidator(_lower)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_level)]
 RoutePrefix = Annotated[str, AfterValidator(_prefix)]
+Features = Annotated[tuple[Feature, ...], NoDecode, BeforeValidator(_split)]
 UserFields = Annotated[tuple[UserField, ...], NoDecode, BeforeValidator(_split)]
 UserinfoSource = Annotated[str | None, AfterValidator(_userinfo)]

@@ -163,7 +163,12 @@ def read_dialect(values: Mapping[str, Any]) -> Dialect:
         if name in values:
             kind = Routes if name == "routes" else Events
             nested[name] = kind(**_known(kind, values[name], f"{name}."))
-    return Dialect(**{**_known(Dialect, values, ""), **nested})
+    if (features := values.get("features")) is not None:
+        if not isinstance(features, list) or not all(isinstance(each, str) for each in features):
+            raise ValueError("features must be a list of names")
+        nested["features"] = frozenset(features)
+    plain = {name: value for name, value in values.items() if name != "features"}
+    return Dialect(**{**_known(Dialect, plain, ""), **nested})
 
 
 def _known(kind: type[Dialect | Routes | Events], values: Any, where: str) -> dict[str, Any]:

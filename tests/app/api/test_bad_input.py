@@ -23,6 +23,7 @@ BODIES: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/rooms/{room}/messages", {"content": "x"}),
     ("PATCH", "/rooms/{room}/messages/{message}", {"content": "x"}),
     ("PUT", "/rooms/{room}/read", {"seq": 1}),
+    ("POST", "/sync", {"have": {}}),
     ("POST", "/rooms/{room}/join", {}),
     ("DELETE", "/rooms/{room}", {}),
 ]
@@ -161,7 +162,7 @@ QUERIES = [
     "page=0", "page=-1", "page=1.5", "page=", "page=x", "page=1&page=1", "page=%31%30%30%30%30%30%31", "page=١", "page=+1",
     "page= 1", "page=1e3", "page=99999999999999999999999", "page=20001&limit=50", "page=1000000&limit=2", "limit=0",
     "limit=201", "limit=-5", "limit=1000000000000000000000000", "limit=NaN", "limit=true", "limit=5&limit=6", "x=1", "page",
-    "PAGE=1", "page%00=1", "page=1%00", "%ff=1", "page=%ff", "q=x", "offset=1", "&page=1", "page=1;limit=2",
+    "PAGE=1", "page%00=1", "page=1%00", "%ff=1", "page=%ff", "search=x", "offset=1", "&page=1", "page=1;limit=2",
 ]  # fmt: skip
 
 

@@ -24,6 +24,14 @@ ON_ROOMS: list[tuple[str, str, Any]] = [
     ("PATCH", "/messages/{message}", {"content": "x"}),
     ("DELETE", "/messages/{message}", None),
     ("PUT", "/read", {"seq": 1}),
+    ("GET", "/messages/{message}", None),
+    ("GET", "/messages?around=1", None),
+    ("GET", "/messages?ids={message}", None),
+    ("PATCH", "/messages/{message}", {"content": "x", "if_rev": 0}),
+    ("GET", "/changes?since_rev=0", None),
+    ("GET", "/mine", None),
+    ("PATCH", "/mine", {"pinned": True}),
+    ("PUT", "/delivered", {"seq": 1}),
 ]
 
 
@@ -313,6 +321,7 @@ async def test_others_are_seen_by_name_and_what_the_operator_adds(tmp_path: Path
         plain = await alice.get(f"/rooms/{room}/members")
         assert set(plain.json()["items"][1]) == {
             "room_id", "user_id", "username", "display_name", "role", "joined_at", "last_read_seq",
+            "rev",
         }  # fmt: skip
     async with running(tmp_path, expose_user_fields="external_user_id,metadata") as broker:
         alice = await broker.sign_in("alice")

@@ -23,6 +23,10 @@ WRITES = [
     ("PATCH", "/rooms/{room}/messages/{message}", {"content": "x"}),
     ("DELETE", "/rooms/{room}/messages/{message}", None),
     ("PUT", "/rooms/{room}/read", {"seq": 1}),
+    ("PATCH", "/rooms/{room}/mine", {"pinned": True}),
+    ("PUT", "/rooms/{room}/delivered", {"seq": 1}),
+    ("POST", "/read", {"all": True}),
+    ("POST", "/sync", {"have": {}}),
 ]
 READS = [
     "/token",
@@ -31,6 +35,11 @@ READS = [
     "/rooms/{room}",
     "/rooms/{room}/members",
     "/rooms/{room}/messages",
+    "/rooms/{room}/messages/{room}",
+    "/rooms/{room}/changes",
+    "/rooms/{room}/mine",
+    "/features",
+    "/unread",
 ]
 
 

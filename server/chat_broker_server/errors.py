@@ -128,6 +128,17 @@ class Conflict(ChatError):  # noqa: N818
     message = "That conflicts with what exists."
 
 
+class Changed(Conflict):
+    """409: the object has changed since the caller read it; `rev` is its present one."""
+
+    code = "changed"
+    message = "The message has changed since: read it again."
+
+    def __init__(self, rev: int) -> None:
+        super().__init__()
+        self.rev = rev
+
+
 class TooLarge(ChatError):  # noqa: N818
     """413: the body is over the limit; reading stopped there."""
 

@@ -19,7 +19,7 @@ from chat_broker_server.chat.models import (
     Reason,
 )
 from chat_broker_server.database.rows import metadata_of, metadata_text
-from chat_broker_server.errors import Conflict, Forbidden, NotFound
+from chat_broker_server.errors import Changed, Conflict, Forbidden, NotFound
 
 # Without room_id, which is a parameter of every query.
 COLUMNS = (
@@ -82,6 +82,15 @@ class Draft(NamedTuple):
     content: str
     client_msg_id: str | None
     metadata: dict[str, Any]
+
+
+class Edit(NamedTuple):
+    """What to change about a message; None leaves it as it is."""
+
+    content: str | None
+    metadata: dict[str, Any] | None = None
+    if_rev: int | None = None
+    """Only if its rev is still this one; 0 for a message that was never changed."""
 
 
 def from_row(room_id: str, row: Sequence[Any]) -> Message:
@@ -327,27 +336,35 @@ def after(pid: str, room_id: str, seq: int, limit: int) -> Steps[list[Message]]:
     return from_rows(room_id, rows)
 
 
-def edit(pid: str, room_id: str, message_id: str, content: str, by: str | None) -> Steps[Message]:
-    message = yield from _changeable(pid, room_id, message_id, by)
+def edit(pid: str, room_id: str, message_id: str, edit: Edit, by: str | None) -> Steps[Message]:
+    message = yield from _changeable(pid, room_id, message_id, by, owner_may=False)
     if message.deleted_at is not None:
         raise Conflict("message_deleted", "The message was deleted.")
+    present = 0 if message.rev is UNSET else message.rev
+    if edit.if_rev not in {None, present}:
+        raise Changed(present)
+    content = message.content if edit.content is None else edit.content
+    metadata = message.metadata if edit.metadata is None else edit.metadata
     now = timestamp()
     rev = yield from _record(pid, message)
     yield Query(
-        "UPDATE messages SET content = $4, edited_at = $5, rev = $6"
+        "UPDATE messages SET content = $4, metadata = $5, edited_at = $6, rev = $7"
         " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
         pid,
         room_id,
         message.seq,
         content,
+        metadata_text(metadata),
         now,
         rev,
     )
-    return msgspec.structs.replace(message, content=content, edited_at=now, rev=rev)
+    return msgspec.structs.replace(
+        message, content=content, metadata=metadata, edited_at=now, rev=rev
+    )
 
 
 def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[list[Event]]:
-    message = yield from _changeable(pid, room_id, message_id, by)
+    message = yield from _changeable(pid, room_id, message_id, by, owner_may=True)
     if message.deleted_at is not None:
         return []
     now = timestamp()
@@ -397,7 +414,9 @@ def last_seq(pid: str, room_id: str) -> Steps[int]:
     return int(rows[0][0])
 
 
-def _changeable(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[Message]:
+def _changeable(
+    pid: str, room_id: str, message_id: str, by: str | None, *, owner_may: bool
+) -> Steps[Message]:
     """The message, if user *by* (None: the API key) may change it. Raises NotFound to non-members."""
     yield from members.lock_room(pid, room_id)
     role, from_seq = None, 1
@@ -417,6 +436,7 @@ def _changeable(pid: str, room_id: str, message_id: str, by: str | None) -> Step
     message = from_row(room_id, rows[0])
     if message.seq < from_seq:
         raise NotFound.the_message()
-    if by is not None and role != "owner" and message.user_id != by:
-        raise Forbidden("not_the_author", "Only its author or the room's owner may do that.")
+    if by is not None and message.user_id != by and not (owner_may and role == "owner"):
+        who = "its author or the room's owner" if owner_may else "its author"
+        raise Forbidden("not_the_author", f"Only {who} may do that.")
     return message

@@ -224,6 +224,9 @@ class Page(msgspec.Struct, frozen=True):
     total_pages: int = msgspec.field(name="totalPages")
     next_cursor: int | UnsetType | None = UNSET
     has_more: bool | UnsetType = UNSET
+    has_before: bool | UnsetType = UNSET
+    """Around a message, as `has_after`."""
+    has_after: bool | UnsetType = UNSET
 
     @classmethod
     def of(cls, items: list[Any], page: int, limit: int, total: int) -> "Page":

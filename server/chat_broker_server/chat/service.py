@@ -4,13 +4,13 @@ Each method of `Chat` is one transaction, which `users.py`, `rooms.py`, `members
 events are published after the COMMIT, in commit order. *pid* is the project; a method reaches nothing outside it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import delta as deltas
-from chat_broker_server.chat import members, messages, mine, rooms, users
+from chat_broker_server.chat import lookups, members, messages, mine, rooms, users
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
@@ -216,6 +216,26 @@ class Chat:
             partial(messages.between, pid, room_id, before, after, limit, from_seq)
         )
 
+    async def message(
+        self, pid: str, room_id: str, message_id: str, *, from_seq: int = 1
+    ) -> Message:
+        """A message from *from_seq* on. Raises NotFound."""
+        return await self._database.read(partial(lookups.one, pid, room_id, message_id, from_seq))
+
+    async def messages_by_id(
+        self, pid: str, room_id: str, ids: Sequence[str], *, from_seq: int = 1
+    ) -> list[Message]:
+        """Those of the room's messages with these ids, at most 50, by `seq`."""
+        return await self._database.read(partial(lookups.some, pid, room_id, ids, from_seq))
+
+    async def messages_around(
+        self, pid: str, room_id: str, seq: int, *, limit: int = 50, from_seq: int = 1
+    ) -> Page:
+        """Messages with *seq* in their middle, oldest first. Raises NotFound."""
+        return await self._database.read(
+            partial(lookups.around, pid, room_id, seq, limit, from_seq)
+        )
+
     async def missed(
         self, pid: str, room_id: str, since_seq: int, limit: int = 200
     ) -> list[Message]:
@@ -239,14 +259,29 @@ class Chat:
         return await self._database.read(partial(deltas.after, pid, room_id, rev, limit))
 
     async def edit(
-        self, pid: str, room_id: str, message_id: str, content: str, *, by: str | None
+        self,
+        pid: str,
+        room_id: str,
+        message_id: str,
+        content: str | None = None,
+        *,
+        metadata: dict[str, Any] | None = None,
+        if_rev: int | None = None,
+        by: str | None,
     ) -> Message:
-        """Replace the content. *by* is the user who edits (author or room owner), None for the API key.
+        """Replace content, metadata or both. *by* is the user who edits (the author), None for the API key.
 
-        Raises NotFound, Forbidden `not_the_author`, Conflict `message_deleted`.
+        Raises NotFound, Forbidden `not_the_author`, Conflict `message_deleted`; Changed if its rev is not *if_rev*.
         """
         return await self._database.write(
-            partial(messages.edit, pid, room_id, message_id, content, by),
+            partial(
+                messages.edit,
+                pid,
+                room_id,
+                message_id,
+                messages.Edit(content, metadata, if_rev),
+                by,
+            ),
             lambda message: self._publish(messages.edited_event(pid, message, by)),
         )
 

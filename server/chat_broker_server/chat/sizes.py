@@ -28,6 +28,19 @@ def fitting(items: Sequence[T], size: int) -> list[T]:
     return list(items)
 
 
+def shortened_around(page: Page, seq: int) -> Page:
+    """*page* (around *seq*) with only as many messages as fit into LARGEST_RESPONSE: the nearest, but at least one."""
+    size = LARGEST_RESPONSE - len(_encode(msgspec.structs.replace(page, items=[])))
+    nearest = fitting(sorted(page.items, key=lambda message: abs(message.seq - seq)), size)
+    items = sorted(nearest, key=lambda message: message.seq)
+    return msgspec.structs.replace(
+        page,
+        items=items,
+        has_before=page.has_before or items[0].seq > page.items[0].seq,
+        has_after=page.has_after or items[-1].seq < page.items[-1].seq,
+    )
+
+
 def shortened(page: Page) -> Page:
     """*page* (by cursor) with only as many messages as fit into LARGEST_RESPONSE."""
     overhead = len(_encode(msgspec.structs.replace(page, items=[])))

@@ -1,4 +1,8 @@
+import msgspec
+
 from chat_broker_server.chat import sizes, validation
+from chat_broker_server.chat.lookups import MOST_IDS
+from chat_broker_server.chat.models import Page
 from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.errors import BadInput
 from chat_broker_server.rest.request import (
@@ -13,13 +17,22 @@ from chat_broker_server.rest.request import (
 )
 from chat_broker_server.rest.rooms import acting_user_id, require_member
 
-_EDIT = {"content": validation.content}
+_AROUND_ITEMS = 100  # bytes of a page, at most
+_EDIT = {
+    "content": validation.content,
+    "metadata": validation.metadata,
+    "if_rev": validation.optional(validation.seq),
+}
 
 
 async def list_all(request: Request) -> Response:
-    """GET …/messages: a numbered page, or the messages next to the cursor `before` or `after`."""
-    query = request.query("page", "limit", "before", "after")
+    """GET …/messages: a numbered page, or the messages with some ids, around a `seq`, or next to the cursor `before` or `after`."""
+    query = request.query("page", "limit", "before", "after", "ids", "around")
     room_id = request.ids["room_id"]
+    if "ids" in query:
+        return await _list_by_id(request, query)
+    if "around" in query:
+        return await _list_around(request, query)
     if "before" not in query and "after" not in query:
         page, limit = page_and_limit(query, bounded=False)
         from_seq = await require_member(request)
@@ -43,6 +56,55 @@ async def list_all(request: Request) -> Response:
     return response
 
 
+def _refuse_others(query: dict[str, str], *known: str) -> None:
+    for other in query:
+        if other not in known:
+            raise BadInput.field(other, f"cannot be combined with {known[0]}")
+
+
+async def _list_by_id(request: Request, query: dict[str, str]) -> Response:
+    _refuse_others(query, "ids")
+    asked = list(dict.fromkeys(query["ids"].split(",")))
+    if len(asked) > MOST_IDS or not all(map(validation.ID.fullmatch, asked)):
+        raise BadInput.field("ids", f"must be at most {MOST_IDS} ids, with commas between them")
+    from_seq = await require_member(request)
+    found = await request.chat.messages_by_id(
+        request.pid, request.ids["room_id"], asked, from_seq=from_seq
+    )
+    if not found:
+        await request.chat.get_room(request.pid, request.ids["room_id"])
+    items = sizes.fitting(found, sizes.LARGEST_RESPONSE - _AROUND_ITEMS)
+    page = Page.of(items, 1, MOST_IDS, len(found))
+    return ok(msgspec.structs.replace(page, has_more=len(items) < len(found)))
+
+
+async def _list_around(request: Request, query: dict[str, str]) -> Response:
+    _refuse_others(query, "around", "limit")
+    wanted = number(query, "around", 1, MAX_SEQ, 1)
+    limit = page_limit(query)
+    from_seq = await require_member(request)
+    page = await request.chat.messages_around(
+        request.pid, request.ids["room_id"], wanted, limit=limit, from_seq=from_seq
+    )
+    response = ok(page)
+    if len(response.body) > sizes.LARGEST_RESPONSE:
+        response = ok(sizes.shortened_around(page, wanted))
+    return response
+
+
+async def get(request: Request) -> Response:
+    request.query()
+    from_seq = await require_member(request)
+    return ok(
+        await request.chat.message(
+            request.pid,
+            request.ids["room_id"],
+            request.ids["message_id"],
+            from_seq=from_seq,
+        )
+    )
+
+
 async def post(request: Request) -> Response:
     body = await request.body()
     draft = validation.fields(body, validation.MESSAGE, "content")
@@ -60,13 +122,17 @@ async def post(request: Request) -> Response:
 
 
 async def edit(request: Request) -> Response:
-    body = validation.fields(await request.body(), _EDIT, "content")
+    body = validation.fields(await request.body(), _EDIT)
+    if "content" not in body and "metadata" not in body:
+        raise BadInput(message="There is nothing to change: send content, metadata or both.")
     return ok(
         await request.chat.edit(
             request.pid,
             request.ids["room_id"],
             request.ids["message_id"],
-            body["content"],
+            body.get("content"),
+            metadata=body.get("metadata"),
+            if_rev=body.get("if_rev"),
             by=request.token_user_id,
         )
     )

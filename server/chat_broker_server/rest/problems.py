@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from chat_broker_server.errors import ChatError, MethodNotAllowed, NotAuthenticated
+from chat_broker_server.errors import Changed, ChatError, MethodNotAllowed, NotAuthenticated
 from chat_broker_server.rest.request import Response
 
 PROBLEM = ("content-type", "application/problem+json")
@@ -23,6 +23,8 @@ def problem(error: ChatError, *, path: str, request_id: str) -> Response:
         "request_id": request_id,
         "errors": error.errors,
     }
+    if isinstance(error, Changed):
+        body["rev"] = error.rev
     headers = [PROBLEM]
     if isinstance(error, NotAuthenticated):
         headers.append(("www-authenticate", _challenge(error.code)))

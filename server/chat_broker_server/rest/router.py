@@ -95,6 +95,7 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("DELETE", f"{_M}/{{user_id}}", Credential.KEY, rooms.remove_member),
     ("GET", _T, Credential.EITHER, messages.list_all),
     ("POST", _T, Credential.EITHER, messages.post),
+    ("GET", f"{_T}/{{message_id}}", Credential.EITHER, messages.get),
     ("PATCH", f"{_T}/{{message_id}}", Credential.EITHER, messages.edit),
     ("DELETE", f"{_T}/{{message_id}}", Credential.EITHER, messages.delete),
 )

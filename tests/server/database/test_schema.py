@@ -14,7 +14,16 @@ import pytest
 from chat_broker_kit.database.sqlite import SqliteDatabase
 from chat_broker_kit.database.sqlite_connections import dialect
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import delta, idempotency, members, messages, mine, rooms, users
+from chat_broker_server.chat import (
+    delta,
+    idempotency,
+    lookups,
+    members,
+    messages,
+    mine,
+    rooms,
+    users,
+)
 from chat_broker_server.chat.models import IdempotencyKey, MineChanges, RoomChanges
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
@@ -44,12 +53,15 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "post": partial(
         messages.post, P, R, messages.Draft(U, "x", "c", {}), False, IdempotencyKey("s", "k", "f")
     ),
-    "edit": partial(messages.edit, P, R, "m", "x", U),
+    "edit": partial(messages.edit, P, R, "m", messages.Edit("x"), U),
     "delete": partial(messages.delete, P, R, "m", U),
     "join": partial(members._add, P, R, U, "member"),
     "leave": partial(members.leave, P, R, U, hide_private=False),
     "role": partial(members.put, P, R, U, "member"),
     "room fields": partial(rooms.update, P, R, RoomChanges(name="n")),
+    "message": partial(lookups.one, P, R, "m", 1),
+    "messages, by id": partial(lookups.some, P, R, ["m", "n"], 1),
+    "messages, around": partial(lookups.around, P, R, 5, 50, 1),
     "changes": partial(delta.page, P, R, 5, 1, 50),
     "delta": partial(delta.delta, P, R, delta.Reader(U, delta.Known(5, 5, "e", 1)), "e"),
     "delta, reset": partial(delta.delta, P, R, delta.Reader(U, delta.Known(5, 5, "e", 1)), "f"),

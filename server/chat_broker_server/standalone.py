@@ -40,7 +40,7 @@ sampled = SampledEvents(log)
 
 _CORS_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 _CORS_HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-ID"
-_CORS_EXPOSED = b"X-Request-ID, Retry-After, IdempotencyKey-Replayed, WWW-Authenticate"
+_CORS_EXPOSED = b"X-Request-ID, Retry-After, Idempotency-Replayed, WWW-Authenticate"
 
 
 def create_app(settings: Settings) -> "Standalone":

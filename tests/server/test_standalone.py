@@ -289,6 +289,35 @@ async def test_browsers_of_listed_origins_alone_are_let_in(tmp_path: Path) -> No
                 assert "access-control-allow-origin" not in answer.headers
 
 
+async def test_pages_may_read_the_headers_that_are_sent(tmp_path: Path) -> None:
+    """Each exposed header is one that a response has."""
+    origin = {"Origin": "https://app.example.com"}
+    limits = {"CORS_ORIGINS": origin["Origin"], "RATE_HANDSHAKES": "1"}
+    async with (
+        running_server(tmp_path, **limits) as program,
+        httpx.AsyncClient(base_url=program.url, headers=origin, trust_env=False) as http,
+    ):
+        pid, key = await created(tmp_path)
+        repeat = {"X-API-Key": key, "Idempotency-Key": "the-first-user"}
+        poll = "/socket.io/?EIO=4&transport=polling"
+        answers = [
+            await http.get("/api/v1/project"),
+            await http.get(poll),
+            await http.get(poll),
+            *[
+                await http.post(
+                    f"/api/v1/projects/{pid}/users",
+                    json={"username": "amy", "external_user_id": "amy"},
+                    headers=repeat,
+                )
+                for _ in range(2)
+            ],
+        ]
+    assert [answer.status_code for answer in answers] == [401, 200, 429, 201, 201]
+    exposed = answers[0].headers["access-control-expose-headers"].lower().split(", ")
+    assert set(exposed) <= {name for answer in answers for name in answer.headers}
+
+
 async def test_a_socket_opens_for_listed_origins_and_for_the_servers_own(tmp_path: Path) -> None:
     """Apps' own schemes letter for letter; the own address, as native clients send it, in any spelling."""
     poll = "/socket.io/?EIO=4&transport=polling"

@@ -13,7 +13,7 @@ from chat_broker_kit.http.request_ids import request_id_of
 
 ALLOWED_METHODS = b"GET, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Chat-CSRF, X-Request-Id"
-EXPOSED_HEADERS = b"Retry-After, X-Request-Id, Idempotency-Replayed"
+EXPOSED_HEADERS = b"Retry-After, X-Request-Id"
 PREFLIGHT_SECONDS = b"600"
 
 

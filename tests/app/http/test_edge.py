@@ -285,3 +285,16 @@ async def test_a_listed_page_may_read_even_refusals(tmp_path: Path) -> None:
             answer: httpx.Response = await broker.client.get("/chat/me", headers={"origin": origin})
             assert answer.status_code == 401
             assert (answer.headers.get("access-control-allow-origin") == origin) is named
+
+
+async def test_pages_may_read_the_headers_that_are_sent(tmp_path: Path) -> None:
+    """Each exposed header is one that a response has."""
+    origin = {"origin": "https://app.example"}
+    async with running(
+        tmp_path, cors_origins=origin["origin"], rate_auth_failures="1/minute"
+    ) as broker:
+        bad = {**origin, "authorization": "Bearer dev_x.1.y"}
+        answers = [await broker.client.get("/chat/me", headers=bad) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [401, 429]
+    exposed = answers[0].headers["access-control-expose-headers"].lower().split(", ")
+    assert set(exposed) <= {name for answer in answers for name in answer.headers}

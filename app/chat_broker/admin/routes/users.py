@@ -99,7 +99,7 @@ async def list_users(request: Request) -> Response:
 
 @router.post("/users/{user:path}/token", **described(body=MintRequest, answer=views.TokenView))
 @needs(AdminScope.TOKENS_MINT, "tokens.mint")
-async def mint(request: Request, user: UserReference) -> Response:
+async def mint_on_behalf(request: Request, user: UserReference) -> Response:
     """A chat token for a user, with the checks of the user's own requests."""
     body, context = await read(request, MintRequest), audit_context(request)
     context.reason = body.reason

@@ -75,7 +75,7 @@ def written(folder: Path, **files: str) -> Migrations:
     for name, text in files.items():
         (folder / f"{name.replace('__', '.').lstrip('_')}.sql").write_text(text)
     for dialect in ("sqlite", "postgres"):
-        (folder / f"new.{dialect}.sql").write_text(
+        (folder / f"generated.{dialect}.sql").write_text(
             first + "CREATE TABLE word_schema (version_num VARCHAR(32) NOT NULL);\n"
             "INSERT INTO word_schema VALUES ('0001');\n"
         )
@@ -83,7 +83,7 @@ def written(folder: Path, **files: str) -> Migrations:
 
 
 @PROGRAMS
-def test_a_new_file_is_what_the_migrations_make(migrations: Migrations) -> None:
+def test_a_generated_file_is_what_the_migrations_make(migrations: Migrations) -> None:
     """Table by table and row by row, although no migration has run."""
     made = sqlite_schema(migrations.upgrade("sqlite"))
     assert made == sqlite_schema(migrations.run_all("sqlite"))

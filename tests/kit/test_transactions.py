@@ -19,7 +19,7 @@ def profile(folder: Path) -> Profile:
     folder.mkdir()
     (folder / "0001_words.sql").write_text("CREATE TABLE words (word TEXT PRIMARY KEY);\n")
     new = "CREATE TABLE words (word TEXT PRIMARY KEY);\nCREATE TABLE versions (version_num TEXT);\n"
-    (folder / "new.sqlite.sql").write_text(f"{new}INSERT INTO versions VALUES ('0001');\n")
+    (folder / "generated.sqlite.sql").write_text(f"{new}INSERT INTO versions VALUES ('0001');\n")
     return Profile(
         store="words",
         migrations=Migrations(program="words", table="versions", folder=folder, lock=1),

@@ -2,8 +2,8 @@
 
 A folder holds `0001_first_schema.sql`, or `0001_first_schema.sqlite.sql` and `.postgres.sql` where the two differ.
 A migration that needs Python is a transaction with the same number in `Migrations.steps`; it runs after the file.
-`new.sqlite.sql` and `new.postgres.sql` create a new database in one step. scripts/schema.py generates both from the
-migrations.
+`generated.sqlite.sql` and `generated.postgres.sql` create a new database in one step. scripts/schema.py generates both
+from the migrations.
 
 The version table has one row with the number of the last migration. It is the table that Alembic used in earlier
 releases, so their databases are upgraded in place.
@@ -71,7 +71,7 @@ class Migrations:
         """
         exists = yield Query(_TABLE_EXISTS[dialect], self.table)
         if not exists:
-            yield from _run(self.new_file(dialect))
+            yield from _run(self.generated_file(dialect))
             return True
         rows = yield Query(self.schema.version_query)
         version = str(rows[0][0]) if rows else None
@@ -94,9 +94,9 @@ class Migrations:
         yield Query(f"DELETE FROM {self.table}")  # noqa: S608 - a name of ours
         yield Query(f"INSERT INTO {self.table} VALUES ('{self.schema.version}')")  # noqa: S608
 
-    def new_file(self, dialect: Dialect) -> Path:
+    def generated_file(self, dialect: Dialect) -> Path:
         """The SQL file that creates a new database."""
-        return self.folder / f"new.{dialect}.sql"
+        return self.folder / f"generated.{dialect}.sql"
 
     def _numbers(self) -> set[str]:
         matches = (_FILE.fullmatch(path.name) for path in self.folder.iterdir())

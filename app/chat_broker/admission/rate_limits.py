@@ -17,7 +17,7 @@ from chat_broker.errors import TooManyRequests
 from chat_broker.http.rate_limit_headers import Limit, Usage, headers_for
 from chat_broker.settings import read_rates
 from chat_broker_kit.bounded_cache import BoundedCache
-from chat_broker_kit.http.client_address import address_key
+from chat_broker_kit.http.address_key import address_key
 
 Kind = Literal["token", "sign_out", "write", "read"]
 """What a request does. Signing out is counted apart: it has to work for a user who has used up everything else."""

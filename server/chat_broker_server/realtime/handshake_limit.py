@@ -3,7 +3,7 @@ import time
 from collections.abc import Callable
 
 from chat_broker_kit.bounded_cache import BoundedCache
-from chat_broker_kit.http.client_address import address_key
+from chat_broker_kit.http.address_key import address_key
 
 MOST_ADDRESSES = 50_000
 

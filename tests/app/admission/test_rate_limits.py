@@ -19,7 +19,7 @@ from chat_broker.admission.rate_limits import (
 )
 from chat_broker.http.rate_limit_headers import Limit, headers_for, lines_for
 from chat_broker.storage.redis import RedisCommands, RedisCounters, RedisUnreachable, connect
-from chat_broker_kit.http.client_address import address_key
+from chat_broker_kit.http.address_key import address_key
 
 THREE = Limit("three", 3, 60)
 

@@ -88,34 +88,42 @@ def page(pid: str, room_id: str, since_rev: int, from_seq: int, limit: int) -> S
 
 
 class Reader(NamedTuple):
-    """A member, what they have of the room, and how many messages to answer at most."""
+    """Who reads a room, what they have of it, and how many messages to answer at most."""
 
-    user_id: str
+    user_id: str | None
+    """None for who is no member, and reads a room that is not private."""
     known: Known
     missed_limit: int = 200
 
 
 def delta(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[Delta]:
     """What the reader lacks of the room. Raises NotFound, also if they are no member."""
-    room, side, forgotten_rev = yield from _room_of_member(pid, room_id, reader.user_id)
+    if reader.user_id is None:
+        room, forgotten_rev = yield from _room(pid, room_id)
+        side = None
+        if room.private:
+            raise NotFound.room()
+    else:
+        room, side, forgotten_rev = yield from _room_of_member(pid, room_id, reader.user_id)
+    first_seq = 1 if side is None else side.from_seq
     known = reader.known
     complete = Delta(room, side, room.last_seq, _rev(room), epoch)
     if known.seq is None:
         return complete
     if _must_reset(known, room, forgotten_rev, epoch):
-        newest = max(room.last_seq - MISSED_AFTER_RESET, side.from_seq - 1)
+        newest = max(room.last_seq - MISSED_AFTER_RESET, first_seq - 1)
         missed = yield from _between(pid, room, newest, MISSED_AFTER_RESET)
         return msgspec.structs.replace(complete, reset=True, missed=missed)
     missed = []
     if known.seq < room.last_seq:
-        after_seq = max(known.seq, side.from_seq - 1)
+        after_seq = max(known.seq, first_seq - 1)
         missed = yield from _between(pid, room, after_seq, reader.missed_limit)
     more_missed = bool(missed) and missed[-1].seq < room.last_seq
     states: list[State] = []
     more_changed = False
     if known.rev is not None and known.rev < _rev(room):
         # Later messages are in `missed`, or are read with `after`.
-        from_seq = max(known.from_seq, side.from_seq)
+        from_seq = max(known.from_seq, first_seq)
         span = Span(known.rev, _rev(room), from_seq, known.seq)
         states, more_changed = yield from _states(pid, room, span, CHANGED)
     return msgspec.structs.replace(

@@ -201,7 +201,8 @@ class Delta(msgspec.Struct, frozen=True):
     """A room, and what a member's client lacks of it."""
 
     room: Room
-    mine: Mine
+    mine: Mine | None
+    """None for who is no member, and peeks."""
     last_seq: int
     rev: int
     epoch: str

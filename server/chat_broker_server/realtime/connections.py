@@ -29,6 +29,7 @@ class Connection:
         "joining",
         "knows_revs",
         "lock",
+        "peeked_rooms",
         "refusals",
         "rooms",
         "send_queue",
@@ -43,6 +44,7 @@ class Connection:
         self.claims: Claims | None = None
         self.display_name: str | None = None  # of the user, as read with the last joinRoom
         self.rooms: set[RoomKey] = set()
+        self.peeked_rooms: set[RoomKey] = set()  # those of `rooms` that its user is no member of
         self.joining: RoomKey | None = None
         self.knows_revs = (
             False  # only then does it get kinds of events that older clients do not know

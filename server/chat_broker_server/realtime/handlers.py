@@ -31,7 +31,7 @@ class JoinAcknowledgement(msgspec.Struct, frozen=True):
 
     ok: bool
     room: Room
-    mine: Mine
+    mine: Mine | None
     members_online: int
     last_seq: int
     missed: list[Message]
@@ -117,16 +117,20 @@ class EventHandlers:
         connection.joining = key
         try:
             member = await self._chat.member(*key, claims.sub)
-            if member is None:
+            peeks = event.peek and member is None
+            if peeks:
+                reader = reader._replace(user_id=None)
+            elif member is None:
                 member = await self._chat.join(*key, claims.sub, may_enter_private=False)
-            connection.display_name = member.display_name
+            if member is not None:
+                connection.display_name = member.display_name
             for _ in range(_READS):
                 delta = await self._chat.delta(*key, reader)
                 counters = Counters(delta.last_seq, delta.rev)
                 if rooms.has_no_gap(key, connection, counters):
                     break
             removed = rooms.was_removed_while_joining(key, connection) and (
-                await self._chat.member(*key, claims.sub) is None
+                not peeks and await self._chat.member(*key, claims.sub) is None
             )
             # The room or the connection may have ended meanwhile.
             if removed or not rooms.is_joining(key, connection):
@@ -136,7 +140,7 @@ class EventHandlers:
             raise
         finally:
             connection.joining = None
-        online = self._subscriptions.subscribe(connection, claims, key)
+        online = self._subscriptions.subscribe(connection, claims, key, peeks=peeks)
         payload = self._joined(connection, _acknowledgement(delta, online))
         return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, counters))
 
@@ -167,6 +171,8 @@ class EventHandlers:
         self, connection: Connection, claims: Claims, event: requests.Typing
     ) -> Acknowledgement:
         key = (claims.pid, event.room_id)
+        if key in connection.peeked_rooms:
+            raise ChatError("not_joined", "Join the room without peek first.")
         if key not in connection.rooms:
             # As over REST: to a non-member the room does not exist.
             if await self._chat.member(*key, claims.sub) is None:

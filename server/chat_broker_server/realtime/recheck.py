@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 from chat_broker_kit.database.transactions import Database, Query, Rows, all_rows
 
@@ -11,7 +12,7 @@ _MARKS = ", ".join(f"${number}" for number in range(2, _CHUNK + 2))
 _MEMBERSHIPS = (
     f"SELECT user_id, room_id FROM members WHERE project_id = $1 AND user_id IN ({_MARKS})"  # noqa: S608  # only markers
 )
-_COUNTERS = f"SELECT id, last_seq, coalesce(rev, 0) FROM rooms WHERE project_id = $1 AND deleted_at IS NULL AND id IN ({_MARKS})"  # noqa: S608  # only markers
+_ROOMS = f"SELECT id, last_seq, coalesce(rev, 0), private FROM rooms WHERE project_id = $1 AND deleted_at IS NULL AND id IN ({_MARKS})"  # noqa: S608  # only markers
 
 
 async def memberships(
@@ -21,11 +22,16 @@ async def memberships(
     return {(row[0], row[1]) for row in await _read(database, _MEMBERSHIPS, pid, user_ids)}
 
 
-async def counters(
-    database: Database, pid: str, room_ids: Iterable[str]
-) -> dict[str, tuple[int, int]]:
-    """`last_seq` and `rev` of each of these rooms; deleted rooms are left out."""
-    return {row[0]: (row[1], row[2]) for row in await _read(database, _COUNTERS, pid, room_ids)}
+class RoomState(NamedTuple):
+    last_seq: int
+    rev: int
+    private: bool
+
+
+async def rooms(database: Database, pid: str, room_ids: Iterable[str]) -> dict[str, RoomState]:
+    """The state of each of these rooms; deleted rooms are left out."""
+    rows = await _read(database, _ROOMS, pid, room_ids)
+    return {row[0]: RoomState(row[1], row[2], bool(row[3])) for row in rows}
 
 
 async def _read(database: Database, sql: str, pid: str, values: Iterable[str]) -> Rows:

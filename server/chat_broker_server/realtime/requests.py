@@ -34,8 +34,10 @@ class Join(msgspec.Struct, frozen=True):
     since_rev: int | None = None
     from_seq: int | None = None
     epoch: str | None = None
+    peek: bool = False
+    """Listen to a room that is not private without becoming a member."""
     knows_revs: bool = False
-    """Whether it has sent any of the last three."""
+    """Whether it has sent any of the last four."""
 
 
 class Leave(msgspec.Struct, frozen=True):
@@ -111,13 +113,13 @@ def _seq(value: Any, expected: str) -> int:
     return value
 
 
-_KNOWN_REVS: Final = frozenset({"sinceRev", "fromSeq", "epoch"})
+_KNOWN_REVS: Final = frozenset({"sinceRev", "fromSeq", "epoch", "peek"})
 
 
 def _join(arguments: list[Any]) -> ClientEvent:
     expected = (
-        "joinRoom(roomId) or joinRoom({roomId, sinceSeq?, sinceRev?, fromSeq?, epoch?}):"
-        " roomId and epoch text, the others integers from 0"
+        "joinRoom(roomId) or joinRoom({roomId, sinceSeq?, sinceRev?, fromSeq?, epoch?, peek?}):"
+        " roomId and epoch text, peek true or false, the others integers from 0"
     )
     match arguments:
         case [str(room_id)]:
@@ -131,12 +133,16 @@ def _join(arguments: list[Any]) -> ClientEvent:
             epoch = fields.get("epoch")
             if not (epoch is None or (isinstance(epoch, str) and len(epoch) <= MAX_ID)):
                 raise _wrong(expected)
+            peek = fields.get("peek")
+            if peek is not None and type(peek) is not bool:
+                raise _wrong(expected)
             return Join(
                 _room_id(fields["roomId"], expected),
                 since_seq,
                 since_rev,
                 from_seq,
                 epoch,
+                peek=bool(peek),
                 knows_revs=not _KNOWN_REVS.isdisjoint(fields),
             )
     raise _wrong(expected)

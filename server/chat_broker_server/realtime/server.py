@@ -312,9 +312,13 @@ class Realtime:
         for pid, room_id in self._fanout.keys():  # noqa: SIM118  # not a dict
             rooms.setdefault(pid, []).append(room_id)
         for pid, room_ids in rooms.items():
-            counters = await recheck.counters(self._chat.database, pid, room_ids)
-            for room_id, (last_seq, rev) in counters.items():
-                self._fanout.note_counters((pid, room_id), last_seq, rev)
+            found = await recheck.rooms(self._chat.database, pid, room_ids)
+            for room_id in room_ids:
+                room = found.get(room_id)
+                if room is None or room.private:
+                    self._subscriptions.end_peeking((pid, room_id))
+                if room is not None:
+                    self._fanout.note_counters((pid, room_id), room.last_seq, room.rev)
 
     async def _recheck_members(self, pid: str, user_ids: set[str]) -> None:
         subscribed = [
@@ -327,6 +331,8 @@ class Realtime:
         for connection, key in subscribed:
             claims = connection.claims
             if claims is None or (claims.sub, key[1]) in members or key not in connection.rooms:
+                continue
+            if key in connection.peeked_rooms:
                 continue
             if (
                 await self._chat.member(*key, claims.sub) is None

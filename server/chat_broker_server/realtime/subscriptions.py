@@ -39,11 +39,19 @@ class Subscriptions:
         """How many users are typing."""
         return len(self._typing)
 
-    def subscribe(self, connection: Connection, claims: Claims, key: RoomKey) -> int:
-        """Note the subscription and return how many users are online in the room. `Fanout.subscribe` follows."""
-        if key not in connection.rooms:
-            connection.rooms.add(key)
+    def subscribe(
+        self, connection: Connection, claims: Claims, key: RoomKey, *, peeks: bool = False
+    ) -> int:
+        """Note the subscription and return how many users are online in the room. `Fanout.subscribe` follows.
+
+        Who *peeks* is not counted.
+        """
+        if peeks:
+            connection.peeked_rooms.add(key)
+        elif key not in connection.rooms or key in connection.peeked_rooms:
+            connection.peeked_rooms.discard(key)
             self._presence.add(key, claims.sub)
+        connection.rooms.add(key)
         return self._presence.online(key)
 
     def unsubscribe(self, connection: Connection, key: RoomKey) -> None:
@@ -55,7 +63,16 @@ class Subscriptions:
         self.stop_typing(connection, claims, key)
         if key in connection.rooms:
             connection.rooms.discard(key)
-            self._presence.remove(key, claims.sub)
+            if key in connection.peeked_rooms:
+                connection.peeked_rooms.discard(key)
+            else:
+                self._presence.remove(key, claims.sub)
+
+    def end_peeking(self, key: RoomKey) -> None:
+        """Called for a room that is private or deleted: only members may listen."""
+        for connection in self.fanout.members(key):
+            if key in connection.peeked_rooms:
+                self.unsubscribe(connection, key)
 
     def unsubscribe_all(self, connection: Connection) -> None:
         """Called when the connection has signed out or ended."""
@@ -93,6 +110,8 @@ class Subscriptions:
             ready = packets.event(event.name, event.payload)
             self.fanout.send_to_others(key, ready, about=event.user_id or "")
             return []
+        if event.name == "roomUpdated" and _is_private(event.payload):
+            self.end_peeking(key)
         self.fanout.deliver(event)
         if event.name == "roomDeleted":
             for connection in self.fanout.members(key):
@@ -110,10 +129,24 @@ class Subscriptions:
         except ChatError:
             member = False
         for connection in suspended:
-            if member:
+            if member or key in connection.peeked_rooms:
                 self.fanout.subscribe(key, connection)
             else:
                 self.unsubscribe(connection, key)
+
+
+class _Private(msgspec.Struct):
+    private: bool
+
+
+_decode_private = msgspec.json.Decoder(_Private).decode
+
+
+def _is_private(payload: bytes) -> bool:
+    try:
+        return _decode_private(payload).private
+    except ValueError:
+        return False
 
 
 def _room_user(connection: Connection, claims: Claims, key: RoomKey) -> RoomUser:

@@ -228,3 +228,68 @@ async def test_changes_of_many_nodes_are_heard_in_one_order(tmp_path: Any) -> No
             revs = [each["rev"] for each in heard]
             assert revs == sorted(set(revs))
             assert {each["id"]: each["rev"] for each in heard} == final
+
+
+async def test_who_peeks_listens_and_is_nobody_there(node: LiveNode) -> None:
+    """No member, not counted, and may neither post nor type nor mark."""
+    alice, bob = await node.user("alice"), await node.user("bob")
+    room = await node.room(alice)
+    await post(node, room, alice, "one")
+    alices, bobs = await node.socket(alice, room), await node.socket(bob)
+    peek = {"roomId": room.id, "peek": True, "sinceSeq": 0, "sinceRev": 0}
+    answer = await bobs.call("joinRoom", peek)
+    assert (answer["ok"], answer["mine"], answer["members_online"]) == (True, None, 1)
+    assert [each["seq"] for each in answer["missed"]] == [1]
+    assert await node.chat.member(PID, room.id, bob.id) is None
+    await post(node, room, alice, "two")
+    assert [each["seq"] for each in await bobs.hears("message")] == [2]
+    for event, arguments, code in (
+        ("startTyping", [room.id], "not_joined"),
+        ("sendMessage", [room.id, "x"], "not_a_member"),
+        ("markRead", [{"roomId": room.id, "seq": 1}], "not_a_member"),
+    ):
+        assert (await bobs.call(event, *arguments))["error"]["code"] == code
+    assert alices.payloads("userJoined") == []
+    joined = await bobs.call("joinRoom", room.id)
+    assert (joined["members_online"], joined["mine"]["role"]) == (2, "member")
+    assert (await bobs.call("startTyping", room.id))["ok"]
+
+
+async def test_nobody_peeks_into_a_private_room(node: LiveNode) -> None:
+    """It does not exist; one that becomes private is closed before anything else is told."""
+    alice, bob = await node.user("alice"), await node.user("bob")
+    secret, room = await node.room(alice, private=True), await node.room(alice)
+    socket = await node.socket(bob)
+    answer = await socket.call("joinRoom", {"roomId": secret.id, "peek": True})
+    assert answer["error"]["code"] == "room_not_found"
+    assert (await socket.call("joinRoom", {"roomId": room.id, "peek": True}))["ok"]
+    await node.chat.update_room(PID, room.id, RoomChanges(name="secret", private=True))
+    await post(node, room, alice, "a secret")
+    await socket.quiet()
+    assert (socket.payloads("roomUpdated"), socket.payloads("message")) == ([], [])
+
+
+async def test_peeking_ends_though_no_hint_tells_it(deaf_nodes: Pair) -> None:
+    """The other node has made the room private; an open one goes on."""
+    one, two = deaf_nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    secret, still_open = await one.room(alice), await one.room(alice)
+    socket = await two.socket(bob)
+    for room in (secret, still_open):
+        assert (await socket.call("joinRoom", {"roomId": room.id, "peek": True}))["ok"]
+    await one.chat.update_room(PID, secret.id, RoomChanges(private=True))
+    await until(lambda: two.fact("rooms_live") == 1)
+    await post(one, secret, alice, "a secret")
+    await post(one, still_open, alice, "hello")
+    assert [each["room_id"] for each in await socket.hears("message")] == [still_open.id]
+
+
+async def test_a_member_who_peeks_just_joins(node: LiveNode) -> None:
+    alice = await node.user("alice")
+    room = await node.room(alice, private=True)
+    socket = await node.socket(alice)
+    answer = await socket.call("joinRoom", {"roomId": room.id, "peek": True})
+    assert (answer["members_online"], answer["mine"]["role"]) == (1, "owner")
+    assert (await socket.call("startTyping", room.id))["ok"]
+    refused = await socket.call("joinRoom", {"roomId": room.id, "peek": 1})
+    assert refused["error"]["code"] == "invalid_arguments"

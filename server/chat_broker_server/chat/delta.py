@@ -80,10 +80,10 @@ class State(NamedTuple):
 def page(pid: str, room_id: str, since_rev: int, from_seq: int, limit: int) -> Steps[Changes]:
     """The first *limit* changes after *since_rev*, without messages before *from_seq*. Raises NotFound."""
     room, forgotten_rev = yield from _room(pid, room_id)
-    rev = _rev(room)
+    rev = rev_of(room)
     if not forgotten_rev <= since_rev <= rev:
         return Changes(items=[], rev=rev, has_more=False, reset=True)
-    states, more = yield from _states(pid, room, Span(since_rev, rev, from_seq), limit)
+    states, more = yield from states_of(pid, room, Span(since_rev, rev, from_seq), limit)
     return Changes(items=[change(state) for state in states], rev=rev, has_more=more, reset=False)
 
 
@@ -107,25 +107,25 @@ def delta(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[Delta]:
         room, side, forgotten_rev = yield from _room_of_member(pid, room_id, reader.user_id)
     first_seq = 1 if side is None else side.from_seq
     known = reader.known
-    complete = Delta(room, side, room.last_seq, _rev(room), epoch)
+    complete = Delta(room, side, room.last_seq, rev_of(room), epoch)
     if known.seq is None:
         return complete
-    if _must_reset(known, room, forgotten_rev, epoch):
+    if must_reset(known, room, forgotten_rev, epoch):
         newest = max(room.last_seq - MISSED_AFTER_RESET, first_seq - 1)
-        missed = yield from _between(pid, room, newest, MISSED_AFTER_RESET)
+        missed = yield from between(pid, room, newest, MISSED_AFTER_RESET)
         return msgspec.structs.replace(complete, reset=True, missed=missed)
     missed = []
     if known.seq < room.last_seq:
         after_seq = max(known.seq, first_seq - 1)
-        missed = yield from _between(pid, room, after_seq, reader.missed_limit)
+        missed = yield from between(pid, room, after_seq, reader.missed_limit)
     more_missed = bool(missed) and missed[-1].seq < room.last_seq
     states: list[State] = []
     more_changed = False
-    if known.rev is not None and known.rev < _rev(room):
+    if known.rev is not None and known.rev < rev_of(room):
         # Later messages are in `missed`, or are read with `after`.
         from_seq = max(known.from_seq, first_seq)
-        span = Span(known.rev, _rev(room), from_seq, known.seq)
-        states, more_changed = yield from _states(pid, room, span, CHANGED)
+        span = Span(known.rev, rev_of(room), from_seq, known.seq)
+        states, more_changed = yield from states_of(pid, room, span, CHANGED)
     return msgspec.structs.replace(
         complete,
         missed=missed,
@@ -146,8 +146,8 @@ class Lost(NamedTuple):
 def after(pid: str, room_id: str, rev: int, limit: int) -> Steps[Lost]:
     """The first *limit* changes after *rev*. Raises NotFound."""
     room, _ = yield from _room(pid, room_id)
-    states, more = yield from _states(pid, room, Span(rev, _rev(room)), limit)
-    return Lost(states, states[-1].rev if more else _rev(room), _rev(room))
+    states, more = yield from states_of(pid, room, Span(rev, rev_of(room)), limit)
+    return Lost(states, states[-1].rev if more else rev_of(room), rev_of(room))
 
 
 def change(state: State) -> Change:
@@ -178,16 +178,16 @@ def events(pid: str, state: State, after_rev: int) -> Iterator[Event]:
             yield members.updated_event(pid, state.member, state.rev)
 
 
-def _rev(room: Room) -> int:
+def rev_of(room: Room) -> int:
     return 0 if room.rev is UNSET else room.rev
 
 
-def _must_reset(known: Known, room: Room, forgotten_rev: int, epoch: str) -> bool:
+def must_reset(known: Known, room: Room, forgotten_rev: int, epoch: str) -> bool:
     if known.epoch is not None and known.epoch != epoch:
         return True
     if known.rev is None or known.seq is None:
         return False
-    return known.seq > room.last_seq or not forgotten_rev <= known.rev <= _rev(room)
+    return known.seq > room.last_seq or not forgotten_rev <= known.rev <= rev_of(room)
 
 
 def _room(pid: str, room_id: str) -> Steps[tuple[Room, int]]:
@@ -220,13 +220,13 @@ def _room_of_member(pid: str, room_id: str, user_id: str) -> Steps[tuple[Room, M
     return rooms.from_row(columns[: rooms.WIDTH]), side, forgotten_rev
 
 
-def _between(pid: str, room: Room, after_seq: int, limit: int) -> Steps[list[Message]]:
+def between(pid: str, room: Room, after_seq: int, limit: int) -> Steps[list[Message]]:
     """The first *limit* messages after *after_seq*, up to the room's last as it was read."""
     found = yield from messages.after(pid, room.id, after_seq, limit)
     return [message for message in found if message.seq <= room.last_seq]
 
 
-def _states(pid: str, room: Room, span: Span, limit: int) -> Steps[tuple[list[State], bool]]:
+def states_of(pid: str, room: Room, span: Span, limit: int) -> Steps[tuple[list[State], bool]]:
     """The first *limit* states of *span* by rev, and whether there are more."""
     if span.after >= span.upto:
         return [], False

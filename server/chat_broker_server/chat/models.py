@@ -215,6 +215,22 @@ class Delta(msgspec.Struct, frozen=True):
     has_more: bool = False
 
 
+class Sync(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of what a user's client lacks of all its rooms."""
+
+    deltas: list[Delta]
+    """Newest activity first."""
+    removed: list[str]
+    """Rooms that the client has and the user has no more."""
+    unread: Totals
+    epoch: str
+    has_more: bool
+    cursor: str | None
+    """Of the next page."""
+    token: str | UnsetType = UNSET
+    """For the next sync, so that rooms joined meanwhile are answered. With the last page."""
+
+
 class Page(msgspec.Struct, frozen=True):
     """A page of a list. `next_cursor` and `has_more` are set only in a page by cursor."""
 

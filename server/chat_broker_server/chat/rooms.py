@@ -11,7 +11,15 @@ from chat_broker_server.chat import idempotency, members, messages, mine
 from chat_broker_server.chat.changes import NEXT_REV, record
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
-from chat_broker_server.chat.models import IdempotencyKey, Page, Room, RoomChanges, RoomDraft
+from chat_broker_server.chat.models import (
+    IdempotencyKey,
+    Message,
+    Mine,
+    Page,
+    Room,
+    RoomChanges,
+    RoomDraft,
+)
 from chat_broker_server.database.rows import (
     SET_UPDATED_AT,
     assignments,
@@ -67,19 +75,17 @@ def from_row(row: Sequence[Any]) -> Room:
     return Room(*values)
 
 
+def parts_of_member_row(row: Sequence[Any]) -> tuple[Room, Mine, Message | None]:
+    """The room, the member's side and the last message that the member sees, from `MEMBER_COLUMNS`."""
+    room, last = from_row(row[:WIDTH]), row[-messages.WIDTH :]
+    message = messages.from_row(room.id, last) if last[0] is not None else None
+    return room, mine.from_row(row[WIDTH : -messages.WIDTH]), message
+
+
 def from_member_row(row: Sequence[Any]) -> Room:
-    """A room from `MEMBER_COLUMNS`."""
-    room, (own, last) = (
-        from_row(row[:WIDTH]),
-        (row[WIDTH : -messages.WIDTH], row[-messages.WIDTH :]),
-    )
-    side = mine.from_row(own)
-    return msgspec.structs.replace(
-        room,
-        unread=side.unread,
-        mine=side,
-        last_message=messages.from_row(room.id, last) if last[0] is not None else None,
-    )
+    """A room as it is listed for a member, from `MEMBER_COLUMNS`."""
+    room, side, last = parts_of_member_row(row)
+    return msgspec.structs.replace(room, unread=side.unread, mine=side, last_message=last)
 
 
 def updated_event(room: Room) -> Event:

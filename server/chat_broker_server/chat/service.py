@@ -11,6 +11,7 @@ from typing import Any
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import delta as deltas
 from chat_broker_server.chat import lookups, members, messages, mine, rooms, users
+from chat_broker_server.chat import sync as syncs
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
@@ -27,6 +28,7 @@ from chat_broker_server.chat.models import (
     Room,
     RoomChanges,
     RoomDraft,
+    Sync,
     Totals,
     User,
     UserChanges,
@@ -291,6 +293,12 @@ class Chat:
         """Clear the message; it keeps its `seq`. *by* as in `edit`. A second call changes nothing."""
         await self._database.write(
             partial(messages.delete, pid, room_id, message_id, by), self._publish_all
+        )
+
+    async def sync(self, pid: str, user_id: str, query: syncs.SyncQuery) -> Sync:
+        """What the user's client lacks of all its rooms, page by page. Raises NotFound and BadInput."""
+        return await self._database.read(
+            partial(syncs.sync, pid, user_id, query, self.epoch), slow=True
         )
 
     # a member's own side

@@ -30,6 +30,7 @@ LONGEST_CONTENT = 8000
 MEMBER_IDS = 1000
 MAX_SEQ = 2**53
 ROOMS_AT_ONCE = 200
+HAD_ROOMS = 500
 
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -156,6 +157,19 @@ def marks(value: Any) -> Any:
     if type(value) is not dict or len(value) > ROOMS_AT_ONCE:
         raise ValueError(f"must be an object of at most {ROOMS_AT_ONCE} rooms")
     return {identifier(room_id): seq(number) for room_id, number in value.items()}
+
+
+def had_rooms(value: Any) -> Any:
+    """A JSON object from at most HAD_ROOMS room ids to [last_seq, rev, version of mine]."""
+    if type(value) is not dict or len(value) > HAD_ROOMS:
+        raise ValueError(f"must be an object of at most {HAD_ROOMS} rooms")
+    return {identifier(room_id): _three_numbers(had) for room_id, had in value.items()}
+
+
+def _three_numbers(value: Any) -> Any:
+    if type(value) is not list or len(value) != 3:
+        raise ValueError("must have three numbers for each room: [last_seq, rev, version]")
+    return [seq(number) for number in value]
 
 
 def identifiers(value: Any) -> Any:

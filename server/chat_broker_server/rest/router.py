@@ -73,6 +73,8 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("DELETE", f"{_U}/{{user_id}}", Credential.KEY, users.delete),
     ("POST", f"{_U}/{{user_id}}/token", Credential.KEY, users.mint),
     ("POST", f"{_U}/{{user_id}}/revoke", Credential.KEY, users.revoke),
+    ("POST", f"{PREFIX}/sync", Credential.USER, sync.sync),
+    ("POST", f"{_U}/{{user_id}}/sync", Credential.KEY, sync.sync),
     ("GET", f"{_U}/{{user_id}}/unread", Credential.KEY, mine.unread),
     ("POST", f"{_U}/{{user_id}}/read", Credential.KEY, mine.mark_many_read),
     ("GET", _R, Credential.EITHER, rooms.list_all),

@@ -4,10 +4,21 @@ import msgspec
 
 from chat_broker_server.chat import sizes, validation
 from chat_broker_server.chat.models import Changes
+from chat_broker_server.chat.sync import Had, SyncQuery
 from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.errors import BadInput, Forbidden
 from chat_broker_server.rest.request import Request, Response, checked, number, ok, page_limit
 from chat_broker_server.rest.rooms import own_user_id, require_member
+
+_SYNC = {
+    "have": validation.optional(validation.had_rooms),
+    "have_version": validation.optional(validation.seq),
+    "epoch": validation.optional(validation.text(64)),
+    "messages": validation.optional(validation.integer(0, 20)),
+    "limit": validation.optional(validation.integer(1, sizes.LARGEST_PAGE)),
+    "cursor": validation.optional(validation.text(1024)),
+    "token": validation.optional(validation.text(1024)),
+}
 
 
 async def list_changes(request: Request) -> Response:
@@ -25,6 +36,16 @@ async def list_changes(request: Request) -> Response:
     )
     response = ok(changes)
     return response if len(response.body) <= sizes.LARGEST_RESPONSE else ok(_shortened(changes))
+
+
+async def sync(request: Request) -> Response:
+    """POST …/users/{user_id}/sync with the API key, /api/v1/sync with a token."""
+    query = validation.fields(await request.body(optional=True), _SYNC)
+    query = {name: value for name, value in query.items() if value is not None}
+    query.pop("have_version", None)  # of what changes all rooms of a user; nothing does yet
+    have = {room_id: Had(*had) for room_id, had in query.pop("have", {}).items()}
+    user_id = request.token_user_id or request.ids["user_id"]
+    return ok(await request.chat.sync(request.pid, user_id, SyncQuery(have, **query)))
 
 
 async def _require_reader(request: Request, member_id: str | None) -> int:

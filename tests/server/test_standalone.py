@@ -275,6 +275,8 @@ async def test_browsers_of_listed_origins_alone_are_let_in(tmp_path: Path) -> No
         assert called.status_code == 401
         assert called.headers["access-control-allow-origin"] == origin
         assert called.headers["vary"] == "Origin"
+        exposed = called.headers["access-control-expose-headers"]
+        assert exposed == "X-Request-ID, Retry-After, Idempotency-Replayed, WWW-Authenticate"
         for other in (
             "null",
             "http://app.example.com",

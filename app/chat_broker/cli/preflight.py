@@ -25,7 +25,7 @@ async def check_database(settings: Settings, name: str) -> str | None:
     """
     if name == "CHAT_DATABASE_URL":
         return await check_chat_database(settings)
-    return await schema_version(settings.broker_database, MIGRATIONS.schema)
+    return await schema_version(settings.broker_database, MIGRATIONS)
 
 
 def setting_to_mend(settings: Settings, name: str) -> str:

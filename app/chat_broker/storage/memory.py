@@ -1,50 +1,8 @@
-"""Stores in memory: for tests, and for a single process."""
+"""What a single process uses in place of Redis."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-
-from chat_broker.chat.ports import Link, Listener
+from chat_broker.chat.ports import Listener
 
 MARKS = 16_384
-
-
-class MemoryLinks:
-    """Links in a dictionary, for tests."""
-
-    def __init__(self) -> None:
-        self._links: dict[tuple[str, str, str], Link] = {}
-
-    async def find(self, project_id: str, issuer: str, subject: str) -> Link | None:
-        return self._links.get((project_id, issuer, subject))
-
-    async def add(self, link: Link) -> Link | None:
-        """Keep *link* unless the principal has one; None if the chat user is another principal's."""
-        key = (link.project_id, link.issuer, link.subject)
-        if key in self._links:
-            return self._links[key]
-        taken = {(other.project_id, other.user_id) for other in self._links.values()}
-        if (link.project_id, link.user_id) in taken:
-            return None
-        self._links[key] = link
-        return link
-
-    async def note(self, link: Link, changes: Mapping[str, str]) -> None:
-        key = (link.project_id, link.issuer, link.subject)
-        if (present := self._links.get(key)) is not None and present.user_id == link.user_id:
-            self._links[key] = replace(present, **changes)
-
-    async def move(self, link: Link, *, to: Link) -> Link | None:
-        key = (link.project_id, link.issuer, link.subject)
-        present = self._links.get(key)
-        if present is None or present.user_id != link.user_id:
-            return present
-        others = [other for place, other in self._links.items() if place != key]
-        if any(
-            (other.project_id, other.user_id) == (to.project_id, to.user_id) for other in others
-        ):
-            return None
-        self._links[key] = to
-        return to
 
 
 class LocalRoomChanges:

@@ -50,7 +50,7 @@ class State:
     @property
     def schema_version(self) -> str:
         """The version of the database's schema."""
-        return MIGRATIONS.schema.version
+        return MIGRATIONS.version
 
     @property
     def hints_state(self) -> str:

@@ -3,31 +3,17 @@
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from chat_broker_kit.database.failures import CannotOpenDatabase, explain_failure
+from chat_broker_kit.database.migrations import Migrations
 from chat_broker_kit.urls.database import is_sqlite, shown_url, sqlite_path
 
 _SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """A program's schema: the table that holds its version, and the newest version that the program knows."""
-
-    program: str
-    table: str
-    version: str
-
-    @property
-    def version_query(self) -> str:
-        """Returns one row, or fails if the schema does not exist."""
-        return f"SELECT version_num FROM {self.table}"  # noqa: S608 - a name of ours
-
-
-async def schema_version(url: str, schema: Schema) -> str | None:
+async def schema_version(url: str, schema: Migrations) -> str | None:
     """The version of *schema* at *url*; None if it does not exist yet.
 
     Raises CannotOpenDatabase if the program cannot open the database or not upgrade its schema.
@@ -53,7 +39,7 @@ def make_folder(url: str) -> None:
             raise explain_failure(error, url) from None
 
 
-def _sqlite_version(url: str, schema: Schema) -> str | None:
+def _sqlite_version(url: str, schema: Migrations) -> str | None:
     file = Path(sqlite_path(url)).absolute()
     _check_folder(file.parent)
     if not file.exists():
@@ -75,12 +61,13 @@ def _sqlite_version(url: str, schema: Schema) -> str | None:
 def existing_folder(folder: Path) -> Path:
     """*folder*, or its nearest parent that exists and may be read."""
     nearest = folder.absolute()
-    while not _exists(nearest):
+    while not exists(nearest):
         nearest = nearest.parent
     return nearest
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    """False also for a path in a folder of another user."""
     try:
         return path.exists()
     except PermissionError:
@@ -101,14 +88,10 @@ def _user() -> str:
     return f"the user {os.geteuid()}" if hasattr(os, "geteuid") else "this user"
 
 
-async def _postgres_version(url: str, schema: Schema) -> str | None:
+async def _postgres_version(url: str, schema: Migrations) -> str | None:
     import asyncpg  # takes long to load
 
-    from chat_broker_kit.database.postgres_connections import (
-        TransactionPooling,
-        connect,
-        refuse_transaction_pooling,
-    )
+    from chat_broker_kit.database.postgres_connections import connect, read_version, shares_sessions
 
     async def open_connection() -> Any:
         return await connect(url, schema.program, command_timeout=_SECONDS)
@@ -116,30 +99,19 @@ async def _postgres_version(url: str, schema: Schema) -> str | None:
     try:
         connection = await open_connection()
         try:
-            await refuse_transaction_pooling(connection, open_connection)
-            return await _checked_version(connection, url, schema)
+            if await shares_sessions(connection, open_connection):
+                raise CannotOpenDatabase(
+                    f"{shown_url(url)} is a pooler in transaction mode, which loses what a session has set",
+                    "use its session mode (pool_mode = session), or the address of Postgres itself",
+                )
+            version = await read_version(connection, schema.version_query)
+            if version is None or version < schema.version:
+                await _check_create_privilege(connection, url)
+            return version
         finally:
             await connection.close(timeout=_SECONDS)
-    except TransactionPooling:
-        raise CannotOpenDatabase(
-            f"{shown_url(url)} is a pooler in transaction mode, which loses what a session has set",
-            "use its session mode (pool_mode = session), or the address of Postgres itself",
-        ) from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         raise explain_failure(error, url) from None
-
-
-async def _checked_version(connection: Any, url: str, schema: Schema) -> str | None:
-    import asyncpg  # loaded already
-
-    try:
-        value = await connection.fetchval(schema.version_query)
-    except asyncpg.UndefinedTableError:
-        value = None
-    version = None if value is None else str(value)
-    if version is None or version < schema.version:
-        await _check_create_privilege(connection, url)
-    return version
 
 
 async def _check_create_privilege(connection: Any, url: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from chat_broker_kit.database.check import exists
 from chat_broker_kit.urls.database import is_sqlite, shown_url, sqlite_path
 
 
@@ -14,18 +15,11 @@ def left_behind(setting: str, url: str | None, data_dir: Path, name: str) -> Ite
     expected = (data_dir / name).absolute()
     if url is None:
         yield from _elsewhere(data_dir, name)
-    elif _exists(expected) and not _is_file(url, expected):
+    elif exists(expected) and not _is_file(url, expected):
         yield (
             f"{setting}: {url if url.startswith('http') else shown_url(url)} is used, and {expected} is left behind;"
             f" move that file away, or unset {setting} to use it"
         )
-
-
-def _exists(file: Path) -> bool:
-    try:
-        return file.is_file()
-    except PermissionError:  # in a folder of another user
-        return False
 
 
 def _is_file(url: str, file: Path) -> bool:
@@ -39,7 +33,7 @@ def _elsewhere(data_dir: Path, name: str) -> Iterator[str]:
     used = (data_dir / name).absolute()
     for folder in Path.cwd().parents:
         other = folder / data_dir / name
-        if _exists(other):
+        if exists(other):
             yield (
                 f"DATA_DIR: {used} is used, and {other} is left behind;"
                 f" set DATA_DIR={other.parent} to use that one, or DATA_DIR={used.parent}"

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from chat_broker_kit.database.check import Schema
 from chat_broker_kit.database.sqlite_connections import drive
 from chat_broker_kit.database.transactions import Query, Steps
 
@@ -47,21 +46,26 @@ class Migrations:
     """The key of the advisory lock on Postgres, used for nothing else."""
     steps: Mapping[str, Callable[[], Steps[None]]] = field(default_factory=dict)
     """Transactions by migration number."""
-    schema: Schema = field(init=False)
+    version: str = field(init=False)
+    """The newest one that the program knows."""
 
     def __post_init__(self) -> None:
-        newest = max(self._numbers())
-        object.__setattr__(self, "schema", Schema(self.program, self.table, newest))
+        object.__setattr__(self, "version", max(self._numbers()))
+
+    @property
+    def version_query(self) -> str:
+        """Returns one row, or fails if the schema does not exist."""
+        return f"SELECT version_num FROM {self.table}"  # noqa: S608 - a name of ours
 
     def is_current(self, version: str | None) -> bool:
         """Whether *version* (None: no schema) is the newest one. Raises SchemaTooNew if it is unknown."""
-        if version == self.schema.version:
+        if version == self.version:
             return True
         if version is None or version in self._numbers():
             return False
         raise SchemaTooNew(
             f"The database has schema {version}, and this version of {self.program} knows"
-            f" {self.schema.version}: a newer version has been here. Start that one."
+            f" {self.version}: a newer version has been here. Start that one."
         )
 
     def upgrade(self, dialect: Dialect) -> Steps[bool]:
@@ -73,7 +77,7 @@ class Migrations:
         if not exists:
             yield from _run(self.generated_file(dialect))
             return True
-        rows = yield Query(self.schema.version_query)
+        rows = yield Query(self.version_query)
         version = str(rows[0][0]) if rows else None
         if self.is_current(version):
             return False
@@ -92,7 +96,7 @@ class Migrations:
                 if number in self.steps:
                     yield from self.steps[number]()
         yield Query(f"DELETE FROM {self.table}")  # noqa: S608 - a name of ours
-        yield Query(f"INSERT INTO {self.table} VALUES ('{self.schema.version}')")  # noqa: S608
+        yield Query(f"INSERT INTO {self.table} VALUES ('{self.version}')")  # noqa: S608
 
     def generated_file(self, dialect: Dialect) -> Path:
         """The SQL file that creates a new database."""

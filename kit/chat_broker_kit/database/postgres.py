@@ -20,10 +20,10 @@ import structlog
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.database.migrations import migrate_postgres
 from chat_broker_kit.database.postgres_connections import (
-    SessionLimits,
     connect,
     drive_postgres,
     open_pool,
+    read_version,
 )
 from chat_broker_kit.database.profile import Profile
 from chat_broker_kit.database.transactions import Query, Shortcut, Steps, Transaction, Undo
@@ -37,7 +37,6 @@ COMMAND_TIMEOUT = 2.0
 COMMIT_TIMEOUT = 4.0
 SLOW_TIMEOUT = 5.0
 MAX_FUNCTIONS = 1_000
-LIMITS = SessionLimits(statement=5000, lock=2000, idle_in_transaction=10_000)
 
 UNAVAILABLE = (
     OSError,
@@ -142,7 +141,7 @@ class PostgresDatabase:
         migrations = self._profile.migrations
 
         def read_version() -> Steps[None]:
-            yield Query(migrations.schema.version_query)
+            yield Query(migrations.version_query)
 
         def probe() -> Steps[None]:
             yield Query(f"UPDATE {migrations.table} SET version_num = version_num")  # noqa: S608 - a fixed name
@@ -318,17 +317,12 @@ async def open_postgres(url: str, profile: Profile, *, pool: int) -> PostgresDat
     migrations = profile.migrations
     connection = await connect(url, migrations.program, command_timeout=COMMAND_TIMEOUT)
     try:
-        try:
-            version = await connection.fetchval(migrations.schema.version_query)
-        except asyncpg.UndefinedTableError:
-            version = None
+        version = await read_version(connection, migrations.version_query)
     finally:
         await connection.close(timeout=COMMAND_TIMEOUT)
     if not migrations.is_current(version) and await migrate_postgres(url, migrations):
-        log.info("database.migrated", program=migrations.program, schema=migrations.schema.version)
-    opened = await open_pool(
-        url, migrations.program, size=pool, limits=LIMITS, command_timeout=SLOW_TIMEOUT
-    )
+        log.info("database.migrated", program=migrations.program, schema=migrations.version)
+    opened = await open_pool(url, migrations.program, size=pool, command_timeout=SLOW_TIMEOUT)
     return PostgresDatabase(opened, profile, location(url))
 
 

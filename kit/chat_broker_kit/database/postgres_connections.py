@@ -5,8 +5,7 @@ connecting. In transaction mode such a setting would apply to other clients of t
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import asyncpg
@@ -19,27 +18,10 @@ T = TypeVar("T")
 CONNECT_SECONDS = 2.0
 _ROUNDS = 3
 _OWN_PID = "SELECT pg_backend_pid()"
-
-
-class TransactionPooling(Exception):  # noqa: N818 - a finding about the pooler
-    """A pooler may run each transaction in another session of the server."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """The server's timeouts for a session, in milliseconds."""
-
-    statement: int
-    lock: int
-    idle_in_transaction: int
-
-    @property
-    def sql(self) -> str:
-        """The statements that set the timeouts."""
-        return (
-            f"SET statement_timeout = {self.statement}; SET lock_timeout = {self.lock};"
-            f" SET idle_in_transaction_session_timeout = {self.idle_in_transaction}"
-        )
+_SERVER_TIMEOUTS = (
+    "SET statement_timeout = '5s'; SET lock_timeout = '2s';"
+    " SET idle_in_transaction_session_timeout = '10s'"
+)
 
 
 async def connect(url: str, application_name: str, *, command_timeout: float | None) -> Any:
@@ -54,9 +36,7 @@ async def connect(url: str, application_name: str, *, command_timeout: float | N
     )
 
 
-async def open_pool(
-    url: str, application_name: str, *, size: int, limits: SessionLimits, command_timeout: float
-) -> Any:
+async def open_pool(url: str, application_name: str, *, size: int, command_timeout: float) -> Any:
     """A pool of up to *size* connections, which are opened when needed. *command_timeout* is in seconds."""
     address = read_postgres_url(url)
     return await asyncpg.create_pool(
@@ -66,28 +46,29 @@ async def open_pool(
         max_size=size,
         timeout=address.connect_timeout or CONNECT_SECONDS,
         command_timeout=command_timeout,
-        init=_setting(limits),
+        init=_set_server_timeouts,
         # Saves a round trip a call: no statement changes the session.
         reset=_nothing_to_reset,
     )
 
 
-async def refuse_transaction_pooling(connection: Any, reconnect: Callable[[], Any]) -> None:
-    """Raise TransactionPooling if *connection* shares the server's sessions with others.
+async def shares_sessions(connection: Any, reconnect: Callable[[], Any]) -> bool:
+    """Whether a pooler runs each transaction of *connection* in another session of the server.
 
     Takes one query without a pooler. *reconnect* opens a second connection.
     """
     async with connection.transaction():
         own = await connection.fetchval(_OWN_PID)
     if own == connection.get_server_pid():
-        return  # a pooler reports a process id of its own
+        return False  # a pooler reports a process id of its own
     second = await reconnect()
     try:
         for round_ in range(_ROUNDS):
             if await _is_shared(connection, second, first_ends_first=round_ % 2 == 1):
-                raise TransactionPooling
+                return True
     finally:
         await second.close(timeout=CONNECT_SECONDS)
+    return False
 
 
 async def _is_shared(first: Any, second: Any, *, first_ends_first: bool) -> bool:
@@ -107,11 +88,17 @@ async def _is_shared(first: Any, second: Any, *, first_ends_first: bool) -> bool
     return bool(sessions[0] == sessions[1] or later != sessions[1])
 
 
-def _setting(limits: SessionLimits) -> Callable[[Any], Coroutine[Any, Any, None]]:
-    async def set_limits(connection: Any) -> None:
-        await connection.execute(limits.sql, timeout=CONNECT_SECONDS)
+async def read_version(connection: Any, query: str) -> str | None:
+    """The version that *query* returns; None if there is no schema yet."""
+    try:
+        version: str | None = await connection.fetchval(query)
+    except asyncpg.UndefinedTableError:
+        return None
+    return version
 
-    return set_limits
+
+async def _set_server_timeouts(connection: Any) -> None:
+    await connection.execute(_SERVER_TIMEOUTS, timeout=CONNECT_SECONDS)
 
 
 async def _nothing_to_reset(_connection: Any) -> None:

@@ -123,7 +123,7 @@ class SqliteDatabase:
         """Read a row, and write an unused number if the last write is too long ago."""
 
         def read_version() -> Steps[None]:
-            yield Query(self._profile.migrations.schema.version_query)
+            yield Query(self._profile.migrations.version_query)
 
         def probe() -> Steps[None]:
             yield Query(f"PRAGMA user_version = {self._probes}")
@@ -288,9 +288,7 @@ def _prepare(path: str, profile: Profile) -> None:
         migrations = profile.migrations
         current = migrations.is_current(_version(connection, migrations))
         if not current and migrate_sqlite(connection, migrations):
-            log.info(
-                "database.migrated", program=migrations.program, schema=migrations.schema.version
-            )
+            log.info("database.migrated", program=migrations.program, schema=migrations.version)
         if profile.statistics:
             tell_planner(connection, profile.statistics)
     finally:
@@ -300,7 +298,7 @@ def _prepare(path: str, profile: Profile) -> None:
 def _version(connection: sqlite3.Connection, migrations: Migrations) -> str | None:
     """The schema's version; None if there is no schema yet."""
     try:
-        row = connection.execute(migrations.schema.version_query).fetchone()
+        row = connection.execute(migrations.version_query).fetchone()
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error):
             raise

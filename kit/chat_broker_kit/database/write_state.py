@@ -1,7 +1,6 @@
 """Whether a database accepts writes, as its last writes have shown."""
 
 import time
-from collections.abc import Callable
 
 import structlog
 
@@ -18,18 +17,15 @@ class WriteState:
     write may still fit.
     """
 
-    def __init__(
-        self, store: str | None, where: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, store: str | None, where: str) -> None:
         """*store* (None: log nothing) and *where*, without credentials, describe the database in the log."""
         self._about = None if store is None else {"store": store, "where": where}
-        self._clock = clock
         self._committed_at = self._refused_at = float("-inf")
         self._lost_at: float | None = None
 
     def record_commit(self) -> None:
         """A write was committed."""
-        self._committed_at = self._clock()
+        self._committed_at = time.monotonic()
         if self._lost_at is not None and self.is_writable:
             seconds = round(self._committed_at - self._lost_at, 1)
             self._lost_at = None
@@ -38,7 +34,7 @@ class WriteState:
 
     def record_refusal(self, reason: str) -> None:
         """A write was refused because of the database, not because of the write."""
-        self._refused_at = self._clock()
+        self._refused_at = time.monotonic()
         if self._lost_at is None:
             self._lost_at = self._refused_at
             if self._about is not None:
@@ -47,10 +43,10 @@ class WriteState:
     @property
     def is_unknown(self) -> bool:
         """Whether the last write is too long ago: probe with one."""
-        return self._clock() - max(self._committed_at, self._refused_at) >= PROBE_AFTER
+        return time.monotonic() - max(self._committed_at, self._refused_at) >= PROBE_AFTER
 
     @property
     def is_writable(self) -> bool:
         """Whether the last writes were committed."""
-        quiet = self._clock() - self._refused_at >= RECOVERED_AFTER
+        quiet = time.monotonic() - self._refused_at >= RECOVERED_AFTER
         return quiet and self._committed_at > self._refused_at

@@ -1,7 +1,6 @@
 """Logs the begin and the end of each outage."""
 
 import time
-from collections.abc import Callable
 
 import structlog
 
@@ -12,10 +11,9 @@ GOOD = frozenset({"ok", "off"})
 
 
 class Outages:
-    """Logs changes of the state of each dependency. *clock* returns seconds."""
+    """Logs changes of the state of each dependency."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._since: dict[str, float] = {}
 
     def __bool__(self) -> bool:
@@ -24,8 +22,8 @@ class Outages:
     def note(self, dependency: str, state: str, *, where: str) -> None:
         """Record the present *state*. *where*: the dependency's location for the log, without credentials."""
         if state not in GOOD and dependency not in self._since:
-            self._since[dependency] = self._clock()
+            self._since[dependency] = time.monotonic()
             log.warning("dependency.lost", dependency=dependency, where=where, reason=state)
         elif state in GOOD and (since := self._since.pop(dependency, None)) is not None:
-            seconds = round(self._clock() - since, 1)
+            seconds = round(time.monotonic() - since, 1)
             log.info("dependency.back", dependency=dependency, where=where, seconds=seconds)

@@ -42,7 +42,7 @@ PROFILE = Profile(
 
 async def check_database(url: str) -> str | None:
     """The version of the schema at *url*; None for an empty or missing database. Changes nothing. Raises CannotOpenDatabase."""
-    return await schema_version(url, MIGRATIONS.schema)
+    return await schema_version(url, MIGRATIONS)
 
 
 async def open_database(url: str, *, pool: int = 10) -> Database:

@@ -18,7 +18,7 @@ from chat_broker.storage.audit import SqlAudit
 from chat_broker.storage.bans import SqlBans
 from chat_broker.storage.database import LOOKUPS_AT_ONCE, open_database
 from chat_broker.storage.deployment import deployment_id
-from chat_broker.storage.memory import MARKS, LocalRoomChanges, MemoryLinks
+from chat_broker.storage.memory import MARKS, LocalRoomChanges
 from chat_broker.storage.migrations import MIGRATIONS
 from chat_broker.storage.open import Pulse
 from chat_broker.storage.redis import RedisCommands, connect
@@ -42,7 +42,6 @@ LINK = Link("p", "https://issuer", "sub", "u1", "ext", "Name", "a@b.example")
 
 @pytest.fixture(
     params=[
-        "memory",
         "sqlite",
         pytest.param("postgres", marks=pytest.mark.services("postgres")),
     ]
@@ -53,7 +52,7 @@ async def links(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         if request.param == "postgres":
             url = await stack.enter_async_context(fresh_postgres())
         database = await stack.enter_async_context(open_database(url))
-        yield MemoryLinks() if request.param == "memory" else SqlLinks(database)
+        yield SqlLinks(database)
 
 
 @asynccontextmanager
@@ -293,8 +292,8 @@ async def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
         raw.execute("INSERT INTO processes VALUES ('old', 1, 1)")
     async with open_database(f"sqlite:///{tmp_path}/x.db") as database:
         assert await execute(database, "SELECT id FROM processes") == [("old",)]
-        version = await execute(database, MIGRATIONS.schema.version_query)
-        assert version == [(MIGRATIONS.schema.version,)]
+        version = await execute(database, MIGRATIONS.version_query)
+        assert version == [(MIGRATIONS.version,)]
         assert await SqlAudit(database).length() == 0
 
 
@@ -320,7 +319,7 @@ async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     async with open_database(url) as database:
         await execute(database, f"UPDATE {MIGRATIONS.table} SET version_num = '9999'")
-    with pytest.raises(SchemaTooNew, match=MIGRATIONS.schema.version):
+    with pytest.raises(SchemaTooNew, match=MIGRATIONS.version):
         async with open_database(url):
             pass
 

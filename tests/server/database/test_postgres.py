@@ -164,7 +164,7 @@ async def test_replicas_that_start_together_migrate_once(postgres_url: str) -> N
         await database.close()
     raw = await asyncpg.connect(postgres_url)
     assert [row[0] for row in await raw.fetch("SELECT version_num FROM alembic_version")] == [
-        MIGRATIONS.schema.version
+        MIGRATIONS.version
     ]
     await raw.close()
 

@@ -300,7 +300,7 @@ async def test_processes_that_start_together_migrate_once(tmp_path: Path) -> Non
         await each.close()
     raw = sqlite3.connect(tmp_path / "chat.db")
     assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [
-        (MIGRATIONS.schema.version,)
+        (MIGRATIONS.version,)
     ]
     raw.close()
 

@@ -1,25 +1,6 @@
 # ruff: noqa: N818 - classes are named for what is answered
 """The errors that callers receive, each with its status, code and text.
 
-BrokerError                 500  base: the caller learns nothing of the cause
-├── BadInput                400  `errors` names the fields
-├── NotSignedIn             401  sign in to the app again
-├── Refused                 403  stop
-├── NotFound                404  missing, or not visible to the caller
-├── MethodNotAllowed        405
-├── SlowBody                408
-├── Conflict                409
-├── TooLarge                413
-├── UnsupportedMediaType    415
-├── IdempotencyKeyReused    422
-├── TooManyRequests         429  wait `Retry-After`
-├── HeadersTooLarge         431
-├── ClientGone              499  in log and metrics alone
-├── NotSupported            501  the configured Chat API cannot do this
-├── BadUpstream             502  the Chat API sent an unusable response or an internal error, or refused our key
-├── Unavailable             503  something we need cannot be reached: wait `Retry-After`
-└── TooSlow                 504
-
 No web framework here: rules raise these errors, `application` and `http.edge` send what `problem` writes.
 """
 
@@ -96,10 +77,9 @@ class NotSignedIn(BrokerError):
         code: str | None = None,
         message: str | None = None,
         *,
-        errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(code, message, errors=errors, headers=headers)
+        super().__init__(code, message, headers=headers)
         challenge = 'Bearer realm="chat"'
         if self.code != "authentication_required":
             challenge += ', error="invalid_token"'
@@ -222,12 +202,10 @@ class Unavailable(BrokerError):
         code: str | None = None,
         message: str | None = None,
         *,
-        errors: Sequence[FieldError] = (),
-        headers: Mapping[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(code, message, errors=errors, headers=headers)
-        self.headers.setdefault("Retry-After", str(seconds_to_wait(retry_after)))
+        wait = str(seconds_to_wait(retry_after))
+        super().__init__(code, message, headers={"Retry-After": wait})
 
 
 class TooSlow(BrokerError):

@@ -1,13 +1,21 @@
 """Validation of operators' bodies and queries, as strict as for frontends."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from chat_broker.admin.audit_log import AuditSearch
 from chat_broker.admin.keys import AdminScope
-from chat_broker.api.requests import LARGEST_LIMIT, Body, Metadata, Whole
+from chat_broker.api.requests import (
+    LARGEST_LIMIT,
+    Body,
+    Metadata,
+    Whole,
+    not_blank,
+    one_line,
+    read_number,
+)
 from chat_broker.chat.policy import Action
 from chat_broker.errors import BadInput
 from chat_broker_kit.text.one_line import is_one_line
@@ -16,19 +24,6 @@ from chat_broker_kit.text.timestamps import format_timestamp, normalize_timestam
 LONGEST_REASON = 500
 LARGEST_EXPORT = 10_000
 _CURSOR = re.compile(r"(before|after)-([0-9]{1,15})", re.ASCII)
-_NUMBER = re.compile(r"[0-9]{1,6}", re.ASCII)
-
-
-def _one_line(text: str) -> str:
-    if not is_one_line(text):
-        raise ValueError("must be one line without control characters")
-    return text
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text.strip()
 
 
 def _instant(text: str) -> str:
@@ -49,13 +44,13 @@ def _in_future(text: str) -> str:
     return future
 
 
-_LINE = (AfterValidator(_one_line), AfterValidator(_not_blank))
+_LINE = (AfterValidator(one_line), AfterValidator(not_blank), AfterValidator(str.strip))
 Reason = Annotated[str, Field(min_length=1, max_length=LONGEST_REASON), *_LINE]
 Future = Annotated[str, Field(max_length=64), AfterValidator(_in_future)]
 Name = Annotated[str, Field(min_length=1, max_length=128), *_LINE]
 Username = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Email = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_one_line)]
-Address = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_one_line)]
+Email = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(one_line)]
+Address = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(one_line)]
 
 
 class UserRequest(Body):
@@ -122,14 +117,6 @@ class KeyRequest(Body):
         return frozenset(AdminScope(scope) for scope in self.scopes)
 
 
-def changes_of(fields: UserRequest) -> dict[str, Any]:
-    """The fields that the body holds. Null metadata becomes empty metadata."""
-    changes = {name: getattr(fields, name) for name in fields.model_fields_set}
-    if changes.get("metadata", ...) is None:
-        changes["metadata"] = {}
-    return changes
-
-
 USERS_QUERY = frozenset({"page", "limit", "q", "status"})
 ROOMS_QUERY = frozenset({"page", "limit", "q"})
 EXPLAIN_QUERY = frozenset({"user", "room", "action"})
@@ -163,12 +150,9 @@ def read_explain(query: dict[str, str]) -> tuple[str, str, Action]:
 
 def read_audit_search(query: dict[str, str], *, export: bool) -> tuple[AuditSearch, int]:
     """The search, and for an export the `seq` after which it begins (0: from the start)."""
-    limit, after, before = LARGEST_EXPORT if export else 50, 0, None
-    if (text := query.get("limit")) is not None:
-        most = LARGEST_EXPORT if export else LARGEST_LIMIT
-        if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
-            raise BadInput.field("limit", f"must be a whole number from 1 to {most}")
-        limit = int(text)
+    most = LARGEST_EXPORT if export else LARGEST_LIMIT
+    limit = read_number(query, "limit", 1, most) or (LARGEST_EXPORT if export else 50)
+    after, before = 0, None
     if (text := query.get("cursor")) is not None:
         cursor = _CURSOR.fullmatch(text)
         if cursor is None or (cursor[1] == "after") != export:

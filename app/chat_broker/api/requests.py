@@ -28,7 +28,6 @@ MOST_MESSAGE_IDS = 50
 LARGEST_METADATA = 4096
 MOST_MEMBERS = 100
 LARGEST_SEQ = 2**53
-LONGEST_KEY = 255
 LONGEST_REMEMBERED = 128
 """Bytes of a query: whoever sends longer ones does not fill our memory with them."""
 
@@ -57,13 +56,13 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _encode = msgspec.json.Encoder().encode
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     if not is_one_line(text):
         raise ValueError("must be one line without control characters")
     return text
 
 
-def _not_blank(text: str) -> str:
+def not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
     return text
@@ -82,12 +81,12 @@ def _whole(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 RoomName = Annotated[
-    str, Field(min_length=1, max_length=128), AfterValidator(_one_line), AfterValidator(_not_blank)
+    str, Field(min_length=1, max_length=128), AfterValidator(one_line), AfterValidator(not_blank)
 ]
 Description = Annotated[str, Field(max_length=1000)]
 Content = Annotated[str, Field(min_length=1, max_length=8000)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
-ClientId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_one_line)]
+ClientId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(one_line)]
 Someone = Annotated[str, Field(min_length=1, max_length=264)]
 
 
@@ -96,6 +95,13 @@ class Body(BaseModel):
 
     # Each validator is built when the first such body arrives: most processes never see most kinds.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent. Null metadata becomes empty metadata."""
+        changes = {name: getattr(self, name) for name in self.model_fields_set}
+        if changes.get("metadata", ...) is None:
+            changes["metadata"] = {}
+        return changes
 
 
 class Nothing(Body):

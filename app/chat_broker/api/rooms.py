@@ -1,6 +1,6 @@
 """Rooms, and who is in them."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
@@ -72,7 +72,7 @@ async def get_room(room_id: RoomId, me: Me, _: NoQuery, broker: TheBroker) -> Re
 @router.patch("/{room_id}", **describe(body=RoomEdit, answer=views.RoomView))
 async def update_room(room_id: RoomId, me: MeWriting, edit: Edit, broker: TheBroker) -> Response:
     """Change a room the caller owns."""
-    return as_json(views.room(await broker.update_room(me, room_id, changes_of(edit))))
+    return as_json(views.room(await broker.update_room(me, room_id, edit.changes())))
 
 
 @router.delete("/{room_id}", **describe(status=204))
@@ -120,11 +120,3 @@ async def remove_member(
     """Take somebody out of a room the caller owns, or the caller out of any."""
     await broker.remove_member(me, room_id, user)
     return nothing()
-
-
-def changes_of(edit: RoomEdit) -> dict[str, Any]:
-    """What was sent, and nothing else; null metadata is empty metadata."""
-    changes = {name: getattr(edit, name) for name in edit.model_fields_set}
-    if changes.get("metadata", ...) is None:
-        changes["metadata"] = {}
-    return changes

@@ -83,9 +83,7 @@ def chat_token_of(values: list[str]) -> str:
     return token.strip()
 
 
-def token_view(
-    token: ChatToken, server: views.SocketServer, now: float | None = None
-) -> views.TokenView:
+def token_view(token: ChatToken, server: views.SocketServer) -> views.TokenView:
     """What a client needs to connect, to stay connected, and to know when to come again."""
     life = token.expires_in
     share = random.uniform(EARLIEST_REFRESH, LATEST_REFRESH)  # noqa: S311 - spreads load, keeps no secret
@@ -95,7 +93,7 @@ def token_view(
         expires_in=life,
         refresh_in=max(1, int(life * share)) if life > 1 else 0,
         expires_at=seconds(token.expires_at),
-        server_time=seconds(int(time.time() if now is None else now)),
+        server_time=seconds(int(time.time())),
         session_id=token.session_id,
         user=token.user,
         server=server,

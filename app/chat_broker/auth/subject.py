@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chat_broker.auth.contract import BadToken
+from chat_broker_kit.text.one_line import is_one_line
 
 MAX_SUBJECT_LENGTH = 255
 
@@ -26,17 +27,6 @@ def check_subject(subject: object, *, name: str) -> str:
         raise BadToken(f"the claim {name} is missing")
     if len(subject.encode("utf-8", "surrogatepass")) > MAX_SUBJECT_LENGTH:
         raise BadToken(f"the claim {name} is longer than {MAX_SUBJECT_LENGTH} bytes")
-    if not _printable(subject):
+    if not is_one_line(subject):
         raise BadToken(f"the claim {name} holds control characters")
     return subject
-
-
-def _printable(text: str) -> bool:
-    # C0, DEL, C1, line and paragraph separators, surrogates
-    return not any(
-        character < " "
-        or "\x7f" <= character <= "\x9f"
-        or character in "\u2028\u2029"
-        or "\ud800" <= character <= "\udfff"
-        for character in text
-    )

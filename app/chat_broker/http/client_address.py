@@ -13,7 +13,6 @@ from ipaddress import (
     IPv6Address,
     IPv6Network,
     ip_address,
-    ip_network,
 )
 from typing import Any
 
@@ -46,23 +45,6 @@ _FORWARDING = frozenset(
     (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded")
 )
 _SECURE = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
-
-
-class BadNetwork(ValueError):  # noqa: N818 - named for what happened
-    """Not an IP network in CIDR notation."""
-
-
-def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """The networks that *texts* spell; an address is a network of one. Raises BadNetwork."""
-    networks = []
-    for text in texts:
-        try:
-            networks.append(ip_network(text.strip()))
-        except ValueError:
-            raise BadNetwork(
-                f"{text!r} is not an IP address or network (like 10.0.0.0/8)"
-            ) from None
-    return tuple(networks)
 
 
 def read_address(text: str) -> Address | None:

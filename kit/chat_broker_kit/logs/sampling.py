@@ -50,9 +50,9 @@ class Sampler:
 class SampledEvents:
     """Writes sampled warnings to *log*."""
 
-    def __init__(self, log: EventLog, sampler: Sampler | None = None) -> None:
+    def __init__(self, log: EventLog) -> None:
         self._log = log
-        self._sampler = sampler or Sampler()
+        self._sampler = Sampler()
 
     def warning(self, event: str, **fields: Any) -> None:
         """Log *event*, unless it was logged too often in this minute."""

@@ -1,5 +1,6 @@
 """CSRF and CORS rules for cookies: which pages may send requests, and which may read the responses."""
 
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from starlette.routing import Route
 
 from chat_broker.admission.csrf import BrowserRules
 from chat_broker.errors import Refused
-from chat_broker.http.client_address import Proxies, read_networks
+from chat_broker.http.client_address import Proxies
 from chat_broker.http.cors import SECURITY_HEADERS, Cors
 from chat_broker.settings import Settings
 from tests.app.auth.signing import request
@@ -185,7 +186,7 @@ def test_security_headers_are_all_there() -> None:
 
 # -- addresses --------------------------------------------------------------------------------------
 
-TRUSTED = Proxies(read_networks(["10.0.0.0/8", "fd00::/8", "192.0.2.7"]))
+TRUSTED = Proxies(map(ip_network, ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]))
 
 
 @pytest.mark.parametrize(

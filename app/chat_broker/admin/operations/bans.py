@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -46,14 +45,11 @@ class BanOperations:
         book: BanBook,
         ban_statuses: BanStatuses,
         guard: MintGuard,
-        *,
-        now: Callable[[], str] = format_timestamp,
     ) -> None:
         self._chat = chat
         self._book = book
         self._ban_statuses = ban_statuses
         self._guard = guard
-        self._now = now
 
     async def active(self, user: ChatUser) -> BanRecord | None:
         """The ban in force; None if there is none."""
@@ -78,7 +74,7 @@ class BanOperations:
             external_user_id=identity,
             reason=reason,
             by=by,
-            created_at=self._now(),
+            created_at=format_timestamp(),
             until=until,
             # A user whom an operator suspended stays suspended when the ban ends.
             suspended=user.status != "suspended",
@@ -96,7 +92,7 @@ class BanOperations:
     async def unban(self, user: ChatUser, *, by: str) -> BanRecord | None:
         """Lift the ban; None if there is none."""
         identity = identity_of(user)
-        lifted = await self._book.lift(identity, by=by, at=self._now())
+        lifted = await self._book.lift(identity, by=by, at=format_timestamp())
         await self._guard.was_cut(identity)
         if lifted is not None:
             await self.settle(lifted)
@@ -110,7 +106,7 @@ class BanOperations:
         result = RevocationResult()
         for _ in range(5):
             ours = record.suspended
-            if record.holds(self._now()):
+            if record.holds(format_timestamp()):
                 suspended, result = await self._suspend(record)
                 ours = ours or suspended
             else:
@@ -186,7 +182,7 @@ class BanOperations:
         """
         settled = 0
         newest = format_timestamp(time.time() - grace)
-        now = self._now()
+        now = format_timestamp()
         for record in await self._book.unsettled(now):
             # A ban from the future was made before the clock was set back.
             if record.pending == "suspend" and newest < record.created_at <= now:

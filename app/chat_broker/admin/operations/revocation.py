@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
 
-from chat_broker_sdk import RevokeReceipt
+import msgspec
+
+from chat_broker_sdk import ChatUser, RevokeReceipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,45 +23,24 @@ class RevocationResult:
         return asdict(self)
 
 
-class HasExtra(Protocol):
-    """A response of the Chat API, with the fields that the SDK's model does not have."""
-
-    @property
-    def model_extra(self) -> dict[str, Any]: ...
-
-
 def revocation_result(receipt: RevokeReceipt | None) -> RevocationResult:
     """The result of an explicit revocation; empty if the Chat API sends none."""
     if receipt is None:
         return RevocationResult()
+    took_ms = receipt.took_ms
     return RevocationResult(
         receipt.generation,
         receipt.sockets_closed,
         receipt.nodes_acked,
         receipt.nodes_total,
-        _rounded(receipt.took_ms),
+        round(took_ms) if took_ms is not None and math.isfinite(took_ms) else None,
     )
 
 
-def suspension_result(user: HasExtra) -> RevocationResult | None:
+def suspension_result(user: ChatUser) -> RevocationResult | None:
     """The result that the embedded Chat API adds to the response to a suspension; None from others."""
-    receipt = user.model_extra.get("receipt")
-    if not isinstance(receipt, dict):
+    receipt = msgspec.json.encode(user.model_extra.get("receipt"))
+    try:
+        return revocation_result(RevokeReceipt.from_json(receipt))
+    except ValueError:
         return None
-    return RevocationResult(
-        _whole(receipt.get("generation")),
-        _whole(receipt.get("sockets_closed")),
-        _whole(receipt.get("nodes_acked")),
-        _whole(receipt.get("nodes_total")),
-        _rounded(receipt.get("took_ms")),
-    )
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _rounded(value: object) -> int | None:
-    if isinstance(value, float) and math.isfinite(value):
-        return round(value)
-    return _whole(value)

@@ -16,7 +16,6 @@ from chat_broker.admin.requests import (
     RevokeRequest,
     UserRequest,
     UserUpdateRequest,
-    changes_of,
     read_explain,
     read_search_text,
     read_status,
@@ -176,7 +175,7 @@ async def get_user(request: Request, user: UserReference) -> Response:
 @needs(AdminScope.USERS_WRITE, "users.put")
 async def put_user(request: Request, user: UserReference) -> Response:
     """Create a user by external id (201), or change the fields of the body (200)."""
-    fields = changes_of(await read(request, UserRequest, optional=True))
+    fields = (await read(request, UserRequest, optional=True)).changes()
     context = audit_context(request)
     context.detail["fields"] = sorted(fields)
     chat_user, created = await admin_services(request).users.put(user, fields)
@@ -189,7 +188,7 @@ async def put_user(request: Request, user: UserReference) -> Response:
 @needs(AdminScope.USERS_WRITE, "users.update")
 async def update_user(request: Request, user: UserReference) -> Response:
     """Change a user; `status` suspends the user, or ends the suspension."""
-    fields = changes_of(await read(request, UserUpdateRequest))
+    fields = (await read(request, UserUpdateRequest)).changes()
     if not fields:
         raise BadInput(message="There is nothing to change in this body.")
     context = audit_context(request)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import Credential, bearer_or_cookie, digest_of
-from chat_broker.auth.contract import BadToken, InvalidCredentials, ProviderUnavailable
+from chat_broker.auth.contract import BadToken, InvalidCredentials
 from chat_broker.auth.jwt.claims import check_claims, check_type, expiry_of, issuer_of
 from chat_broker.auth.jwt.issuers import Issuer
 from chat_broker.auth.jwt.jws import looks_like_jws, parse, verify
-from chat_broker.auth.jwt.key_sets import IssuerKeys, KeysUnavailable
+from chat_broker.auth.jwt.key_sets import IssuerKeys
 from chat_broker.auth.jwt.keys import Key
 from chat_broker.auth.jwt.userinfo import ASK_AGAIN_SECONDS, Userinfo
 from chat_broker.auth.mode import ClaimNames, lacks_profile, principal_from, with_profile
@@ -96,8 +96,6 @@ class JwtMode:
             return self.cached_principal(digest) or await self._verify(credential, digest)
         except BadToken as error:
             raise InvalidCredentials(str(error)) from None
-        except KeysUnavailable as error:
-            raise ProviderUnavailable(error.retry_after) from None
 
     async def _verify(self, credential: Credential, digest: bytes) -> Principal:
         token = parse(credential.value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from chat_broker.auth.contract import BadToken
+from chat_broker.auth.contract import BadToken, ProviderUnavailable
 from chat_broker.auth.jwt.discovery import Endpoint
 from chat_broker.auth.jwt.keys import Key, UnusableKey, key_from_jwk
 from chat_broker.auth.provider import BadResponse, NoResponse, NotSent
@@ -31,14 +31,6 @@ STALE_SECONDS = 3600.0
 MAX_KEYS = 100
 
 
-class KeysUnavailable(Exception):  # noqa: N818 - named for what happened
-    """The keys are not cached, and the provider does not respond. Retry after `retry_after` seconds."""
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__("the keys of the identity provider cannot be had")
-        self.retry_after = retry_after
-
-
 class IssuerKeys(Protocol):
     """Finds the key that the header of a token names."""
 
@@ -46,7 +38,7 @@ class IssuerKeys(Protocol):
         """The key, if it is at hand and no question has to be asked for it."""
 
     async def find(self, kid: str | None, algorithm: str) -> Key:
-        """The key. Raises BadToken if there is none, KeysUnavailable if the provider does not respond."""
+        """The key. Raises BadToken if there is none, ProviderUnavailable if the provider does not respond."""
 
 
 class FixedKey:
@@ -180,7 +172,7 @@ class RemoteKeys:
         return current.get(kid, algorithm)
 
     async def find(self, kid: str | None, algorithm: str) -> Key:
-        """The key. Raises BadToken if the set lacks it, KeysUnavailable if the provider does not respond."""
+        """The key. Raises BadToken if the set lacks it, ProviderUnavailable if the provider does not respond."""
         key = self.cached_key(kid, algorithm)
         if key is not None:
             return key
@@ -198,7 +190,7 @@ class RemoteKeys:
         if key is not None:
             return key
         if current is None or self._failing:
-            raise KeysUnavailable(max(self._retry_at - self._clock(), 1.0))
+            raise ProviderUnavailable(max(self._retry_at - self._clock(), 1.0))
         raise BadToken("the key of the token is not among the issuer's keys")
 
     async def refresh(self) -> None:

@@ -79,7 +79,7 @@ class Key:
         return algorithm in self.algorithms and self._check(algorithm, signing_input, signature)
 
 
-def key_from_secret(secret: bytes, *, kid: str | None = None) -> Key:
+def key_from_secret(secret: bytes) -> Key:
     """The HS256 key of a shared secret. Raises UnusableKey below 32 bytes."""
     if len(secret) < MIN_SECRET_BYTES:
         raise UnusableKey(f"the secret is shorter than {MIN_SECRET_BYTES} bytes")
@@ -88,7 +88,7 @@ def key_from_secret(secret: bytes, *, kid: str | None = None) -> Key:
         return compare_digest(HMAC(secret, signing_input, "sha256").digest(), signature)
 
     fingerprint = sha256(b"oct\0" + secret).digest()
-    return Key(kid, "oct", FAMILIES["oct"], "HS256", fingerprint, check)
+    return Key(None, "oct", FAMILIES["oct"], "HS256", fingerprint, check)
 
 
 def key_from_pem(pem: str) -> Key:

@@ -10,13 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_broker.auth.contract import BadToken
+from chat_broker.auth.contract import BadToken, ProviderUnavailable
 from chat_broker.auth.http import MAX_BYTES, MAX_CONNECTIONS, open_provider_client
 from chat_broker.auth.jwt.discovery import discover_endpoint, discovery_url
 from chat_broker.auth.jwt.key_sets import (
     FixedKey,
     KeySet,
-    KeysUnavailable,
     PublishedKeys,
     RemoteKeys,
     read_key_set,
@@ -248,17 +247,17 @@ OUTAGES = [
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=str)
 async def test_an_outage_is_survived_for_an_hour(opened: Opened, outage: Any) -> None:
-    """Cached keys keep working; an unknown kid raises KeysUnavailable, not BadToken."""
+    """Cached keys keep working; an unknown kid raises ProviderUnavailable, not BadToken."""
     await opened.find()
     opened.provider.answer = outage
     opened.clock.at += 3599
     assert (await opened.find()).kid == "k1"
     assert opened.keys.state == "stale"
-    with pytest.raises(KeysUnavailable) as unknown:
+    with pytest.raises(ProviderUnavailable) as unknown:
         await opened.find("k2")
     assert 1 <= unknown.value.retry_after <= 30
     opened.clock.at += 1
-    with pytest.raises(KeysUnavailable):
+    with pytest.raises(ProviderUnavailable):
         await opened.find()
     assert opened.keys.state == "missing"
     opened.provider.answer = None
@@ -270,7 +269,7 @@ async def test_an_outage_is_survived_for_an_hour(opened: Opened, outage: Any) ->
 async def test_a_failed_question_is_not_repeated_for_30_s(opened: Opened) -> None:
     opened.provider.answer = httpx.ConnectError("refused")
     for _ in range(100):
-        with pytest.raises(KeysUnavailable) as error:
+        with pytest.raises(ProviderUnavailable) as error:
             await opened.find()
         opened.clock.at += 0.29
     assert opened.provider.fetches == 1
@@ -288,7 +287,7 @@ async def test_ten_minutes_of_outage_cost_one_question_every_30_s(opened: Opened
     for second in range(600):
         opened.clock.at += 1
         await opened.find()
-        with pytest.raises((KeysUnavailable, BadToken)):
+        with pytest.raises((ProviderUnavailable, BadToken)):
             await opened.find(f"junk-{second}")
         await settle()
     assert opened.provider.fetches - before <= 600 / 30 + 1

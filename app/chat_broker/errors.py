@@ -6,24 +6,13 @@ No web framework here: rules raise these errors, `application` and `http.edge` s
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
-import msgspec
-
 import chat_broker_sdk
-
-PROBLEM_JSON = "application/problem+json"
+from chat_broker_kit.http.problems import FieldError, problem_document
 
 SHORTEST_WAIT, LONGEST_WAIT, USUAL_WAIT = 1, 60, 5
 """Seconds in `Retry-After`: the bounds of an upstream's own value, and the value without a usable one."""
-
-
-class FieldError(msgspec.Struct, frozen=True):
-    """A field of the input, and what is wrong with it."""
-
-    field: str
-    message: str
 
 
 class BrokerError(Exception):
@@ -362,24 +351,13 @@ def as_broker_error(error: BaseException) -> BrokerError:
     return BrokerError()
 
 
-_encode = msgspec.json.Encoder().encode
-
-
 def problem(error: BrokerError, *, request_id: str, instance: str) -> bytes:
     """The body of an error response (RFC 9457). *instance* is the path without its query."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": "Client Closed Request"
-        if error.status == 499
-        else HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": error.message,
-        "instance": instance,
-        "code": error.code,
-        "message": error.message,
-        "request_id": request_id,
-    }
-    body |= error.facts
-    if error.errors:
-        body["errors"] = error.errors
-    return _encode(body)
+    return problem_document(
+        error.status,
+        error.code,
+        error.message,
+        request_id=request_id,
+        instance=instance,
+        more={**error.facts, "errors": error.errors} if error.errors else error.facts,
+    )

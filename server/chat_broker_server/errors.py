@@ -6,14 +6,7 @@ Messages contain no secret, no SQL and nothing of another project.
 
 from collections.abc import Sequence
 
-import msgspec
-
-
-class FieldError(msgspec.Struct, frozen=True):
-    """A wrong field of the input, and what is wrong with it."""
-
-    field: str
-    message: str
+from chat_broker_kit.http.problems import FieldError
 
 
 class ChatError(Exception):

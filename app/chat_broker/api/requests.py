@@ -17,8 +17,9 @@ from pydantic import (
 
 from chat_broker.chat.broker import Window
 from chat_broker.chat.ids import is_id
-from chat_broker.errors import BadInput, FieldError, UnsupportedMediaType
+from chat_broker.errors import BadInput, UnsupportedMediaType
 from chat_broker_kit.http.media_types import is_json
+from chat_broker_kit.http.problems import FieldError
 from chat_broker_kit.strict_json import NotStrictJson, parse
 from chat_broker_kit.text.one_line import is_one_line
 

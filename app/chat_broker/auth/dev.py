@@ -12,9 +12,9 @@ from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import DEV_PREFIX, Credential, bearer_or_cookie
 from chat_broker.auth.contract import BadToken, InvalidCredentials
-from chat_broker.auth.jwt import base64url
 from chat_broker.auth.subject import check_subject
 from chat_broker.chat.principal import Principal
+from chat_broker_kit import base64url
 
 COOKIE = "chat_dev_session"
 ISSUER = "dev"
@@ -35,7 +35,7 @@ class DevSessions:
 
     def create(self, username: str) -> str:
         expires_at = int(self._now()) + LIFETIME_SECONDS
-        body = f"{base64url.encode(username.encode())}.{expires_at}"
+        body = f"{base64url.encode(username.encode()).decode()}.{expires_at}"
         return f"{DEV_PREFIX}{body}.{self._mac(body)}"
 
     def read(self, session: str) -> tuple[str, int]:
@@ -50,7 +50,7 @@ class DevSessions:
 
     def _mac(self, body: str) -> str:
         text = body.encode("utf-8", "replace")
-        return base64url.encode(hmac.digest(self._key, text, "sha256"))
+        return base64url.encode(hmac.digest(self._key, text, "sha256")).decode()
 
 
 def username_problem(username: str) -> str | None:

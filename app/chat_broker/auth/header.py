@@ -15,7 +15,7 @@ from chat_broker.auth.bearer import Credential
 from chat_broker.auth.contract import BadProxyHeaders, BadToken, InvalidCredentials
 from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject
 from chat_broker.chat.principal import Principal
-from chat_broker.errors import PROBLEM_JSON, BadInput, problem
+from chat_broker.errors import BadInput
 from chat_broker.http.client_address import Network, Proxies, peer
 
 SECRET_HEADER = "X-Proxy-Secret"  # noqa: S105 -- the name of a header
@@ -137,7 +137,7 @@ class HeaderMode:
 
 
 class ProxyHeaderGuard:
-    """Refuses look-alike and repeated identity headers on every request and websocket.
+    """Refuses look-alike and repeated identity headers on every request and websocket. Raises BadInput.
 
     ASGI middleware around the whole application while mode `header` is on, so that no route or
     mounted application sees such headers.
@@ -152,33 +152,6 @@ class ProxyHeaderGuard:
             try:
                 self._headers.read(scope)
             except BadProxyHeaders:
-                await _refuse(scope, receive, send)
-                return
+                text = "The identity headers of this request are not as a proxy sends them."
+                raise BadInput("bad_identity_headers", text) from None
         await self._app(scope, receive, send)
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    error = BadInput(
-        "bad_identity_headers",
-        "The identity headers of this request are not as a proxy sends them.",
-    )
-    path = str(scope.get("path", ""))
-    body = problem(error, request_id=str(scope.get("request_id", "")), instance=path)
-    head = {
-        "status": error.status,
-        "headers": [
-            (b"content-type", PROBLEM_JSON.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"cache-control", b"no-store"),
-        ],
-    }
-    if scope["type"] == "http":
-        await send({"type": "http.response.start", **head})
-        await send({"type": "http.response.body", "body": body})
-        return
-    await receive()  # websocket.connect
-    if "websocket.http.response" in scope.get("extensions", {}):
-        await send({"type": "websocket.http.response.start", **head})
-        await send({"type": "websocket.http.response.body", "body": body})
-    else:
-        await send({"type": "websocket.close", "code": 1008})

@@ -6,8 +6,9 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chat_broker.errors import PROBLEM_JSON, Refused, problem
+from chat_broker.errors import Refused, problem
 from chat_broker_kit.http.headers import NO_STORE, SECURITY_HEADERS, lines
+from chat_broker_kit.http.problems import PROBLEM_JSON
 from chat_broker_kit.http.refused_origins import RefusedOrigins
 from chat_broker_kit.http.request_ids import request_id_of
 

@@ -10,7 +10,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_broker.errors import (
-    PROBLEM_JSON,
     BrokerError,
     ClientGone,
     HeadersTooLarge,
@@ -28,6 +27,7 @@ from chat_broker.http.rate_limit_headers import headers_for
 from chat_broker.observability.logs import AccessRecord, log_request
 from chat_broker.observability.metrics import Metrics
 from chat_broker_kit.http.headers import LARGEST_BODY, NO_STORE, SECURITY_HEADERS, head_is_too_large
+from chat_broker_kit.http.problems import PROBLEM_JSON
 from chat_broker_kit.http.request_ids import request_id_of
 from chat_broker_kit.http.websocket_denial import deny_websocket, is_handshake
 from chat_broker_kit.logs.sampling import SampledEvents
@@ -92,19 +92,16 @@ class Edge:
         ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
         state = scope.setdefault("state", {})
         state |= {"address": self.proxies.client(scope), "request_id": request_id_of(ids)}
-        if is_handshake(scope):
-            try:
-                await self.limit_handshake(scope)
-            except BrokerError as error:
-                status, headers, body = error_answer(error, scope)
-                headers += [*USUAL, (b"x-request-id", state["request_id"].encode())]
-                await deny_websocket(
-                    scope, receive, send, status=status, headers=headers, body=body
-                )
-                return
         # FastAPI wraps it further in; the sockets of the embedded server write to its transport.
         scope["chat_broker_server.send"] = send
-        await self._app(scope, receive, send)
+        try:
+            if is_handshake(scope):
+                await self.limit_handshake(scope)
+            await self._app(scope, receive, send)
+        except BrokerError as error:  # only before the handshake is answered
+            status, headers, body = error_answer(error, scope)
+            headers += [*USUAL, (b"x-request-id", state["request_id"].encode())]
+            await deny_websocket(scope, receive, send, status=status, headers=headers, body=body)
 
     async def limit_handshake(self, scope: Scope) -> None:
         """Count a handshake against its address. Raises TooManyRequests."""

@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 import httptools
-import msgspec
 import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
@@ -25,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from chat_broker_kit.http.headers import NO_STORE, SECURITY_HEADERS, lines
+from chat_broker_kit.http.problems import PROBLEM_JSON, problem_document
 from chat_broker_kit.http.request_ids import new_request_id
 from chat_broker_kit.insides import Needs
 from chat_broker_kit.logs.sampling import SampledEvents
@@ -322,19 +322,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _problem(self, status: int, code: str, detail: str) -> bytes:
         """A complete response with a problem document, after which the connection ends."""
         request_id = new_request_id()
-        body = msgspec.json.encode({
-            "type": "about:blank",
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "detail": detail,
-            "instance": "",
-            "code": code,
-            "message": detail,
-            "request_id": request_id,
-        })  # fmt: skip
+        body = problem_document(status, code, detail, request_id=request_id)
         head = lines((
             *self.server_state.default_headers,
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", PROBLEM_JSON.encode()),
             (b"content-length", b"%d" % len(body)),
             *SECURITY_HEADERS,
             NO_STORE,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chat_broker_kit import strict_json
+from chat_broker_kit.http.problems import FieldError
 from chat_broker_kit.text.timestamps import normalize_timestamp
 from chat_broker_server.chat.models import (
     MineChanges,
@@ -20,7 +21,7 @@ from chat_broker_server.chat.models import (
     UserChanges,
     UserDraft,
 )
-from chat_broker_server.errors import BadInput, FieldError
+from chat_broker_server.errors import BadInput
 
 Check = Callable[[Any], Any]
 

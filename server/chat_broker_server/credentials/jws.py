@@ -8,8 +8,6 @@ import hashlib
 import hmac
 import re
 import secrets
-from base64 import urlsafe_b64decode
-from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,12 +23,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
 from chat_broker_kit import strict_json
+from chat_broker_kit.base64url import NotBase64Url, decode, encode
 from chat_broker_server.settings import Algorithm
 
 MAX_LENGTH = 8192
 SIGNATURE = 64  # bytes, of Ed25519 and of P-256
 
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -161,22 +159,6 @@ def load(algorithm: str, private: str) -> Crypto:
     raise ValueError(f"a stored signing key is not an {algorithm} key")
 
 
-def encode(raw: bytes) -> bytes:
-    """Base64url without padding."""
-    return b2a_base64(raw, newline=False).translate(_URL_SAFE).rstrip(b"=")
-
-
-def decode(text: bytes) -> bytes:
-    """The bytes of canonical base64url. Raises BadToken for any other spelling of them."""
-    try:
-        raw = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
-    except ValueError:
-        raise BadToken("not base64url") from None
-    if encode(raw) != text:
-        raise BadToken("not canonical base64url")
-    return raw
-
-
 def split(token: str) -> tuple[Header, bytes, bytes, bytes]:
     """Split a token into header, payload, signed data and signature. None of them is verified. Raises BadToken."""
     if len(token) > MAX_LENGTH or not _SHAPE.fullmatch(token):
@@ -185,6 +167,8 @@ def split(token: str) -> tuple[Header, bytes, bytes, bytes]:
     try:
         header: Any = strict_json.parse(decode(head))
         return msgspec.convert(header, Header), decode(body), head + b"." + body, decode(signature)
+    except NotBase64Url as error:
+        raise BadToken(str(error)) from None
     except (strict_json.NotStrictJson, msgspec.ValidationError):
         raise BadToken("the header is not one of ours") from None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from chat_broker_kit import strict_json
+from chat_broker_kit import base64url, strict_json
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.database.transactions import Database, Query, Steps
 from chat_broker_server.chat.ids import random_hex, timestamp
@@ -205,14 +205,14 @@ class Tokens:
 
 
 def _sign(key: SigningKey, claims: Claims) -> str:
-    signed = _encoded_header(key.algorithm, key.kid) + jws.encode(_encode(claims))
-    return (signed + b"." + jws.encode(key.crypto.sign(signed))).decode()
+    signed = _encoded_header(key.algorithm, key.kid) + base64url.encode(_encode(claims))
+    return (signed + b"." + base64url.encode(key.crypto.sign(signed))).decode()
 
 
 @lru_cache(maxsize=16)
 def _encoded_header(algorithm: str, kid: str) -> bytes:
     """The encoded header of this key's tokens, with the dot behind it."""
-    return jws.encode(msgspec.json.encode(jws.Header(algorithm, kid, TYPE))) + b"."
+    return base64url.encode(msgspec.json.encode(jws.Header(algorithm, kid, TYPE))) + b"."
 
 
 def refused_token(code: str) -> NotAuthenticated:

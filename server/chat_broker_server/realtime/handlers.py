@@ -117,7 +117,7 @@ class EventHandlers:
         connection.joining = key
         try:
             member = await self._chat.member(*key, claims.sub)
-            peeks = event.peek and member is None
+            peeks = bool(event.peek) and member is None
             if peeks:
                 reader = reader._replace(user_id=None)
             elif member is None:

@@ -1,30 +1,22 @@
 """Errors as `application/problem+json` (RFC 9457). They carry no traceback and no internal detail."""
 
-from http import HTTPStatus
-from typing import Any
-
-import msgspec
-
+from chat_broker_kit.http.problems import PROBLEM_JSON, problem_document
 from chat_broker_server.errors import Changed, ChatError, MethodNotAllowed, NotAuthenticated
 from chat_broker_server.rest.request import Response
 
-PROBLEM = ("content-type", "application/problem+json")
+PROBLEM = ("content-type", PROBLEM_JSON)
 
 
 def problem(error: ChatError, *, path: str, request_id: str) -> Response:
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": error.message,
-        "instance": path,
-        "code": error.code,
-        "message": error.message,
-        "request_id": request_id,
-        "errors": error.errors,
-    }
-    if isinstance(error, Changed):
-        body["rev"] = error.rev
+    rev = {"rev": error.rev} if isinstance(error, Changed) else {}
+    body = problem_document(
+        error.status,
+        error.code,
+        error.message,
+        request_id=request_id,
+        instance=path,
+        more={"errors": error.errors, **rev},
+    )
     headers = [PROBLEM]
     if isinstance(error, NotAuthenticated):
         headers.append(("www-authenticate", _challenge(error.code)))
@@ -35,7 +27,7 @@ def problem(error: ChatError, *, path: str, request_id: str) -> Response:
         retry_after = 1
     if retry_after is not None:
         headers.append(("retry-after", str(retry_after)))
-    return Response(error.status, msgspec.json.encode(body), tuple(headers))
+    return Response(error.status, body, tuple(headers))
 
 
 def _challenge(code: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from chat_broker_kit import strict_json
 from chat_broker_kit.http.headers import LARGEST_BODY
 from chat_broker_kit.http.media_types import is_json
+from chat_broker_kit.http.problems import FieldError
 from chat_broker_server.chat.events import CloseResult
 from chat_broker_server.chat.models import IdempotencyKey
 from chat_broker_server.chat.service import Chat
@@ -21,7 +22,6 @@ from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.credentials.tokens import Claims, Tokens
 from chat_broker_server.errors import (
     BadInput,
-    FieldError,
     NotAuthenticated,
     SlowBody,
     TooLarge,

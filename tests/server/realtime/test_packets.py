@@ -67,7 +67,7 @@ def test_the_websocket_frame_is_what_a_websocket_library_reads(size: int) -> Non
     assert ready.encode().encode() == bytes(frame.data)
 
 
-@given(st.sampled_from(sorted(requests._READERS)), st.lists(VALUES, max_size=3))
+@given(st.sampled_from(sorted(requests._EVENTS)), st.lists(VALUES, max_size=3))
 def test_any_arguments_are_a_call_or_an_error_that_says_what_was_expected(
     name: str, arguments: list[Any]
 ) -> None:

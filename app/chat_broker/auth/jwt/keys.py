@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from chat_broker.auth.jwt import base64url
+from chat_broker_kit import base64url
 
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192  # verifying gets slower with the square of the size

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import version as installed_version
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -21,7 +21,7 @@ from chat_broker_kit.database.transactions import Database
 from chat_broker_kit.process.listening import CannotListen, bind_port
 from chat_broker_kit.setting_sources import unreadable_files
 from chat_broker_kit.urls.database import shown_url
-from chat_broker_server.credentials.api_keys import ApiKey, ApiKeys, Project
+from chat_broker_server.credentials.api_keys import ApiKey, ApiKeys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.database.open import check_database, open_database
 from chat_broker_server.errors import ChatError
@@ -82,14 +82,8 @@ def create_project(
     as_json: AsJson = False,
 ) -> None:
     """Make a project. Its API key is printed once, alone on the last line."""
-
     settings = _settings()
-
-    async def work() -> tuple[str, str]:
-        async with _keys(settings, must_exist=False) as keys:
-            return await keys.create_project(name)
-
-    project_id, key = _run(work())
+    project_id, key = _on_keys(settings, lambda keys: keys.create_project(name), must_exist=False)
     _say_where(settings, as_json)
     if as_json:
         _say(json.dumps({"project_id": project_id, "name": name, "api_key": key}))
@@ -102,12 +96,7 @@ def create_project(
 @projects_cli.command("list")
 def list_projects(as_json: AsJson = False) -> None:
     """The projects: id, when each was made, how many keys open it, name."""
-
-    async def work() -> Sequence[Project]:
-        async with _keys(_settings()) as keys:
-            return await keys.projects()
-
-    listed = _run(work())
+    listed = _on_keys(_settings(), lambda keys: keys.projects())
     if as_json:
         _say(json.dumps([msgspec.to_builtins(project) for project in listed]))
         return
@@ -122,12 +111,7 @@ def list_keys(
     as_json: AsJson = False,
 ) -> None:
     """The keys of all projects or of one, without their secrets."""
-
-    async def work() -> list[ApiKey]:
-        async with _keys(_settings()) as keys:
-            return await keys.list(project_id or project)
-
-    listed = _run(work())
+    listed = _on_keys(_settings(), lambda keys: keys.list(project_id or project))
     if as_json:
         _say(json.dumps([_shown(key) for key in listed]))
         return
@@ -143,14 +127,8 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """A further key for a project, printed once, alone on the last line."""
-
     settings = _settings()
-
-    async def work() -> tuple[ApiKey, str]:
-        async with _keys(settings) as keys:
-            return await keys.create(project_id, name)
-
-    stored, key = _run(work())
+    stored, key = _on_keys(settings, lambda keys: keys.create(project_id, name))
     _say_where(settings, as_json)
     if as_json:
         _say(json.dumps({**_shown(stored), "api_key": key}))
@@ -163,12 +141,7 @@ def create_key(
 def revoke_key(key_id: str, as_json: AsJson = False) -> None:
     """Make a key open nothing, at once and for good."""
     settings = _settings()
-
-    async def work() -> ApiKey:
-        async with _keys(settings) as keys:
-            return await keys.revoke(key_id)
-
-    revoked = _run(work())
+    revoked = _on_keys(settings, lambda keys: keys.revoke(key_id))
     _say_where(settings, as_json)
     _say(json.dumps(_shown(revoked)) if as_json else f"Key {revoked.id} opens nothing any more.")
 
@@ -198,10 +171,16 @@ async def _database(settings: Settings, *, must_exist: bool = True) -> AsyncIter
         await database.close()
 
 
-@asynccontextmanager
-async def _keys(settings: Settings, *, must_exist: bool = True) -> AsyncIterator[ApiKeys]:
-    async with _database(settings, must_exist=must_exist) as database:
-        yield ApiKeys(database)
+def _on_keys(
+    settings: Settings, work: Callable[[ApiKeys], Awaitable[T]], *, must_exist: bool = True
+) -> T:
+    """The result of *work* on the keys of the database."""
+
+    async def run() -> T:
+        async with _database(settings, must_exist=must_exist) as database:
+            return await work(ApiKeys(database))
+
+    return _run(run())
 
 
 def _settings(*, log_level: str | None = "WARNING") -> Settings:

@@ -22,7 +22,8 @@ from chat_broker.http.edge import BAD_REQUEST, HSTS, Edge, error_answer
 from chat_broker.http.rate_limit_headers import lines_for
 from chat_broker.observability.logs import AccessRecord
 from chat_broker_kit.http.headers import lines
-from chat_broker_kit.http.request_ids import new_request_id, request_id_of
+from chat_broker_kit.http.request_ids import request_id_of
+from chat_broker_kit.text.random_hex import random_hex
 
 CHECK_DEADLINES_EVERY = 1.0
 """Seconds."""
@@ -77,7 +78,7 @@ class FastRequest:
         self.body = b""
         self.principal: Principal | None = None
         sent_id = head.request_id
-        self.request_id = new_request_id() if sent_id is None else request_id_of((sent_id,))
+        self.request_id = random_hex() if sent_id is None else request_id_of((sent_id,))
         self.started_at = 0.0
         self.timed_out = False
         self.task: asyncio.Task[Any] | None = None

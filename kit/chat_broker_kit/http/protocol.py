@@ -25,10 +25,10 @@ from uvicorn.server import ServerState
 
 from chat_broker_kit.http.headers import NO_STORE, SECURITY_HEADERS, lines
 from chat_broker_kit.http.problems import PROBLEM_JSON, problem_document
-from chat_broker_kit.http.request_ids import new_request_id
 from chat_broker_kit.insides import Needs
 from chat_broker_kit.logs.sampling import SampledEvents
 from chat_broker_kit.process.draining import draining
+from chat_broker_kit.text.random_hex import random_hex
 
 HEAD_SECONDS = 10.0
 """From the opening of the connection, or the first byte of a request, to the end of its head."""
@@ -321,7 +321,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _problem(self, status: int, code: str, detail: str) -> bytes:
         """A complete response with a problem document, after which the connection ends."""
-        request_id = new_request_id()
+        request_id = random_hex()
         body = problem_document(status, code, detail, request_id=request_id)
         head = lines((
             *self.server_state.default_headers,

@@ -1,4 +1,4 @@
-"""Ids, random texts and timestamps. Each message needs several, so making them must cost little."""
+"""Ids and timestamps. Each message needs several, so making them must cost little."""
 
 import os
 import struct
@@ -10,9 +10,7 @@ _BATCH = struct.Struct("=256Q")
 _random: list[
     int
 ] = []  # read from the kernel in batches; pop() is atomic, so no two threads get the same
-_hex_texts: list[str] = []  # likewise
 os.register_at_fork(after_in_child=_random.clear)
-os.register_at_fork(after_in_child=_hex_texts.clear)
 
 
 def new_id() -> str:
@@ -32,17 +30,6 @@ def new_id() -> str:
         0x8000 | (random >> 48 & 0x3FFF),
         random & 0xFFFF_FFFF_FFFF,
     )
-
-
-def random_hex() -> str:
-    """128 random bits as 32 hex digits. Unlike `new_id` it does not contain the time."""
-    try:
-        return _hex_texts.pop()
-    except IndexError:
-        text = os.urandom(16 * 256).hex()
-        first, *more = [text[at : at + 32] for at in range(0, len(text), 32)]
-        _hex_texts.extend(more)
-        return first
 
 
 def timestamp(epoch: float | None = None) -> str:

@@ -16,7 +16,8 @@ import msgspec
 from chat_broker_kit import base64url, strict_json
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.database.transactions import Database, Query, Steps
-from chat_broker_server.chat.ids import random_hex, timestamp
+from chat_broker_kit.text.random_hex import random_hex
+from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.models import TokenResponse, User
 from chat_broker_server.chat.users import COLUMNS as USER_COLUMNS
 from chat_broker_server.chat.users import from_row as user_from_row

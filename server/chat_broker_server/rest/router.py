@@ -12,8 +12,9 @@ from typing import Any
 
 import structlog
 
+from chat_broker_kit.http.request_ids import request_id_of
+from chat_broker_kit.text.random_hex import random_hex
 from chat_broker_server.chat.idempotency import Replayed
-from chat_broker_server.chat.ids import random_hex
 from chat_broker_server.chat.validation import ID
 from chat_broker_server.errors import (
     BadInput,
@@ -106,7 +107,6 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
 _USUAL = re.compile(
     f"{PREFIX}/projects/({ID.pattern})/([a-z]+)/({ID.pattern})(?:/([a-z]+)(?:/({ID.pattern}))?)?"
 )
-_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _NOT_FOUND: dict[str, Callable[[], NotFound]] = {
     "pid": NotFound.project,
     "user_id": NotFound.user,
@@ -210,9 +210,11 @@ class Rest:
     async def answer(self, request: Request, headers: Iterable[tuple[str, str]]) -> Response:
         try:
             request.headers = known_headers(headers)
-            request.request_id = request.request_id or _request_id(
-                request.headers.get("x-request-id")
-            )
+            if not request.request_id:
+                sent = request.headers.get("x-request-id")
+                request.request_id = request_id_of(
+                    () if sent is None else (sent.encode("ascii", "replace"),)
+                )
             return await self._route(request)
         except Replayed as replayed:
             return Response(201, replayed.response, (("idempotency-replayed", "true"),))
@@ -224,7 +226,7 @@ class Rest:
         except Exception:  # noqa: BLE001 – a bug of ours is a 500; as text, since some log renderers show local variables
             bug(log, "rest.failed", request_id=request.request_id, route=request.route or None)
             problem_error = ChatError()
-        request.request_id = request.request_id or _request_id(None)
+        request.request_id = request.request_id or random_hex()
         request.code = problem_error.code
         return problem(problem_error, path=request.path, request_id=request.request_id)
 
@@ -324,12 +326,6 @@ def _path(scope: Scope) -> str:
 def _allowed(node: _Node) -> str:
     methods = {*node.methods, *({"HEAD"} if "GET" in node.methods else ())}
     return ", ".join(sorted(methods))
-
-
-def _request_id(sent: str | None) -> str:
-    if sent is not None and _REQUEST_ID.fullmatch(sent):
-        return sent
-    return random_hex()
 
 
 def _headers(response: Response, request: Request) -> list[tuple[str, str]]:

@@ -8,7 +8,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from chat_broker_server.chat.ids import new_id, random_hex, timestamp
+from chat_broker_kit.text.random_hex import random_hex
+from chat_broker_server.chat.ids import new_id, timestamp
 
 
 def test_an_id_is_a_uuid_of_version_7_and_of_now() -> None:
@@ -35,7 +36,7 @@ def test_random_texts_are_long_and_never_repeat() -> None:
     assert len(set(texts)) == 16_000
     assert all(re.fullmatch(r"[0-9a-f]{32}", one) for one in texts)
     script = (
-        "import os; from chat_broker_server.chat.ids import random_hex; random_hex(); child = not os.fork();"
+        "import os; from chat_broker_kit.text.random_hex import random_hex; random_hex(); child = not os.fork();"
         "os.write(1, (random_hex() + ' ').encode()); child or os.wait()"
     )
     done = subprocess.run(

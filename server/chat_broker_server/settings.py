@@ -2,13 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chat_broker_kit.database.left_behind import left_behind
-from chat_broker_kit.http.origins import listed_origin
 from chat_broker_kit.setting_sources import (
     ENCODING,
     given_names,
@@ -16,8 +15,15 @@ from chat_broker_kit.setting_sources import (
     unknown_names,
     without_service_links,
 )
-from chat_broker_kit.urls.database import check_database_url, url_warnings
-from chat_broker_kit.urls.redis import check_redis_url
+from chat_broker_kit.setting_values import (
+    DatabaseUrl,
+    LogFormat,
+    LogLevel,
+    Origins,
+    RedisPrefix,
+    RedisUrl,
+)
+from chat_broker_kit.urls.database import url_warnings
 
 ALIKE = 0.88
 """How much a name in the environment is like a setting before it is taken for a misspelt one. The broker's are not."""
@@ -44,15 +50,13 @@ class Settings(BaseSettings):
     """Seconds after SIGTERM in which all goes on and /readyz says 503, so that balancers look elsewhere."""
     data_dir: Annotated[Path, Field(alias="DATA_DIR")] = Path("./data")
     """Folder of the SQLite database; made if missing, readable by its owner alone."""
-    chat_database_url: Annotated[SecretStr | None, Field(alias="CHAT_DATABASE_URL")] = None
+    chat_database_url: Annotated[DatabaseUrl | None, Field(alias="CHAT_DATABASE_URL")] = None
     """`postgresql://…` or `sqlite:///path`; without it `DATA_DIR/chat.db`."""
-    redis_url: Annotated[SecretStr | None, Field(alias="REDIS_URL")] = None
+    redis_url: Annotated[RedisUrl | None, Field(alias="REDIS_URL")] = None
     """Redis that carries live events between replicas; not needed by a single process."""
-    redis_prefix: Annotated[
-        str | None, Field(alias="REDIS_PREFIX", pattern=r"^[A-Za-z0-9:._-]{1,64}$")
-    ] = None
+    redis_prefix: Annotated[RedisPrefix | None, Field(alias="REDIS_PREFIX")] = None
     """What channels in Redis begin with; without it an id that the database holds."""
-    cors_origins: Annotated[list[str], NoDecode, Field(alias="CORS_ORIGINS")] = []
+    cors_origins: Annotated[Origins, Field(alias="CORS_ORIGINS")] = ()
     """Origins of browsers that may call the REST routes and the socket: an exact list."""
     rate_handshakes: Annotated[int, Field(alias="RATE_HANDSHAKES", ge=0)] = 1200
     """Sockets that an address may open in a minute; 0 is no limit. Behind a proxy all clients have its address."""
@@ -64,52 +68,12 @@ class Settings(BaseSettings):
     """`iss` of chat tokens; the same on every replica."""
     token_ttl: Annotated[int, Field(alias="TOKEN_TTL", ge=1, le=3600)] = 900
     """Seconds a chat token lives if the caller asks for nothing else."""
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(alias="LOG_LEVEL")] = (
-        "INFO"
-    )
+    log_level: Annotated[LogLevel, Field(alias="LOG_LEVEL")] = "INFO"
     """Least severe level that is logged."""
-    log_format: Annotated[Literal["json", "console"], Field(alias="LOG_FORMAT")] = "json"
+    log_format: Annotated[LogFormat, Field(alias="LOG_FORMAT")] = "json"
     """One JSON object a line, or text for people."""
     postgres_pool: Annotated[int, Field(alias="CHAT_DATABASE_POOL", ge=2, le=200)] = 10
     """Connections to Postgres per process."""
-
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return [part for part in value.replace(",", " ").split() if part]
-        return value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _exact_origins(cls, value: list[str]) -> list[str]:
-        return [listed_origin(origin) for origin in value]
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _level(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        return {"WARN": "WARNING"}.get(value.upper(), value.upper())
-
-    @field_validator("log_format", mode="before")
-    @classmethod
-    def _lower(cls, value: Any) -> Any:
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("chat_database_url")
-    @classmethod
-    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_database_url(value.get_secret_value())
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _known_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_redis_url(value.get_secret_value())
-        return value
 
     @classmethod
     def settings_customise_sources(
@@ -152,9 +116,8 @@ class Settings(BaseSettings):
 
 def secret_names() -> frozenset[str]:
     """The names of the variables that hold secrets, in capitals."""
-    fields = Settings.model_fields.values()
     return frozenset(
-        field.alias.upper()
-        for field in fields
-        if field.alias is not None and SecretStr in get_args(field.annotation)
+        str(field.alias)
+        for field in Settings.model_fields.values()
+        if "SecretStr" in str(field.annotation)
     )

@@ -8,8 +8,6 @@ from pydantic import SecretStr
 
 from chat_broker.settings.addresses import provider_address
 from chat_broker_kit.process.listening import CannotListen, check_host
-from chat_broker_kit.urls.database import DatabaseUrlError, check_database_url
-from chat_broker_kit.urls.redis import RedisUrlError, check_redis_url
 
 if TYPE_CHECKING:
     from chat_broker.settings.model import Settings
@@ -65,19 +63,6 @@ def conflicts(settings: "Settings") -> Iterable[str]:
         yield str(error)
     if settings.admin_port == settings.port:
         yield "ADMIN_PORT: is the same as PORT; leave it unset for one port"
-    for name in ("database_url", "chat_database_url"):
-        value: SecretStr | None = getattr(settings, name)
-        if value is None:
-            continue
-        try:
-            check_database_url(value.get_secret_value())
-        except DatabaseUrlError as error:
-            yield f"{name.upper()}: {error}"
-    if settings.redis_url is not None:
-        try:
-            check_redis_url(settings.redis_url.get_secret_value())
-        except RedisUrlError as error:
-            yield f"REDIS_URL: {error}"
 
 
 def _auth_conflicts(settings: "Settings") -> Iterable[str]:

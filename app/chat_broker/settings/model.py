@@ -15,14 +15,10 @@ from chat_broker.settings.values import (
     Environment,
     Features,
     HeaderName,
-    LogFormat,
-    LogLevel,
     Networks,
-    Origins,
     Port,
     ProviderUrl,
     Rate,
-    RedisPrefix,
     RoutePrefix,
     Url,
     UserFields,
@@ -31,6 +27,14 @@ from chat_broker.settings.values import (
 )
 from chat_broker_kit.http.origins import listed_origin
 from chat_broker_kit.setting_sources import ENCODING, SecretFiles, without_service_links
+from chat_broker_kit.setting_values import (
+    DatabaseUrl,
+    LogFormat,
+    LogLevel,
+    Origins,
+    RedisPrefix,
+    RedisUrl,
+)
 
 
 class Settings(BaseSettings):
@@ -111,13 +115,13 @@ class Settings(BaseSettings):
 
     # State
     data_dir: Path = Field(Path("data"), description="Folder of the SQLite databases")
-    database_url: SecretStr | None = Field(
+    database_url: DatabaseUrl | None = Field(
         None, description="sqlite:///… or postgresql://…; unset: sqlite:///{DATA_DIR}/broker.db"
     )
-    chat_database_url: SecretStr | None = Field(
+    chat_database_url: DatabaseUrl | None = Field(
         None, description="The embedded Chat API's database; unset: a SQLite file in DATA_DIR"
     )
-    redis_url: SecretStr | None = Field(
+    redis_url: RedisUrl | None = Field(
         None, description="Redis, for more than one process: counters, hints, fan-out"
     )
     redis_prefix: RedisPrefix | None = Field(

@@ -1,7 +1,6 @@
 """The types of settings: each reads a value as operators write it, and refuses values that cannot be used."""
 
 import ipaddress
-import json
 import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -10,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from chat_broker.settings.addresses import provider_address
-from chat_broker_kit.http.origins import listed_origin, read_address
+from chat_broker_kit.http.origins import read_address
+from chat_broker_kit.setting_values import lower, split
 
 AuthMode = Literal["jwt", "introspection", "forward", "header", "dev"]
 Feature = Literal[
@@ -32,26 +32,6 @@ OWN_PATHS = (
     "/socket.io",
     "/.well-known",
 )
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _level(value: object) -> object:
-    """*value* in upper case; WARN is read as WARNING."""
-    if not isinstance(value, str):
-        return value
-    return {"WARN": "WARNING"}.get(value.upper(), value.upper())
-
-
-def _split(value: object) -> object:
-    """Split `a, b`; read a JSON array."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part for part in re.split(r"[,\s]+", value) if part]
 
 
 _RATE = re.compile(r"\s*([0-9]+)\s*(?:/|per)\s*([0-9]*)\s*([a-z]+)\s*", re.IGNORECASE)
@@ -93,14 +73,6 @@ def _network(value: object) -> object:
     return ipaddress.ip_network(value, strict=False) if isinstance(value, str) else value
 
 
-def _origin(value: str) -> str:
-    if value == "*":
-        raise ValueError(
-            "'*' together with credentials would open every user's chat to every site; list the origins"
-        )
-    return listed_origin(value)
-
-
 def _address(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
@@ -128,27 +100,21 @@ def _userinfo(value: str | None) -> str | None:
     return provider_address(value)
 
 
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Networks = Annotated[
-    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)
-]
-Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
+    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(split)
 ]
 Url = Annotated[str, AfterValidator(_address)]
 ProviderUrl = Annotated[str, AfterValidator(provider_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-RedisPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9:._-]{1,64}$")]
 CookieName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
 AuthModes = Annotated[
-    tuple[Annotated[AuthMode, BeforeValidator(_lower)], ...], NoDecode, BeforeValidator(_split)
+    tuple[Annotated[AuthMode, BeforeValidator(lower)], ...], NoDecode, BeforeValidator(split)
 ]
-Environment = Annotated[Literal["production", "development"], BeforeValidator(_lower)]
-LogFormat = Annotated[Literal["json", "console"], BeforeValidator(_lower)]
-LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_level)]
+Environment = Annotated[Literal["production", "development"], BeforeValidator(lower)]
 RoutePrefix = Annotated[str, AfterValidator(_prefix)]
-Features = Annotated[tuple[Feature, ...], NoDecode, BeforeValidator(_split)]
-UserFields = Annotated[tuple[UserField, ...], NoDecode, BeforeValidator(_split)]
+Features = Annotated[tuple[Feature, ...], NoDecode, BeforeValidator(split)]
+UserFields = Annotated[tuple[UserField, ...], NoDecode, BeforeValidator(split)]
 UserinfoSource = Annotated[str | None, AfterValidator(_userinfo)]

@@ -213,7 +213,7 @@ def _embedded_keys(settings: Settings) -> Callable[[], tuple[str | None, str | N
 def _open_server(settings: Settings, keys: ProjectKeys, is_own_origin: IsOwnOrigin) -> Any:
     import chat_broker_server  # as above
 
-    origins = sorted(settings.own_origins) if settings.cors_origins else []
+    origins = tuple(sorted(settings.own_origins)) if settings.cors_origins else ()
     own = chat_broker_server.Settings(
         data_dir=settings.data_dir,
         chat_database_url=settings.chat_database_url,

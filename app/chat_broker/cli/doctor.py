@@ -3,12 +3,11 @@
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
-from email.utils import parsedate_to_datetime
 
 import httpx
 from redis.exceptions import RedisError
 
-from chat_broker.cli.doctor_auth import Finding
+from chat_broker.cli.doctor_auth import Finding, seconds_ahead
 from chat_broker.cli.doctor_auth import diagnose as diagnose_sign_in
 from chat_broker.cli.preflight import check_database, database_urls, setting_to_mend
 from chat_broker.settings import Settings, setting_warnings
@@ -96,7 +95,8 @@ async def _upstream(settings: Settings) -> AsyncIterator[Finding]:
             "ok", settings.chat_base_url, f"answers in {took * 1000:.0f} ms and accepts the key"
         )
         dates = [value for name, value in raw.headers if name.lower() == "date"]
-        if dates and (skew := _skew(dates[0], began + took / 2)) is not None:
+        skew = seconds_ahead(dates[0], began + took / 2) if dates else None
+        if skew is not None and abs(skew) > TOLERATED_SKEW:
             ahead = "ahead of" if skew > 0 else "behind"
             yield Finding(
                 "warning",
@@ -104,15 +104,6 @@ async def _upstream(settings: Settings) -> AsyncIterator[Finding]:
                 f"this machine is {abs(skew):.0f} s {ahead} the Chat API's",
                 "synchronise both clocks; tokens live by them",
             )
-
-
-def _skew(date: str, here: float) -> float | None:
-    """Seconds between *here* and *date*, a `Date` header; None if they are few, or *date* is unreadable."""
-    try:
-        skew = here - parsedate_to_datetime(date).timestamp()
-    except (TypeError, ValueError):
-        return None
-    return skew if abs(skew) > TOLERATED_SKEW else None
 
 
 async def _databases(settings: Settings) -> AsyncIterator[Finding]:

@@ -191,11 +191,9 @@ class _Doctor:
 
     def _skew(self, subject: str, answer: ProviderResponse) -> Finding | None:
         """Compare the clocks by the `Date` header, which is exact to about two seconds; None without one."""
-        try:
-            there = parsedate_to_datetime(answer.date or "").timestamp()
-        except (TypeError, ValueError):
+        skew = seconds_ahead(answer.date, self._now())
+        if skew is None:
             return None
-        skew = self._now() - there
         if abs(skew) <= 2:
             return Finding("ok", subject, "its clock and this machine's agree")
         direction = "ahead of" if skew > 0 else "behind"
@@ -207,6 +205,14 @@ class _Doctor:
             "keep the clock in time (chrony, systemd-timesyncd); AUTH_JWT_LEEWAY covers "
             f"{self._leeway} s",
         )
+
+
+def seconds_ahead(date: str | None, here: float) -> float | None:
+    """Seconds by which the clock that shows *here* is ahead of the `Date` header *date*; None without one."""
+    try:
+        return here - parsedate_to_datetime(date or "").timestamp()
+    except (TypeError, ValueError):
+        return None
 
 
 def _fault(subject: str, url: str, error: Exception, mend: str) -> Finding:

@@ -6,25 +6,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from chat_broker.settings.addresses import provider_address
 from chat_broker_kit.process.listening import CannotListen, check_host
 
 if TYPE_CHECKING:
     from chat_broker.settings.model import Settings
 
-ASYMMETRIC = (
-    "RS256",
-    "RS384",
-    "RS512",
-    "PS256",
-    "PS384",
-    "PS512",
-    "ES256",
-    "ES384",
-    "ES512",
-    "EdDSA",
-    "Ed25519",
-)
 SAMPLE_BEGINS = frozenset({"change", "changeme", "example", "sample", "replace", "your", "secret"})
 SAMPLE_WORDS = frozenset(
     "a admin an api auth broker change changeme chat client example here in it key me my now password"  # noqa: SIM905 - a list takes a line for each word
@@ -46,7 +32,7 @@ class BadSettings(Exception):  # noqa: N818 - not an error of ours
 
 
 def conflicts(settings: "Settings") -> Iterable[str]:
-    """Each reason, as `NAME: why`, for which the broker cannot run with *settings*."""
+    """Each reason, as `NAME: why`, for which the broker cannot run with *settings*. `auth.config` checks the keys."""
     yield from _auth_conflicts(settings)
     yield from _secret_conflicts(settings)
     yield from _scale_conflicts(settings)
@@ -95,35 +81,6 @@ def _auth_conflicts(settings: "Settings") -> Iterable[str]:
         yield "AUTH_INTROSPECTION_ISSUER: needed by AUTH=introspection, unless AUTH_JWT_ISSUER is set"
     if "forward" in modes and not (settings.auth_forward_cookies or settings.auth_forward_headers):
         yield "AUTH_FORWARD_COOKIES: name the cookies (or AUTH_FORWARD_HEADERS) that carry the app's session"
-    if "jwt" in modes:
-        yield from _jwt_conflicts(settings)
-
-
-def _jwt_conflicts(settings: "Settings") -> Iterable[str]:
-    sources = [
-        name
-        for name in ("auth_jwt_jwks_url", "auth_jwt_public_key", "auth_jwt_secret")
-        if getattr(settings, name) is not None
-    ]
-    if len(sources) > 1:
-        yield f"{sources[1].upper()}: only one of {', '.join(name.upper() for name in sources)} can be the key"
-    if not sources and settings.auth_jwt_issuer is not None:
-        try:
-            provider_address(settings.auth_jwt_issuer)
-        except ValueError:
-            yield "AUTH_JWT_JWKS_URL: needed, because AUTH_JWT_ISSUER is no https address to discover keys at"
-    if settings.auth_jwt_secret is not None:
-        if len(settings.auth_jwt_secret.get_secret_value().encode()) < 32:
-            yield "AUTH_JWT_SECRET: must be at least 32 bytes"
-        if set(settings.auth_jwt_algorithms) - {"HS256"}:
-            yield "AUTH_JWT_ALGORITHMS: a shared secret is for HS256 alone"
-    elif unknown := set(settings.auth_jwt_algorithms) - set(ASYMMETRIC):
-        yield f"AUTH_JWT_ALGORITHMS: {', '.join(sorted(unknown))} cannot be used with public keys"
-    if (
-        settings.auth_jwt_public_key is not None
-        and "-----BEGIN" not in settings.auth_jwt_public_key
-    ):
-        yield "AUTH_JWT_PUBLIC_KEY: must be PEM text (-----BEGIN PUBLIC KEY----- …)"
 
 
 def _secret_conflicts(settings: "Settings") -> Iterable[str]:

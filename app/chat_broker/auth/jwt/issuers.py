@@ -128,7 +128,8 @@ def _source_problems(
     if len(sources) > 1:
         yield sources[0], f"and {where.get(sources[1], sources[1])} are both set; which one holds?"
     if not sources and isinstance(issuer, str) and issuer and (problem := url_problem(issuer)):
-        yield "issuer", f"{problem}, so its keys cannot be discovered: say where they are"
+        keys = where.get("jwks_url", "jwks_url")
+        yield "issuer", f"{problem}, so its keys cannot be discovered: say where they are in {keys}"
 
 
 def userinfo_problem(userinfo: object, issuer: str | None) -> str | None:

@@ -44,14 +44,7 @@ async def post_message(
     room_id: RoomId, me: MeWriting, draft: Draft, key: IdempotencyKey, broker: TheBroker
 ) -> Response:
     """Say something, as the caller."""
-    message = await broker.post_message(
-        me,
-        room_id,
-        draft.content,
-        client_msg_id=draft.client_msg_id,
-        metadata=draft.metadata,
-        idempotency_key=key,
-    )
+    message = await broker.post_message(me, room_id, draft, idempotency_key=key)
     return as_json(views.message(message), 201)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 import chat_broker_sdk
 from chat_broker.chat.authors import Authors
@@ -38,6 +38,17 @@ class Window:
     after: int | None = None
     around: int | None = None
     ids: tuple[str, ...] | None = None
+
+
+class NewMessage(Protocol):
+    """What a frontend may say of a message to post."""
+
+    @property
+    def content(self) -> str: ...
+    @property
+    def client_msg_id(self) -> str | None: ...
+    @property
+    def metadata(self) -> dict[str, Any] | None: ...
 
 
 class Broker:
@@ -219,23 +230,16 @@ class Broker:
         return message
 
     async def post_message(
-        self,
-        me: Principal,
-        room_id: str,
-        content: str,
-        *,
-        client_msg_id: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        idempotency_key: str | None = None,
+        self, me: Principal, room_id: str, new: NewMessage, *, idempotency_key: str | None = None
     ) -> Message:
-        """Say *content* in the room, as the caller."""
+        """Post the *new* message in the room, as the caller."""
         user_id = await self._may(me, Action.POST, room_id)
         message = await self._chat.messages.create(
             room_id,
-            content=content,
+            content=new.content,
             user_id=user_id,
-            client_msg_id=client_msg_id,
-            metadata=metadata,
+            client_msg_id=new.client_msg_id,
+            metadata=new.metadata,
             idempotency_key=_keyed(idempotency_key, user_id, room_id),
         )
         self._authors.remember(room_id, (message,))

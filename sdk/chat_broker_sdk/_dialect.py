@@ -40,6 +40,7 @@ class Events:
     message_deleted: str = "messageDeleted"
     user_joined: str = "userJoined"
     user_left: str = "userLeft"
+    member_updated: str = "memberUpdated"
     user_typing: str = "userTyping"
     user_stopped_typing: str = "userStoppedTyping"
     room_updated: str = "roomUpdated"

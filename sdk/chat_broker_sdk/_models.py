@@ -328,9 +328,10 @@ class CursorPage(Model, Generic[T], frozen=True, kw_only=True):
 
 
 class JoinedRoom(Model, frozen=True, kw_only=True):
-    """The result of `socket.join_room`: the room, how many members are online, and the missed messages.
+    """The result of `socket.join_room`: the room, how many members are online, missed messages and what changed.
 
-    *has_more*: `missed` is not complete. The socket fetches the rest itself.
+    *has_more*: `missed` or `changed` is not complete. The socket fetches the rest itself. *rev* and *epoch* are None on
+    a server that does not number changes. *reset*: what was known of the room is worthless.
     """
 
     ok: bool = True
@@ -339,6 +340,11 @@ class JoinedRoom(Model, frozen=True, kw_only=True):
     last_seq: int | None = None
     missed: tuple[Message, ...] = ()
     has_more: bool | None = None
+    mine: Mine | None = None
+    rev: int | None = None
+    epoch: str | None = None
+    reset: bool = False
+    changed: tuple[Change, ...] = ()
 
 
 class MemberEvent(Model, frozen=True, kw_only=True):
@@ -348,6 +354,7 @@ class MemberEvent(Model, frozen=True, kw_only=True):
     user_id: str
     username: str | None = None
     display_name: str | None = None
+    rev: int | None = None
 
 
 class RoomDeleted(Model, frozen=True, kw_only=True):

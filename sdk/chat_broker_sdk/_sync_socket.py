@@ -71,12 +71,22 @@ class ChatSocket(EventMethods):
         """Send a new token over the open connection: *token*, or that of the token function. Raises WebSocketError."""
         self._background.run(self._socket.refresh_token(token))
 
-    def join_room(self, room_id: str, *, since_seq: int | None = None) -> JoinedRoom:
+    def join_room(
+        self,
+        room_id: str,
+        *,
+        since_seq: int | None = None,
+        since_rev: int | None = None,
+        epoch: str | None = None,
+    ) -> JoinedRoom:
         """Receive the room's events. With *since_seq*, first receive each message after that `seq`.
 
-        Makes the user a member of a room that is not private. Raises WebSocketError with the server's code.
+        With *since_rev* and *epoch* of an earlier result, also what changed since then. Makes the user a member of a
+        room that is not private. Raises WebSocketError with the server's code.
         """
-        return self._background.run(self._socket.join_room(room_id, since_seq=since_seq))
+        return self._background.run(
+            self._socket.join_room(room_id, since_seq=since_seq, since_rev=since_rev, epoch=epoch)
+        )
 
     def leave_room(self, room_id: str) -> None:
         """Stop receiving the room's events. The user stays a member."""

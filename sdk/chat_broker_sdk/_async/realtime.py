@@ -10,6 +10,7 @@ from chat_broker_sdk._errors import WebSocketError, bad_response
 from chat_broker_sdk._fields import without_none
 from chat_broker_sdk._models import (
     JoinedRoom,
+    Member,
     MemberEvent,
     Message,
     Model,
@@ -28,7 +29,7 @@ from chat_broker_sdk._realtime.connection import (
 )
 from chat_broker_sdk._realtime.events import EventMethods
 from chat_broker_sdk._realtime.handlers import MAX_WAITING, Handlers, Runner, run_here
-from chat_broker_sdk._realtime.room_feed import RoomFeed, may_join_again
+from chat_broker_sdk._realtime.room_feed import RoomChange, RoomFeed, may_join_again, missed_change
 from chat_broker_sdk._realtime.wire import ConnectOptions
 from chat_broker_sdk._urls import checked_id
 
@@ -110,22 +111,36 @@ class AsyncChatSocket(EventMethods):
 
     # -- calls ----------------------------------------------------------------------------------
 
-    async def join_room(self, room_id: str, *, since_seq: int | None = None) -> JoinedRoom:
+    async def join_room(
+        self,
+        room_id: str,
+        *,
+        since_seq: int | None = None,
+        since_rev: int | None = None,
+        epoch: str | None = None,
+    ) -> JoinedRoom:
         """Receive the room's events. With *since_seq*, first receive each message after that `seq`.
+
+        With *since_rev* and *epoch* of an earlier result, also what changed since then: edits, deletions, fields of the
+        room, members. They need a server with the feature `changes`.
 
         Makes the user a member of a room that is not private; `rooms.leave` undoes that, `leave_room` does not. If the
         missed messages take several responses, this returns after the first, and the rest is fetched meanwhile. After a
-        reconnect the room is joined again automatically, from the last message on. Raises WebSocketError with the
-        server's code.
+        reconnect the room is joined again automatically, from the last message and change on. Raises WebSocketError
+        with the server's code.
         """
         checked_id(room_id, "room_id")
-        feed = self._feeds[room_id] = RoomFeed(since_seq, max_held=MAX_WAITING)
+        feed = self._feeds[room_id] = RoomFeed(since_seq, since_rev=since_rev, max_held=MAX_WAITING)
+        feed.epoch = epoch
         try:
             joined = await self._join(room_id, feed)
         except BaseException:
             if self._feeds.get(room_id) is feed:
                 del self._feeds[room_id]
             raise
+        if feed.rev is not None and since_rev is None and self._handlers.has("member_updated"):
+            # A server sends no new event to a client that has not shown that it knows of changes: join with the rev.
+            feed.disconnected()
         if feed.is_behind:
             self._rejoin_soon(room_id)
         return joined
@@ -183,13 +198,32 @@ class AsyncChatSocket(EventMethods):
         self._handlers.dispatch("disconnect", code)
 
     async def _join(self, room_id: str, feed: RoomFeed) -> JoinedRoom:
-        """Join from the last message on. Deliver the missed messages unless too many events wait."""
+        """Join from the last message and change on. Deliver what was missed unless too many events wait."""
         since = feed.last
-        request = room_id if since is None else {"roomId": room_id, "sinceSeq": since}
+        known = without_none(roomId=room_id, sinceSeq=since, sinceRev=feed.rev, epoch=feed.epoch)
+        request = room_id if len(known) == 1 else known
         joined = _parsed(await self._connection.call(self._events.join_room, request), JoinedRoom)
         if since is None or not self._handlers.full:
-            self._deliver(feed.joined(joined.last_seq, joined.missed))
+            self._catch_up_with(room_id, feed, joined)
         return joined
+
+    def _catch_up_with(self, room_id: str, feed: RoomFeed, joined: JoinedRoom) -> None:
+        """Deliver what the server has answered to a join."""
+        feed.epoch = joined.epoch or feed.epoch
+        if joined.reset and joined.room is not None:
+            self._handlers.dispatch("reset", joined.room, joined.missed)
+            messages, changes = feed.reset(joined.last_seq, joined.rev)
+        else:
+            messages = feed.joined(joined.last_seq, joined.missed)
+            missed = [missed_change(change, room_id) for change in joined.changed]
+            changes = feed.joined_changes(
+                joined.rev,
+                [change for change in missed if change is not None],
+                complete=not joined.has_more,
+            )
+        self._deliver(messages)
+        for change in changes:
+            self._handlers.dispatch(change.event, change.value)
 
     def _rejoin_soon(self, room_id: str) -> None:
         if room_id not in self._joining:
@@ -209,11 +243,11 @@ class AsyncChatSocket(EventMethods):
             self._joining.discard(room_id)
 
     async def _catch_up(self, room_id: str) -> None:
-        """Join again until no message is missing."""
+        """Join again until no message and no change is missing."""
         refusals = joins_without_progress = 0
         while (feed := self._feeds.get(room_id)) is not None and feed.is_behind:
             await self._handlers.wait_for_room()
-            since = feed.last
+            since = feed.last, feed.rev
             try:
                 await self._join(room_id, feed)
             except WebSocketError as error:
@@ -225,7 +259,7 @@ class AsyncChatSocket(EventMethods):
                 await asyncio.sleep(random_pause(refusals, error.retry_after))
                 continue
             refusals = 0
-            stuck = feed.last == since and feed.has_gap
+            stuck = (feed.last, feed.rev) == since and feed.is_behind
             joins_without_progress = joins_without_progress + 1 if stuck else 0
             if joins_without_progress > 1:  # the server does not have the missing messages
                 self._deliver(feed.give_up_gap())
@@ -257,7 +291,22 @@ class AsyncChatSocket(EventMethods):
             self._feeds.pop(value.room_id, None)
         elif isinstance(value, TokenExpiring):
             self._spawn(self._refresh())
+        if isinstance(value, Message | Room | Member | MemberEvent):
+            self._on_change(name, value)
+            return
         self._dispatch(name, value)
+
+    def _on_change(self, name: str, value: Message | Room | Member | MemberEvent) -> None:
+        room_id = (value.id if isinstance(value, Room) else value.room_id) or ""
+        feed = self._feeds.get(room_id)
+        if feed is None or feed.rev is None or value.rev is None:
+            self._dispatch(name, value)
+            return
+        full = self._handlers.full
+        for change in feed.change(RoomChange(value.rev, name, value), defer=full):
+            self._handlers.dispatch(change.event, change.value)
+        if feed.has_gap or (full and feed.is_behind):
+            self._rejoin_soon(room_id)
 
     def _on_message(self, message: Message) -> None:
         room_id = message.room_id or ""
@@ -313,6 +362,7 @@ def _models_by_event(events: Events) -> dict[str, tuple[str, type[Model]]]:
         events.message_deleted: ("message_deleted", Message),
         events.user_joined: ("user_joined", MemberEvent),
         events.user_left: ("user_left", MemberEvent),
+        events.member_updated: ("member_updated", Member),
         events.user_typing: ("user_typing", MemberEvent),
         events.user_stopped_typing: ("user_stopped_typing", MemberEvent),
         events.room_updated: ("room_updated", Room),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chat_broker_sdk._models import (
+    Member,
     MemberEvent,
     Message,
     Room,
@@ -16,6 +17,8 @@ from .handlers import Handlers
 
 MessageHandler = TypeVar("MessageHandler", bound=Callable[[Message], Any])
 MemberHandler = TypeVar("MemberHandler", bound=Callable[[MemberEvent], Any])
+MembershipHandler = TypeVar("MembershipHandler", bound=Callable[[Member], Any])
+ResetHandler = TypeVar("ResetHandler", bound=Callable[[Room, tuple[Message, ...]], Any])
 RoomHandler = TypeVar("RoomHandler", bound=Callable[[Room], Any])
 RoomDeletedHandler = TypeVar("RoomDeletedHandler", bound=Callable[[RoomDeleted], Any])
 ErrorHandler = TypeVar("ErrorHandler", bound=Callable[[SocketErrorEvent], Any])
@@ -39,11 +42,11 @@ class EventMethods:
         return self._on("message", handler)
 
     def on_message_updated(self, handler: MessageHandler) -> MessageHandler:
-        """A message was edited."""
+        """A message was edited, also while the connection was lost. Called once for each state, in order of `rev`."""
         return self._on("message_updated", handler)
 
     def on_message_deleted(self, handler: MessageHandler) -> MessageHandler:
-        """A message was deleted. Its content is empty."""
+        """A message was deleted, also while the connection was lost. Its content is empty."""
         return self._on("message_deleted", handler)
 
     def on_user_joined(self, handler: MemberHandler) -> MemberHandler:
@@ -54,6 +57,17 @@ class EventMethods:
         """A user is no longer a member of the room."""
         return self._on("user_left", handler)
 
+    def on_member_updated(self, handler: MembershipHandler) -> MembershipHandler:
+        """A member has another role. Also called for a user who became a member while the connection was lost."""
+        return self._on("member_updated", handler)
+
+    def on_reset(self, handler: ResetHandler) -> ResetHandler:
+        """The copy of a room is worthless: throw it away. The arguments are the room and its newest messages, oldest first.
+
+        Happens when a backup was put back, or the changes since the last connection are no longer kept.
+        """
+        return self._on("reset", handler)
+
     def on_user_typing(self, handler: MemberHandler) -> MemberHandler:
         """A user has started typing."""
         return self._on("user_typing", handler)
@@ -63,7 +77,7 @@ class EventMethods:
         return self._on("user_stopped_typing", handler)
 
     def on_room_updated(self, handler: RoomHandler) -> RoomHandler:
-        """A room's name or description changed."""
+        """A room's name or description changed, also while the connection was lost."""
         return self._on("room_updated", handler)
 
     def on_room_deleted(self, handler: RoomDeletedHandler) -> RoomDeletedHandler:

@@ -50,6 +50,10 @@ class Handlers:
             self._has_room.clear()
             await self._has_room.wait()
 
+    def has(self, event: str) -> bool:
+        """Whether the event has a handler."""
+        return bool(self._by_event.get(event))
+
     def add(self, event: str, handler: Handler) -> None:
         self._by_event.setdefault(event, []).append(handler)
 
@@ -60,7 +64,7 @@ class Handlers:
 
     def dispatch(self, event: str, *args: Any) -> None:
         """Queue an event for its handlers, if it has any."""
-        if self._queue is not None and self._by_event.get(event):
+        if self._queue is not None and self.has(event):
             self._queue.put_nowait((event, args))
 
     def start(self) -> None:

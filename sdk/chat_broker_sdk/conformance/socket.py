@@ -118,6 +118,38 @@ async def _missed(world: World) -> None:
     expect(received == [3, 4, 5], f"seq runs {received}")
 
 
+@check(_AREA, "joinRoom with sinceSeq, sinceRev and epoch tells what changed, once and in order")
+async def _changed_meanwhile(world: World) -> None:
+    await world.client._api.require("changes")
+    ann, bob = await world.people()
+    room = await world.new_room(member_ids=[bob.id])
+    first, second = [
+        await world.client.messages.create(room.id, content=text, user_id=ann.id)
+        for text in ("a", "b")
+    ]
+    received: list[tuple[str, object]] = []
+    async with _connected(world, as_ann=False) as me:
+        before = await me.socket.join_room(room.id)
+    expect(before.rev is not None and before.epoch, "rev or epoch is missing")
+    for text in ("x", "y"):
+        await world.client.messages.update(room.id, first.id, content=text)
+    await world.client.messages.create(room.id, content="c", user_id=ann.id)
+    await world.client.messages.delete(room.id, second.id)
+    async with _connected(world, as_ann=False) as me:
+        me.socket.on_message(lambda message: received.append(("message", message.content)))
+        me.socket.on_message_updated(lambda message: received.append(("updated", message.content)))
+        me.socket.on_message_deleted(lambda message: received.append(("deleted", message.seq)))
+        await me.socket.join_room(room.id, since_seq=2, since_rev=before.rev, epoch=before.epoch)
+        await _within(3, lambda: len(received) >= 3, f"{len(received)} of 3 events come")
+        expected = [("message", "c"), ("updated", "y"), ("deleted", 2)]
+        expect(received == expected, f"told is {received}")
+        again = await me.socket.join_room(room.id, since_seq=2, since_rev=0, epoch="no such epoch")
+    expect(again.reset is True, "another epoch is not answered with reset")
+    expect(
+        [each.seq for each in again.missed] == [1, 2, 3], "after a reset the newest are not told"
+    )
+
+
 @check(_AREA, "a repeated clientMsgId is acknowledged with the first message")
 async def _client_msg_id(world: World) -> None:
     room = await world.room()

@@ -12,9 +12,11 @@ from chat_broker_sdk._realtime.room_feed import may_reconnect
 from chat_broker_sdk._realtime.wire import ConnectFailure, ConnectOptions
 from chat_broker_sdk._transports.asgi import AsgiApp, AsgiTransport
 
+from .fake_changes import changed
 from .fake_store import FakeStore, Json, Problem
 
-MAX_MISSED = 200
+MAX_MISSED = MAX_CHANGED = 200
+MISSED_AFTER_RESET = 50
 
 
 class FakeTransport(AsgiTransport):
@@ -43,6 +45,8 @@ class FakeLive:
     ) -> None:
         """Send *event* (an attribute of `Events`) to all connections in the room, but those of the user *excluded*."""
         for wire in tuple(self.wires):
+            if event == "member_updated" and not wire.knows_changes:
+                continue
             if room_id in wire.rooms and wire.user_id != excluded:
                 wire.receive(event, payload)
                 if event == "room_deleted" or (
@@ -70,6 +74,7 @@ class FakeWire:
     ) -> None:
         self.user_id = ""
         self.rooms: set[str] = set()
+        self.knows_changes = False
         self._live = live
         self._on_event = on_event
         self._on_end = on_end
@@ -160,11 +165,8 @@ class FakeWire:
 
     def _join(self, request: Any) -> "Json":
         store = self._live.store
-        room_id, since = (
-            (request, None)
-            if isinstance(request, str)
-            else (request["roomId"], request.get("sinceSeq"))
-        )
+        known: Json = {} if isinstance(request, str) else request
+        room_id = request if isinstance(request, str) else request["roomId"]
         if room_id not in store.rooms:
             raise Problem(404, "room_not_found")
         room = store.rooms[room_id]
@@ -173,14 +175,41 @@ class FakeWire:
                 raise Problem(404, "room_not_found")
             store.join(room_id, self.user_id)
         self.rooms.add(room_id)
+        since = known.get("sinceSeq")
         missed = [] if since is None else [m for m in store.messages[room_id] if m["seq"] > since]
-        return {
+        answer = {
             "room": room,
             "members_online": self._live.online(room_id),
             "last_seq": room["last_seq"],
             "missed": missed[:MAX_MISSED],
             "has_more": len(missed) > MAX_MISSED,
         }
+        if "changes" not in store.features:
+            if known.keys() - {"roomId", "sinceSeq"}:
+                raise Problem(400, "bad_request")
+            return answer
+        self.knows_changes |= bool(known.keys() & {"sinceRev", "fromSeq", "epoch"})
+        return answer | self._changes(room, since, known)
+
+    def _changes(self, room: "Json", since: int | None, known: "Json") -> "Json":
+        """What else a server with the feature `changes` answers to a join."""
+        store, since_rev = self._live.store, known.get("sinceRev")
+        newest = room.get("rev", 0)
+        answer: Json = {"rev": newest, "epoch": store.epoch, "reset": False, "changed": []}
+        if since is None:
+            return answer
+        if (
+            known.get("epoch") not in {None, store.epoch}
+            or since > room["last_seq"]
+            or (since_rev or 0) > newest
+        ):
+            missed = store.messages[room["id"]][-MISSED_AFTER_RESET:]
+            return {**answer, "reset": True, "missed": missed, "has_more": False}
+        if since_rev is None:
+            return answer
+        found = changed(store, room["id"], since_rev, known.get("fromSeq", 0), since)
+        answer["changed"] = found[:MAX_CHANGED]
+        return {**answer, "has_more": True} if len(found) > MAX_CHANGED else answer
 
     def _leave(self, room_id: str) -> "Json":
         self.rooms.discard(room_id)

@@ -25,10 +25,11 @@ from chat_broker.api import docs, health, messages, rooms, sync, token
 from chat_broker.api.openapi import describe_app
 from chat_broker.api.responses import as_json
 from chat_broker.application import Application
-from chat_broker.auth.choose import ModeChain, build_authenticator, dev_sessions
 from chat_broker.auth.config import read_auth
 from chat_broker.auth.dev_login import dev_router
 from chat_broker.auth.header import ProxyHeaderGuard
+from chat_broker.auth.mode_chain import ModeChain, open_mode_chain
+from chat_broker.auth.modes import dev_sessions
 from chat_broker.chat.broker import Broker
 from chat_broker.chat.identities import Identities
 from chat_broker.chat.memberships import Memberships
@@ -155,7 +156,7 @@ async def _open_parts(
 ) -> _Parts:
     """Open each part, in the order in which they need each other; *stack* closes them."""
     state = await stack.enter_async_context(open_state(settings))
-    chain = await stack.enter_async_context(build_authenticator(settings))
+    chain = await stack.enter_async_context(open_mode_chain(settings))
     own_address = _own_address(settings, edge.proxies)
     upstream = await stack.enter_async_context(
         open_chat(settings, transport=transport, is_own_origin=own_address)

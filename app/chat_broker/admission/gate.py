@@ -8,15 +8,15 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from chat_broker.admission.rate_limits import Kind, Limiter
-from chat_broker.auth.contract import (
+from chat_broker.auth.errors import (
     AmbiguousCredentials,
-    Authenticator,
     BadProxyHeaders,
     BadToken,
     InvalidCredentials,
     ProviderUnavailable,
 )
 from chat_broker.auth.jwt.jws import is_chat_token, looks_like_jws, parse
+from chat_broker.auth.mode_chain import ModeChain
 from chat_broker.chat.ports import Bans, StateUnavailable
 from chat_broker.chat.principal import Carrier, Principal
 from chat_broker.errors import BadInput, NotSignedIn, Unavailable, user_suspended
@@ -62,7 +62,7 @@ class Gate:
 
     def __init__(
         self,
-        authenticator: Authenticator,
+        authenticator: ModeChain,
         browser: Browser,
         bans: Bans,
         limiter: Limiter,
@@ -76,7 +76,7 @@ class Gate:
         self._bans = bans
         self._limiter = limiter
         self.cached_principal = authenticator.cached_principal
-        """See Authenticator. No browser sends a bearer token by itself, so the browser rules do not apply to one."""
+        """See ModeChain. No browser sends a bearer token by itself, so the browser rules do not apply to one."""
 
     async def admit(self, arrival: Arrival, kind: Kind) -> tuple[Principal, list[Usage]]:
         """Who makes the request, and what it has used of their limits, if it may do something of that *kind*.

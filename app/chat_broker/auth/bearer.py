@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from starlette.requests import HTTPConnection
 
-from chat_broker.auth.contract import AmbiguousCredentials, InvalidCredentials
+from chat_broker.auth.errors import AmbiguousCredentials, InvalidCredentials
 from chat_broker.chat.principal import Carrier
 
 # RFC 6750 section 2.1 (b64token)

@@ -13,7 +13,7 @@ from chat_broker.auth.jwt.issuers import (
     read_issuer_list,
     userinfo_problem,
 )
-from chat_broker.auth.mode import ClaimNames
+from chat_broker.auth.principal_from_claims import ClaimNames
 from chat_broker.settings import BadSettings, Settings
 
 # Headers of the connection and the body, and the one that would forward every cookie.

@@ -11,7 +11,7 @@ from hashlib import sha256
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import DEV_PREFIX, Credential, bearer_or_cookie
-from chat_broker.auth.contract import BadToken, InvalidCredentials
+from chat_broker.auth.errors import BadToken, InvalidCredentials
 from chat_broker.auth.subject import check_subject
 from chat_broker.chat.principal import Principal
 from chat_broker_kit import base64url

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import Credential, cookie_value, header_values, is_bearer
-from chat_broker.auth.contract import AmbiguousCredentials, BadToken, InvalidCredentials
+from chat_broker.auth.errors import AmbiguousCredentials, BadToken, InvalidCredentials
 from chat_broker.auth.jwt.claims import expiry_of
 from chat_broker.auth.jwt.jws import is_chat_token
 from chat_broker.auth.lookup import CredentialLookup, LookupResult, cache_key, needs_fresh_result
-from chat_broker.auth.mode import ClaimNames, principal_from
+from chat_broker.auth.principal_from_claims import ClaimNames, principal_from
 from chat_broker.auth.provider import BadResponse, ProviderResponse
 from chat_broker.chat.principal import Carrier, Principal
 

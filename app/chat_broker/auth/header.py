@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_broker.auth.bearer import Credential
-from chat_broker.auth.contract import BadProxyHeaders, BadToken, InvalidCredentials
+from chat_broker.auth.errors import BadProxyHeaders, BadToken, InvalidCredentials
 from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject
 from chat_broker.chat.principal import Principal
 from chat_broker.errors import BadInput

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import DEV_PREFIX, Credential, bearer_or_cookie
-from chat_broker.auth.contract import BadToken, InvalidCredentials
+from chat_broker.auth.errors import BadToken, InvalidCredentials
 from chat_broker.auth.jwt.claims import (
     check_audience,
     check_expiry,
@@ -27,7 +27,12 @@ from chat_broker.auth.lookup import (
     cache_key,
     needs_fresh_result,
 )
-from chat_broker.auth.mode import ClaimNames, lacks_profile, principal_from, with_profile
+from chat_broker.auth.principal_from_claims import (
+    ClaimNames,
+    lacks_profile,
+    principal_from,
+    with_profile,
+)
 from chat_broker.auth.provider import BadResponse, ProviderResponse
 from chat_broker.chat.principal import Principal
 

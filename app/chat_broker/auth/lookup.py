@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from starlette.requests import HTTPConnection
 
-from chat_broker.auth.contract import ProviderUnavailable
+from chat_broker.auth.errors import ProviderUnavailable
 from chat_broker.auth.provider import (
     GATEWAY_ERRORS,
     BadResponse,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chat_broker.auth.contract import BadToken
+from chat_broker.auth.errors import BadToken
 from chat_broker_kit.text.one_line import is_one_line
 
 MAX_SUBJECT_LENGTH = 255

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from chat_broker.auth.config import auth_problems, read_auth
 from chat_broker.settings import BadSettings, Settings
 from tests.app.auth.signing import SECRET, Signer, ec_signer, rsa_signer
-from tests.app.auth.test_chain import FORWARD, HEADER, HS256, INTROSPECTION, JWT
+from tests.app.auth.test_mode_chain import FORWARD, HEADER, HS256, INTROSPECTION, JWT
 
 
 def problems(auth: str, **settings: Any) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chat_broker.auth.choose import build_authenticator
-from chat_broker.auth.contract import InvalidCredentials, ProviderUnavailable
+from chat_broker.auth.errors import InvalidCredentials, ProviderUnavailable
+from chat_broker.auth.mode_chain import open_mode_chain
 from chat_broker.settings import Settings
 from tests.app.auth.identity_provider import (
     AUDIENCE,
@@ -36,7 +36,7 @@ def settings_for(provider: IdentityProvider, auth: str, **more: Any) -> Settings
 
 async def test_its_jwt_and_its_opaque_token_are_the_same_person() -> None:
     async with identity_provider() as provider:
-        async with build_authenticator(settings_for(provider, "jwt,introspection")) as auth:
+        async with open_mode_chain(settings_for(provider, "jwt,introspection")) as auth:
             by_jwt = await auth(request(bearer=await provider.token("alice")))
             by_opaque = await auth(request(bearer=await provider.token("alice", "opaque")))
             assert by_jwt is not None
@@ -52,11 +52,9 @@ async def test_its_jwt_and_its_opaque_token_are_the_same_person() -> None:
             ):
                 with pytest.raises(InvalidCredentials):
                     await auth(request(bearer=bad))
-        async with build_authenticator(
-            settings_for(provider, "jwt", auth_jwt_typ="at+jwt")
-        ) as auth:
+        async with open_mode_chain(settings_for(provider, "jwt", auth_jwt_typ="at+jwt")) as auth:
             assert await auth(request(bearer=await provider.token("alice")))
-        async with build_authenticator(settings_for(provider, "jwt", auth_jwt_typ="JWT")) as auth:
+        async with open_mode_chain(settings_for(provider, "jwt", auth_jwt_typ="JWT")) as auth:
             with pytest.raises(InvalidCredentials):
                 await auth(request(bearer=await provider.token("alice")))
 
@@ -65,7 +63,7 @@ async def test_its_userinfo_endpoint_says_what_to_call_them() -> None:
     """A token with access to userinfo gets a name. A JWT for a resource has none there, and signs in without a name."""
     async with identity_provider() as provider:
         settings = settings_for(provider, "jwt,introspection", auth_jwt_userinfo="discovery")
-        async with build_authenticator(settings) as auth:
+        async with open_mode_chain(settings) as auth:
             opens = await provider.token("alice", "profile")
             for path in ("/chat/token", "/chat/rooms", "/chat/token"):
                 who = await auth(request(bearer=opens, path=path))
@@ -83,7 +81,7 @@ async def test_a_revoked_token_mints_nothing_more_and_reads_for_ten_seconds_at_m
     clock = Clock(100.0)
     async with (
         identity_provider() as provider,
-        build_authenticator(settings_for(provider, "introspection"), clock=clock) as auth,
+        open_mode_chain(settings_for(provider, "introspection"), clock=clock) as auth,
     ):
         token = await provider.token("alice", "opaque")
         assert await auth(request(bearer=token))
@@ -103,7 +101,7 @@ async def test_a_wrong_client_secret_is_our_fault_and_nobodys_401() -> None:
     async with identity_provider() as provider:
         settings = settings_for(provider, "introspection")
         wrong = settings.model_copy(update={"auth_introspection_client_id": "stranger"})
-        async with build_authenticator(wrong) as auth:
+        async with open_mode_chain(wrong) as auth:
             with pytest.raises(ProviderUnavailable):
                 await auth(request(bearer=await provider.token("alice", "opaque")))
 
@@ -122,7 +120,7 @@ async def test_nobody_is_refused_while_keys_rotate_under_load() -> None:
                 del tokens[:-40]
                 await asyncio.sleep(0.02)
 
-        async with build_authenticator(settings_for(provider, "jwt")) as auth:
+        async with open_mode_chain(settings_for(provider, "jwt")) as auth:
 
             async def ask() -> None:
                 nonlocal done
@@ -153,7 +151,7 @@ async def test_nobody_is_refused_while_keys_rotate_under_load() -> None:
 
 async def test_a_flood_of_unknown_keys_costs_the_provider_two_questions() -> None:
     async with identity_provider() as provider:
-        async with build_authenticator(settings_for(provider, "jwt")) as auth:
+        async with open_mode_chain(settings_for(provider, "jwt")) as auth:
             good = await provider.token("alice")
             _, payload, signature = good.split(".")
             assert await auth(request(bearer=good))
@@ -175,7 +173,7 @@ async def test_an_outage_is_survived_and_never_called_a_bad_token() -> None:
     clock = Clock(100.0)
     async with identity_provider() as provider:
         settings = settings_for(provider, "jwt,introspection")
-        async with build_authenticator(settings, clock=clock) as auth:
+        async with open_mode_chain(settings, clock=clock) as auth:
             early, late = await provider.token("alice"), await provider.token("bob")
             opaque = await provider.token("alice", "opaque")
             assert await auth(request(bearer=early))

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_broker.auth.contract import InvalidCredentials
+from chat_broker.auth.errors import InvalidCredentials
 from tests.app.auth.signing import ISSUER, NOW, claims, rsa_signer, secret_signer
-from tests.app.auth.test_chain import ACTIVE, HS256, INTROSPECTION, JWT, opened
+from tests.app.auth.test_mode_chain import ACTIVE, HS256, INTROSPECTION, JWT, opened
 
 ALICE = {"sub": "user-1", "name": "Alice", "preferred_username": "alice", "email": "a@example.com"}
 ENDPOINT = f"{ISSUER}/userinfo"

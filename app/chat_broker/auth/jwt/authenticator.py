@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from chat_broker.auth.bearer import Credential, bearer_or_cookie, digest_of
-from chat_broker.auth.contract import BadToken, InvalidCredentials
+from chat_broker.auth.errors import BadToken, InvalidCredentials
 from chat_broker.auth.jwt.claims import check_claims, check_type, expiry_of, issuer_of
 from chat_broker.auth.jwt.issuers import Issuer
 from chat_broker.auth.jwt.jws import looks_like_jws, parse, verify
 from chat_broker.auth.jwt.key_sets import IssuerKeys
 from chat_broker.auth.jwt.keys import Key
 from chat_broker.auth.jwt.userinfo import ASK_AGAIN_SECONDS, Userinfo
-from chat_broker.auth.mode import ClaimNames, lacks_profile, principal_from, with_profile
+from chat_broker.auth.principal_from_claims import (
+    ClaimNames,
+    lacks_profile,
+    principal_from,
+    with_profile,
+)
 from chat_broker.chat.principal import Principal
 from chat_broker_kit.bounded_cache import BoundedCache
 

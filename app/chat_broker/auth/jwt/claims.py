@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NewType
 
-from chat_broker.auth.contract import BadToken
+from chat_broker.auth.errors import BadToken
 from chat_broker.auth.jwt.jws import bare_type
 from chat_broker.auth.subject import check_subject
 from chat_broker_kit.strict_json import NotStrictJson, parse_object

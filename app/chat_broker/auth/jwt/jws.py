@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from chat_broker.auth.contract import BadToken
+from chat_broker.auth.errors import BadToken
 from chat_broker.auth.jwt.keys import MAX_KID_LENGTH, Key
 from chat_broker_kit import base64url
 from chat_broker_kit.strict_json import NotStrictJson, parse_object

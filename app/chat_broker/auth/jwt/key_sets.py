@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from chat_broker.auth.contract import BadToken, ProviderUnavailable
+from chat_broker.auth.errors import BadToken, ProviderUnavailable
 from chat_broker.auth.jwt.discovery import Endpoint
 from chat_broker.auth.jwt.keys import Key, UnusableKey, key_from_jwk
 from chat_broker.auth.provider import BadResponse, NoResponse, NotSent

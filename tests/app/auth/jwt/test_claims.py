@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chat_broker.auth.contract import BadToken
+from chat_broker.auth.errors import BadToken
 from chat_broker.auth.jwt.claims import (
     Expected,
     check_claims,
@@ -15,7 +15,7 @@ from chat_broker.auth.jwt.claims import (
     issuer_of,
     numeric_date,
 )
-from chat_broker.auth.mode import ClaimNames, principal_from
+from chat_broker.auth.principal_from_claims import ClaimNames, principal_from
 from chat_broker.auth.subject import claim_value
 from tests.app.auth.signing import AUDIENCE, ISSUER, NOW, claims
 

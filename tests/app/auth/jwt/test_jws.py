@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_broker.auth.contract import BadToken
+from chat_broker.auth.errors import BadToken
 from chat_broker.auth.jwt.jws import MAX_TOKEN_LENGTH, is_chat_token, looks_like_jws, parse, verify
 from chat_broker.auth.jwt.keys import UnusableKey, key_from_jwk, key_from_pem, key_from_secret
 from chat_broker_kit import base64url

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_broker.auth.contract import BadToken, ProviderUnavailable
+from chat_broker.auth.errors import BadToken, ProviderUnavailable
 from chat_broker.auth.http import MAX_BYTES, MAX_CONNECTIONS, open_provider_client
 from chat_broker.auth.jwt.discovery import discover_endpoint, discovery_url
 from chat_broker.auth.jwt.key_sets import (

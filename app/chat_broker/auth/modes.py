@@ -1,16 +1,20 @@
-"""Builds the modes that `AUTH` names, and tries them in order."""
+"""The modes of sign-in: what a mode is, and how each name in `AUTH` becomes one.
+
+To add a mode: its name in `settings/values.py` (`AuthMode`), its settings in `settings/model.py`, their rules in
+`auth/config.py`, a class with the methods of `Mode` in a file of its own, and a case in `_Builder.mode`.
+"""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from starlette.requests import HTTPConnection
 
-from chat_broker.auth.config import AuthConfig, read_auth
-from chat_broker.auth.contract import AmbiguousCredentials
+from chat_broker.auth.bearer import Credential
+from chat_broker.auth.config import AuthConfig
 from chat_broker.auth.dev import DevMode, DevSessions
 from chat_broker.auth.forward import ForwardMode, SessionEndpoint
 from chat_broker.auth.header import HeaderMode
@@ -20,10 +24,8 @@ from chat_broker.auth.jwt.issuers import DISCOVERY, Issuer
 from chat_broker.auth.jwt.key_sets import FixedKey, IssuerKeys, PublishedKeys, RemoteKeys
 from chat_broker.auth.jwt.userinfo import Userinfo
 from chat_broker.auth.lookup import CredentialLookup
-from chat_broker.auth.mode import Mode
 from chat_broker.chat.principal import Principal
 from chat_broker.settings import AuthMode, Settings
-from chat_broker_kit.urls.location import location
 
 if TYPE_CHECKING:
     import httpx
@@ -31,87 +33,36 @@ if TYPE_CHECKING:
     from chat_broker.auth.http import ProviderClient
 
 
-class ModeChain:
-    """Tries the modes in order: the first that finds its credential decides.
+class Mode(Protocol):
+    """One way of signing in: finds its credential in a request, then verifies it."""
 
-    A mode that returns None (the app says that nobody is signed in) lets the next one try. A request
-    with credentials of two modes is refused before either is verified.
-    """
-
-    def __init__(
-        self,
-        modes: Sequence[Mode],
-        remote: Sequence[tuple[str, RemoteKeys]] = (),
-        *,
-        locations: str = "",
-    ) -> None:
-        """*remote*: the published keys, by the issuer's alias. *locations*: the providers, for operators."""
-        self.locations = locations
-        self._modes = tuple(modes)
-        self._remote = tuple(remote)
-        # `cached_principal` sees only the bearer token. It must not skip a mode that looks elsewhere in the request:
-        # these two look at the bearer token alone (`dev` also at its cookie), and leave JWTs to mode `jwt`.
-        others = [mode for mode in self._modes if not isinstance(mode, JwtMode)]
-        only_bearers = all(isinstance(mode, IntrospectionMode | DevMode) for mode in others)
-        jwt_modes = [mode for mode in self._modes if isinstance(mode, JwtMode)]
-        self._jwt = jwt_modes[0] if jwt_modes and only_bearers else None
-        self._reads_cookies = any(mode.reads_cookies for mode in jwt_modes) or any(
-            isinstance(mode, DevMode) for mode in others
-        )
+    def find(self, request: HTTPConnection) -> Credential | None:
+        """The credential of this mode; None if the request has none. Sends no request."""
 
     def recognizes(self, bearer: str) -> bool:
-        """Whether a mode would verify the bearer token as the app's credential. Sends no request."""
-        return any(mode.recognizes(bearer) for mode in self._modes)
+        """Whether the bearer token has the form of this mode's credentials, valid or not. Sends no request."""
 
-    async def __call__(self, request: HTTPConnection, /) -> Principal | None:
-        credentials = [(mode, mode.find(request)) for mode in self._modes]
-        presented = [
-            (mode, credential) for mode, credential in credentials if credential is not None
-        ]
-        if len({credential.value for _, credential in presented}) > 1:
-            raise AmbiguousCredentials("the request carries two different credentials")
-        for mode, credential in presented:
-            principal = await mode.authenticate(request, credential)
-            if principal is not None:
-                return principal
-        return None
+    async def authenticate(
+        self, request: HTTPConnection, credential: Credential
+    ) -> Principal | None:
+        """The principal of the credential; None if the app says that nobody is signed in.
 
-    def cached_principal(self, bearer: bytes, *, beside_cookies: bool) -> Principal | None:
-        """See Authenticator. Only where the mode `jwt` alone could use the bearer token."""
-        if self._jwt is None or (beside_cookies and self._reads_cookies):
-            return None
-        return self._jwt.cached_principal(bearer)
-
-    async def providers(self) -> dict[str, str]:
-        """The state of each provider: `ok`; keys `stale` or `missing`; an endpoint `silent`."""
-        states = {name: await keys.probe() for name, keys in self._remote}
-        for mode in self._modes:
-            if isinstance(mode, IntrospectionMode):
-                states["introspection"] = await mode.provider()
-            elif isinstance(mode, ForwardMode):
-                states["forward"] = await mode.provider()
-        return states
-
-    def key_ages(self) -> dict[str, float]:
-        """Seconds since the keys of each issuer were read, without issuers whose keys never were."""
-        ages = {name: keys.age for name, keys in self._remote}
-        return {name: age for name, age in ages.items() if age is not None}
+        Raises InvalidCredentials, BadProxyHeaders or ProviderUnavailable.
+        """
 
 
 @asynccontextmanager
-async def build_authenticator(
+async def open_modes(
     settings: Settings,
-    *,
-    transport: "httpx.AsyncBaseTransport | None" = None,
-    now: Callable[[], float] = time.time,
-    clock: Callable[[], float] = time.monotonic,
-) -> AsyncIterator[ModeChain]:
-    """The authenticator that *settings* describe, closed with the block. Raises BadSettings.
+    config: AuthConfig,
+    transport: "httpx.AsyncBaseTransport | None",
+    now: Callable[[], float],
+    clock: Callable[[], float],
+) -> AsyncIterator[tuple[list[Mode], list[tuple[str, RemoteKeys]]]]:
+    """The modes in the order of `AUTH`, and the published keys by the issuer's alias; closed with the block.
 
-    Published keys are requested at once; a provider that is down does not keep the broker from
-    starting. Tests replace the network (*transport*) and time (*now*, *clock*).
+    Published keys are requested at once; a provider that is down does not keep the broker from starting.
     """
-    config = read_auth(settings)
     async with AsyncExitStack() as stack:
         http: ProviderClient | None = None
         if config.needs_http:
@@ -128,14 +79,7 @@ async def build_authenticator(
         modes = [build.mode(name, trusted) for name in settings.auth]
         if remote:
             await asyncio.gather(*(keys.refresh() for _, keys in remote))
-        yield ModeChain(modes, remote, locations=_locations(config))
-
-
-def _locations(config: AuthConfig) -> str:
-    urls = [issuer.jwks_url or issuer.issuer for issuer in config.issuers if issuer.key is None]
-    endpoints = (config.introspection, config.forward)
-    urls += [endpoint.url for endpoint in endpoints if endpoint is not None]
-    return ", ".join(map(location, urls))
+        yield modes, remote
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,12 @@
-"""The protocol of a mode of `AUTH`, and how claims become a principal."""
+"""How the verified claims of a token, session or userinfo response become a principal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from starlette.requests import HTTPConnection
-
-from chat_broker.auth.bearer import Credential
-from chat_broker.auth.contract import BadToken
+from chat_broker.auth.errors import BadToken
 from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject, claim_value
 from chat_broker.chat.principal import Principal
-
-
-class Mode(Protocol):
-    """One way of signing in: finds its credential in a request, then verifies it."""
-
-    def find(self, request: HTTPConnection) -> Credential | None:
-        """The credential of this mode; None if the request has none. Sends no request."""
-
-    def recognizes(self, bearer: str) -> bool:
-        """Whether the bearer token has the form of this mode's credentials, valid or not. Sends no request."""
-
-    async def authenticate(
-        self, request: HTTPConnection, credential: Credential
-    ) -> Principal | None:
-        """The principal of the credential; None if the app says that nobody is signed in.
-
-        Raises InvalidCredentials, BadProxyHeaders or ProviderUnavailable.
-        """
 
 
 @dataclass(frozen=True, slots=True)

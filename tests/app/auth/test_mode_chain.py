@@ -9,15 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_broker.auth.choose import ModeChain, build_authenticator
-from chat_broker.auth.contract import (
+from chat_broker.auth.dev import COOKIE as DEV_COOKIE
+from chat_broker.auth.dev import DevSessions
+from chat_broker.auth.errors import (
     AmbiguousCredentials,
     BadProxyHeaders,
     InvalidCredentials,
     ProviderUnavailable,
 )
-from chat_broker.auth.dev import COOKIE as DEV_COOKIE
-from chat_broker.auth.dev import DevSessions
+from chat_broker.auth.mode_chain import ModeChain, open_mode_chain
 from chat_broker.settings import Settings
 from tests.app.auth.signing import (
     AUDIENCE,
@@ -86,7 +86,7 @@ async def opened(auth: str, provider: Any = None, **settings: Any) -> AsyncItera
     now, clock = Clock(NOW), Clock(5000.0)
     whole = Settings(environment="development", auth=tuple(auth.split(",")), **settings)
     transport = httpx.MockTransport(provider) if provider is not None else None
-    async with build_authenticator(whole, transport=transport, now=now, clock=clock) as chain:
+    async with open_mode_chain(whole, transport=transport, now=now, clock=clock) as chain:
         yield Opened(chain, now, clock)
 
 

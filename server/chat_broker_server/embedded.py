@@ -82,9 +82,9 @@ class Server:
         """The connection to other nodes: `off`, `ok` or `degraded: …`."""
         return self._realtime.bus_state
 
-    async def drain(self) -> None:
+    async def disconnect_sockets(self) -> None:
         """Disconnect all sockets, with a delay to reconnect. New ones are refused from then on."""
-        await self._realtime.drain()
+        await self._realtime.disconnect_sockets()
 
     def facts(self) -> dict[str, int | str]:
         """Numbers of sockets and events, for metrics and status pages."""

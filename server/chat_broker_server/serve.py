@@ -1,60 +1,22 @@
 """Runs the server under uvicorn."""
 
-import asyncio
 import os
 import signal
 import socket
 import sys
-import time
-from types import FrameType
 
-import structlog
 import uvicorn
 
 from chat_broker_kit.http.choose_protocol import BOUNDED, choose_protocol
 from chat_broker_kit.process.hardening import protect_process, raise_file_limit, scrub_environment
-from chat_broker_kit.process.listening import addresses, stop_accepting
+from chat_broker_server.draining import DrainingServer
 from chat_broker_server.settings import Settings, secret_names
-from chat_broker_server.standalone import Standalone, create_app
-
-log = structlog.get_logger("chat_broker_server")
+from chat_broker_server.standalone import create_app
 
 GRACE_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
 LARGEST_SOCKET_MESSAGE = 1024 * 1024
 """Far above the limit of a message (64 KiB): uvicorn closes without a reason, `realtime` sends one first."""
-
-
-class DrainingServer(uvicorn.Server):
-    """Disconnects the sockets with a delay to reconnect before uvicorn closes them."""
-
-    def __init__(self, config: uvicorn.Config, app: Standalone, drain_seconds: float) -> None:
-        super().__init__(config)
-        self._app = app
-        self._drain_seconds = drain_seconds
-        self._second_signal = False
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop. A second signal ends the draining early."""
-        self._second_signal = self.should_exit
-        super().handle_exit(sig, frame)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and log the addresses. uvicorn logs only those of sockets that it has bound itself."""
-        await super().startup(sockets=sockets)
-        log.info("serve.running", at=addresses(sockets or ()))
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve on while load balancers choose other servers, then disconnect the sockets, then stop."""
-        if self._drain_seconds:
-            self._app.begin_draining()
-            log.info("serve.draining", seconds=self._drain_seconds)
-            deadline = time.monotonic() + self._drain_seconds
-            while time.monotonic() < deadline and not self._second_signal:  # noqa: ASYNC110 - a signal sets no event
-                await asyncio.sleep(0.1)
-        await self._app.drain()
-        await stop_accepting(sockets or ())
-        await super().shutdown(sockets)
 
 
 def run(settings: Settings, port: socket.socket) -> int:

@@ -14,7 +14,7 @@ from chat_broker_kit.http.request_ids import request_id_of
 from chat_broker_kit.http.websocket_denial import deny_websocket, is_handshake
 from chat_broker_kit.logs.outages import GOOD, Outages
 from chat_broker_kit.logs.sampling import SampledEvents
-from chat_broker_kit.process.draining import draining
+from chat_broker_kit.process.draining_switch import draining_switch
 from chat_broker_kit.urls.location import location
 from chat_broker_server.embedded import Server, open_server
 from chat_broker_server.errors import (
@@ -73,13 +73,13 @@ class Standalone:
             await send({"type": "websocket.close", "code": 1000})
 
     def begin_draining(self) -> None:
-        """Answer `draining` on /readyz. Everything else continues."""
-        self._draining = draining.on = True
+        """Answer `draining` on /readyz, and close each connection after its next response. All else goes on."""
+        self._draining = draining_switch.on = True
 
-    async def drain(self) -> None:
+    async def disconnect_sockets(self) -> None:
         """Disconnect all sockets, with a delay to reconnect. New ones are refused from then on."""
         if self._server is not None:
-            await self._server.drain()
+            await self._server.disconnect_sockets()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         async with AsyncExitStack() as stack:

@@ -18,7 +18,7 @@ import structlog
 
 from chat_broker.cli.checked_settings import refuse_to_start
 from chat_broker.cli.preflight import look_at_databases
-from chat_broker.cli.signals import hear_signals
+from chat_broker.cli.signals import handle_signals
 from chat_broker.observability.logs import configure, write_access_log
 from chat_broker.pages.commands import commands
 from chat_broker.settings import Settings, remove_secrets, secret_names, setting_warnings
@@ -61,7 +61,7 @@ class AppFactory:
 
         signal.signal(
             signal.SIGHUP, signal.SIG_IGN
-        )  # a reload before `hear_signals` has nothing to reload
+        )  # a reload before `handle_signals` has nothing to reload
         if (parent := multiprocessing.parent_process()) is not None:
             end_with_parent(parent.pid)
         protect_process()
@@ -74,7 +74,7 @@ class AppFactory:
             try:
                 async with opened(app) as state:
                     readiness = app.state.readiness
-                    hear_signals(app.state.upstream, readiness, self.settings.drain_seconds)
+                    handle_signals(app.state.upstream, readiness, self.settings.drain_seconds)
                     # Off since the start: `_settle` makes the first collection.
                     gc.set_threshold(50_000, 20, 20)
                     gc.enable()

@@ -17,7 +17,7 @@ from chat_broker.fast_path.header_cache import Peer
 from chat_broker_kit.http.headers import lines
 from chat_broker_kit.http.protocol import BoundedHttpProtocol
 from chat_broker_kit.insides import Needs
-from chat_broker_kit.process.draining import draining
+from chat_broker_kit.process.draining_switch import draining_switch
 
 
 class FastPathProtocol(BoundedHttpProtocol):
@@ -128,7 +128,7 @@ class FastPathProtocol(BoundedHttpProtocol):
         """
         assert self._dispatcher is not None  # noqa: S101 - it has made the request
         self._quiet = False
-        if draining.on:
+        if draining_switch.on:
             request.keep_alive = False
         self.cycle = self._running = request  # type: ignore[assignment]  # it has what uvicorn looks at
         task = request.task = self.loop.create_task(self._answer(request, self._dispatcher))

@@ -56,7 +56,7 @@ class Readiness:
                     self._following = asyncio.create_task(self._follow(), name="readiness")
         return {**self._known, "status": "draining"} if self._draining else self._known
 
-    def drain(self) -> None:
+    def report_draining(self) -> None:
         """Report `draining` from now on: the process is about to end."""
         self._draining = True
 

@@ -27,7 +27,7 @@ from chat_broker_kit.http.headers import NO_STORE, SECURITY_HEADERS, lines
 from chat_broker_kit.http.problems import PROBLEM_JSON, problem_document
 from chat_broker_kit.insides import Needs
 from chat_broker_kit.logs.sampling import SampledEvents
-from chat_broker_kit.process.draining import draining
+from chat_broker_kit.process.draining_switch import draining_switch
 from chat_broker_kit.text.random_hex import random_hex
 
 HEAD_SECONDS = 10.0
@@ -213,7 +213,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if upgrades:
             return
         self._message = self.cycle
-        if draining.on or self._stopping:
+        if draining_switch.on or self._stopping:
             self.cycle.keep_alive = False
         self.headers = _DROPPED
 

@@ -47,7 +47,7 @@ class LazyRealtime:
         self._realtime: Realtime | None = None
         self._loading: asyncio.Task[Realtime] | None = None
         self._load_timer: asyncio.Task[None] | None = None
-        self._drained = False
+        self._refuses_sockets = False
 
     async def start(self, chat: Chat) -> None:
         """Serve *chat*. With a bus to other nodes `Realtime` is loaded before this returns, so that they can reach this one."""
@@ -80,11 +80,11 @@ class LazyRealtime:
             return CloseResult()
         return await self._realtime.close_user(pid, user_id, code, session_id=session_id)
 
-    async def drain(self) -> None:
-        """As Realtime.drain; sockets that come before it is loaded are refused, too."""
-        self._drained = True
+    async def disconnect_sockets(self) -> None:
+        """As Realtime.disconnect_sockets; sockets that come before it is loaded are refused, too."""
+        self._refuses_sockets = True
         if self._realtime is not None:
-            await self._realtime.drain()
+            await self._realtime.disconnect_sockets()
 
     async def close(self) -> None:
         if self._load_timer is not None:
@@ -127,8 +127,8 @@ class LazyRealtime:
         )
         await realtime.start()
         self._realtime = realtime
-        if self._drained:
-            await realtime.drain()
+        if self._refuses_sockets:
+            await realtime.disconnect_sockets()
         return realtime
 
 

@@ -143,7 +143,7 @@ class Realtime:
         self._spawn(self._run_checks())
         self._spawn(self._run_rechecks())
 
-    async def drain(self, deadline: float = 5.0) -> None:
+    async def disconnect_sockets(self, deadline: float = 5.0) -> None:
         """Refuse new connections, and disconnect all with `server_restarting` and different delays to reconnect."""
         self.app.retry_after = 5
         disconnects = [
@@ -159,7 +159,7 @@ class Realtime:
             await asyncio.wait(running, timeout=deadline)
 
     async def close(self, deadline: float = 5.0) -> None:
-        await self.drain(deadline)
+        await self.disconnect_sockets(deadline)
         self._fanout.close()
         for connection in self._sessions.connections:
             connection.after(None)

@@ -5,11 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.app.auth.test_chain import FORWARD, HEADER, HS256, INTROSPECTION, JWT
 
 from chat_broker.cli.doctor_auth import Finding, diagnose
 from chat_broker.settings import Settings
 from tests.app.auth.signing import ISSUER, NOW, ec_signer, rsa_signer
+from tests.app.auth.test_mode_chain import FORWARD, HEADER, HS256, INTROSPECTION, JWT
 
 
 async def findings(auth: str, answers: dict[str, Any], **settings: Any) -> list[Finding]:

@@ -12,8 +12,8 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from chat_broker.cli import signals
-from chat_broker.cli.signals import hear_signals
+from chat_broker.cli import draining as cli_draining
+from chat_broker.cli.signals import handle_signals
 from chat_broker.observability.readiness import Readiness
 from chat_broker.upstream.chat_api import Upstream
 from tests.programs import Program, running_broker
@@ -27,7 +27,7 @@ class Told:
     farewell: Callable[[], Awaitable[None]]
     order: list[str] = field(default_factory=list)
 
-    async def drain(self) -> None:
+    async def disconnect_sockets(self) -> None:
         await self.farewell()
         self.order.append("sockets")
 
@@ -43,7 +43,9 @@ def stopping() -> Iterator[Callable[[Told], None]]:
     def listen(told: Told) -> None:
         signal.signal(signal.SIGTERM, told.stop)
         upstream: Any = SimpleNamespace(server=told, keys=None)
-        hear_signals(cast("Upstream", upstream), readiness=cast("Readiness", None), drain_seconds=0)
+        handle_signals(
+            cast("Upstream", upstream), readiness=cast("Readiness", None), drain_seconds=0
+        )
 
     yield listen
     for number, handler in before.items():
@@ -78,7 +80,7 @@ async def test_sockets_that_cannot_be_told_delay_no_stop(
             await asyncio.Event().wait()
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(signals, "FAREWELL_SECONDS", 0.05)
+    monkeypatch.setattr(cli_draining, "DISCONNECT_SECONDS", 0.05)
     stopping(told := Told(fails))
     assert await stopped(told) == ["server"]
 

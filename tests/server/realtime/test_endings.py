@@ -63,7 +63,7 @@ async def revoked(node: LiveNode, _socket: Socket) -> None:
 
 
 async def drained(node: LiveNode, _socket: Socket) -> None:
-    await node.realtime.drain()
+    await node.realtime.disconnect_sockets()
 
 
 async def at_the_end_of_the_token(node: LiveNode, socket: Socket) -> None:

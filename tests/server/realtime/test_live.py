@@ -57,5 +57,5 @@ async def test_who_knocks_before_it_is_loaded_is_served(tmp_path: Path) -> None:
 async def test_who_knocks_while_the_server_goes_away_is_sent_away(tmp_path: Path) -> None:
     """Loaded or not."""
     async with open_server(Settings(data_dir=tmp_path)) as server:
-        await server.drain()
+        await server.disconnect_sockets()
         assert [(await knock(server))[0] for _ in range(2)] == [503, 503]

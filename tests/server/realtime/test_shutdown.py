@@ -16,7 +16,7 @@ from tests.server.realtime.socket_client import connected, opened
 async def test_draining_sends_everybody_away_and_lets_nobody_in(node: LiveNode) -> None:
     alice = await node.user("alice")
     sockets = [await node.socket(alice) for _ in range(10)]
-    await node.realtime.drain()
+    await node.realtime.disconnect_sockets()
     for socket in sockets:
         await socket.ends()
         (error,) = socket.payloads("error")
@@ -41,7 +41,7 @@ async def test_a_polling_client_hears_it_too(node: LiveNode) -> None:
         assert (await http.get(f"{path}&sid={sid}")).text.startswith("40")
         poll = asyncio.ensure_future(http.get(f"{path}&sid={sid}"))
         await asyncio.sleep(0.05)
-        await node.realtime.drain()
+        await node.realtime.disconnect_sockets()
         assert '"server_restarting"' in (await poll).text
         await until(lambda: node.fact("sockets") == 0)
 

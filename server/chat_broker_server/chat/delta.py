@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
-from chat_broker_server.chat import members, messages, mine, rooms
+from chat_broker_server.chat import events, members, messages, mine, rooms
 from chat_broker_server.chat.changes import Kind
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import (
@@ -161,21 +161,21 @@ def change(state: State) -> Change:
             return Change(state.rev, state.kind, member=state.member, user_id=state.object_id)
 
 
-def events(pid: str, state: State, after_rev: int) -> Iterator[Event]:
+def events_of(pid: str, state: State, after_rev: int) -> Iterator[Event]:
     """The events that tell *state* to sockets that know the room as of *after_rev*."""
     if state.message is not None:
-        name = "messageUpdated" if state.message.deleted_at is None else "messageDeleted"
-        message = msgspec.structs.replace(state.message, rev=state.rev)
-        yield messages.event(name, pid, message)
+        deleted = state.message.deleted_at is not None
+        build = events.message_deleted if deleted else events.message_updated
+        yield build(pid, msgspec.structs.replace(state.message, rev=state.rev))
     elif state.room is not None:
-        yield rooms.updated_event(msgspec.structs.replace(state.room, rev=state.rev))
+        yield events.room_updated(msgspec.structs.replace(state.room, rev=state.rev))
     elif state.user is not None:
         if state.member is None:
-            yield members.event("userLeft", pid, state.user, state.rev)
+            yield events.user_left(pid, state.user, state.rev)
         elif (state.joined_rev or 0) > after_rev:
-            yield members.event("userJoined", pid, state.user, state.rev)
+            yield events.user_joined(pid, state.user, state.rev)
         if state.member is not None and state.rev != state.joined_rev:
-            yield members.updated_event(pid, state.member, state.rev)
+            yield events.member_updated(pid, state.member, state.rev)
 
 
 def rev_of(room: Room) -> int:

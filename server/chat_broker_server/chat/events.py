@@ -1,18 +1,33 @@
-"""The events that a room's sockets receive, and the result of closing a user's sockets."""
+"""The events that a room's sockets receive: their names and payloads, and the result of closing a user's sockets.
+
+Events of one connection alone (`error`, `tokenExpiring`) are in `realtime/error_notices.py` and `realtime/sessions.py`.
+"""
 
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
+
+from chat_broker_server.chat.models import ChangedMessage, Member, Message, Reason, Room, RoomUser
 
 ALL_USERS: Final = ""
 """In place of a user id: all users of the project."""
+
+TYPING: Final = frozenset({"userTyping", "userStoppedTyping"})
+"""The events that are not sent to the user whom they are about."""
+MESSAGE_CHANGES: Final = frozenset({"messageUpdated", "messageDeleted"})
+"""The events of changes that must not overtake their message."""
+UNKNOWN_TO_OLD_CLIENTS: Final = frozenset({"memberUpdated"})
+"""The events that only connections get which have shown that they know `rev`."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Event(msgspec.Struct, frozen=True):
     """One event of a room. It is published after its COMMIT, in commit order."""
 
     name: str
-    """The name on the wire: message, messageUpdated, messageDeleted, userJoined, userLeft, memberUpdated, roomUpdated, roomDeleted."""
+    """The name on the wire."""
     project_id: str
     room_id: str
     payload: bytes
@@ -23,6 +38,61 @@ class Event(msgspec.Struct, frozen=True):
     """The room's `rev` after the change; None for `message`, typing and `roomDeleted`."""
     user_id: str | None = None
     """The user who joined, left or types; None for other events."""
+
+
+def message_posted(pid: str, message: Message) -> Event:
+    return Event("message", pid, message.room_id, _encode(message), seq=message.seq)
+
+
+def message_edited(pid: str, message: Message, by: str | None) -> Event:
+    """`messageUpdated` of an edit by the user *by*; None: by the API key."""
+    reason = Reason("edited", UNSET if by is None else by)
+    return message_updated(pid, ChangedMessage(**msgspec.structs.asdict(message), change=reason))
+
+
+def message_updated(pid: str, message: Message) -> Event:
+    return Event("messageUpdated", pid, message.room_id, _encode(message), rev=_rev(message))
+
+
+def message_deleted(pid: str, message: Message) -> Event:
+    return Event("messageDeleted", pid, message.room_id, _encode(message), rev=_rev(message))
+
+
+def user_joined(pid: str, user: RoomUser | Member, rev: int) -> Event:
+    return _of_user("userJoined", pid, user, rev)
+
+
+def user_left(pid: str, user: RoomUser | Member, rev: int) -> Event:
+    return _of_user("userLeft", pid, user, rev)
+
+
+def member_updated(pid: str, member: Member, rev: int) -> Event:
+    return Event("memberUpdated", pid, member.room_id, _encode(member), rev=rev)
+
+
+def room_updated(room: Room) -> Event:
+    return Event("roomUpdated", room.project_id, room.id, _encode(room), rev=_rev(room))
+
+
+def room_deleted(pid: str, room_id: str) -> Event:
+    return Event("roomDeleted", pid, room_id, _encode({"room_id": room_id}))
+
+
+def user_typing(pid: str, user: RoomUser) -> Event:
+    return Event("userTyping", pid, user.room_id, _encode(user), user_id=user.user_id)
+
+
+def user_stopped_typing(pid: str, user: RoomUser) -> Event:
+    return Event("userStoppedTyping", pid, user.room_id, _encode(user), user_id=user.user_id)
+
+
+def _of_user(name: str, pid: str, user: RoomUser | Member, rev: int) -> Event:
+    payload = RoomUser(user.room_id, user.user_id, user.username, user.display_name, rev)
+    return Event(name, pid, user.room_id, _encode(payload), rev=rev, user_id=user.user_id)
+
+
+def _rev(changed: Message | Room) -> int | None:
+    return None if changed.rev is UNSET else changed.rev
 
 
 class CloseResult(msgspec.Struct, frozen=True):

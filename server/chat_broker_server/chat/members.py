@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import changes
+from chat_broker_server.chat import changes, events
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import timestamp
-from chat_broker_server.chat.models import Member, Page, RoomUser
+from chat_broker_server.chat.models import Member, Page
 from chat_broker_server.errors import Forbidden, NotFound
 
 COLUMNS = (
@@ -29,18 +29,6 @@ _NEXT_REV = "SELECT coalesce(rev, 0) + 1 FROM rooms WHERE project_id = $1 AND id
 def from_row(row: Sequence[Any]) -> Member:
     """A member from `COLUMNS`."""
     return Member(*row) if row[-1] is not None else Member(*row[:-1])
-
-
-def event(name: str, pid: str, user: RoomUser | Member, rev: int) -> Event:
-    """The event `userJoined` or `userLeft`."""
-    payload = RoomUser(user.room_id, user.user_id, user.username, user.display_name, rev)
-    encoded = msgspec.json.encode(payload)
-    return Event(name, pid, user.room_id, encoded, rev=rev, user_id=user.user_id)
-
-
-def updated_event(pid: str, member: Member, rev: int) -> Event:
-    """The event `memberUpdated`."""
-    return Event("memberUpdated", pid, member.room_id, msgspec.json.encode(member), rev=rev)
 
 
 def get(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:
@@ -105,7 +93,7 @@ def put(
         )
         yield from changes.record(pid, room_id, rev, "member", user_id)
         member = msgspec.structs.replace(member, role=role, rev=rev)
-        return member, updated_event(pid, member, rev)
+        return member, events.member_updated(pid, member, rev)
     return member, None
 
 
@@ -117,7 +105,7 @@ def leave(pid: str, room_id: str, user_id: str, *, hide_private: bool) -> Steps[
             raise NotFound.room()
         return []
     rev = yield from remove(pid, room_id, user_id)
-    return [] if rev is None else [event("userLeft", pid, member, rev)]
+    return [] if rev is None else [events.user_left(pid, member, rev)]
 
 
 def remove(pid: str, room_id: str, user_id: str) -> Steps[int | None]:
@@ -200,4 +188,4 @@ def _add(pid: str, room_id: str, user_id: str, role: str) -> Steps[tuple[Member,
     member = yield from get(pid, room_id, user_id)
     if member is None:
         raise NotFound.user()
-    return member, event("userJoined", pid, member, rev) if rows else None
+    return member, events.user_joined(pid, member, rev) if rows else None

@@ -5,18 +5,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, structs
+from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Shortcut, Steps, Undo
-from chat_broker_server.chat import changes, idempotency, members, mine
+from chat_broker_server.chat import changes, events, idempotency, members, mine
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
-    ChangedMessage,
     IdempotencyKey,
     Message,
     Page,
-    Reason,
 )
 from chat_broker_server.database.rows import metadata_of, metadata_text
 from chat_broker_server.errors import Changed, Conflict, Forbidden, NotFound
@@ -133,13 +131,6 @@ def from_rows(room_id: str, rows: Rows) -> list[Message]:
     ]
 
 
-def event(name: str, pid: str, message: Message) -> Event:
-    """The event `message`, `messageUpdated` or `messageDeleted`."""
-    seq = message.seq if name == "message" else None
-    rev = None if message.rev is UNSET else message.rev
-    return Event(name, pid, message.room_id, msgspec.json.encode(message), seq=seq, rev=rev)
-
-
 def post(
     pid: str, room_id: str, draft: Draft, hide_private: bool, idempotency_key: IdempotencyKey | None
 ) -> Steps[tuple[Message, Event | None]]:
@@ -199,7 +190,7 @@ def post(
         metadata_text(draft.metadata),
         now,
     )
-    posted = event("message", pid, message)
+    posted = events.message_posted(pid, message)
     yield from idempotency.claim_and_store(pid, idempotency_key, posted.payload)
     return message, posted
 
@@ -243,7 +234,7 @@ def post_shortcut(
         if not rows:
             return None
         posted = message(*rows[0])
-        return posted, event("message", pid, posted)
+        return posted, events.message_posted(pid, posted)
 
     pieces = None
     if idempotency_key is not None:
@@ -386,7 +377,7 @@ def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[lis
         message.user_id,
     )
     deleted = msgspec.structs.replace(message, content="", metadata={}, deleted_at=now, rev=rev)
-    return [event("messageDeleted", pid, deleted)]
+    return [events.message_deleted(pid, deleted)]
 
 
 def _record(pid: str, message: Message) -> Steps[int]:
@@ -394,12 +385,6 @@ def _record(pid: str, message: Message) -> Steps[int]:
     rev = yield from changes.next_rev(pid, message.room_id)
     yield from changes.record(pid, message.room_id, rev, "message", message.id, seq=message.seq)
     return rev
-
-
-def edited_event(pid: str, message: Message, by: str | None) -> Event:
-    """The event `messageUpdated` of an edit."""
-    reason = Reason("edited", UNSET if by is None else by)
-    return event("messageUpdated", pid, ChangedMessage(**structs.asdict(message), change=reason))
 
 
 def last_seq(pid: str, room_id: str) -> Steps[int]:

@@ -9,7 +9,6 @@ from msgspec import UNSET
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import idempotency, members, messages, mine
 from chat_broker_server.chat.changes import NEXT_REV, record
-from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
     IdempotencyKey,
@@ -86,15 +85,6 @@ def from_member_row(row: Sequence[Any]) -> Room:
     """A room as it is listed for a member, from `MEMBER_COLUMNS`."""
     room, side, last = parts_of_member_row(row)
     return msgspec.structs.replace(room, unread=side.unread, mine=side, last_message=last)
-
-
-def updated_event(room: Room) -> Event:
-    rev = None if room.rev is UNSET else room.rev
-    return Event("roomUpdated", room.project_id, room.id, msgspec.json.encode(room), rev=rev)
-
-
-def deleted_event(pid: str, room_id: str) -> Event:
-    return Event("roomDeleted", pid, room_id, msgspec.json.encode({"room_id": room_id}))
 
 
 def get(pid: str, room_id: str) -> Steps[Room]:

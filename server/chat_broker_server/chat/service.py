@@ -10,7 +10,7 @@ from typing import Any
 
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import delta as deltas
-from chat_broker_server.chat import lookups, members, messages, mine, rooms, users
+from chat_broker_server.chat import events, lookups, members, messages, mine, rooms, users
 from chat_broker_server.chat import sync as syncs
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.features import FEATURES, LIMITS
@@ -111,14 +111,14 @@ class Chat:
         """Change a room and publish `roomUpdated`."""
         return await self._database.write(
             partial(rooms.update, pid, room_id, changes),
-            lambda room: self._publish(rooms.updated_event(room)),
+            lambda room: self._publish(events.room_updated(room)),
         )
 
     async def delete_room(self, pid: str, room_id: str) -> None:
         """Delete a room with its messages and publish `roomDeleted`."""
         await self._database.write(
             partial(rooms.delete, pid, room_id),
-            lambda _: self._publish(rooms.deleted_event(pid, room_id)),
+            lambda _: self._publish(events.room_deleted(pid, room_id)),
         )
 
     # members
@@ -284,7 +284,7 @@ class Chat:
                 messages.Edit(content, metadata, if_rev),
                 by,
             ),
-            lambda message: self._publish(messages.edited_event(pid, message, by)),
+            lambda message: self._publish(events.message_edited(pid, message, by)),
         )
 
     async def delete_message(
@@ -353,8 +353,8 @@ class Chat:
         """What is unread in all rooms of the user. Raises NotFound."""
         return await self._database.read(partial(mine.totals, pid, user_id))
 
-    def _publish_all(self, events: list[Event]) -> None:
-        for event in events:
+    def _publish_all(self, happened: list[Event]) -> None:
+        for event in happened:
             self._publish(event)
 
     def _publish_second(self, result: tuple[Any, Event | None]) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps, UniqueViolation
-from chat_broker_server.chat import idempotency, members
+from chat_broker_server.chat import events, idempotency, members
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
@@ -208,16 +208,16 @@ def delete(pid: str, user_id: str) -> Steps[list[Event]]:
         pid,
         user_id,
     )
-    events = []
+    departures = []
     for (room_id,) in room_ids:
         # The room or the membership may have been deleted meanwhile.
         private = yield from members.lock_existing(pid, room_id)
         rev = None if private is None else (yield from members.remove(pid, room_id, user_id))
         if rev is not None:
             user = RoomUser(room_id, user_id, *rows[0])
-            events.append(members.event("userLeft", pid, user, rev))
+            departures.append(events.user_left(pid, user, rev))
     yield Query("UPDATE projects SET user_count = user_count - 1 WHERE id = $1", pid)
-    return events
+    return departures
 
 
 def page(pid: str, where: UserFilter, number: int, limit: int) -> Steps[Page]:

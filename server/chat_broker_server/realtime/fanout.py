@@ -15,7 +15,12 @@ import msgspec
 
 from chat_broker_server.chat import delta, sizes
 from chat_broker_server.chat.delta import Lost
-from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.events import (
+    MESSAGE_CHANGES,
+    UNKNOWN_TO_OLD_CLIENTS,
+    Event,
+    message_posted,
+)
 from chat_broker_server.chat.models import Message
 from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.realtime import packets
@@ -36,8 +41,6 @@ _MAX_UNSENT_BYTES = 65_536  # more is written at once, so that send queues count
 _GAP_PAGE = 200
 _CHANGES_PAGE = 20  # as one of them may have 50 KB of JSON
 _GAP_RETRY_SECONDS = 1.0
-_MESSAGE_CHANGES = {"messageUpdated", "messageDeleted"}
-_NEW_EVENTS = {"memberUpdated"}
 
 
 class _Seq(msgspec.Struct):
@@ -60,13 +63,13 @@ class Counters(NamedTuple):
         return Counters(max(self.seq, other.seq), max(self.rev, other.rev))
 
 
-class Change(NamedTuple):
+class WaitingChange(NamedTuple):
     """The event of a change that has overtaken another change, or its own message."""
 
     packet: EncodedPacket
     message_seq: int | None
-    only_new: bool
-    """For connections that know revs: older clients do not know the event."""
+    unknown_to_old_clients: bool
+    """Older clients do not know the event: only connections that know revs get it."""
 
 
 class Backlog:
@@ -126,7 +129,7 @@ class RoomFanout:
         self.out_of_order: dict[int, EncodedPacket] = {}
         self.last_delivered_rev = 0  # as of the time when last_delivered_seq was read
         self.highest_rev = 0  # of all changes that are known to exist
-        self.waiting_changes: dict[int, Change] = {}
+        self.waiting_changes: dict[int, WaitingChange] = {}
         self.gap_fill: asyncio.TimerHandle | asyncio.Task[None] | None = None
 
     @property
@@ -164,8 +167,8 @@ class RoomFanout:
         elif self.unsent_bytes > _MAX_UNSENT_BYTES:
             self.flush()
 
-    def _send_new(self, ready: EncodedPacket, rev: int) -> None:
-        """Send the event of a change that older clients do not know."""
+    def _send_to_new_clients(self, ready: EncodedPacket, rev: int) -> None:
+        """Send an event that older clients do not know to the connections that know revs."""
         self.flush()
         for connection, backlog in self.backlogs.items():
             if connection.knows_revs:
@@ -223,9 +226,9 @@ class RoomFanout:
             self.last_delivered_rev += 1
             self.send_change(change, self.last_delivered_rev)
 
-    def send_change(self, change: Change, rev: int) -> None:
-        if change.only_new:
-            self._send_new(change.packet, rev)
+    def send_change(self, change: WaitingChange, rev: int) -> None:
+        if change.unknown_to_old_clients:
+            self._send_to_new_clients(change.packet, rev)
         else:
             self.send(change.packet, rev=rev)
 
@@ -357,7 +360,7 @@ class Fanout:
         for rev in sorted(room.waiting_changes):
             if rev <= read.rev:
                 change = room.waiting_changes.pop(rev)
-                for backlog in backlogs if not change.only_new else ():
+                for backlog in backlogs if not change.unknown_to_old_clients else ():
                     backlog.add(None, None, change.packet)
 
     def suspend(self, key: RoomKey, user_id: str) -> list[Connection]:
@@ -405,8 +408,8 @@ class Fanout:
         if event.seq is not None:
             self._deliver_message(key, room, event.seq, ready)
         elif event.rev is not None:
-            seq = _seq_of(event.payload) if event.name in _MESSAGE_CHANGES else None
-            change = Change(ready, seq, event.name in _NEW_EVENTS)
+            seq = _seq_of(event.payload) if event.name in MESSAGE_CHANGES else None
+            change = WaitingChange(ready, seq, event.name in UNKNOWN_TO_OLD_CLIENTS)
             self._deliver_change(key, room, event.rev, change)
         else:
             room.send(ready)
@@ -429,7 +432,9 @@ class Fanout:
             room.highest_rev = max(rev, room.highest_rev)
             self._schedule_gap_fill(key, room)
 
-    def _deliver_change(self, key: RoomKey, room: RoomFanout, rev: int, change: Change) -> None:
+    def _deliver_change(
+        self, key: RoomKey, room: RoomFanout, rev: int, change: WaitingChange
+    ) -> None:
         if room.last_delivered_seq is not None and rev <= room.last_delivered_rev:
             return  # a repeat
         room.highest_rev = max(room.highest_rev, rev)
@@ -502,7 +507,8 @@ class Fanout:
                 self._counts.gaps_filled += 1
                 room.last_delivered_seq = message.seq
                 room.out_of_order.pop(message.seq, None)
-                room.send(packets.event("message", msgspec.json.encode(message)), message.seq)
+                event = message_posted(key[0], message)
+                room.send(packets.event(event.name, event.payload), message.seq)
         room.deliver_next()
         if room.last_delivered_seq == before:
             # The database has no such message: highest_seq was wrong.
@@ -526,9 +532,11 @@ class Fanout:
             if state.rev > room.last_delivered_rev:
                 self._counts.gaps_filled += 1
                 room.last_delivered_rev = state.rev
-                for event in delta.events(key[0], state, before):
+                for event in delta.events_of(key[0], state, before):
                     ready = packets.event(event.name, event.payload)
-                    room.send_change(Change(ready, None, event.name in _NEW_EVENTS), state.rev)
+                    room.send_change(
+                        WaitingChange(ready, None, event.name in UNKNOWN_TO_OLD_CLIENTS), state.rev
+                    )
         room.last_delivered_rev = max(room.last_delivered_rev, lost.rev)
         for rev in [rev for rev in room.waiting_changes if rev <= room.last_delivered_rev]:
             del room.waiting_changes[rev]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.events import TYPING, Event, user_stopped_typing, user_typing
 from chat_broker_server.chat.models import RoomUser
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
@@ -15,8 +15,6 @@ from chat_broker_server.realtime.fanout import Fanout
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.presence import Presence
 from chat_broker_server.realtime.typing import TypingStates
-
-_TYPING_EVENTS = frozenset({"userTyping", "userStoppedTyping"})
 
 
 class Subscriptions:
@@ -90,7 +88,7 @@ class Subscriptions:
         """Publish `userTyping` unless the user is typing already."""
         user = _room_user(connection, claims, key)
         if self._typing.start(connection, key, user):
-            self._publish_typing("userTyping", key, user)
+            self._publish(user_typing(key[0], user))
 
     def stop_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
         """Publish `userStoppedTyping` if the user was typing on this socket only."""
@@ -98,15 +96,12 @@ class Subscriptions:
             self._publish_stopped(key, _room_user(connection, claims, key))
 
     def _publish_stopped(self, key: RoomKey, user: RoomUser) -> None:
-        self._publish_typing("userStoppedTyping", key, user)
-
-    def _publish_typing(self, name: str, key: RoomKey, user: RoomUser) -> None:
-        self._publish(Event(name, *key, msgspec.json.encode(user), user_id=user.user_id))
+        self._publish(user_stopped_typing(key[0], user))
 
     def deliver(self, event: Event) -> list[Connection]:
         """Send *event* to the room's subscribers. Returns suspended connections, for which to call `recheck`."""
         key = (event.project_id, event.room_id)
-        if event.name in _TYPING_EVENTS:
+        if event.name in TYPING:
             ready = packets.event(event.name, event.payload)
             self.fanout.send_to_others(key, ready, about=event.user_id or "")
             return []

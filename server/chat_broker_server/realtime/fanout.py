@@ -29,6 +29,7 @@ from chat_broker_server.realtime.context import Counts
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.packets import EncodedPacket
 from chat_broker_server.realtime.send_queue import SendQueue
+from chat_broker_server.realtime.slow_readers import MAX_BACKLOG
 
 ReadMissed = Callable[[str, str, int, int], Awaitable[list[Message]]]
 """(project, room, after this seq, limit) → messages, oldest first."""
@@ -36,7 +37,6 @@ ReadMissed = Callable[[str, str, int, int], Awaitable[list[Message]]]
 ReadChanges = Callable[[str, str, int, int], Awaitable[Lost]]
 """(project, room, after this rev, limit) → changes, oldest first."""
 
-_MAX_BACKLOG = 1_000
 _MAX_UNSENT_BYTES = 65_536  # more is written at once, so that send queues count it
 _GAP_PAGE = 200
 _CHANGES_PAGE = 20  # as one of them may have 50 KB of JSON
@@ -83,7 +83,7 @@ class Backlog:
         self.overflowed = False
 
     def add(self, seq: int | None, rev: int | None, ready: EncodedPacket) -> None:
-        if len(self.packets) < _MAX_BACKLOG:
+        if len(self.packets) < MAX_BACKLOG:
             self.packets.append((seq, rev, ready))
         else:
             self.overflowed = True
@@ -440,7 +440,7 @@ class Fanout:
         room.highest_rev = max(room.highest_rev, rev)
         if change.message_seq is not None:
             room.highest_seq = max(room.highest_seq, change.message_seq)
-        if len(room.waiting_changes) < _MAX_BACKLOG:
+        if len(room.waiting_changes) < MAX_BACKLOG:
             room.waiting_changes[rev] = change  # else it is read from the database later
         room.deliver_changes()
         self._schedule_gap_fill(key, room)
@@ -461,7 +461,7 @@ class Fanout:
                 if room.last_delivered_seq < room.highest_seq:
                     self._schedule_gap_fill(key, room)
                 return
-        if len(room.out_of_order) < _MAX_BACKLOG:
+        if len(room.out_of_order) < MAX_BACKLOG:
             room.out_of_order[seq] = ready  # if this is full, it is read from the database later
         self._schedule_gap_fill(key, room)
 

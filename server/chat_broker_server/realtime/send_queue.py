@@ -1,8 +1,9 @@
-"""The send queue of one socket: ordered, and bounded in bytes.
+"""The send queue of one socket: ordered, and bounded in bytes (see `slow_readers`).
 
 `EngineIOSendQueue` serves connections of python-socketio. Engine.IO makes one per socket through its public
 `create_queue`; a poll or the library's writer task empties it. Websockets of this server are their own
-send queue: `WebSocketConnection`.
+send queue: `WebSocketConnection`. A queue never closes its socket on its own: `Sessions.disconnect` calls `end`, and
+later `abort`.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Any, Final, Protocol
 from engineio import packet
 
 from chat_broker_server.realtime.packets import MESSAGE, EncodedPacket, size_of
+from chat_broker_server.realtime.slow_readers import overflows
 
 
 class SendQueue(Protocol):
@@ -25,19 +27,30 @@ class SendQueue(Protocol):
     @property
     def write(self) -> Callable[[bytes], None]: ...
     @property
-    def direct(self) -> bool: ...
+    def direct(self) -> bool:
+        """Whether the queue writes to the transport itself, without python-engineio."""
+
     @property
     def waiting(self) -> int:
         """Bytes that are queued."""
 
     @property
-    def on_overflow(self) -> Callable[[], None]: ...
+    def on_overflow(self) -> Callable[[], None]:
+        """What to call when something does not fit: the connection is a slow reader."""
+
     def send(self, ready: EncodedPacket) -> None: ...
     def enqueue(self, ready: EncodedPacket) -> None: ...
-    def end(self, *last: EncodedPacket) -> None: ...
-    def mark_ended(self) -> None: ...
-    async def wait_until_sent(self, deadline: float) -> None: ...
-    def abort(self) -> None: ...
+    def end(self, *last: EncodedPacket) -> None:
+        """Drop what waits, send *last*, and accept nothing more. The caller closes the socket."""
+
+    def mark_ended(self) -> None:
+        """The connection has ended: accept nothing more, and send nothing."""
+
+    async def wait_until_sent(self, deadline: float) -> None:
+        """After `end`: wait until *last* has been handed to the transport, at most *deadline* seconds."""
+
+    def abort(self) -> None:
+        """Close the socket at once; unsent data is lost."""
 
 
 class EngineIOSendQueue(asyncio.Queue[packet.Packet | None]):
@@ -107,7 +120,7 @@ class EngineIOSendQueue(asyncio.Queue[packet.Packet | None]):
         """Queue *ready*, in the order of the calls, without waiting."""
         if self._ended or self._overflowed:
             return
-        if self._bytes + ready.size > self._limit:
+        if overflows(self._bytes, ready.size, self._limit):
             self._overflowed = True
             self.on_overflow()
             return

@@ -7,6 +7,7 @@ before that. Once a connection is signed in, `close_user` finds it.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ from chat_broker_server.realtime.error_notices import (
 )
 from chat_broker_server.realtime.handlers import whole_second_timestamp
 from chat_broker_server.realtime.send_queue import EngineIOSendQueue, SendQueue
+from chat_broker_server.realtime.slow_readers import end_slow_reader
 
 CONNECTION: Final = "chat_broker_server.connection"
 _TOKEN_CHECKS: Final = 3
@@ -51,8 +53,7 @@ class Sessions:
         self.connections = Connections()
         self._tokens = tokens
         self._limits = context.limits
-        self._counts = context.counts
-        self._log = context.log
+        self._context = context
         self._sockets = sockets
         self._spawn = context.spawn
         self._unsubscribe_all = unsubscribe_all
@@ -278,13 +279,5 @@ class Sessions:
         )
 
     def disconnect_slow_reader(self, connection: Connection) -> None:
-        """The send queue is over its limit. Disconnects once the running fan-out has finished."""
-        asyncio.get_running_loop().call_soon(self._disconnect_slow_reader, connection)
-
-    def _disconnect_slow_reader(self, connection: Connection) -> None:
-        if not connection.ended:
-            self._counts.slow_consumers_cut += 1
-            self._log.warning("socket.slow_consumer")
-            self.disconnect(
-                connection, "slow_down", "This connection reads too slowly: connect again."
-            )
+        """The send queue is over its limit: see `slow_readers`."""
+        end_slow_reader(self._context, partial(self.disconnect, connection))

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from chat_broker_server.realtime import websocket_frames
 from chat_broker_server.realtime.connections import Connection
 from chat_broker_server.realtime.packets import EncodedPacket
+from chat_broker_server.realtime.slow_readers import overflows
 from chat_broker_server.realtime.websocket_frames import Violation
 
 MAX_OVERHEAD_FRAMES: Final = 1000
@@ -275,7 +276,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _enqueue(self, frame: bytes) -> None:
         if self._ended or self._overflowed:
             return
-        if self._queued_bytes + len(frame) > self._callbacks.queue_bytes:
+        if overflows(self._queued_bytes, len(frame), self._callbacks.queue_bytes):
             self._overflowed = True
             self.on_overflow()
             return

@@ -70,15 +70,15 @@ async def open_admin_services(
         if external_id is None:
             ban_statuses.forget(None)
         else:
-            ban_statuses.cut(external_id)
+            ban_statuses.note_revocation(external_id)
 
     async def send_hint(external_id: str | None) -> None:
         await storage.hints.tell(TOPIC, external_id)
 
-    async def let_go(record: BanRecord) -> None:
+    async def end_suspension(record: BanRecord) -> None:
         await bans.settle(record)
 
-    guard = MintGuard(book, ban_statuses, let_go=let_go, tell=send_hint)
+    guard = MintGuard(book, ban_statuses, end_suspension=end_suspension, tell=send_hint)
     bans = BanOperations(chat, book, ban_statuses, guard)
     trail = AuditTrail(storage.chain, storage.pending, alone=storage.alone)
     bootstrap = None if settings.admin_key is None else settings.admin_key.get_secret_value()

@@ -40,7 +40,7 @@ class Arrival(Protocol):
     address: str
     """The client's, as the edge has worked it out."""
     principal: Principal | None
-    """Who it is, once that is known: from a cache, or by `Gate.admit`."""
+    """The user: None until a cache has it, or `Gate.admit` fills it in."""
 
     @property
     def scope(self) -> Scope:
@@ -85,7 +85,7 @@ class Gate:
         """
         bans, limiter = self._bans, self._limiter
         if kind == "token":
-            bans.note_arrival()
+            bans.note_token_request()
         me = arrival.principal
         if me is None:
             # So that a flood does not reach the authenticators; users who are known are counted below.

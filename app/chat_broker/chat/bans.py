@@ -1,8 +1,8 @@
-"""Who may not chat, and since when a token may not be handed out: what cuts somebody off.
+"""Bans, and revocations that come while a token is minted.
 
-Two things decide about a caller. A *ban* says that they may not. A *mark* is a counter that every
-revocation and every ban raises before the Chat API is told: a mint that saw one mark before and another
-one after was overtaken by a revocation, and its token is not handed out. No clock takes part.
+A banned user may not chat. A revocation (every ban is one, too) must also stop tokens that are being minted. So each
+user has a *revocation mark* in the database, a counter that every revocation raises before the Chat API is told. A mint
+reads it before and after; if it has changed, the token is not handed out. No clock is involved.
 """
 
 import time
@@ -20,7 +20,7 @@ from chat_broker_kit.text.timestamps import format_timestamp, parse_timestamp
 T = TypeVar("T")
 
 REMEMBERED = 1.0
-"""Seconds for which a replica may not have heard of a ban made elsewhere (at once, with Redis)."""
+"""Seconds for which a replica may not know of a ban made by another one (at once, with Redis)."""
 MOST_REMEMBERED = 20_000
 
 Pending = Literal["suspend", "free"]
@@ -28,10 +28,10 @@ Pending = Literal["suspend", "free"]
 
 @dataclass(frozen=True, slots=True)
 class BanRecord:
-    """One ban, from its beginning to its end. Instants are RFC 3339 text in UTC, *until* None: for good.
+    """One ban. Times are RFC 3339 text in UTC; *until* None: for good.
 
-    *suspended* says that the broker suspended the chat user for it, and so has to let them go again;
-    *pending* is what the Chat API still has to be told.
+    *suspended*: the broker has suspended the chat user for this ban, so it ends the suspension with the ban.
+    *pending*: the request to the Chat API that is still to be sent.
     """
 
     id: str
@@ -47,7 +47,7 @@ class BanRecord:
     pending: Pending | None = None
 
     def holds(self, now: str) -> bool:
-        """Is it in force? It ends at *until* by itself."""
+        """Whether the ban is in force at *now*. It ends at *until* by itself."""
         return self.lifted_at is None and (self.until is None or self.until > now)
 
     def to_dict(self) -> dict[str, str | bool | None]:
@@ -68,29 +68,29 @@ class BanRecord:
 
 @dataclass(frozen=True, slots=True)
 class BanStatus:
-    """How a user stands: their *mark*, and the *ban* that may hold."""
+    """A user's revocation mark, and the latest ban that was not lifted. The ban's time may be over."""
 
-    mark: int
+    revocation_mark: int
     ban: BanRecord | None = None
 
 
 class BanBook(Protocol):
-    """Bans and marks, durable. Every method raises StateUnavailable when the database does not answer."""
+    """Bans and revocation marks, durable. Every method raises StateUnavailable when the database does not answer."""
 
     async def ban_status(self, external_id: str) -> BanStatus:
-        """The mark (of user and project together) and the latest ban that nobody has lifted."""
+        """The ban status; the revocation mark is the sum of the user's own and that of all users."""
         ...
 
-    async def raise_mark(self, external_id: str | None) -> None:
-        """Raise the mark of one user, or of everybody; durable on return."""
+    async def raise_revocation_mark(self, external_id: str | None) -> None:
+        """Raise the revocation mark of one user, or of all users (None); durable on return."""
         ...
 
     async def ban(self, record: BanRecord) -> None:
-        """Put *record* in force, in place of an older one, and raise the mark; durable on return."""
+        """Put *record* in force, in place of an older one, and raise the revocation mark; durable on return."""
         ...
 
     async def lift(self, external_id: str, *, by: str, at: str) -> BanRecord | None:
-        """End the ban in force and answer it, changed; None if there is none."""
+        """End the ban in force and return it, changed; None if there is none."""
         ...
 
     async def history(self, external_id: str, *, limit: int = 100) -> list[BanRecord]:
@@ -98,7 +98,7 @@ class BanBook(Protocol):
         ...
 
     async def unsettled(self, now: str, *, limit: int = 100) -> list[BanRecord]:
-        """Bans of which the Chat API has still to be told: made, lifted, or ended by *now*."""
+        """Bans of which the Chat API does not know yet that they were made, were lifted, or ended before *now*."""
         ...
 
     async def settle(self, record: BanRecord, *, suspended: bool) -> bool:
@@ -113,15 +113,15 @@ class BanBook(Protocol):
         ...
 
 
-arrival: ContextVar[int | None] = ContextVar("arrival", default=None)
-"""The `BanStatuses.moment` at which the present request came in."""
+revocations_before: ContextVar[int | None] = ContextVar("revocations_before", default=None)
+"""`BanStatuses.revocations` at the time when the current request arrived."""
 
 
 class BanStatuses:
-    """What a replica remembers of users' ban statuses, so that a ban costs a chatting user nothing.
+    """The ban statuses of users, cached for a second, and the revocations that this process knows of.
 
-    Never raises anything but StateUnavailable; then nobody is let in. *exact*: this process is the only
-    one that writes, so what it remembers is what there is. Otherwise a mint asks the book each time.
+    Raises only StateUnavailable; then no user is admitted. *exact*: only this process writes bans, so its cache is
+    always right. Otherwise each mint reads the database.
     """
 
     def __init__(
@@ -140,65 +140,66 @@ class BanStatuses:
         self._most = most
         self._known = BoundedCache[str, BanStatus](most, clock=clock)
         self._readings = 0
-        self._moment = 0
-        self._cut: OrderedDict[str, int] = OrderedDict()
-        self._all_cut = 0
+        self._revocations = 0
+        self._revoked: OrderedDict[str, int] = OrderedDict()
+        """By external id: the number of the user's last revocation."""
+        self._all_revoked = 0
 
     async def active_ban(self, external_id: str) -> Ban | None:
-        """The ban that holds now, if any. Microseconds, for a user who was asked about within the last second."""
+        """The ban in force, if there is one. Takes microseconds if the user's status is in the cache."""
         status = self._known.get(external_id) or await self.ban_status(external_id)
         return None if status.ban is None else self._ban_in(external_id, status)
 
     async def ban_status(self, external_id: str, *, fresh: bool = False) -> BanStatus:
-        """Mark and ban. *fresh*: not a moment old."""
+        """The ban status of a user. *fresh*: not from the cache, unless that is exact."""
         known = self._known.get(external_id) if self._exact or not fresh else None
         if known is not None:
             return known
         readings = self._readings
         until = self._clock() + REMEMBERED
         found = await self._book.ban_status(external_id)
-        if readings == self._readings:  # or somebody was banned while the book was being read
+        if readings == self._readings:  # else a ban came while the database was read
             self._known.put(external_id, found, until=until)
         return found
 
     def holds(self, status: BanStatus) -> bool:
-        """Is the ban in *status*, if there is one, in force at this moment?"""
+        """Whether *status* has a ban that is in force now."""
         return status.ban is not None and status.ban.holds(self._now())
 
     def forget(self, external_id: str | None) -> None:
-        """What is remembered of one user, or of all, may be wrong."""
+        """Drop the cached status of one user, or of all (None)."""
         self._readings += 1
         if external_id is None:
             self._known.forget_all()
         else:
             self._known.forget(external_id)
 
-    def cut(self, external_id: str | None) -> None:
-        """One user, or everybody, has been cut off: requests under way are too late."""
+    def note_revocation(self, external_id: str | None) -> None:
+        """The tokens of one user, or of all users (None), have been revoked: running mints must not hand theirs out."""
         self.forget(external_id)
-        self._moment += 1
+        self._revocations += 1
         if external_id is None:
-            self._cut.clear()
-            self._all_cut = self._moment
+            self._revoked.clear()
+            self._all_revoked = self._revocations
             return
-        self._cut[external_id] = self._moment
-        self._cut.move_to_end(external_id)
-        if len(self._cut) > self._most:
-            # Of who is dropped here one can only say: not later than this.
-            self._all_cut = max(self._all_cut, self._cut.popitem(last=False)[1])
+        self._revoked[external_id] = self._revocations
+        self._revoked.move_to_end(external_id)
+        if len(self._revoked) > self._most:
+            # Users who are dropped here count as revoked at the time of the last one dropped.
+            self._all_revoked = max(self._all_revoked, self._revoked.popitem(last=False)[1])
 
     @property
-    def moment(self) -> int:
-        """How many cuts this process knows of: orders requests against revocations without a clock."""
-        return self._moment
+    def revocations(self) -> int:
+        """How many revocations this process knows of: orders requests and revocations without a clock."""
+        return self._revocations
 
-    def note_arrival(self) -> None:
-        """A request for a token has come in: what is cut off from now on, it must not outlive."""
-        arrival.set(self._moment)
+    def note_token_request(self) -> None:
+        """A request for a token has arrived: a revocation from now on must stop its token."""
+        revocations_before.set(self._revocations)
 
-    def cut_since(self, external_id: str, moment: int) -> bool:
-        """Has the user been cut off, as far as this process knows, after *moment*?"""
-        return max(self._cut.get(external_id, 0), self._all_cut) > moment
+    def revoked_since(self, external_id: str, revocations: int) -> bool:
+        """Whether the user's tokens were revoked, as far as this process knows, since there were *revocations*."""
+        return max(self._revoked.get(external_id, 0), self._all_revoked) > revocations
 
     def _ban_in(self, external_id: str, status: BanStatus) -> Ban | None:
         if not self.holds(status) or status.ban is None:
@@ -209,56 +210,58 @@ class BanStatuses:
 
 
 class MintGuard:
-    """Lets no token out to somebody who was cut off before or while it was made."""
+    """Hands no token out that was revoked, or whose user was banned, before it was minted or meanwhile."""
 
     def __init__(
         self,
         book: BanBook,
         ban_statuses: BanStatuses,
         *,
-        let_go: Callable[[BanRecord], Awaitable[object]],
+        end_suspension: Callable[[BanRecord], Awaitable[object]],
         tell: Callable[[str | None], Awaitable[None]],
     ) -> None:
-        """*let_go* tells the Chat API that a ban has ended; *tell* tells the other replicas."""
+        """*end_suspension* tells the Chat API that a ban has ended; *tell* tells the other replicas of a revocation."""
         self._book = book
         self._ban_statuses = ban_statuses
-        self._let_go = let_go
+        self._end_suspension = end_suspension
         self._tell = tell
 
     async def mint(self, external_id: str, mint: Callable[[], Awaitable[T]]) -> T:
-        """What *mint* makes for the user, if it may be handed out.
+        """The result of *mint*, if it may be handed out.
 
-        Raises Refused `user_suspended` for a banned user, Conflict `token_revoked` when a revocation
-        came in between, StateUnavailable when nobody can say.
+        Raises Refused `user_suspended` for a banned user, Conflict `token_revoked` if a revocation
+        came meanwhile, StateUnavailable if the database cannot be read.
         """
-        moment = arrival.get()
-        if moment is None:
-            moment = self._ban_statuses.moment
+        revocations = revocations_before.get()
+        if revocations is None:
+            revocations = self._ban_statuses.revocations
         before = await self._ban_statuses.ban_status(external_id, fresh=True)
         if self._ban_statuses.holds(before):
             raise user_suspended()
         if before.ban is not None and before.ban.suspended:
-            await self._let_go(before.ban)
+            await self._end_suspension(before.ban)
         made = await mint()
         after = await self._ban_statuses.ban_status(external_id, fresh=True)
         if self._ban_statuses.holds(after):
             raise user_suspended()
-        if after.mark != before.mark or self._ban_statuses.cut_since(external_id, moment):
+        if after.revocation_mark != before.revocation_mark or self._ban_statuses.revoked_since(
+            external_id, revocations
+        ):
             raise Conflict(
                 "token_revoked",
                 "The user's tokens were revoked while this one was made. Ask again.",
             )
         return made
 
-    async def cut(self, external_id: str | None) -> None:
-        """From here on no mint of the user (None: of anybody) that has begun hands out its token.
+    async def revoke(self, external_id: str | None) -> None:
+        """From now on no running mint of the user (None: of any user) hands out its token.
 
-        Durable, and known to this process, on return. Comes before the Chat API is told.
+        Durable, and known to this process, on return. Call it before the Chat API is told.
         """
-        await self._book.raise_mark(external_id)
-        await self.was_cut(external_id)
+        await self._book.raise_revocation_mark(external_id)
+        await self.announce_revocation(external_id)
 
-    async def was_cut(self, external_id: str | None) -> None:
-        """The book says so already: tell this process, and the others."""
-        self._ban_statuses.cut(external_id)
+    async def announce_revocation(self, external_id: str | None) -> None:
+        """Tell this process and the other replicas of a revocation that the database has already."""
+        self._ban_statuses.note_revocation(external_id)
         await self._tell(external_id)

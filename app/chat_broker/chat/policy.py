@@ -1,4 +1,8 @@
-"""Who may do what in a room: one policy, asked by the broker before it acts and by `explain` afterwards."""
+"""The broker's policy: who may do what in a room.
+
+The broker asks it before it calls the Chat API; `explain` shows operators what it says. The Chat API has rules of its own
+for users' tokens: those of the embedded one begin in `chat/service.py` of `chat_broker_server`.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +13,7 @@ Refusal = Literal["user_suspended", "room_not_found", "owner_only", "author_only
 
 
 class Action(StrEnum):
-    """What somebody can want to do in a room."""
+    """What a user can do in a room."""
 
     JOIN = "join"
     LEAVE = "leave"
@@ -25,7 +29,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a decision rests on. *role* is None for somebody who is not a member.
+    """What a decision depends on. *role* is None for a user who is not a member.
 
     *own* says whether the message (or, for `remove_member`, the membership) in question is the
     caller's own; None when no particular one is asked about.
@@ -80,9 +84,9 @@ _THEMSELVES = Decision(True, "themselves", "anybody may remove themselves")
 
 
 def decide(action: Action, facts: Facts) -> Decision:
-    """May somebody with these facts do *action*? Pure: the same facts give the same answer.
+    """Whether a user with these facts may do *action*. A pure function.
 
-    Somebody who is not a member is refused exactly as if the room did not exist.
+    A user who is not a member is refused exactly as if the room did not exist.
     """
     if facts.banned:
         return _BANNED

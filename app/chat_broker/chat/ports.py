@@ -71,11 +71,11 @@ class Bans(Protocol):
     """Who may not chat. Fails closed: StateUnavailable means nobody gets in."""
 
     async def active_ban(self, external_id: str) -> Ban | None:
-        """The ban that holds now, if any. Asked on every request: answers may be cached for a moment."""
+        """The ban in force, if there is one. Called for every request, so answers may be cached for a second."""
         ...
 
-    def note_arrival(self) -> None:
-        """A request for a token has come in: a revocation from now on comes before what it makes."""
+    def note_token_request(self) -> None:
+        """A request for a token has arrived: a revocation from now on must stop its token."""
         ...
 
 

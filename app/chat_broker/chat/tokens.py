@@ -79,7 +79,7 @@ class ChatTokens:
     async def revoke(self, me: Principal) -> None:
         """Make all chat tokens of the caller worthless and close their sockets."""
         if self._guard is not None:
-            await self._guard.cut(me.external_id)
+            await self._guard.revoke(me.external_id)
         user_id = await self._identities.known_id(me)
         if user_id is None:
             return

@@ -1,4 +1,7 @@
-"""The settings by name, type and default."""
+"""The settings by name, type and default.
+
+`settings/conflicts.py` says which may not be combined; the rules for the settings of `AUTH` are in `auth/config.py`.
+"""
 
 from pathlib import Path
 from typing import Any, Self
@@ -261,7 +264,7 @@ class Settings(BaseSettings):
         return tuple(sources)
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
+    def _refuse_conflicts(self) -> Self:
         if problems := list(conflicts(self)):
             raise BadSettings(problems, self)
         return self

@@ -14,7 +14,7 @@ from chat_broker.chat.ports import StateUnavailable
 from chat_broker.storage.batching import Gathered
 from chat_broker_kit.database.transactions import Database, Query, Steps, all_rows, first_row, named
 
-STANDINGS_AT_ONCE, LINES = 100, 4
+STATUSES_AT_ONCE, LINES = 100, 4
 LONGEST = 7.0
 """Seconds that reading a ban status may take, with the time it waited for other batches."""
 EVERYBODY = "*"
@@ -28,14 +28,14 @@ _RAISE = (
     "INSERT INTO revocation_marks (whose, mark) VALUES ($1, 1)"
     " ON CONFLICT (whose) DO UPDATE SET mark = revocation_marks.mark + 1"
 )
-_STANDING = (
+_BAN_STATUS = (
     "SELECT (SELECT CAST(COALESCE(SUM(mark), 0) AS BIGINT) FROM revocation_marks"
     f" WHERE whose IN ($1, '{EVERYBODY}')) AS all_marks, {_OF_BAN}"
     " FROM (SELECT 1 AS one) AS o"
     " LEFT JOIN bans AS b ON b.external_user_id = $2 AND b.lifted_at IS NULL"
 )
 # For Postgres: a round trip costs more than reading many ban statuses.
-_STANDINGS = (
+_BAN_STATUSES = (
     "SELECT o.whose AS asked, (SELECT CAST(COALESCE(SUM(mark), 0) AS BIGINT) FROM revocation_marks"
     f" WHERE whose IN ('u:' || o.whose, '{EVERYBODY}')) AS all_marks, {_OF_BAN}"
     " FROM unnest(CAST($1 AS text[])) AS o(whose)"
@@ -78,7 +78,7 @@ class SqlBans:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ban_statuses: Gathered[str, BanStatus] = Gathered(
-            self._of_many, most=STANDINGS_AT_ONCE, lines=LINES
+            self._of_many, most=STATUSES_AT_ONCE, lines=LINES
         )
 
     async def ban_status(self, external_id: str) -> BanStatus:
@@ -88,18 +88,18 @@ class SqlBans:
                     return await self._ban_statuses.ask(external_id)
             except TimeoutError:
                 raise StateUnavailable("the database does not answer: TimeoutError") from None
-        query = Query(_STANDING, _key(external_id), external_id)
+        query = Query(_BAN_STATUS, _key(external_id), external_id)
         row = await self._database.read(partial(first_row, query))
         assert row is not None  # noqa: S101 - the query always has one
         return _ban_status(row)
 
     async def _of_many(self, external_ids: Sequence[str]) -> list[BanStatus | Exception]:
-        query = Query(_STANDINGS, list(set(external_ids)))
+        query = Query(_BAN_STATUSES, list(set(external_ids)))
         rows = await self._database.read(partial(all_rows, query), slow=True)
         ban_statuses = {row[0]: _ban_status(row[1:]) for row in rows}
         return [ban_statuses[external_id] for external_id in external_ids]
 
-    async def raise_mark(self, external_id: str | None) -> None:
+    async def raise_revocation_mark(self, external_id: str | None) -> None:
         await self._database.write(partial(_raise, _key(external_id)))
 
     async def ban(self, record: BanRecord) -> None:

@@ -5,7 +5,14 @@ import dataclasses
 
 import pytest
 
-from chat_broker.chat.bans import REMEMBERED, BanRecord, BanStatus, BanStatuses, MintGuard, arrival
+from chat_broker.chat.bans import (
+    REMEMBERED,
+    BanRecord,
+    BanStatus,
+    BanStatuses,
+    MintGuard,
+    revocations_before,
+)
 from chat_broker.chat.ports import StateUnavailable
 from chat_broker.errors import Conflict, Refused
 
@@ -149,19 +156,19 @@ class TestMinting:
         async def tell(external_id):
             told.append(external_id)
 
-        async def let_go(record):
+        async def end_suspension(record):
             freed.append(record.id)
             book.bans.pop("alice")
             known.forget("alice")
 
-        async def raise_mark(external_id):
+        async def raise_revocation_mark(external_id):
             for name in [external_id] if external_id else ["alice", "bob"]:
                 book.marks[name] = book.marks.get(name, 0) + 1
 
-        book.raise_mark = raise_mark
-        guard = MintGuard(book, known, let_go=let_go, tell=tell)
+        book.raise_revocation_mark = raise_revocation_mark
+        guard = MintGuard(book, known, end_suspension=end_suspension, tell=tell)
         guard.told, guard.freed = told, freed
-        arrival.set(None)
+        revocations_before.set(None)
         return guard
 
     @staticmethod
@@ -182,7 +189,7 @@ class TestMinting:
 
         minting = asyncio.create_task(guard.mint("alice", slow))
         await reached.wait()
-        await guard.cut(whose)
+        await guard.revoke(whose)
         gate.set()
         with pytest.raises(Conflict, match="token_revoked"):
             await minting
@@ -191,23 +198,23 @@ class TestMinting:
 
     async def test_a_revocation_while_the_caller_was_still_being_recognised(self, guard):
         """The request came before the revocation, its credential was read after it."""
-        guard._ban_statuses.note_arrival()
-        await guard.cut("alice")
+        guard._ban_statuses.note_token_request()
+        await guard.revoke("alice")
         with pytest.raises(Conflict):
             await guard.mint("alice", self.token)
         assert await guard.mint("bob", self.token) == "token"
-        guard._ban_statuses.note_arrival()
+        guard._ban_statuses.note_token_request()
         assert await guard.mint("alice", self.token) == "token"
 
     async def test_somebody_elses_revocation_changes_nothing(self, guard):
-        guard._ban_statuses.note_arrival()
-        await guard.cut("bob")
+        guard._ban_statuses.note_token_request()
+        await guard.revoke("bob")
         assert await guard.mint("alice", self.token) == "token"
 
     async def test_a_ban_during_the_mint(self, guard, book):
         async def slow():
             book.bans["alice"] = ban()
-            await guard.cut("alice")
+            await guard.revoke("alice")
             return "token"
 
         with pytest.raises(Refused, match="user_suspended"):
@@ -232,10 +239,10 @@ class TestMinting:
 async def test_what_was_revoked_is_remembered_for_long_enough(book, clock):
     """When memory is full, the oldest revocations are taken to be everybody's: safe, not exact."""
     known = ban_statuses(book, clock, most=3)
-    moment = known.moment
-    known.cut("alice")
+    revocations = known.revocations
+    known.note_revocation("alice")
     for number in range(10):
-        known.cut(f"user{number}")
-    assert known.cut_since("alice", moment)
-    assert not known.cut_since("user9", known.moment)
-    assert not known.cut_since("bob", known.moment)
+        known.note_revocation(f"user{number}")
+    assert known.revoked_since("alice", revocations)
+    assert not known.revoked_since("user9", known.revocations)
+    assert not known.revoked_since("bob", known.revocations)

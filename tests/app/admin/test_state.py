@@ -85,7 +85,7 @@ class TestBans:
     async def test_nobody_is_banned_at_first(self, book):
         status = await book.ban_status("alice")
         assert status.ban is None
-        assert status.mark == 0
+        assert status.revocation_mark == 0
         assert await book.history("alice") == []
         assert await book.lift("alice", by="x", at=SOON) is None
 
@@ -93,35 +93,35 @@ class TestBans:
         await book.ban(ban())
         status = await book.ban_status("alice")
         assert status.ban == ban()
-        assert status.mark == 1
-        assert (await book.ban_status("bob")).mark == 0
+        assert status.revocation_mark == 1
+        assert (await book.ban_status("bob")).revocation_mark == 0
 
     async def test_marks_of_one_and_of_everybody_add_up(self, book):
-        await book.raise_mark("alice")
-        await book.raise_mark(None)
-        await book.raise_mark("*")
-        assert (await book.ban_status("alice")).mark == 2
-        assert (await book.ban_status("bob")).mark == 1
-        assert (await book.ban_status("*")).mark == 2
+        await book.raise_revocation_mark("alice")
+        await book.raise_revocation_mark(None)
+        await book.raise_revocation_mark("*")
+        assert (await book.ban_status("alice")).revocation_mark == 2
+        assert (await book.ban_status("bob")).revocation_mark == 1
+        assert (await book.ban_status("*")).revocation_mark == 2
 
     async def test_many_asked_about_at_once_hear_each_their_own(self, book):
         await book.ban(ban())
-        await book.raise_mark("bob")
-        await book.raise_mark("bob")
+        await book.raise_revocation_mark("bob")
+        await book.raise_revocation_mark("bob")
         names = ["alice", "bob", "carol", "bob", "*"]
         found = await asyncio.gather(*(book.ban_status(name) for name in names))
-        assert [status.mark for status in found] == [1, 2, 0, 2, 0]
+        assert [status.revocation_mark for status in found] == [1, 2, 0, 2, 0]
         assert [status.ban for status in found] == [ban(), None, None, None, None]
 
     async def test_marks_raised_at_once_all_count(self, book):
-        await asyncio.gather(*(book.raise_mark("alice") for _ in range(20)))
-        assert (await book.ban_status("alice")).mark == 20
+        await asyncio.gather(*(book.raise_revocation_mark("alice") for _ in range(20)))
+        assert (await book.ban_status("alice")).revocation_mark == 20
 
     async def test_a_new_ban_takes_the_place_of_the_old_one(self, book):
         await book.ban(ban(1))
         await book.ban(ban(2, reason="worse", suspended=False))
         status = await book.ban_status("alice")
-        assert (status.ban.id, status.mark) == ("b2", 2)
+        assert (status.ban.id, status.revocation_mark) == ("b2", 2)
         assert status.ban.suspended, "what the first suspended, the second has to let go"
         assert [one.id for one in await book.history("alice")] == ["b2", "b1"]
         assert (await book.history("alice"))[1].lifted_by == "replaced"

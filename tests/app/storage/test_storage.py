@@ -260,7 +260,7 @@ async def test_many_lookups_at_once_wait_for_a_few_connections(postgres_url: str
     async with open_database(url) as database:
         bans = SqlBans(database)
         found = await asyncio.gather(*(bans.ban_status(f"user-{n}") for n in range(60)))
-        assert {status.mark for status in found} == {0}
+        assert {status.revocation_mark for status in found} == {0}
     door.close()
     for line in lines:
         line.cancel()

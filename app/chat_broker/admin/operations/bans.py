@@ -81,7 +81,7 @@ class BanOperations:
             pending="suspend",
         )
         await self._book.ban(record)
-        await self._guard.was_cut(identity)
+        await self._guard.announce_revocation(identity)
         status = await self._book.ban_status(identity)
         try:
             result = await self.settle(status.ban or record)
@@ -93,7 +93,7 @@ class BanOperations:
         """Lift the ban; None if there is none."""
         identity = identity_of(user)
         lifted = await self._book.lift(identity, by=by, at=format_timestamp())
-        await self._guard.was_cut(identity)
+        await self._guard.announce_revocation(identity)
         if lifted is not None:
             await self.settle(lifted)
         return lifted

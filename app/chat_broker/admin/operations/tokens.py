@@ -38,7 +38,7 @@ class TokenOperations:
     async def revoke(self, user: ChatUser, *, session_id: str | None = None) -> RevocationResult:
         """Revoke all tokens of the user, or those of one session."""
         if session_id is None:
-            await self._guard.cut(identity_of(user))
+            await self._guard.revoke(identity_of(user))
         try:
             receipt = await self._chat.users.revoke_token(user.id, session_id=session_id)
         except chat_broker_sdk.NotFoundError:
@@ -51,7 +51,7 @@ class TokenOperations:
         Where the Chat API cannot do that in one request, it is done user by user: then the result has
         the sum of the closed sockets, and the number of users; else that number is None.
         """
-        await self._guard.cut(None)
+        await self._guard.revoke(None)
         try:
             return revocation_result(await self._chat.users.revoke_all()), None
         except (chat_broker_sdk.UnsupportedOperationError, chat_broker_sdk.NotFoundError):

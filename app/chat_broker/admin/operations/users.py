@@ -93,7 +93,7 @@ class UserOperations:
         if status == "active" and await self._bans.active(user) is not None:
             raise Conflict("user_banned", "The user is banned. Lift the ban instead.")
         if status == "suspended":
-            await self._guard.cut(identity_of(user))
+            await self._guard.revoke(identity_of(user))
         try:
             changed = await self._chat.users.update(user.id, **fields)
         except chat_broker_sdk.ConflictError as error:
@@ -110,7 +110,7 @@ class UserOperations:
 
     async def delete(self, user: ChatUser) -> None:
         """Delete the user; messages stay. Only an operator can create the user again."""
-        await self._guard.cut(identity_of(user))
+        await self._guard.revoke(identity_of(user))
         try:
             await self._chat.users.delete(user.id)
         except chat_broker_sdk.NotFoundError:

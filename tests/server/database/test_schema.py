@@ -2,7 +2,6 @@
 
 import re
 import sqlite3
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -264,7 +263,12 @@ async def seeded(path: Path, size: int) -> SqliteDatabase:
     raw.executemany(
         "INSERT INTO messages (project_id, room_id, seq, id, user_id, author_seq, content,"
         " created_at) VALUES (?, ?, ?, ?, ?, ?, 'hello', '2026-01-01T00:00:00.000Z')",
-        ((P, R, n, uuid.uuid4().hex, "ab"[n % 2], (n + 1) // 2) for n in range(1, size + 1)),
+        ((P, R, n, f"m{n}", "ab"[n % 2], (n + 1) // 2) for n in range(1, size + 1)),
+    )
+    raw.executemany(
+        "INSERT INTO changes (project_id, room_id, rev, kind, object, seq, changed_at)"
+        " VALUES (?, ?, ?, 'message', ?, ?, 1)",
+        ((P, R, n, f"m{n}", n) for n in range(1, size + 1)),
     )
     raw.commit()
     raw.close()
@@ -272,8 +276,8 @@ async def seeded(path: Path, size: int) -> SqliteDatabase:
 
 
 async def test_a_large_room_costs_no_more_steps_than_a_small_one(tmp_path: Path) -> None:
-    """Page 1, a page in the middle, a cursor, the list with unread, a read mark: counted in
-    steps of SQLite's machine, which no busy test machine can blur."""
+    """Pages, cursors, the list with unread, a read mark, changes, a delta: counted in steps
+    of SQLite's machine, which no busy test machine can blur. Every message has changed."""
     small = await seeded(tmp_path / "small.db", 1_000)
     large = await seeded(tmp_path / "large.db", 100_000)
 
@@ -299,6 +303,10 @@ async def test_a_large_room_costs_no_more_steps_than_a_small_one(tmp_path: Path)
         ("middle", lambda n: partial(page_of, n, n // 100)),
         ("cursor", lambda n: partial(messages.between, P, R, n // 2, None, 50)),
         ("unread", lambda _: partial(rooms.page, P, rooms.RoomFilter("a"), 1, 50)),
+        ("around", lambda n: partial(around_of, n, n // 2)),
+        ("by id", lambda n: partial(lookups.some, P, R, [f"m{n // 2}", f"m{n}"], 1)),
+        ("changes", lambda n: partial(changes_of, n, n - 20)),
+        ("delta", lambda n: partial(delta_of, n, n - 20)),
     ):
         few, many = steps_of(small, rule(1_000)), steps_of(large, rule(100_000))
         assert many <= few * 1.1, (name, few, many)
@@ -307,6 +315,30 @@ async def test_a_large_room_costs_no_more_steps_than_a_small_one(tmp_path: Path)
         last = 1_000 if database is small else 100_000
         assert mark.unread == (last - 10) // 2
         await database.close()
+
+
+def around_of(last: int, seq: int) -> Steps[Any]:
+    ANSWERS["SELECT last_seq"] = [(last,)]
+    return lookups.around(P, R, seq, 50, 1)
+
+
+def of_room(last: int) -> None:
+    """Answer that the room has so many messages and changes."""
+    for text, rows in ANSWERS.items():
+        if text.startswith("SELECT r.id") and rows:
+            row = list(rows[0])
+            row[7] = row[13] = last
+            ANSWERS[text] = [tuple(row)]
+
+
+def changes_of(last: int, since: int) -> Steps[Any]:
+    of_room(last)
+    return delta.page(P, R, since, 1, 50)
+
+
+def delta_of(last: int, since: int) -> Steps[Any]:
+    of_room(last)
+    return delta.delta(P, R, delta.Reader("a", delta.Known(since, since)), "e")
 
 
 def page_of(last: int, number: int) -> Steps[Any]:

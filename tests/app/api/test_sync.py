@@ -12,7 +12,7 @@ from chat_broker.main import create_app
 from chat_broker_sdk import AsgiTransport
 from chat_broker_sdk.testing import FakeChatApi
 from tests.app.api.test_bad_input import HEADERS, corpus
-from tests.app.brokers import API_KEY, Person, Running, Upstream, code_of, http, settings
+from tests.app.brokers import API_KEY, Person, Running, Upstream, code_of, http, running, settings
 
 ALL = ("changes", "mine", "sync")
 
@@ -34,8 +34,19 @@ async def over_fake(
 
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[Running]:
-    async with over_fake(tmp_path) as (running, _):
-        yield running
+    async with over_fake(tmp_path) as (one, _):
+        yield one
+
+
+@pytest.fixture(params=["fake", "server"])
+async def with_changes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
+    """A broker over the Chat API in memory, and over the real one."""
+    if request.param == "fake":
+        async with over_fake(tmp_path) as (one, _):
+            yield one
+    else:
+        async with running(tmp_path) as one:
+            yield one
 
 
 async def pair(broker: Running) -> tuple[Person, Person, str]:
@@ -122,7 +133,8 @@ async def test_a_chat_api_that_has_changed_is_noticed(tmp_path: Path) -> None:
         assert (await alice.get(f"/rooms/{await alice.room()}/mine")).status_code == 200
 
 
-async def test_changes_are_told_to_members_as_they_see_them(broker: Running) -> None:
+async def test_changes_are_told_to_members_as_they_see_them(with_changes: Running) -> None:
+    broker = with_changes
     alice, bob, room = await pair(broker)
     message = await alice.say(room)
     assert "rev" not in message, "a plain message keeps its bytes"
@@ -163,7 +175,8 @@ async def test_a_bad_query_for_changes_is_refused(broker: Running, query: str) -
     assert len(broker.upstream.seen) == before
 
 
-async def test_messages_by_id_and_around_one(broker: Running) -> None:
+async def test_messages_by_id_and_around_one(with_changes: Running) -> None:
+    broker = with_changes
     alice, bob, room = await pair(broker)
     posted = [await alice.say(room, str(number)) for number in range(1, 8)]
     one = await ok(bob, "GET", f"/rooms/{room}/messages/{posted[2]['id']}")
@@ -184,7 +197,8 @@ async def test_messages_by_id_and_around_one(broker: Running) -> None:
     assert (await bob.get(f"/rooms/{room}/messages?ids={many}")).status_code == 400
 
 
-async def test_an_edit_of_what_was_changed_meanwhile_is_409(broker: Running) -> None:
+async def test_an_edit_of_what_was_changed_meanwhile_is_409(with_changes: Running) -> None:
+    broker = with_changes
     alice = await broker.sign_in("alice")
     room = await alice.room()
     path = f"/rooms/{room}/messages/{(await alice.say(room))['id']}"

@@ -3,6 +3,7 @@
 from typing import Final
 
 from chat_broker_kit.http.headers import LARGEST_BODY
+from chat_broker_server.chat.members import SMALL_ROOM
 from chat_broker_server.chat.models import Limits
 from chat_broker_server.chat.sizes import LARGEST_PAGE, LARGEST_RESPONSE
 from chat_broker_server.chat.validation import LONGEST_CONTENT, METADATA_BYTES
@@ -10,6 +11,7 @@ from chat_broker_server.chat.validation import LONGEST_CONTENT, METADATA_BYTES
 FEATURES: Final[tuple[str, ...]] = ("changes",)
 
 LIMITS: Final = Limits(
+    small_room=SMALL_ROOM,
     content=LONGEST_CONTENT,
     metadata=METADATA_BYTES,
     body=LARGEST_BODY,

@@ -19,6 +19,8 @@ Archived = Literal["no", "until_message", "yes"]
 class Limits(msgspec.Struct, frozen=True):
     """The largest requests and responses, as `GET /project` tells them."""
 
+    small_room: int
+    """Members of a room that is small."""
     content: int
     """Characters of a message."""
     metadata: int

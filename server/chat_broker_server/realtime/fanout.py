@@ -485,7 +485,7 @@ class Fanout:
         try:
             while room.has_gap:
                 if await self._read_messages(key, room) or await self._read_lost_changes(key, room):
-                    await asyncio.sleep(self._limits.gap_wait)  # so that send queues can drain
+                    await asyncio.sleep(self._limits.gap_wait)  # so that send queues can empty
         except Exception:  # noqa: BLE001  # the database does not answer: try again later
             retry = True
         finally:

@@ -2,8 +2,10 @@
 
 `EngineIOSendQueue` serves connections of python-socketio. Engine.IO makes one per socket through its public
 `create_queue`; a poll or the library's writer task empties it. Websockets of this server are their own
-send queue: `WebSocketConnection`. A queue never closes its socket on its own: `Sessions.disconnect` calls `end`, and
-later `abort`.
+send queue: `WebSocketConnection`.
+
+`Sessions.disconnect` closes a socket: it calls `end`, after which the client or the library closes, and later `abort` for
+a client that does not read.
 """
 
 import asyncio
@@ -41,7 +43,7 @@ class SendQueue(Protocol):
     def send(self, ready: EncodedPacket) -> None: ...
     def enqueue(self, ready: EncodedPacket) -> None: ...
     def end(self, *last: EncodedPacket) -> None:
-        """Drop what waits, send *last*, and accept nothing more. The caller closes the socket."""
+        """Drop what waits, send *last* and the close, and accept nothing more. Waits for nothing."""
 
     def mark_ended(self) -> None:
         """The connection has ended: accept nothing more, and send nothing."""

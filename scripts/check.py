@@ -13,6 +13,7 @@ SOURCES = ["app", "sdk", "server", "kit", "tests", "scripts", "examples", "bench
 STEPS: list[tuple[str, list[str]]] = [
     ("format", [f"{BIN}/ruff", "format", "--check", "--quiet", *SOURCES]),
     ("lint", [f"{BIN}/ruff", "check", "--quiet", *SOURCES]),
+    ("length of functions", [PYTHON, "scripts/function_length.py"]),
     ("types", [f"{BIN}/mypy"]),
     ("import contracts", [f"{BIN}/lint-imports"]),
     (".env.example", [PYTHON, "scripts/env_example.py", "--check"]),

@@ -51,15 +51,9 @@ async def create_room(
     me: MeWriting, draft: Draft, key: IdempotencyKey, broker: TheBroker
 ) -> Response:
     """A new room that the caller owns."""
-    room = await broker.create_room(
-        me,
-        name=draft.name,
-        description=draft.description,
-        private=draft.private,
-        member_ids=draft.member_ids or (),
-        metadata=draft.metadata,
-        idempotency_key=key,
-    )
+    fields = draft.changes()
+    member_ids = fields.pop("member_ids", None) or ()
+    room = await broker.create_room(me, fields, member_ids=member_ids, idempotency_key=key)
     return as_json(views.room(room), 201)
 
 

@@ -95,25 +95,19 @@ class Broker:
     async def create_room(
         self,
         me: Principal,
+        fields: dict[str, Any],
         *,
-        name: str,
-        description: str | None = None,
-        private: bool | None = None,
         member_ids: Sequence[str] = (),
-        metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Room:
-        """A new room that the caller owns. Raises NotFound `user_not_found` for a stranger in *member_ids*."""
+        """A new room with these *fields* that the caller owns. Raises NotFound `user_not_found` for a stranger."""
         user_id = await self._identities.active_id(me)
         members = [await self._identities.resolve(name) for name in member_ids]
         return await self._chat.rooms.create(
-            name=name,
             created_by=user_id,
-            description=description,
-            private=private,
             member_ids=list(dict.fromkeys(members)) or None,
-            metadata=metadata,
             idempotency_key=_keyed(idempotency_key, user_id, "rooms"),
+            **fields,
         )
 
     async def room(self, me: Principal, room_id: str) -> Room:

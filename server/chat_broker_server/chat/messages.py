@@ -131,6 +131,19 @@ def from_rows(room_id: str, rows: Rows) -> list[Message]:
     ]
 
 
+_TO_POST = (
+    "SELECT r.last_seq, r.last_message_at, u.username, u.display_name, u.status,"
+    " i.fingerprint, i.answer FROM members m"
+    " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
+    " AND r.deleted_at IS NULL"
+    " JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
+    " LEFT JOIN idempotency i ON i.project_id = m.project_id AND i.scope = $4"
+    " AND i.key = $5 AND i.expires_at > $6"
+    " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3"
+)
+"""What a post needs to know of the room, the author and the Idempotency-Key."""
+
+
 def post(
     pid: str, room_id: str, draft: Draft, hide_private: bool, idempotency_key: IdempotencyKey | None
 ) -> Steps[tuple[Message, Event | None]]:
@@ -143,14 +156,7 @@ def post(
         timestamp(),
     )
     rows = yield Query(
-        "SELECT r.last_seq, r.last_message_at, u.username, u.display_name, u.status,"
-        " i.fingerprint, i.answer FROM members m"
-        " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
-        " AND r.deleted_at IS NULL"
-        " JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
-        " LEFT JOIN idempotency i ON i.project_id = m.project_id AND i.scope = $4"
-        " AND i.key = $5 AND i.expires_at > $6"
-        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
+        _TO_POST,
         pid,
         room_id,
         draft.user_id,
@@ -177,7 +183,7 @@ def post(
         )
         if earlier:
             raise Undo((from_row(room_id, earlier[0]), None))
-    message = _fresh(new_id(), room_id, draft, number, username, display_name, now)
+    message = _fresh(room_id, draft, _Place(new_id(), number, username, display_name, now))
     yield Query(
         f"{_INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {_AUTHOR_SEQ})",
         pid,
@@ -195,27 +201,29 @@ def post(
     return message, posted
 
 
-def _fresh(
-    message_id: str,
-    room_id: str,
-    draft: Draft,
-    number: Any,
-    username: Any,
-    display_name: Any,
-    now: Any,
-) -> Message:
+class _Place(NamedTuple):
+    """What the room and its author's user row give to a new message."""
+
+    message_id: str
+    number: int
+    username: str
+    display_name: str | None
+    now: str
+
+
+def _fresh(room_id: str, draft: Draft, place: _Place) -> Message:
     """What *draft* becomes, neither edited nor deleted yet."""
     return Message(
-        message_id,
+        place.message_id,
         room_id,
-        number,
+        place.number,
         draft.user_id,
-        username,
-        display_name,
+        place.username,
+        place.display_name,
         draft.content,
         draft.client_msg_id,
         draft.metadata,
-        now,
+        place.now,
         None,
         None,
     )
@@ -228,7 +236,7 @@ def post_shortcut(
     message_id = new_id()
 
     def message(number: Any, username: Any, display_name: Any, now: Any) -> Message:
-        return _fresh(message_id, room_id, draft, number, username, display_name, now)
+        return _fresh(room_id, draft, _Place(message_id, number, username, display_name, now))
 
     def said(rows: Rows) -> tuple[Message, Event | None] | None:
         if not rows:

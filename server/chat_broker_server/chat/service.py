@@ -170,7 +170,7 @@ class Chat:
 
     # messages
 
-    async def post(
+    async def post(  # noqa: PLR0913 - one argument a field of the message
         self,
         pid: str,
         room_id: str,
@@ -260,7 +260,7 @@ class Chat:
         """The first *limit* changes after *rev*, for a node that has not heard of them. Raises NotFound."""
         return await self._database.read(partial(deltas.after, pid, room_id, rev, limit))
 
-    async def edit(
+    async def edit(  # noqa: PLR0913 - likewise
         self,
         pid: str,
         room_id: str,

@@ -67,7 +67,7 @@ async def test_a_limit_refuses_in_one_step(tmp_path: Path) -> None:
 
 async def test_membership_and_identity_are_decided_in_one_step(broker: Running) -> None:
     rules = broker.app.broker
-    room = (await rules.create_room(ALICE, name="x")).id
+    room = (await rules.create_room(ALICE, {"name": "x"})).id
     await rules.messages(ALICE, room, Window())
     for action in (Action.READ, Action.POST):
         assert in_one_step(rules._may(ALICE, action, room))

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from chat_broker.storage.memory import LocalRoomChanges, NoHints
 from chat_broker.storage.migrations import MIGRATIONS
 from chat_broker.storage.sql import BEAT_SECONDS, SqlHeartbeat, SqlLinks
 from chat_broker_kit.database.transactions import Database, Query, all_rows
+from chat_broker_kit.logs.outages import Outage
 from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_kit.urls.location import location
 
@@ -93,8 +93,7 @@ class Pulse:
         """*alone*: there is no Redis. *where*: the database's location, for operators."""
         self._heartbeat = heartbeat
         self._alone = alone
-        self._where = where
-        self._refused_since: float | None = None
+        self._outage = Outage(log, "database", store="broker", where=where)
         self.others = 0
 
     @property
@@ -105,22 +104,16 @@ class Pulse:
     @property
     def writes(self) -> bool:
         """Whether the database accepted the last beat, which is a write."""
-        return self._refused_since is None
+        return not self._outage
 
     async def beat(self) -> None:
         """Send one beat. The log gets a line when an outage of the database begins and ends."""
-        about = {"store": "broker", "where": self._where}
         try:
             others = await self._heartbeat.beat()
         except StateUnavailable as error:
-            if self._refused_since is None:
-                self._refused_since = time.monotonic()
-                log.warning("database.lost", **about, reason=str(error))
+            self._outage.begin(reason=str(error))
             return
-        if self._refused_since is not None:
-            seconds = round(time.monotonic() - self._refused_since, 1)
-            self._refused_since = None
-            log.info("database.back", **about, seconds=seconds)
+        self._outage.end()
         if self._alone and others and not self.others:
             log.error(
                 "processes.not_connected",

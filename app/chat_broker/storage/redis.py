@@ -19,6 +19,7 @@ from chat_broker.admission.counters import judge
 from chat_broker.chat.ports import Listener
 from chat_broker.http.rate_limit_headers import Limit, Usage
 from chat_broker.storage.batching import Gathered
+from chat_broker_kit.logs.outages import Outage
 from chat_broker_kit.tasks import cancel_and_wait
 
 log = structlog.get_logger(__name__)
@@ -181,8 +182,7 @@ class RedisHints:
         self._redis = redis
         self._name = name
         self._channel = f"{prefix}:hints"
-        self._where = where
-        self._lost_since: float | None = None
+        self._outage = Outage(log, "hints", store="redis", where=where)
         self._listeners: dict[str, list[Listener]] = {}
         self.live = False
 
@@ -219,26 +219,15 @@ class RedisHints:
                     await heard.ping()
                     self._forget_all()
                     self.live, pause = True, 0.1
-                    self._found()
+                    self._outage.end()
                     await self._until_silent(heard)
             except (RedisError, OSError) as error:
-                self._lost(type(error).__name__)
+                self._outage.begin(error=type(error).__name__)
             finally:
                 self.live = False
             self._forget_all()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-
-    def _lost(self, error: str) -> None:
-        if self._lost_since is None:
-            self._lost_since = time.monotonic()
-            log.warning("hints.lost", store="redis", where=self._where, error=error)
-
-    def _found(self) -> None:
-        if self._lost_since is not None:
-            seconds = round(time.monotonic() - self._lost_since, 1)
-            self._lost_since = None
-            log.info("hints.back", store="redis", where=self._where, seconds=seconds)
 
     async def _until_silent(self, heard: Any) -> None:
         """Receive hints until Redis is silent for some seconds: a frozen Redis closes no connection."""

@@ -4,6 +4,8 @@ import time
 
 import structlog
 
+from chat_broker_kit.logs.outages import Outage
+
 log = structlog.get_logger(__name__)
 
 PROBE_AFTER = 5.0
@@ -19,26 +21,20 @@ class WriteState:
 
     def __init__(self, store: str | None, where: str) -> None:
         """*store* (None: log nothing) and *where*, without credentials, describe the database in the log."""
-        self._about = None if store is None else {"store": store, "where": where}
         self._committed_at = self._refused_at = float("-inf")
-        self._lost_at: float | None = None
+        self._outage = None if store is None else Outage(log, "database", store=store, where=where)
 
     def record_commit(self) -> None:
         """A write was committed."""
         self._committed_at = time.monotonic()
-        if self._lost_at is not None and self.is_writable:
-            seconds = round(self._committed_at - self._lost_at, 1)
-            self._lost_at = None
-            if self._about is not None:
-                log.info("database.back", **self._about, seconds=seconds)
+        if self._outage and self.is_writable:
+            self._outage.end()
 
     def record_refusal(self, reason: str) -> None:
         """A write was refused because of the database, not because of the write."""
         self._refused_at = time.monotonic()
-        if self._lost_at is None:
-            self._lost_at = self._refused_at
-            if self._about is not None:
-                log.warning("database.lost", **self._about, reason=reason)
+        if self._outage is not None:
+            self._outage.begin(reason=reason)
 
     @property
     def is_unknown(self) -> bool:

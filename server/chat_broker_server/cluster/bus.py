@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from chat_broker_kit.logs.outages import Outage
 from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_kit.urls.location import location
 
@@ -68,14 +69,13 @@ class RedisBus:
     def __init__(self, url: str, *, prefix: str = "chat") -> None:
         """*prefix* separates deployments that share one Redis."""
         self._url = url
-        self._where = location(url)
+        self._outage = Outage(log, "bus", store="redis", where=location(url))
         self._channel = f"{prefix}:nodes:1"
         self._queue: deque[bytes] = deque()
         self._queue_filled = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[Redis] = []
         self._receive_error: str | None = "not connected yet"
-        self._lost_at: float | None = None
         self._send_error: str | None = None
         self._closing = False
         self.dropped = 0
@@ -175,16 +175,11 @@ class RedisBus:
             pause = min(pause * 2, 5.0)
 
     def _note_lost(self, what: str, error: Exception) -> None:
-        if self._lost_at is None:
-            self._lost_at = time.monotonic()
-            reason = f"{what} ({type(error).__name__})"
-            log.warning("bus.lost", store="redis", where=self._where, reason=reason)
+        self._outage.begin(reason=f"{what} ({type(error).__name__})")
 
     def _note_recovered(self) -> None:
-        if self._lost_at is not None and not (self._receive_error or self._send_error):
-            seconds = round(time.monotonic() - self._lost_at, 1)
-            self._lost_at = None
-            log.info("bus.back", store="redis", where=self._where, seconds=seconds)
+        if not (self._receive_error or self._send_error):
+            self._outage.end()
 
     async def _receive_messages(self, pubsub: Any, on_message: OnMessage) -> None:
         last = asked = time.monotonic()

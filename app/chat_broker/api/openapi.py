@@ -21,12 +21,13 @@ def _words(*words: str) -> Schema:
     return {"type": "string", "enum": [*words]}
 
 
-def parameter(name: str, schema: Schema, description: str, where: str = "query") -> Schema:
-    """An optional parameter in the words of OpenAPI."""
+def parameter(
+    name: str, schema: Schema, description: str, where: str = "query", *, required: bool = False
+) -> Schema:
     return {
         "name": name,
         "in": where,
-        "required": False,
+        "required": required,
         "schema": schema,
         "description": description,
     }

@@ -17,7 +17,7 @@ from chat_broker_sdk._log import log
 from chat_broker_sdk._models import SocketErrorEvent, Token
 from chat_broker_sdk._tasks import cancel_and_wait
 from chat_broker_sdk._transports.base import require_library
-from chat_broker_sdk._transports.loops import Loop, check_loop_closed, running_loop
+from chat_broker_sdk._waiting import AsyncHomeLoop
 
 from .acknowledgements import checked_acknowledgement, error_event, refused
 from .room_feed import NEEDS_NEW_TOKEN, may_reconnect, pause_before_reconnect
@@ -57,7 +57,7 @@ class LiveConnection:
         self._token: UserToken | None = None
         self._expired_token: str | None = None
         self._wire: Wire | None = None
-        self._loop: Loop | None = None
+        self._home = AsyncHomeLoop()
         self._connected = asyncio.Event()
         self._reconnect_task: asyncio.Task[None] | None = None
         self._closing_error: SocketErrorEvent | None = None
@@ -73,11 +73,8 @@ class LiveConnection:
 
         Raises ConfigurationError if the old loop is not closed.
         """
-        loop = running_loop()
-        if loop is self._loop:
+        if not self._home.loop_changed():
             return False
-        check_loop_closed(self._loop)
-        self._loop = loop
         self._connected = asyncio.Event()
         if self._wire is not None:
             self._wire.abandon()

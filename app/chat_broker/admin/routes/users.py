@@ -31,7 +31,7 @@ from chat_broker.admin.routes.router import (
     read_reason,
 )
 from chat_broker.api.dependencies import UserReference
-from chat_broker.api.openapi import PAGE, PageOf, Schema
+from chat_broker.api.openapi import PAGE, PageOf, Schema, parameter
 from chat_broker.api.requests import read_window
 from chat_broker.api.responses import as_json, nothing
 from chat_broker.api.token import token_view
@@ -50,11 +50,7 @@ REVOCATION: Schema = {
     "properties": dict.fromkeys(RevocationResult().to_dict(), _COUNT),
 }
 OBJECT: Schema = {"type": "object"}
-
-
-def _parameter(name: str, description: str, *, required: bool = False) -> Schema:
-    shown = {"schema": {"type": "string"}, "description": description}
-    return {"name": name, "in": "query", "required": required, **shown}
+_TEXT: Schema = {"type": "string"}
 
 
 async def _find(request: Request, name: str) -> ChatUser:
@@ -77,8 +73,8 @@ async def _view(request: Request, user: ChatUser) -> dict[str, Any]:
         answer=PageOf(views.MeView),
         parameters=[
             *PAGE,
-            _parameter("q", "Part of a name"),
-            _parameter("status", "active, suspended"),
+            parameter("q", _TEXT, "Part of a name"),
+            parameter("status", _TEXT, "active, suspended"),
         ],
     ),
 )
@@ -224,9 +220,9 @@ async def revoke_all(request: Request) -> Response:
     **described(
         answer=OBJECT,
         parameters=[
-            _parameter("user", "A chat user id or external:<id>", required=True),
-            _parameter("room", "A room id", required=True),
-            _parameter("action", "What they want to do", required=True),
+            parameter("user", _TEXT, "A chat user id or external:<id>", required=True),
+            parameter("room", _TEXT, "A room id", required=True),
+            parameter("action", _TEXT, "What they want to do", required=True),
         ],
     ),
 )

@@ -199,6 +199,13 @@ async def test_cleared_history_is_hidden_from_this_member_on_every_route(api: Ch
     assert (await side.get())["unread"] == 1
     await api.send("DELETE", f"{messages}/{second['id']}")
     assert (await side.get())["unread"] == 1
+    for hidden in (first, own):
+        answer = await api.as_user(token, "GET", f"{messages}/{hidden['id']}")
+        refused(answer, 404, "message_not_found")
+    ids = ",".join(message["id"] for message in (first, own, third))
+    assert (await get(f"{messages}?ids={ids}"))["items"] == [third]
+    around = await get(f"{messages}?around=2")
+    assert (around["items"], around["has_before"]) == ([third], False)
     changes = f"{in_room(side.room)}/changes?since_rev=0"
     assert (await get(changes))["items"] == []
     answer = await api.send("GET", f"{changes}&member_id={side.bob['id']}")

@@ -97,6 +97,7 @@ async def test_join_room_with_since_seq_answers_what_was_missed(node: LiveNode) 
         ("startTyping", "start_typing"),
         ("stopTyping", "stop_typing"),
         ("markRead", "mark_read"),
+        ("markDelivered", "mark_delivered"),
         ("refreshToken", "refresh_token"),
     ],
 )
@@ -109,6 +110,7 @@ async def test_both_spellings_of_an_event_are_one_event(
     arguments = {
         "sendMessage": [room.id, "hello"],
         "markRead": [{"roomId": room.id, "seq": 0}],
+        "markDelivered": [{"roomId": room.id, "seq": 0}],
         "refreshToken": [{"token": await node.token(alice)}],
     }.get(camel, [room.id])
     if camel == "leaveRoom":

@@ -95,6 +95,16 @@ def _rev(changed: Message | Room) -> int | None:
     return None if changed.rev is UNSET else changed.rev
 
 
+class MineChanged(msgspec.Struct, frozen=True):
+    """A user's own side of some rooms has changed. It tells no state: that is read when it is told."""
+
+    project_id: str
+    user_id: str
+    room_ids: list[str]
+    from_seq: int | None = None
+    """The first message that the user sees; None if that did not change."""
+
+
 class CloseResult(msgspec.Struct, frozen=True):
     """How many sockets of a user were closed, how many nodes confirmed it, and how long that took."""
 

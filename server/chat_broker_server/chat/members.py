@@ -83,7 +83,7 @@ def put(
     if role is not None and role != member.role:
         rev = yield from changes.next_rev(pid, room_id)
         yield Query(
-            "UPDATE members SET role = $4, rev = $5"
+            "UPDATE members SET role = $4, rev = $5, version = coalesce(version, 0) + 1"
             " WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
             pid,
             room_id,

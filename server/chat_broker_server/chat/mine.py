@@ -115,6 +115,23 @@ def role_and_from_seq(pid: str, room_id: str, user_id: str) -> Steps[tuple[str, 
     return (rows[0][0], rows[0][1]) if rows else None
 
 
+def of_rooms(
+    pid: str, user_id: str, room_ids: Sequence[str]
+) -> Steps[tuple[dict[str, Mine], Totals]]:
+    """The user's side of those of these rooms that are theirs, and their totals. Raises NotFound for no such user."""
+    sides = {}
+    for room_id in room_ids:
+        rows = yield Query(
+            f"SELECT {COLUMNS} FROM {SOURCE} WHERE {_MEMBER}",
+            pid,
+            room_id,
+            user_id,
+        )
+        if rows:
+            sides[room_id] = from_row(rows[0])
+    return sides, (yield from totals(pid, user_id))
+
+
 def update(
     pid: str, room_id: str, user_id: str, changes: MineChanges
 ) -> Steps[tuple[Mine, list[str]]]:

@@ -12,7 +12,7 @@ from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import delta as deltas
 from chat_broker_server.chat import events, lookups, members, messages, mine, rooms, users
 from chat_broker_server.chat import sync as syncs
-from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.events import Event, MineChanged
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
     Changes,
@@ -45,7 +45,7 @@ class Chat:
     """
 
     def __init__(
-        self, database: Database, publish: Callable[[Event], None], *, epoch: str = ""
+        self, database: Database, publish: Callable[[Event | MineChanged], None], *, epoch: str = ""
     ) -> None:
         """*epoch* identifies *database*, see `cluster.deployment`."""
         self.epoch = epoch
@@ -159,8 +159,14 @@ class Chat:
         self, pid: str, room_id: str, user_id: str, *, role: str | None = None
     ) -> Member:
         """Make the user a member with *role*. None keeps the current role; a new member gets `member`."""
+
+        def publish(result: tuple[Member, Event | None]) -> None:
+            self._publish_second(result)
+            if result[1] is not None and result[1].name == "memberUpdated":
+                self._publish_mine(pid, user_id, [room_id])
+
         member, _ = await self._database.write(
-            partial(members.put, pid, room_id, user_id, role), self._publish_second
+            partial(members.put, pid, room_id, user_id, role), publish
         )
         return member
 
@@ -314,15 +320,30 @@ class Chat:
 
     async def update_mine(self, pid: str, room_id: str, user_id: str, changes: MineChanges) -> Mine:
         """Change the member's side of the room. Raises NotFound, also for a user who is no member."""
-        side, _ = await self._database.write(partial(mine.update, pid, room_id, user_id, changes))
+        hides = changes.clear_history
+
+        def publish(result: tuple[Mine, list[str]]) -> None:
+            side, room_ids = result
+            self._publish_mine(pid, user_id, room_ids, side.from_seq if hides else None)
+
+        side, _ = await self._database.write(
+            partial(mine.update, pid, room_id, user_id, changes), publish
+        )
         return side
+
+    async def changed_mine(
+        self, pid: str, user_id: str, room_ids: Sequence[str]
+    ) -> tuple[dict[str, Mine], Totals]:
+        """The user's side of those of these rooms that are theirs, and their totals. Raises NotFound."""
+        return await self._database.read(partial(mine.of_rooms, pid, user_id, room_ids))
 
     async def mark_read(
         self, pid: str, room_id: str, user_id: str, seq: int, *, hide_private: bool = False
     ) -> ReadMark:
         """Move the member's read mark forward to *seq*, at most to the last message. It never moves back."""
         mark, _ = await self._database.write(
-            partial(mine.mark_read, pid, room_id, user_id, seq, hide_private)
+            partial(mine.mark_read, pid, room_id, user_id, seq, hide_private),
+            lambda result: self._publish_mine(pid, user_id, result[1]),
         )
         return mark
 
@@ -331,13 +352,17 @@ class Chat:
     ) -> int:
         """As `mark_read`, for messages that have reached a device. Returns the mark."""
         delivered, _ = await self._database.write(
-            partial(mine.mark_delivered, pid, room_id, user_id, seq, hide_private)
+            partial(mine.mark_delivered, pid, room_id, user_id, seq, hide_private),
+            lambda result: self._publish_mine(pid, user_id, result[1]),
         )
         return delivered
 
     async def mark_rooms_read(self, pid: str, user_id: str, marks: dict[str, int]) -> Totals:
         """Move the read marks of these rooms. Raises NotFound, and moves none, if one is not the user's."""
-        await self._database.write(partial(mine.mark_rooms_read, pid, user_id, marks))
+        await self._database.write(
+            partial(mine.mark_rooms_read, pid, user_id, marks),
+            lambda room_ids: self._publish_mine(pid, user_id, room_ids),
+        )
         return await self.totals(pid, user_id)
 
     async def mark_all_read(self, pid: str, user_id: str) -> Totals:
@@ -345,13 +370,20 @@ class Chat:
         after_room: str | None = ""
         while after_room is not None:
             after_room, _ = await self._database.write(
-                partial(mine.mark_next_rooms_read, pid, user_id, after_room)
+                partial(mine.mark_next_rooms_read, pid, user_id, after_room),
+                lambda result: self._publish_mine(pid, user_id, result[1]),
             )
         return await self.totals(pid, user_id)
 
     async def totals(self, pid: str, user_id: str) -> Totals:
         """What is unread in all rooms of the user. Raises NotFound."""
         return await self._database.read(partial(mine.totals, pid, user_id))
+
+    def _publish_mine(
+        self, pid: str, user_id: str, room_ids: list[str], from_seq: int | None = None
+    ) -> None:
+        if room_ids:
+            self._publish(MineChanged(pid, user_id, room_ids, from_seq))
 
     def _publish_all(self, happened: list[Event]) -> None:
         for event in happened:

@@ -43,6 +43,15 @@ class RoomEvent(msgspec.Struct, frozen=True, tag="happened", omit_defaults=True)
     rev: int | None = None
 
 
+class MineHint(msgspec.Struct, frozen=True, tag="mine", omit_defaults=True):
+    """A `MineChanged` of a user."""
+
+    project_id: str
+    user_id: str
+    room_ids: list[str]
+    from_seq: int | None = None
+
+
 class Close(msgspec.Struct, frozen=True, tag="close", omit_defaults=True):
     """Disconnect a user's sockets, and answer with Closed."""
 
@@ -70,7 +79,7 @@ class PresenceUpdate(msgspec.Struct, frozen=True, tag="online", omit_defaults=Tr
     whole: bool = False
 
 
-Body = Heartbeat | Hello | Bye | RoomEvent | Close | Closed | PresenceUpdate
+Body = Heartbeat | Hello | Bye | RoomEvent | MineHint | Close | Closed | PresenceUpdate
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -79,12 +79,15 @@ class Backlog:
 
     def __init__(self, known: Counters) -> None:
         self.known = known
-        self.packets: list[tuple[int | None, int | None, EncodedPacket]] = []
+        self.packets: list[tuple[int | None, int | None, EncodedPacket, int | None]] = []
         self.overflowed = False
 
-    def add(self, seq: int | None, rev: int | None, ready: EncodedPacket) -> None:
+    def add(
+        self, seq: int | None, rev: int | None, ready: EncodedPacket, about: int | None = None
+    ) -> None:
+        """*about* is the seq of the message that a change is of."""
         if len(self.packets) < MAX_BACKLOG:
-            self.packets.append((seq, rev, ready))
+            self.packets.append((seq, rev, ready, about))
         else:
             self.overflowed = True
 
@@ -100,6 +103,7 @@ class RoomFanout:
         "ahead",
         "backlogs",
         "gap_fill",
+        "hidden",
         "highest_rev",
         "highest_seq",
         "last_delivered_rev",
@@ -123,6 +127,8 @@ class RoomFanout:
         # Connections that are joining, or whose membership is being checked.
         self.backlogs: dict[Connection, Backlog] = {}
         self.removed_while_joining: set[Connection] = set()
+        # Connections of members who have hidden what was said, with the first message that they see.
+        self.hidden: dict[Connection, int] = {}
         # None until the first subscriber has read it from the database.
         self.last_delivered_seq: int | None = None
         self.highest_seq = 0  # of all messages that are known to exist
@@ -135,6 +141,13 @@ class RoomFanout:
     @property
     def empty(self) -> bool:
         return not (self.subscribers or self.ahead or self.backlogs)
+
+    def has(self, connection: Connection) -> bool:
+        return (
+            connection in self.subscribers
+            or connection in self.ahead
+            or connection in self.backlogs
+        )
 
     def connections(self) -> list[Connection]:
         return [*self.subscribers, *self.ahead, *self.backlogs]
@@ -149,15 +162,21 @@ class RoomFanout:
             self.last_delivered_seq < self.highest_seq or self.last_delivered_rev < self.highest_rev
         )
 
-    def send(self, ready: EncodedPacket, seq: int | None = None, rev: int | None = None) -> None:
-        """Send to all subscribers and backlogs. *seq* is set for a message, *rev* for a change."""
+    def send(
+        self,
+        ready: EncodedPacket,
+        seq: int | None = None,
+        rev: int | None = None,
+        about: int | None = None,
+    ) -> None:
+        """Send to all subscribers and backlogs. *seq* is set for a message, *rev* for a change, *about* for that of a message."""
         if not self.unsent:
             self._schedule_flush(self)
         self.unsent.append(ready)
         self.unsent_bytes += ready.size
         if self.backlogs:
             for backlog in self.backlogs.values():
-                backlog.add(seq, rev, ready)
+                backlog.add(seq, rev, ready, about)
         if self.ahead:
             self.flush()
             for connection, known in self.ahead.items():
@@ -167,17 +186,25 @@ class RoomFanout:
         elif self.unsent_bytes > _MAX_UNSENT_BYTES:
             self.flush()
 
-    def _send_to_new_clients(self, ready: EncodedPacket, rev: int) -> None:
-        """Send an event that older clients do not know to the connections that know revs."""
+    def _send_to_some(self, change: WaitingChange, rev: int) -> None:
+        """Send the event of a change that older clients do not know, or of a message that not all see."""
         self.flush()
         for connection, backlog in self.backlogs.items():
-            if connection.knows_revs:
-                backlog.add(None, rev, ready)
+            if connection.knows_revs or not change.unknown_to_old_clients:
+                backlog.add(None, rev, change.packet, change.message_seq)
         for connection in (*self.subscribers, *self.ahead):
             known = self.ahead.get(connection)
-            if connection.knows_revs and (known is None or not known.covers(None, rev)):
-                connection.send_queue.send(ready)
+            if (
+                (connection.knows_revs or not change.unknown_to_old_clients)
+                and self.sees(connection, change.message_seq)
+                and (known is None or not known.covers(None, rev))
+            ):
+                connection.send_queue.send(change.packet)
         self._catch_up()
+
+    def sees(self, connection: Connection, message_seq: int | None) -> bool:
+        """Whether the user of *connection* may hear of a change of this message."""
+        return message_seq is None or message_seq >= self.hidden.get(connection, 1)
 
     def _catch_up(self) -> None:
         """Make subscribers of those who were ahead and are no more."""
@@ -227,10 +254,10 @@ class RoomFanout:
             self.send_change(change, self.last_delivered_rev)
 
     def send_change(self, change: WaitingChange, rev: int) -> None:
-        if change.unknown_to_old_clients:
-            self._send_to_new_clients(change.packet, rev)
+        if change.unknown_to_old_clients or (self.hidden and change.message_seq is not None):
+            self._send_to_some(change, rev)
         else:
-            self.send(change.packet, rev=rev)
+            self.send(change.packet, rev=rev, about=change.message_seq)
 
 
 class Fanout:
@@ -314,8 +341,8 @@ class Fanout:
         backlog = room.backlogs.get(connection) if room else None
         if room is None or backlog is None or room.last_delivered_seq is None:
             return True
-        first_seq = next((seq for seq, _, _ in backlog.packets if seq is not None), MAX_SEQ)
-        first_rev = next((rev for _, rev, _ in backlog.packets if rev is not None), MAX_SEQ)
+        first_seq = next((seq for seq, *_ in backlog.packets if seq is not None), MAX_SEQ)
+        first_rev = next((rev for _, rev, *_ in backlog.packets if rev is not None), MAX_SEQ)
         return (read.seq >= room.last_delivered_seq or first_seq <= read.seq + 1) and (
             read.rev >= room.last_delivered_rev or first_rev <= read.rev + 1
         )
@@ -335,8 +362,8 @@ class Fanout:
         known = backlog.known.joined(read if connection.knows_revs else Counters(read.seq))
         if room.last_delivered_seq is None:
             self._start(room, read, backlog if not connection.knows_revs else None)
-        for seq, rev, ready in backlog.packets:
-            if not known.covers(seq, rev):
+        for seq, rev, ready, about in backlog.packets:
+            if not known.covers(seq, rev) and room.sees(connection, about):
                 connection.send_queue.send(ready)
         if known.seq > room.delivered.seq or known.rev > room.delivered.rev:
             room.ahead[connection] = known
@@ -361,7 +388,7 @@ class Fanout:
             if rev <= read.rev:
                 change = room.waiting_changes.pop(rev)
                 for backlog in backlogs if not change.unknown_to_old_clients else ():
-                    backlog.add(None, None, change.packet)
+                    backlog.add(None, None, change.packet, change.message_seq)
 
     def suspend(self, key: RoomKey, user_id: str) -> list[Connection]:
         """Send nothing to *user_id* until `subscribe` or `unsubscribe`. Returns the connections that were subscribed."""
@@ -381,6 +408,16 @@ class Fanout:
                 suspended.append(connection)
         return suspended
 
+    def hide(self, key: RoomKey, connection: Connection, from_seq: int) -> None:
+        """Send *connection* nothing about messages before *from_seq* of a room that it has joined or is joining."""
+        room = self._rooms.get(key)
+        if room is None or not room.has(connection):
+            return
+        if from_seq > 1:
+            room.hidden[connection] = from_seq
+        else:
+            room.hidden.pop(connection, None)
+
     def unsubscribe(self, key: RoomKey, connection: Connection) -> None:
         room = self._rooms.get(key)
         if room is None:
@@ -390,6 +427,7 @@ class Fanout:
         room.ahead.pop(connection, None)
         room.backlogs.pop(connection, None)
         room.removed_while_joining.discard(connection)
+        room.hidden.pop(connection, None)
         if room.empty:
             if room.gap_fill is not None:
                 room.gap_fill.cancel()
@@ -532,10 +570,11 @@ class Fanout:
             if state.rev > room.last_delivered_rev:
                 self._counts.gaps_filled += 1
                 room.last_delivered_rev = state.rev
+                seq = None if state.message is None else state.message.seq
                 for event in delta.events_of(key[0], state, before):
                     ready = packets.event(event.name, event.payload)
                     room.send_change(
-                        WaitingChange(ready, None, event.name in UNKNOWN_TO_OLD_CLIENTS), state.rev
+                        WaitingChange(ready, seq, event.name in UNKNOWN_TO_OLD_CLIENTS), state.rev
                     )
         room.last_delivered_rev = max(room.last_delivered_rev, lost.rev)
         for rev in [rev for rev in room.waiting_changes if rev <= room.last_delivered_rev]:

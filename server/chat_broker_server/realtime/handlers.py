@@ -81,6 +81,12 @@ class EventHandlers:
                 )
                 body = {"ok": True, "last_read_seq": mark.last_read_seq, "unread": mark.unread}
                 return Acknowledgement(_encode(body))
+            case requests.MarkDelivered():
+                connection.knows_revs = True
+                delivered_seq = await self._chat.mark_delivered(
+                    claims.pid, event.room_id, claims.sub, event.seq, hide_private=True
+                )
+                return Acknowledgement(_encode({"ok": True, "delivered_seq": delivered_seq}))
             case requests.Refresh():
                 fresh = await self._refresh(connection, claims, event.token)
                 return Acknowledgement(
@@ -140,6 +146,8 @@ class EventHandlers:
             raise
         finally:
             connection.joining = None
+        if delta.mine is not None:
+            rooms.hide(key, connection, delta.mine.from_seq)
         online = self._subscriptions.subscribe(connection, claims, key, peeks=peeks)
         payload = self._joined(connection, _acknowledgement(delta, online))
         return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, counters))

@@ -67,6 +67,12 @@ class MarkRead(_Event, frozen=True):
     seq: Seq
 
 
+class MarkDelivered(_Event, frozen=True):
+    """Messages up to `seq` have reached this device."""
+
+    seq: Seq
+
+
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN)]
 
@@ -74,7 +80,7 @@ class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "Refresh(token=…)"
 
 
-ClientEvent = Join | Leave | Post | Typing | MarkRead | Refresh
+ClientEvent = Join | Leave | Post | Typing | MarkRead | MarkDelivered | Refresh
 
 
 class UnknownEvent(BadInput):
@@ -120,6 +126,9 @@ _SHAPES: Final = {
     "startTyping": _only_room("startTyping", Typing, starts=True),
     "stopTyping": _only_room("stopTyping", Typing, starts=False),
     "markRead": _Shape(MarkRead, "markRead({roomId, seq}): roomId text, seq an integer from 0"),
+    "markDelivered": _Shape(
+        MarkDelivered, "markDelivered({roomId, seq}): roomId text, seq an integer from 0"
+    ),
     "refreshToken": _Shape(Refresh, "refreshToken({token}): token text"),
 }
 _EVENTS: Final = _SHAPES | {

@@ -23,7 +23,7 @@ import socketio
 
 from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_kit.tasks import cancel_and_wait
-from chat_broker_server.chat.events import CloseResult, Event
+from chat_broker_server.chat.events import CloseResult, Event, MineChanged
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.cluster.nodes import (
@@ -31,6 +31,7 @@ from chat_broker_server.cluster.nodes import (
     Close,
     Closed,
     Hello,
+    MineHint,
     Nodes,
     PresenceUpdate,
     RoomEvent,
@@ -44,6 +45,7 @@ from chat_broker_server.realtime.fanout import Fanout
 from chat_broker_server.realtime.handlers import EventHandlers
 from chat_broker_server.realtime.handshake_guard import HandshakeGuard
 from chat_broker_server.realtime.limits import Limits
+from chat_broker_server.realtime.mine_events import MineEvents
 from chat_broker_server.realtime.origins import OriginPolicy
 from chat_broker_server.realtime.polling_upgrade import PollingUpgrades
 from chat_broker_server.realtime.presence import Presence
@@ -96,6 +98,7 @@ class Realtime:
             sockets=self._eio.sockets,
             unsubscribe_all=self._subscriptions.unsubscribe_all,
         )
+        self._mine_events = MineEvents(chat, self._sessions.connections, self._fanout, self._spawn)
         dispatcher = self._connect_library(chat)
         self._websockets = self._own_websockets(
             dispatcher, Takeover.of(own=own_websockets, upgrades=library.can_move)
@@ -188,8 +191,14 @@ class Realtime:
 
     # -- called by the rest of the server ---------------------------------------------------------
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event | MineChanged) -> None:
         """Deliver a committed event on this node and send it to the others. Call it in commit order; it never waits."""
+        if isinstance(event, MineChanged):
+            self._mine_events.note(event)
+            self._nodes.broadcast(
+                MineHint(event.project_id, event.user_id, event.room_ids, event.from_seq)
+            )
+            return
         self._deliver(event)
         self._nodes.broadcast(
             RoomEvent(
@@ -242,6 +251,10 @@ class Realtime:
                         rev=body.rev,
                         user_id=body.user_id,
                     )
+                )
+            case MineHint():
+                self._mine_events.note(
+                    MineChanged(body.project_id, body.user_id, body.room_ids, body.from_seq)
                 )
             case Close():
                 sockets = self._sessions.close_user(

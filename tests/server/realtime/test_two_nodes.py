@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from chat_broker_server.chat.models import RoomChanges
+from chat_broker_server.chat.models import MineChanges, RoomChanges
 from chat_broker_server.cluster.bus import RedisBus
 from chat_broker_server.realtime.limits import Limits
 from tests.programs import free_port, wait_for_port
@@ -87,6 +87,28 @@ async def test_a_room_is_one_room_on_both_nodes(nodes: Pair) -> None:
     assert (await here.hears("messageUpdated"))[0]["content"] == "edited"
     await two.chat.update_room(PID, room.id, RoomChanges(name="new"))
     assert (await here.hears("roomUpdated"))[0]["name"] == "new"
+
+
+async def test_the_own_side_is_told_and_hidden_on_both_nodes(nodes: Pair) -> None:
+    """Whichever node the change was made on."""
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    there = await two.socket(bob)
+    await there.call("joinRoom", {"roomId": room.id, "sinceRev": 0})
+    first = await one.chat.post(PID, room.id, alice.id, "one")
+    await there.hears("message")
+    await one.chat.update_mine(PID, room.id, bob.id, MineChanges(clear_history=True))
+    (told,) = await there.hears("mine")
+    assert (told["room_id"], told["mine"]["from_seq"]) == (room.id, 2)
+    assert told["totals"] == {"rooms": 0, "messages": 0, "mentions": 0, "direct": 0}
+    later = await one.chat.post(PID, room.id, alice.id, "two")
+    for message in (first, later):
+        await one.chat.edit(PID, room.id, message.id, "edited", by=None)
+    (edited,) = await there.hears("messageUpdated")
+    assert edited["seq"] == 2
+    await one.chat.mark_read(PID, room.id, bob.id, 2)
+    assert (await there.hears("mine", 2))[1]["mine"]["last_read_seq"] == 2
 
 
 async def test_writers_on_both_nodes_are_heard_in_one_order(nodes: Pair) -> None:

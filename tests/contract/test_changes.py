@@ -90,6 +90,8 @@ async def test_a_newcomer_has_read_what_was_said_before(api: ChatApi) -> None:
 
 
 async def test_a_room_is_large_beyond_a_hundred_and_small_again_with_eighty(api: ChatApi) -> None:
+    limits = (await read(api, "/api/v1/project"))["limits"]
+    assert limits["small_room"] == 100
     users = [await api.user() for _ in range(101)]
     room = await api.room(*users[:100])
     assert room["small"] is True

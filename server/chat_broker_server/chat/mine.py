@@ -60,12 +60,13 @@ _TARGET = (
     " WHERE project_id = $1 AND id = $2) t"
 )
 _GROWN = "version = coalesce(version, 0) + 1"
+# Materialized, so that each room's `unread` is worked out once, though it is used twice.
 _TOTALS = (
-    "SELECT CAST(count(CASE WHEN s.unread > 0 OR s.marked THEN 1 END) AS BIGINT),"
-    " CAST(coalesce(sum(s.unread), 0) AS BIGINT)"
-    f" FROM (SELECT {UNREAD} AS unread, m.marked_unread AS marked FROM {SOURCE}"
+    f"WITH s AS MATERIALIZED (SELECT {UNREAD} AS unread, m.marked_unread AS marked FROM {SOURCE}"
     " WHERE m.project_id = $1 AND m.user_id = $2 AND coalesce(m.notify, '') <> 'none'"
-    f" AND coalesce(m.muted_until, '') <= $3 AND {_ARCHIVED} = 'no') s"
+    f" AND coalesce(m.muted_until, '') <= $3 AND {_ARCHIVED} = 'no')"
+    " SELECT CAST(count(CASE WHEN s.unread > 0 OR s.marked THEN 1 END) AS BIGINT),"
+    " CAST(coalesce(sum(s.unread), 0) AS BIGINT) FROM s"
 )
 
 

@@ -27,7 +27,8 @@ class ModeChain:
     """Tries the modes in the order of `AUTH`: the first that finds its credential decides.
 
     A mode that returns None (the app says that nobody is signed in) lets the next one try. A request
-    with credentials of two modes is refused before either is verified.
+    with two different credentials for two modes is refused before either is verified. What one mode finds twice in a
+    request is judged in `auth.bearer`.
     """
 
     def __init__(

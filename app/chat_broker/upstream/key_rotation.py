@@ -2,7 +2,7 @@
 
 The Chat API accepts two keys for as long as the operator wants. The broker uses one. When that is refused,
 it reads its settings again, turns to the new CHAT_API_KEY or to CHAT_API_KEY_NEXT, and sends the very
-same call once more: a call answered with 401 has not been carried out, whatever it was.
+same call again: a call answered with 401 has not been carried out, whatever it was.
 """
 
 import time
@@ -129,7 +129,7 @@ class RotatingTransport:
         self._given = given
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
-        """One attempt; a second one with another key if the first is refused."""
+        """One attempt; another with each other key, of which there are two at most, while the key before it is refused."""
         keys = self._keys
         key = keys.present
         place: int | None = None

@@ -1,6 +1,7 @@
 """The events that a room's sockets receive: their names and payloads, and the result of closing a user's sockets.
 
-Events of one connection alone (`error`, `tokenExpiring`) are in `realtime/error_notices.py` and `realtime/sessions.py`.
+Events of one connection alone (`error`, `tokenExpiring`) are in `realtime/error_notices.py` and `realtime/sessions.py`, `mine` in
+`realtime/mine_events.py`. An event with a `rev` whose hint is lost is made again from the database: `chat/delta.py`, `events_of`.
 """
 
 from typing import Final

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from chat_broker.auth.bearer import digest_of
 from chat_broker.auth.dev import COOKIE as DEV_COOKIE
 from chat_broker.auth.dev import DevSessions
 from chat_broker.auth.errors import (
@@ -941,3 +942,40 @@ async def test_every_pair_of_credentials_is_ambiguous_whatever_the_order() -> No
                         chosen[0] if chosen else None
                     )
         assert len(provider.seen) == 1
+
+
+# -- the chain and what it has cached ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("auth", ["jwt", "dev", "jwt,dev", "introspection,jwt", "jwt,forward"])
+@pytest.mark.parametrize("cookie", [None, "app_token"])
+async def test_a_cached_principal_is_whom_the_chain_finds(auth: str, cookie: str | None) -> None:
+    """For every pair of credentials: `cached_principal` says what the chain says, or nothing."""
+    settings = HS256 | INTROSPECTION | FORWARD | {"auth_jwt_cookie": cookie}
+    settings = settings if "jwt" in auth else {}
+    token, other, late = (
+        secret_signer().token(claims(**change))
+        for change in ({}, {"sub": "user-2"}, {"exp": NOW + 5})
+    )
+    cached = 0
+    async with opened(auth, Asked(ACTIVE), **settings) as chain:
+
+        async def whole(bearer: str, jar: str) -> Any:
+            try:
+                return await chain(*([("cookie", jar)] if jar else []), bearer=bearer)
+            except (InvalidCredentials, AmbiguousCredentials) as error:
+                return type(error)
+
+        bearers = (token, other, late, "opaque", f"{token}x")
+        jars = ("", "a=b", f"app_token={token}", f"app_token={other}", f"{DEV_COOKIE}=x", "sid=1")
+        for _ in range(3):  # nothing is cached at first, then some of it, then some has expired
+            for bearer, jar in itertools.product(bearers, jars):
+                said = chain.chain.cached_principal(
+                    digest_of("bearer", bearer.encode()), beside_cookies=bool(jar)
+                )
+                if said is not None:
+                    cached += 1
+                    assert said == await whole(bearer, jar), (bearer, jar)
+                await whole(bearer, jar)
+            chain.pass_time(40)
+    assert bool(cached) == (auth in {"jwt", "jwt,dev", "introspection,jwt"})

@@ -1,6 +1,6 @@
 """The migrations of the broker, in order.
 
-To add one: write `0004_what_it_does.sql` with the next number (`.sqlite.sql` and `.postgres.sql` where the two differ), then
+To add one: write `NNNN_what_it_does.sql`, NNNN being the next number (`.sqlite.sql` and `.postgres.sql` where the two differ), then
 run `python scripts/schema.py`, which writes `generated.*.sql`. A released file is never changed.
 """
 

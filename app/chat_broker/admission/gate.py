@@ -19,7 +19,7 @@ from chat_broker.auth.jwt.jws import is_chat_token, looks_like_jws, parse
 from chat_broker.auth.mode_chain import ModeChain
 from chat_broker.chat.ports import Bans, StateUnavailable
 from chat_broker.chat.principal import Carrier, Principal
-from chat_broker.errors import BadInput, NotSignedIn, Unavailable, user_suspended
+from chat_broker.errors import BadInput, BrokerError, NotSignedIn, Unavailable, user_suspended
 from chat_broker.http.rate_limit_headers import Usage
 from chat_broker_kit.logs.sampling import SampledEvents
 
@@ -95,6 +95,7 @@ class Gate:
         try:
             ban = await bans.active_ban(me.external_id)
         except StateUnavailable:
+            await limiter.arrived(arrival.address)
             raise Unavailable("state_unavailable") from None
         if ban is not None:
             await limiter.arrived(arrival.address)
@@ -138,9 +139,11 @@ class Gate:
             refused.reason = error.reason
             raise refused from None
         except AmbiguousCredentials:
+            await self._limiter.arrived(address)
             text = "The request carries two different credentials. Send one."
             raise BadInput("ambiguous_credentials", text) from None
         except BadProxyHeaders as error:
+            await self._limiter.arrived(address)
             request_id = request.scope["state"].get("request_id")
             log.warning(
                 "auth.bad_proxy_headers",
@@ -153,6 +156,7 @@ class Gate:
             bad.reason = error.reason
             raise bad from None
         except ProviderUnavailable as error:
+            await self._limiter.arrived(address)
             text = "The identity provider does not answer. Wait as long as Retry-After says."
             raise Unavailable(
                 "identity_provider_unavailable", text, retry_after=error.retry_after
@@ -160,7 +164,11 @@ class Gate:
         if me is None:
             await self._limiter.arrived(address)
             raise NotSignedIn
-        self._browser.check(request, me.carrier)
+        try:
+            self._browser.check(request, me.carrier)
+        except BrokerError:
+            await self._limiter.arrived(address)
+            raise
         return me
 
     def _refuse_operators_keys(self, request: HTTPConnection) -> None:

@@ -19,9 +19,9 @@ from chat_broker_kit.text.timestamps import format_timestamp, parse_timestamp
 
 T = TypeVar("T")
 
-REMEMBERED = 1.0
-"""Seconds for which a replica may not know of a ban made by another one (at once, with Redis)."""
-MOST_REMEMBERED = 20_000
+CACHED_FOR = 1.0
+"""Seconds for which a ban look-up is cached: so long a replica may not know of a ban made by another one (at once, with Redis)."""
+MOST_CACHED = 20_000
 
 Pending = Literal["suspend", "free"]
 
@@ -131,7 +131,7 @@ class BanStatuses:
         exact: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], str] = format_timestamp,
-        most: int = MOST_REMEMBERED,
+        most: int = MOST_CACHED,
     ) -> None:
         self._book = book
         self._exact = exact
@@ -156,7 +156,7 @@ class BanStatuses:
         if known is not None:
             return known
         readings = self._readings
-        until = self._clock() + REMEMBERED
+        until = self._clock() + CACHED_FOR
         found = await self._book.ban_status(external_id)
         if readings == self._readings:  # else a ban came while the database was read
             self._known.put(external_id, found, until=until)

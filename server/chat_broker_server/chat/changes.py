@@ -8,7 +8,7 @@ import time
 from typing import Final, Literal
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.database.housekeeping import forgotten
+from chat_broker_server.database.housekeeping import note_forgotten
 
 Kind = Literal["message", "room", "member"]
 
@@ -61,4 +61,4 @@ def _trim(pid: str, room_id: str, kept: int) -> Steps[None]:
     if newest_too_many:
         rev = newest_too_many[0][0]
         yield Query(f"DELETE FROM changes WHERE {_OF_ROOM} AND rev <= $3", pid, room_id, rev)
-        yield from forgotten(pid, room_id, rev)
+        yield from note_forgotten(pid, room_id, rev)

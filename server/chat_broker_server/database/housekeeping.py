@@ -80,11 +80,11 @@ def _old_changes(now: int) -> Steps[bool]:
         before,
     )
     if deleted:
-        yield from forgotten(pid, room_id, max(row[0] for row in deleted))
+        yield from note_forgotten(pid, room_id, max(row[0] for row in deleted))
     return True
 
 
-def forgotten(pid: str, room_id: str, rev: int) -> Steps[None]:
+def note_forgotten(pid: str, room_id: str, rev: int) -> Steps[None]:
     """Note that changes up to *rev* are no longer kept: a client that knows less has to read the room again."""
     yield Query(
         "UPDATE rooms SET forgotten_rev = $3 WHERE project_id = $1 AND id = $2"

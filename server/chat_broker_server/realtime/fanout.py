@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
+from chat_broker_kit.logs.sampling import SampledEvents
 from chat_broker_server.chat import delta, sizes
 from chat_broker_server.chat.delta import Lost
 from chat_broker_server.chat.events import (
@@ -30,6 +32,8 @@ from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.packets import EncodedPacket
 from chat_broker_server.realtime.send_queue import SendQueue
 from chat_broker_server.realtime.slow_readers import MAX_BACKLOG
+
+log = SampledEvents(structlog.get_logger(__name__))
 
 ReadMissed = Callable[[str, str, int, int], Awaitable[list[Message]]]
 """(project, room, after this seq, limit) → messages, oldest first."""
@@ -524,7 +528,8 @@ class Fanout:
             while room.has_gap:
                 if await self._read_messages(key, room) or await self._read_lost_changes(key, room):
                     await asyncio.sleep(self._limits.gap_wait)  # so that send queues can empty
-        except Exception:  # noqa: BLE001  # the database does not answer: try again later
+        except Exception as error:  # noqa: BLE001  # as a rule the database does not answer: try again later
+            log.warning("fanout.gap_not_filled", error=type(error).__name__)
             retry = True
         finally:
             room.gap_fill = None

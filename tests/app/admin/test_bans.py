@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from chat_broker.chat.bans import (
-    REMEMBERED,
+    CACHED_FOR,
     BanRecord,
     BanStatus,
     BanStatuses,
@@ -64,7 +64,7 @@ async def test_asking_often_reads_seldom(book, clock):
     for _ in range(100):
         assert await known.active_ban("alice") is None
     assert book.reads == 1
-    clock.now += REMEMBERED + 0.01
+    clock.now += CACHED_FOR + 0.01
     await known.active_ban("alice")
     assert book.reads == 2
 
@@ -81,7 +81,7 @@ async def test_a_ban_made_elsewhere_counts_within_a_second(book, clock):
     known = ban_statuses(book, clock)
     await known.active_ban("alice")
     book.bans["alice"] = ban()
-    clock.now += REMEMBERED + 0.01
+    clock.now += CACHED_FOR + 0.01
     assert await known.active_ban("alice") is not None
 
 
@@ -123,7 +123,7 @@ async def test_what_cannot_be_read_lets_nobody_in(book, clock):
     known = ban_statuses(book, clock, exact=True)
     await known.active_ban("alice")
     book.broken = True
-    clock.now += REMEMBERED + 0.01
+    clock.now += CACHED_FOR + 0.01
     with pytest.raises(StateUnavailable):
         await known.active_ban("alice")
     with pytest.raises(StateUnavailable):

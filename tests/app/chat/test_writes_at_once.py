@@ -23,7 +23,7 @@ import httpx
 import pytest
 
 from chat_broker.admin.audit_log import verify_chain
-from chat_broker.chat.bans import REMEMBERED
+from chat_broker.chat.bans import CACHED_FOR
 from chat_broker.main import create_app
 from tests.app.auth.signing import AUDIENCE, ISSUER, SECRET, secret_signer
 from tests.app.brokers import http, settings
@@ -198,7 +198,7 @@ async def state(alice: Alice) -> str:
     ]
     found["signs in"] = outcome_of(await signs_in()(alice, alice.other))
     if found["signs in"] != "200" and found.get("status") == "active" and not found["ban"]:
-        await asyncio.sleep(REMEMBERED + 0.05)  # for which a replica may not have heard
+        await asyncio.sleep(CACHED_FOR + 0.05)  # for which a replica may not have heard
         found["signs in"] = outcome_of(await signs_in()(alice, alice.other))
     if shown.status_code == 200:
         await operator("DELETE", "/ban")(alice, alice.broker)

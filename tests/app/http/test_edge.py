@@ -86,6 +86,28 @@ async def test_the_address_that_counts_is_not_the_callers_choice(tmp_path: Path)
         assert set(statuses) == {401}
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("authorization", "Bearer a"), ("authorization", "Bearer b")], 400),
+        ([("cookie", "chat_dev_session={token}")], 403),  # a cookie from no listed page
+    ],
+)
+async def test_every_refused_request_counts_for_its_address(
+    tmp_path: Path, headers: list[tuple[str, str]], status: int
+) -> None:
+    """RATE_IP also ends requests that contradict themselves, and those of other sites' pages."""
+    async with running(tmp_path, rate_ip="20/minute") as broker:
+        login = await broker.client.post("/dev/login", json={"username": "alice"})
+        broker.client.cookies.clear()
+        sent = [(name, value.format(token=login.json()["token"])) for name, value in headers]
+        statuses = [
+            (await broker.client.post("/chat/rooms", headers=sent, json={"name": "x"})).status_code
+            for _ in range(30)
+        ]
+        assert (statuses[0], statuses[-1]) == (status, 429)
+
+
 async def test_limits_are_per_user_and_say_how_long_to_wait(tmp_path: Path) -> None:
     """RATE_TOKEN, RATE_WRITE and RATE_READ are counted apart, and for each user."""
     async with running(

@@ -36,13 +36,13 @@ _DELIVERED = (
     "CASE WHEN m.delivered_seq > m.last_read_seq THEN m.delivered_seq ELSE m.last_read_seq END"
 )
 FROM_SEQ = "coalesce(m.from_seq, 1)"
-_ARCHIVED = (
+ARCHIVED = (
     "CASE WHEN m.archived = 'yes' THEN 'yes' WHEN m.archived = 'until_message'"
     " AND r.last_seq <= m.archived_seq THEN 'until_message' ELSE 'no' END"
 )
 COLUMNS = (
     f"m.role, m.joined_at, m.last_read_seq, {_DELIVERED}, {FROM_SEQ}, {UNREAD}, m.notify,"
-    f" m.muted_until, {_ARCHIVED}, m.pinned_at, m.marked_unread, m.version"
+    f" m.muted_until, {ARCHIVED}, m.pinned_at, m.marked_unread, m.version"
 )
 WIDTH = 12
 """How many columns `COLUMNS` has."""
@@ -64,7 +64,7 @@ _GROWN = "version = coalesce(version, 0) + 1"
 _TOTALS = (
     f"WITH s AS MATERIALIZED (SELECT {UNREAD} AS unread, m.marked_unread AS marked FROM {SOURCE}"
     " WHERE m.project_id = $1 AND m.user_id = $2 AND coalesce(m.notify, '') <> 'none'"
-    f" AND coalesce(m.muted_until, '') <= $3 AND {_ARCHIVED} = 'no')"
+    f" AND coalesce(m.muted_until, '') <= $3 AND {ARCHIVED} = 'no')"
     " SELECT CAST(count(CASE WHEN s.unread > 0 OR s.marked THEN 1 END) AS BIGINT),"
     " CAST(coalesce(sum(s.unread), 0) AS BIGINT) FROM s"
 )
@@ -138,7 +138,7 @@ def update(
 ) -> Steps[tuple[Mine, list[str]]]:
     """Change the member's side. Returns it, and the rooms of which something was changed. Raises NotFound as `get`."""
     rows = yield Query(
-        f"SELECT r.last_seq, m.notify, m.muted_until, {_ARCHIVED}, m.pinned_at,"
+        f"SELECT r.last_seq, m.notify, m.muted_until, {ARCHIVED}, m.pinned_at,"
         f" m.marked_unread FROM {SOURCE} WHERE {_MEMBER}",
         pid,
         room_id,

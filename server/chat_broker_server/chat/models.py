@@ -252,6 +252,15 @@ class Page(msgspec.Struct, frozen=True):
         return cls(items, page, limit, total, -(-total // limit))
 
 
+class CursorPage(msgspec.Struct, frozen=True):
+    """A page of a list that has cursors alone."""
+
+    items: list[Any]
+    limit: int
+    next_cursor: str | None
+    has_more: bool
+
+
 class ReadMark(msgspec.Struct, frozen=True):
     """The last message a member has read, and how many of others are unread."""
 

@@ -1,16 +1,18 @@
 """Transactions about rooms."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import idempotency, members, messages, mine
+from chat_broker_server.chat import idempotency, members, messages, mine, sizes
 from chat_broker_server.chat.changes import NEXT_REV, record
+from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
+    CursorPage,
     IdempotencyKey,
     Message,
     Mine,
@@ -47,12 +49,16 @@ MEMBER_SOURCE = (
     f" AND g.seq = r.last_seq AND g.seq >= {mine.FROM_SEQ}"
     " LEFT JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
 )
+ACTIVITY = "coalesce(r.last_message_at, r.created_at)"
+"""When the newest message was posted, or the room was created."""
 WIDTH = 14
 """How many columns `COLUMNS` has."""
 _OWN_ROOMS = (
     f"(SELECT {mine.STORED} FROM members WHERE project_id = $1"
     " AND user_id = $2 ORDER BY room_id LIMIT $3 OFFSET $4) m"
 )
+_OVERHEAD: Final = 1024
+"""Bytes for what a page has besides its rooms."""
 
 
 class RoomFilter(NamedTuple):
@@ -61,6 +67,26 @@ class RoomFilter(NamedTuple):
     member_id: str | None = None
     private: bool | None = None
     q: str | None = None
+    archived: bool | None = None
+    """By the member's own side; goes with *member_id* alone."""
+    kind: str | None = None
+    """All rooms are of the kind `room`."""
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it leaves out some of the member's rooms, or of all rooms."""
+        return any(each is not None for each in (self.private, self.q, self.archived))
+
+    @property
+    def matches_nothing(self) -> bool:
+        return self.kind not in {None, "room"}
+
+
+class _Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where a room stands in the order by activity."""
+
+    activity: Annotated[str, msgspec.Meta(pattern=r"\A[0-9T:.Z-]{1,32}\Z")]
+    room_id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 
 
 def from_row(row: Sequence[Any]) -> Room:
@@ -182,25 +208,14 @@ def delete(pid: str, room_id: str) -> Steps[None]:
 
 
 def page(pid: str, where: RoomFilter, number: int, limit: int) -> Steps[Page]:
-    parameters: list[Any] = [pid]
-    build, columns, source = from_row, COLUMNS, "rooms r"
-    counted = source
-    condition, order = "r.project_id = $1", "r.id"
+    if where.matches_nothing:
+        return Page.of([], number, limit, 0)
+    matching, condition, parameters = _matching(pid, where)
+    build, columns, source, order = from_row, COLUMNS, matching, "r.id"
     if where.member_id is not None:
-        parameters.append(where.member_id)
-        build = from_member_row
-        columns, source = MEMBER_COLUMNS, MEMBER_SOURCE.format(members="members m")
-        counted = mine.SOURCE
-        condition, order = "m.project_id = $1 AND m.user_id = $2", "m.room_id"
-    condition += " AND r.deleted_at IS NULL"
-    if where.private is not None:
-        parameters.append(where.private)
-        condition += f" AND r.private = ${len(parameters)}"
-    if where.q is not None:
-        parameters.append(like(where.q))
-        n = len(parameters)
-        condition += f" AND {contains(('r.name', 'r.description'), n)}"
-    only_by_member = where.member_id is not None and where.private is None and where.q is None
+        build, columns, order = from_member_row, MEMBER_COLUMNS, "m.room_id"
+        source = MEMBER_SOURCE.format(members="members m")
+    only_by_member = where.member_id is not None and not where.narrows
     if where.member_id is None and where.q is None:
         counter = {
             None: "room_count",
@@ -216,7 +231,7 @@ def page(pid: str, where: RoomFilter, number: int, limit: int) -> Steps[Page]:
             "SELECT count(*) FROM members WHERE project_id = $1 AND user_id = $2", *parameters
         )
     else:
-        total = yield Query(f"SELECT count(*) FROM {counted} WHERE {condition}", *parameters)
+        total = yield Query(f"SELECT count(*) FROM {matching} WHERE {condition}", *parameters)
     n = len(parameters)
     window = "" if only_by_member else f" LIMIT ${n + 1} OFFSET ${n + 2}"
     rows = yield Query(
@@ -227,6 +242,60 @@ def page(pid: str, where: RoomFilter, number: int, limit: int) -> Steps[Page]:
     )
     items = [build(row) for row in rows]
     return Page.of(items, number, limit, total[0][0] if total else 0)
+
+
+def by_activity(pid: str, where: RoomFilter, cursor: str | None, limit: int) -> Steps[CursorPage]:
+    """The matching rooms, newest activity first, then by id. Raises BadInput for a foreign *cursor*."""
+    begin = None if cursor is None else decoded("cursor", cursor, _Place)
+    if where.matches_nothing:
+        return CursorPage([], limit, next_cursor=None, has_more=False)
+    source, condition, parameters = _matching(pid, where)
+    if begin is not None:
+        parameters += [begin.activity, begin.room_id]
+        n = len(parameters)
+        condition += f" AND ({ACTIVITY} < ${n - 1} OR {ACTIVITY} = ${n - 1} AND r.id > ${n})"
+    # What is dear about a room, such as `unread`, is worked out for those of the page alone.
+    chosen = (
+        f"(SELECT r.id, {ACTIVITY} AS activity FROM {source} WHERE {condition}"
+        f" ORDER BY activity DESC, r.id LIMIT ${len(parameters) + 1}) p"
+    )
+    build, columns = from_row, COLUMNS
+    source = f"{chosen} JOIN rooms r ON r.project_id = $1 AND r.id = p.id"
+    if where.member_id is not None:
+        build, columns = from_member_row, MEMBER_COLUMNS
+        own = "members m ON m.project_id = $1 AND m.room_id = p.id AND m.user_id = $2"
+        source = MEMBER_SOURCE.format(members=f"{chosen} JOIN {own}")
+    rows = yield Query(
+        f"SELECT {columns} FROM {source} ORDER BY p.activity DESC, p.id", *parameters, limit + 1
+    )
+    found = [build(row) for row in rows]
+    items = sizes.fitting(found[:limit], sizes.LARGEST_RESPONSE - _OVERHEAD)
+    more = len(items) < len(found)
+    return CursorPage(items, limit, _cursor_after(items[-1]) if more else None, more)
+
+
+def _cursor_after(room: Room) -> str:
+    return encoded(_Place(room.last_message_at or room.created_at, room.id))
+
+
+def _matching(pid: str, where: RoomFilter) -> tuple[str, str, list[Any]]:
+    """What to select from, the condition, and its parameters."""
+    parameters: list[Any] = [pid]
+    source, condition = "rooms r", "r.project_id = $1"
+    if where.member_id is not None:
+        parameters.append(where.member_id)
+        source, condition = mine.SOURCE, "m.project_id = $1 AND m.user_id = $2"
+    condition += " AND r.deleted_at IS NULL"
+    if where.private is not None:
+        parameters.append(where.private)
+        condition += f" AND r.private = ${len(parameters)}"
+    if where.q is not None:
+        parameters.append(like(where.q))
+        n = len(parameters)
+        condition += f" AND {contains(('r.name', 'r.description'), n)}"
+    if where.archived is not None:
+        condition += f" AND {mine.ARCHIVED} {'<>' if where.archived else '='} 'no'"
+    return source, condition, parameters
 
 
 def _add_to_counts(pid: str, *, rooms: int, open_rooms: int) -> Steps[None]:

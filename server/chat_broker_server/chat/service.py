@@ -16,6 +16,7 @@ from chat_broker_server.chat.events import Event, MineChanged
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
     Changes,
+    CursorPage,
     Delta,
     IdempotencyKey,
     Member,
@@ -106,6 +107,15 @@ class Chat:
         """A page of the rooms that match, oldest first. With a `member_id` each room has that member's side."""
         slow = where.q is not None or (page - 1) * limit > 10_000
         return await self._database.read(partial(rooms.page, pid, where, page, limit), slow=slow)
+
+    async def rooms_by_activity(
+        self, pid: str, where: rooms.RoomFilter, *, cursor: str | None = None, limit: int = 50
+    ) -> CursorPage:
+        """The rooms that match, newest activity first. Raises BadInput for a foreign cursor."""
+        slow = where.q is not None or where.member_id is None
+        return await self._database.read(
+            partial(rooms.by_activity, pid, where, cursor, limit), slow=slow
+        )
 
     async def update_room(self, pid: str, room_id: str, changes: RoomChanges) -> Room:
         """Change a room and publish `roomUpdated`."""

@@ -3,7 +3,6 @@
 Nothing is stored for a client. It sends what it has of each room, and what it does not have is found by comparing.
 """
 
-import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeVar
@@ -14,10 +13,10 @@ from msgspec import UNSET
 from chat_broker_kit.database.transactions import Query, Rows, Steps
 from chat_broker_kit.text.timestamps import parse_timestamp
 from chat_broker_server.chat import delta, mine, rooms, sizes
+from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.delta import Known, Span
 from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.models import Delta, Message, Mine, Room, Sync
-from chat_broker_server.errors import BadInput
 
 CHANGED: Final = 50
 """How many changes of a room to answer."""
@@ -29,7 +28,7 @@ _JOIN_MARGIN = timedelta(minutes=1)
 
 _MEMBERSHIPS = (
     "SELECT m.room_id, r.last_seq, coalesce(r.rev, 0), coalesce(m.version, 0),"
-    f" coalesce(r.last_message_at, r.created_at), r.created_at, m.joined_at FROM {mine.SOURCE}"
+    f" {rooms.ACTIVITY}, r.created_at, m.joined_at FROM {mine.SOURCE}"
     " WHERE m.project_id = $1 AND m.user_id = $2"
 )
 _MARKS = ", ".join(f"${number}" for number in range(3, _CHUNK + 3))
@@ -134,8 +133,8 @@ def _first_page(
     return _Cursor(
         newest=max((each.activity for each in memberships), default=""),
         active_since=active_since,
-        joined_since=None if query.token is None else _decoded("token", query.token, str),
-        token=_encoded(_earlier(last_join) if last_join else ""),
+        joined_since=None if query.token is None else decoded("token", query.token, str),
+        token=encoded(_earlier(last_join) if last_join else ""),
         activity="",
         room_id="",
     )
@@ -264,24 +263,11 @@ def _shortened(whole: Delta, size: int) -> Delta:
 
 def _written(begin: _Cursor, last: _Membership) -> str:
     """The cursor after the room *last*."""
-    return _encoded(msgspec.structs.replace(begin, activity=last.activity, room_id=last.room_id))
+    return encoded(msgspec.structs.replace(begin, activity=last.activity, room_id=last.room_id))
 
 
 def _read_cursor(text: str) -> _Cursor:
-    return _decoded("cursor", text, _Cursor)
-
-
-def _encoded(value: Any) -> str:
-    return base64.urlsafe_b64encode(_encode(value)).decode().rstrip("=")
-
-
-def _decoded(name: str, text: str, kind: type[T]) -> T:
-    """What `_encoded` made *text* of. Raises BadInput."""
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(raw, type=kind)
-    except (ValueError, msgspec.MsgspecError):
-        raise BadInput.field(name, "is none of this server") from None
+    return decoded("cursor", text, _Cursor)
 
 
 def _earlier(joined_at: str) -> str:

@@ -14,10 +14,15 @@ from chat_broker_server.rest.request import (
     created,
     ok,
     page_and_limit,
+    page_limit,
 )
 
 _USER_ID = {"user_id": validation.optional(validation.identifier)}
 MARK = {**_USER_ID, "seq": validation.seq}
+_SORT = validation.one_of("activity", "created")
+_KIND = validation.one_of("room", "direct", "thread")
+_YES_NO = validation.one_of("true", "false")
+_CURSOR = validation.text(1024)
 _MEMBER = {"role": validation.optional(validation.role)}
 
 
@@ -31,15 +36,37 @@ async def create(request: Request) -> Response:
 
 async def list_all(request: Request) -> Response:
     """GET …/rooms: all rooms for the API key, the user's own rooms for a token."""
-    query = request.query("page", "limit", "member_id", "private", "q")
+    query = request.query(
+        *("page", "limit", "member_id", "private", "q", "sort", "kind", "archived", "cursor")
+    )
+    where = _room_filter(request, query)
+    if checked(query, "sort", _SORT) == "activity":
+        if "page" in query:
+            raise BadInput.field("page", "does not go with sort=activity: use cursor")
+        cursor, limit = checked(query, "cursor", _CURSOR), page_limit(query)
+        return ok(
+            await request.chat.rooms_by_activity(request.pid, where, cursor=cursor, limit=limit)
+        )
+    if "cursor" in query:
+        raise BadInput.field("cursor", "goes with sort=activity alone")
     page, limit = page_and_limit(query)
+    return ok(await request.chat.list_rooms(request.pid, where, page=page, limit=limit))
+
+
+def _room_filter(request: Request, query: dict[str, str]) -> RoomFilter:
     member_id = checked(query, "member_id", validation.identifier)
     if request.token_user_id is not None:
         member_id = own_user_id(request, member_id)
-    private = checked(query, "private", validation.one_of("true", "false"))
-    q = checked(query, "q", validation.single_line(128))
-    where = RoomFilter(member_id, None if private is None else private == "true", q)
-    return ok(await request.chat.list_rooms(request.pid, where, page=page, limit=limit))
+    private, archived = checked(query, "private", _YES_NO), checked(query, "archived", _YES_NO)
+    if archived is not None and member_id is None:
+        raise BadInput.field("archived", "goes with member_id alone")
+    return RoomFilter(
+        member_id,
+        None if private is None else private == "true",
+        checked(query, "q", validation.single_line(128)),
+        None if archived is None else archived == "true",
+        checked(query, "kind", _KIND),
+    )
 
 
 async def get(request: Request) -> Response:

@@ -39,7 +39,7 @@ async def broker(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 @pytest.fixture(params=["fake", "server"])
-async def with_changes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
+async def on_both(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
     """A broker over the Chat API in memory, and over the real one."""
     if request.param == "fake":
         async with over_fake(tmp_path) as (one, _):
@@ -133,8 +133,8 @@ async def test_a_chat_api_that_has_changed_is_noticed(tmp_path: Path) -> None:
         assert (await alice.get(f"/rooms/{await alice.room()}/mine")).status_code == 200
 
 
-async def test_changes_are_told_to_members_as_they_see_them(with_changes: Running) -> None:
-    broker = with_changes
+async def test_changes_are_told_to_members_as_they_see_them(on_both: Running) -> None:
+    broker = on_both
     alice, bob, room = await pair(broker)
     message = await alice.say(room)
     assert "rev" not in message, "a plain message keeps its bytes"
@@ -175,8 +175,8 @@ async def test_a_bad_query_for_changes_is_refused(broker: Running, query: str) -
     assert len(broker.upstream.seen) == before
 
 
-async def test_messages_by_id_and_around_one(with_changes: Running) -> None:
-    broker = with_changes
+async def test_messages_by_id_and_around_one(on_both: Running) -> None:
+    broker = on_both
     alice, bob, room = await pair(broker)
     posted = [await alice.say(room, str(number)) for number in range(1, 8)]
     one = await ok(bob, "GET", f"/rooms/{room}/messages/{posted[2]['id']}")
@@ -197,8 +197,8 @@ async def test_messages_by_id_and_around_one(with_changes: Running) -> None:
     assert (await bob.get(f"/rooms/{room}/messages?ids={many}")).status_code == 400
 
 
-async def test_an_edit_of_what_was_changed_meanwhile_is_409(with_changes: Running) -> None:
-    broker = with_changes
+async def test_an_edit_of_what_was_changed_meanwhile_is_409(on_both: Running) -> None:
+    broker = on_both
     alice = await broker.sign_in("alice")
     room = await alice.room()
     path = f"/rooms/{room}/messages/{(await alice.say(room))['id']}"
@@ -208,7 +208,8 @@ async def test_an_edit_of_what_was_changed_meanwhile_is_409(with_changes: Runnin
     assert (await ok(alice, "PATCH", path, {"content": "b", "if_rev": 1}))["rev"] == 2
 
 
-async def test_ones_own_side_of_a_room_is_nobody_elses(broker: Running) -> None:
+async def test_ones_own_side_of_a_room_is_nobody_elses(on_both: Running) -> None:
+    broker = on_both
     alice, bob, room = await pair(broker)
     await alice.say(room)
     mine = await ok(bob, "GET", f"/rooms/{room}/mine")
@@ -249,7 +250,8 @@ async def test_a_bad_body_is_refused(
     await ok(alice, method, path, good)
 
 
-async def test_totals_and_marking_many_rooms_read(broker: Running) -> None:
+async def test_totals_and_marking_many_rooms_read(on_both: Running) -> None:
+    broker = on_both
     alice, bob, room = await pair(broker)
     eves = await (await broker.sign_in("eve")).room()
     other = await alice.room(member_ids=["external:bob"])
@@ -270,7 +272,8 @@ async def test_totals_and_marking_many_rooms_read(broker: Running) -> None:
         assert (await bob.post("/read", bad)).status_code == 400, bad
 
 
-async def test_rooms_are_listed_by_activity_and_found_by_name(broker: Running) -> None:
+async def test_rooms_are_listed_by_activity_and_found_by_name(on_both: Running) -> None:
+    broker = on_both
     alice = await broker.sign_in("alice")
     rooms = [await alice.room(name=f"Room {number}") for number in range(4)]
     await alice.say(rooms[1])

@@ -24,6 +24,7 @@ from chat_broker_server.chat import (
     sync,
     users,
 )
+from chat_broker_server.chat.cursors import encoded
 from chat_broker_server.chat.models import IdempotencyKey, MineChanges, RoomChanges
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
@@ -44,6 +45,17 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "rooms, page": partial(rooms.page, P, rooms.RoomFilter(), 1, 50),
     "rooms, open": partial(rooms.page, P, rooms.RoomFilter(private=False), 1, 50),
     "rooms of a member": partial(rooms.page, P, rooms.RoomFilter(U), 1, 50),
+    "rooms of a member, archived": partial(
+        rooms.page, P, rooms.RoomFilter(U, archived=True), 1, 50
+    ),
+    "rooms of a member, by activity": partial(rooms.by_activity, P, rooms.RoomFilter(U), None, 50),
+    "rooms of a member, by activity, later": partial(
+        rooms.by_activity,
+        P,
+        rooms.RoomFilter(U, archived=False),
+        encoded(["2026-01-01T00:00:00.000Z", R]),
+        50,
+    ),
     "member": partial(members.get, P, R, U),
     "members": partial(members.page, P, R, 1, 50),
     "messages, page": partial(messages.page, P, R, 3, 50),
@@ -186,6 +198,25 @@ def test_a_sync_is_looked_at_from_beginning_to_end() -> None:
     assert any(query.startswith("SELECT min") for query in begins)
 
 
+@pytest.mark.parametrize("archived", [None, True, False])
+async def test_rooms_by_activity_begin_with_the_users_memberships(
+    tmp_path: Path, archived: bool | None
+) -> None:
+    """What is sorted is the user's own, and the rooms of the page alone are looked at whole."""
+    database = await open_database(f"sqlite:///{tmp_path / 'chat.db'}")
+    await database.close()
+    where = rooms.RoomFilter(U, archived=archived)
+    (query,) = queries_of(partial(rooms.by_activity, P, where, None, 50))
+    with closing(sqlite3.connect(tmp_path / "chat.db")) as raw:
+        rows = raw.execute(f"EXPLAIN QUERY PLAN {dialect(query.sql)}", query.parameters)
+        plan = [row[3] for row in rows]
+    before, behind = plan[: plan.index("SCAN p")], plan[plan.index("SCAN p") :]
+    assert any(
+        line.startswith("SEARCH m ") and "(project_id=? AND user_id=?)" in line for line in before
+    ), plan
+    assert "SEARCH m USING PRIMARY KEY (project_id=? AND room_id=? AND user_id=?)" in behind, plan
+
+
 @pytest.mark.parametrize("name", HOT)
 async def test_sqlite_finds_everything_hot_by_an_index(tmp_path: Path, name: str) -> None:
     """No scan of a table, and no sorting of what was found."""
@@ -204,10 +235,12 @@ def assert_finds_by_an_index(sql: str, plan: list[str]) -> None:
     for line in plan:
         # What is a table of its own is a page, cut before anything else is looked at: kept
         # before SQLite 3.46, handed over row by row since.
-        page = not {"MATERIALIZE m", "CO-ROUTINE m"}.isdisjoint(plan) and line in {
-            "SCAN m",
-            "USE TEMP B-TREE FOR ORDER BY",
-        }
+        # By activity, the user's memberships have to be sorted for it: nothing else is in `p`.
+        page = any(
+            not {f"MATERIALIZE {name}", f"CO-ROUTINE {name}"}.isdisjoint(plan)
+            and line in {f"SCAN {name}", "USE TEMP B-TREE FOR ORDER BY"}
+            for name in "mp"
+        )
         assert not line.startswith("SCAN") or LISTED.fullmatch(line) or page, (sql, plan)
         # An index of which only the project is used reads all members or messages there are.
         if re.match(r"SEARCH (c|changes|m|members|x|messages) ", line):

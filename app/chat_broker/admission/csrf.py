@@ -71,7 +71,7 @@ class BrowserRules:
         """The proxy's own login is a cookie as a rule, of which we see nothing.
 
         So identity headers count as ambient wherever a browser says that another site is behind the
-        request. A program that sends neither Origin nor Fetch Metadata is nobody's browser.
+        request. A program that sends neither Origin nor Fetch Metadata is no browser.
         """
         if signs.origin:
             here = self._listed(signs) or (

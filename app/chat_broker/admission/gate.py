@@ -58,7 +58,7 @@ class Connection:
 
 
 class Gate:
-    """Lets requests in. Raises BrokerError; nobody gets in while it cannot be said whether they may."""
+    """Lets requests in. Raises BrokerError; while that cannot be decided, no request gets in."""
 
     def __init__(
         self,

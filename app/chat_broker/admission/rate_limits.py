@@ -70,7 +70,7 @@ class Rates:
 
 
 class TooMany(TooManyRequests):
-    """Somebody used up a limit: 429, with what the draft's headers and `Retry-After` say about it."""
+    """A user or an address has used up a limit: 429, with what the draft's headers and `Retry-After` say about it."""
 
     def __init__(self, usages: Sequence[Usage]) -> None:
         refused = [usage for usage in usages if not usage.allowed]

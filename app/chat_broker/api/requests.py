@@ -30,9 +30,9 @@ LARGEST_METADATA = 4096
 MOST_MEMBERS = 100
 LARGEST_SEQ = 2**53
 LONGEST_REMEMBERED = 128
-"""Bytes of a query: whoever sends longer ones does not fill our memory with them."""
+"""Bytes of the longest query string whose reading is cached: longer ones would fill the memory."""
 
-# Who somebody is comes from their credential. Compared without case, "_" and "-".
+# The caller's identity comes from the credential alone. Compared without case, "_" and "-".
 _IDENTITY = frozenset({
     "author", "authorid", "createdby", "creator", "creatorid", "externalid", "externaluserid",
     "owner", "ownerid", "role", "roles", "sender", "senderid", "userid", "username",
@@ -50,7 +50,7 @@ _HARMLESS = frozenset(
         "after",
     }
 )
-"""What is sent all day, and names nobody."""
+"""Names of frequent fields, none of which states an identity: they need no further look."""
 _NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -168,7 +168,7 @@ def read_body(
 ) -> B:
     """*raw* as a *kind*. Raises BadInput with every field that is wrong, or UnsupportedMediaType.
 
-    *optional*: nothing at all stands for an empty object. *by_operator*: may say who somebody is.
+    *optional*: nothing at all stands for an empty object. *by_operator*: may state a user's identity.
     """
     if not raw:
         if optional:
@@ -219,7 +219,7 @@ def _why(message: str) -> str:
 
 
 def refuse_identity(names: Any) -> None:
-    """Raise BadInput `identity_not_allowed` if one of *names* would say who somebody is."""
+    """Raise BadInput `identity_not_allowed` if one of *names* states an identity."""
     if _HARMLESS.issuperset(names):
         return
     for name in names:

@@ -35,7 +35,7 @@ Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 async def list_rooms(
     me: Me, query: Annotated[RoomQuery, Depends(ReadQuery(read_room_query))], broker: TheBroker
 ) -> Response:
-    """The caller's rooms, with `unread`, or those that anybody may join."""
+    """The caller's rooms, with `unread`, or the open rooms."""
     page = await broker.own.rooms(me, query)
     joined = query.scope == "joined"
     if isinstance(page, CursorPage):
@@ -103,7 +103,7 @@ async def list_members(room_id: RoomId, me: Me, window: PageWanted, broker: TheB
 async def add_member(
     room_id: RoomId, user: UserReference, me: MeWriting, _: Empty, broker: TheBroker
 ) -> Response:
-    """Bring somebody into a room the caller owns."""
+    """Add a user to a room that the caller owns."""
     return as_json(views.member(await broker.add_member(me, room_id, user)))
 
 
@@ -111,6 +111,6 @@ async def add_member(
 async def remove_member(
     room_id: RoomId, user: UserReference, me: MeWriting, _: Empty, broker: TheBroker
 ) -> Response:
-    """Take somebody out of a room the caller owns, or the caller out of any."""
+    """Remove a member from a room that the caller owns, or the caller from any."""
     await broker.remove_member(me, room_id, user)
     return nothing()

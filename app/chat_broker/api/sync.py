@@ -89,7 +89,7 @@ async def list_changes(room_id: RoomId, me: Me, wanted: Changed, broker: TheBrok
 
 @room_router.get("/mine", **describe(answer=views.MineView))
 async def get_mine(room_id: RoomId, me: Me, _: NoQuery, broker: TheBroker) -> Response:
-    """The caller's own side of a room, which nobody else sees."""
+    """The caller's own side of a room, which only the caller sees."""
     return as_json(views.mine(await broker.own.mine(me, room_id)))
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class ModeChain:
     """Tries the modes in the order of `AUTH`: the first that finds its credential decides.
 
-    A mode that returns None (the app says that nobody is signed in) lets the next one try. A request
+    A mode that returns None (the app says that the request is not signed in) lets the next one try. A request
     with two different credentials for two modes is refused before either is verified. What one mode finds twice in a
     request is judged in `auth.bearer`.
     """
@@ -57,7 +57,7 @@ class ModeChain:
         return any(mode.recognizes(bearer) for mode in self._modes)
 
     async def __call__(self, request: HTTPConnection, /) -> Principal | None:
-        """The principal; None if the request has no credential, or the app says that nobody is signed in.
+        """The principal; None if the request has no credential, or the app says that it is not signed in.
 
         Raises InvalidCredentials, AmbiguousCredentials, BadProxyHeaders or ProviderUnavailable.
         """

@@ -45,7 +45,7 @@ class Mode(Protocol):
     async def authenticate(
         self, request: HTTPConnection, credential: Credential
     ) -> Principal | None:
-        """The principal of the credential; None if the app says that nobody is signed in.
+        """The principal of the credential; None if the app says that the request is not signed in.
 
         Raises InvalidCredentials, BadProxyHeaders or ProviderUnavailable.
         """

@@ -54,7 +54,7 @@ class NewMessage(Protocol):
 class Broker:
     """What an app user may have done in their name. One per process; safe for many requests at once.
 
-    Every method takes the principal first and acts for nobody else. Raises BrokerError, or a ChatError
+    Every method takes the principal first and acts as no other user. Raises BrokerError, or a ChatError
     of the SDK, which `errors.from_chat` translates.
     """
 
@@ -173,7 +173,7 @@ class Broker:
         }
 
     async def add_member(self, me: Principal, room_id: str, who: str) -> Member:
-        """Bring somebody into a room the caller owns. *who*: a chat user id or `external:<id>`."""
+        """Add a user to a room that the caller owns. *who*: a chat user id or `external:<id>`."""
         await self._may(me, Action.ADD_MEMBER, room_id)
         other = await self._identities.resolve(who)
         try:
@@ -182,7 +182,7 @@ class Broker:
             await self._memberships.changed(room_id)
 
     async def remove_member(self, me: Principal, room_id: str, who: str) -> None:
-        """Take somebody out of a room the caller owns, or the caller out of any."""
+        """Remove a member from a room that the caller owns, or the caller from any."""
         user_id, role = await self._role(me, room_id)
         own = who in (user_id, EXTERNAL + me.external_id)
         _permit(decide(Action.REMOVE_MEMBER, Facts(role=role, own=own)))
@@ -280,7 +280,7 @@ class Broker:
     ) -> tuple[AsyncChatClient, bool | None]:
         """A client to touch the message with, and whether the caller wrote it (None: the Chat API judges).
 
-        With the key anybody's message could be changed, so the author must be known. Of a message that
+        With the key every user's message could be changed, so the author must be known. Of a message that
         has not gone by here the Chat API knows: a member acts with a token of their own. An owner's
         token would do more than an owner may, so for them the author is looked up.
         """

@@ -118,7 +118,7 @@ class Identities:
     async def find_again(self, me: Principal, *, instead_of: str) -> str:
         """The id now, after the Chat API has said that there is no user *instead_of*.
 
-        An operator may have created a deleted user anew under the same external id. Nobody is created
+        An operator may have created a deleted user anew under the same external id. No user is created
         here: who was deleted stays out. Raises Refused `user_deleted`.
         """
         key = me.user

@@ -43,7 +43,7 @@ Kept = TypeVar("Kept")
 class _Memory(Generic[Kept]):
     """What was made of some bytes, for as much of it as *most_bytes* hold.
 
-    No BoundedCache: entries differ a thousandfold in size, and nothing goes stale but what nobody asks for.
+    No BoundedCache: entries differ a thousandfold in size, and an entry goes stale only when it is no longer read.
     """
 
     def __init__(self, most_bytes: int, largest: int) -> None:

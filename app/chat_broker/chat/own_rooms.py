@@ -44,7 +44,7 @@ class RoomQuery:
 
 
 class OwnRooms:
-    """What keeps a caller's copy of their rooms right. Acts for the caller and nobody else; membership comes first."""
+    """What keeps a caller's copy of their rooms right. Acts as the caller and no other user; membership comes first."""
 
     def __init__(
         self, chat: AsyncChatClient, identities: Identities, features: Features, may: May

@@ -60,7 +60,7 @@ class Links(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """Somebody may not chat: until when (None: until it is lifted), and why (for the operator)."""
+    """A user may not chat: until when (None: until it is lifted), and why (for the operator)."""
 
     external_id: str
     reason: str
@@ -68,7 +68,7 @@ class Ban:
 
 
 class Bans(Protocol):
-    """Who may not chat. Fails closed: StateUnavailable means nobody gets in."""
+    """Who may not chat. Fails closed: StateUnavailable means that no user gets in."""
 
     async def active_ban(self, external_id: str) -> Ban | None:
         """The ban in force, if there is one. Called for every request, so answers may be cached for a second."""
@@ -98,7 +98,7 @@ Listener = Callable[[str | None], None]
 class Hints(Protocol):
     """Tells other replicas that something has changed, so that they forget what they remember.
 
-    What changes in this process is not echoed to it: whoever changes something forgets it themselves.
+    What changes in this process is not echoed to it: the code that makes a change clears its own cache.
     """
 
     @property

@@ -13,7 +13,7 @@ class Principal:
     *external_id* is what the chat user is called upstream; *username*, *name* and *email* are claims,
     true or not. *expires_at* is the end of the app's own credential in epoch seconds, leeway included; None if
     it has none. *carrier* says how the credential came: a browser sends a cookie by itself, and it or a proxy
-    in front may have added a header, so those need more. Only a bearer token is sent by whoever has it.
+    in front may have added a header, so those need more. A browser never sends a bearer token by itself.
     """
 
     issuer: str

@@ -25,7 +25,7 @@ class Sockets:
             self._fixed = SocketServer(origin, parts.path.rstrip("/") + socket_path)
 
     def of(self, scope: Mapping[str, Any]) -> SocketServer:
-        """The address for whoever sent this request. Raises BadInput for a Host that is none."""
+        """The address for the client of this request. Raises BadInput for a Host that is none."""
         if self._fixed is not None:
             return self._fixed
         url = self._proxies.origin(scope)
@@ -35,6 +35,6 @@ class Sockets:
 
 
 def sockets_for(scope: Mapping[str, Any]) -> SocketServer:
-    """Where whoever sent this request opens sockets. Raises BadInput for a Host that is none."""
+    """Where the client of this request opens sockets. Raises BadInput for a Host that is none."""
     sockets: Sockets = scope["app"].state.sockets
     return sockets.of(scope)

@@ -32,7 +32,7 @@ class MessageView(Struct):
 
 
 class MineView(Struct):
-    """The caller's own side of a room, which nobody else sees."""
+    """The caller's own side of a room, which only the caller sees."""
 
     role: str
     joined_at: str | None
@@ -74,7 +74,7 @@ class RoomView(Struct):
 
 
 class MemberView(Struct):
-    """Somebody in a room. The last fields are there if the operator exposes them."""
+    """A member of a room. The last fields are there if the operator exposes them."""
 
     room_id: str | None
     user_id: str

@@ -45,7 +45,7 @@ class FastPathProtocol(BoundedHttpProtocol):
         if dispatcher is not None and dispatcher.caches_headers:
             self._cache = dispatcher
         self._held: FastRequest | None = None
-        # Only then is the next byte the first of a request. One that lies in the body of another is nobody's.
+        # Only then is the next byte the first of a request. One that lies in the body of another is none.
         self._between_requests = True
         # And then nothing is under way here either, and nothing waited for.
         self._quiet = False

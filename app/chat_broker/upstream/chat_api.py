@@ -1,4 +1,4 @@
-"""The Chat API: a remote one over the network, or the embedded one in this process. Nobody else can tell which."""
+"""The Chat API: a remote one over the network, or the embedded one in this process. Its callers cannot tell which."""
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -205,7 +205,7 @@ def _network() -> Transport:
 
 
 def _embedded_keys(settings: Settings) -> Callable[[], tuple[str | None, str | None]]:
-    """The operator's key, or one that nobody ever sees. The embedded server knows it alone, until the process ends."""
+    """The operator's key; or a random one that only the embedded server knows, until the process ends."""
     key = present_keys(settings)[0] or f"ck_{secrets.token_urlsafe(32)}"
     return lambda: (key, None)
 

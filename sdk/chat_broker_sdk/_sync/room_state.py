@@ -104,7 +104,7 @@ class RoomState:
         clear_history: Literal[True] | UnsetType = UNSET,
         **more: Any,
     ) -> Mine:
-        """Change the fields of the user's own side that are passed; None clears one. Nobody else sees it.
+        """Change the fields of the user's own side that are passed; None clears one. Only this user sees it.
 
         *archived* `until_message`: until the next message. *clear_history* hides all earlier messages from this user
         for good. *more*: fields of a newer server. Feature `mine`.

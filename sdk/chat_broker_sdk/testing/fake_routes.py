@@ -39,7 +39,7 @@ def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int,
 
 
 def _need(store: "FakeStore", feature: str) -> None:
-    """404 on a server without *feature*, as for a route that nobody has heard of."""
+    """404 on a server without *feature*, as for an unknown route."""
     if feature not in store.features:
         raise Problem(404, "not_found")
 

@@ -1,6 +1,6 @@
 """Transactions about a member's own side of a room: marks, notifications, archive, hidden history.
 
-Nothing here is written when somebody posts: what depends on the newest message, such as `unread` and an archive that
+A post writes nothing here: what depends on the newest message, such as `unread` and an archive that
 the next message ends, is worked out when it is asked for.
 """
 

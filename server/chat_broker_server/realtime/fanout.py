@@ -55,7 +55,7 @@ _decode_seq = msgspec.json.Decoder(_Seq).decode
 
 
 class Counters(NamedTuple):
-    """How much of a room somebody has: messages up to `seq`, changes up to `rev`."""
+    """How much of a room a subscriber has: messages up to `seq`, changes up to `rev`."""
 
     seq: int = 0
     rev: int = 0

@@ -120,7 +120,7 @@ async def test_with_a_port_for_operators_the_table_says_what_is_where() -> None:
     }
     async with running_broker(ADMIN_PORT=str(admin), ADMIN_KEY="k" * 40) as broker:
         ports = {"`PORT`": broker.port, "`ADMIN_PORT`": admin}
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             for path, (_, where) in reachable().items():
                 asked = one_of.get(path, path)
                 for name, port in ports.items():

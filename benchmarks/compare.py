@@ -13,12 +13,12 @@ from .measure import cores, cpu_seconds, memory_mb
 from .targets import Start
 
 WARM_TURN = 0.5
-"""In seconds."""
+"""Seconds for which each contender runs before it is measured."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One HTTP request."""
+    """The HTTP request that all contenders of a table are asked."""
 
     method: str
     path: str

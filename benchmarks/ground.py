@@ -30,7 +30,7 @@ class NotAvailable(Exception):  # noqa: N818 - it is a finding, not a failure
 
 
 def free_port() -> int:
-    """A free port."""
+    """A TCP port of 127.0.0.1 that no program listens on now; another may take it before its use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -70,7 +70,7 @@ class MemoryCounters:
         self._windows: dict[str, _Windows] = {}
 
     async def hit(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
-        """See Counters."""
+        """Count as `Counters.hit` says. Never waits, and never raises."""
         return self.count(uses)
 
     def count(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:

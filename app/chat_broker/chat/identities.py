@@ -22,8 +22,9 @@ from chat_broker_sdk import AsyncChatClient, ChatUser
 EXTERNAL = "external:"
 MOST = 50_000
 STATUS_CACHED_FOR = 5.0
+"""Seconds for which a user may not know that they are suspended."""
 PROFILE_CACHED_FOR = 30.0
-"""Seconds, both."""
+"""Seconds until the profile at the Chat API is compared again with the identity provider's."""
 MOST_PROFILES = 5_000
 PROFILES_AT_ONCE = 10
 NOT_STORED = "writes_unavailable"

@@ -11,7 +11,7 @@ from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_sdk import AsyncChatClient, Member
 
 CACHED_FOR = 5.0
-"""Seconds."""
+"""Seconds for which a membership is remembered, unless a broker changes it (broker.md)."""
 MOST = 50_000
 
 

@@ -110,22 +110,19 @@ class RoomsView(Struct):
 
 
 def features(offer: Offer) -> FeaturesView:
-    """What is offered."""
     return FeaturesView(offer.features, offer.limits, offer.epoch)
 
 
 def delivered(mark: DeliveredMark) -> DeliveredView:
-    """A mark of delivery."""
     return DeliveredView(mark.delivered_seq)
 
 
 def totals(all_rooms: Totals) -> TotalsView:
-    """What is unread."""
     return TotalsView(all_rooms.rooms, all_rooms.messages, all_rooms.mentions, all_rooms.direct)
 
 
 def rooms(page: CursorPage[Room], *, for_member: bool) -> RoomsView:
-    """Rooms by activity."""
+    """A page of rooms by activity; *for_member*: with the caller's own side of each."""
     items = [views.room(each, for_member=for_member) for each in page.items]
     return RoomsView(items, page.limit, page.next_cursor, page.has_more)
 

@@ -26,7 +26,7 @@ from chat_broker_kit.http.request_ids import request_id_of
 from chat_broker_kit.text.random_hex import random_hex
 
 CHECK_DEADLINES_EVERY = 1.0
-"""Seconds."""
+"""Seconds by which a request may exceed its deadline."""
 _HSTS_LINE = lines((HSTS,))
 
 log = structlog.get_logger("chat_broker.access")
@@ -282,5 +282,5 @@ async def _body_is_read() -> Message:
 
 
 def switched_on() -> bool:
-    """True unless `FAST_PATH=off`."""
+    """Whether the environment lets requests take the fast path: unless FAST_PATH is `off`."""
     return os.environ.get("FAST_PATH") != "off"

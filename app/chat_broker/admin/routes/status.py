@@ -24,7 +24,7 @@ class StorageStatus(Protocol):
 
     @property
     def kind(self) -> str:
-        """`sqlite` or `postgres`."""
+        """The database in use: `sqlite` or `postgres`."""
 
     @property
     def schema_version(self) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-Role = Literal["owner", "member"]
 Status = Literal["active", "suspended"]
 Notify = Literal["all", "mentions", "none"]
 Archived = Literal["no", "until_message", "yes"]
@@ -59,7 +58,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A user's membership in a room; `role` is `owner` or `member`."""
+    """A user's membership in a room; `role` is one of `roles.ROLES`."""
 
     room_id: str
     user_id: str

@@ -21,6 +21,7 @@ from chat_broker_server.chat.models import (
     UserChanges,
     UserDraft,
 )
+from chat_broker_server.chat.roles import ROLES
 from chat_broker_server.errors import BadInput
 
 Check = Callable[[Any], Any]
@@ -185,7 +186,7 @@ content = text(LONGEST_CONTENT)
 description = text(2000, least=0)
 client_msg_id = single_line(128)
 display_name = single_line(128)
-role = one_of("owner", "member")
+role = one_of(*ROLES)
 status = one_of("active", "suspended")
 seq = integer(0, MAX_SEQ)
 

@@ -10,9 +10,10 @@ import pytest
 
 from chat_broker_kit.database.migrations import statements
 from chat_broker_kit.text import folding
+from chat_broker_server.chat.roles import ROLES
 from chat_broker_server.database.migrations import MIGRATIONS
 from tests.conftest import postgres_database
-from tests.contract.servers import ChatApi, of_user
+from tests.contract.servers import ChatApi, in_room, of_user
 from tests.server.opening import opened
 
 USERS = "/api/v1/projects/{pid}/users"
@@ -190,3 +191,26 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
     async with old.opened(tmp_path / "now") as api:
         page = (await api.send("GET", USERS, params={"q": "ärger"})).json()
         assert [item["id"] for item in page["items"]] == ["u1"]
+
+
+async def test_members_of_before_can_be_given_each_role(old: Old, tmp_path: Path) -> None:
+    """The first version's database refused all but two roles."""
+    await old.make()
+    await old.insert("projects", id="default", name="default", created_at="2026", user_count=1)
+    await old.user("u1", "one")
+    room = {"id": "r1", "name": "r", "private": False, "created_by": "u1", "member_count": 1}
+    await old.insert("rooms", project_id="default", created_at="2026", updated_at="2026", **room)
+    await old.insert(
+        "members", project_id="default", room_id="r1", user_id="u1", role="owner", joined_at="2026"
+    )
+    async with old.opened(tmp_path / "now") as api:
+        other = await api.user("two")
+        for role in ROLES:
+            answer = await api.send(
+                "PUT", f"{in_room({'id': 'r1'})}/members/{other['id']}", json={"role": role}
+            )
+            assert answer.json()["role"] == role
+        members = (await api.send("GET", f"{in_room({'id': 'r1'})}/members")).json()["items"]
+        assert {"u1": "owner", other["id"]: "guest"} == {
+            member["user_id"]: member["role"] for member in members
+        }

@@ -3,7 +3,7 @@ CREATE TABLE alembic_version (
     version_num character varying(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO alembic_version VALUES ('0007');
+INSERT INTO alembic_version VALUES ('0010');
 CREATE TABLE api_keys (
     id text COLLATE "C" NOT NULL,
     project_id text COLLATE "C" NOT NULL,
@@ -64,7 +64,7 @@ CREATE TABLE members (
     marked_unread boolean,
     version bigint,
     CONSTRAINT pk_members PRIMARY KEY (project_id, room_id, user_id),
-    CONSTRAINT ck_members_role CHECK (role = ANY (ARRAY['owner'::text, 'member'::text]))
+    CONSTRAINT ck_members_role CHECK (role = ANY (ARRAY['owner'::text, 'moderator'::text, 'member'::text, 'guest'::text]))
 );
 CREATE TABLE messages (
     project_id text COLLATE "C" NOT NULL,
@@ -118,6 +118,7 @@ CREATE TABLE rooms (
     rev bigint,
     forgotten_rev bigint,
     light boolean,
+    settings text,
     CONSTRAINT pk_rooms PRIMARY KEY (project_id, id)
 );
 CREATE TABLE signing_keys (

@@ -20,6 +20,7 @@ ROOM = {
     "metadata",
     "created_at",
     "updated_at",
+    "kind",
     "small",
 }
 MEMBER = {

@@ -16,7 +16,7 @@ from tests.server.realtime.socket_client import connected
 
 ROOM_FIELDS = {
     "id", "project_id", "name", "description", "private", "created_by", "member_count", "last_seq",
-    "last_message_at", "metadata", "created_at", "updated_at", "small",
+    "last_message_at", "metadata", "created_at", "updated_at", "kind", "small",
 }  # fmt: skip
 MESSAGE_FIELDS = {
     "id", "room_id", "seq", "user_id", "username", "display_name", "content", "client_msg_id", "metadata",

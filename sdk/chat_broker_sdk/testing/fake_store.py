@@ -163,6 +163,7 @@ class FakeStore:
             "metadata": body.get("metadata") or {},
             "created_at": self.timestamp(),
             "updated_at": self.timestamp(),
+            "kind": "room",
         }
         self.rooms[room["id"]] = room
         self.members[room["id"]] = {}

@@ -150,6 +150,8 @@ class Room(msgspec.Struct, frozen=True):
     metadata: dict[str, Any]
     created_at: str
     updated_at: str
+    kind: str
+    """`room`, or `direct`: for a set of users who never change."""
     small: bool
     """False for a large room, which is told less."""
     rev: int | UnsetType = UNSET

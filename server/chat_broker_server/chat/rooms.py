@@ -35,7 +35,7 @@ from chat_broker_server.errors import NotFound
 
 COLUMNS = (
     "r.id, r.project_id, r.name, r.description, r.private, r.created_by, r.member_count,"
-    " r.last_seq, r.last_message_at, r.metadata, r.created_at, r.updated_at,"
+    " r.last_seq, r.last_message_at, r.metadata, r.created_at, r.updated_at, coalesce(r.kind, 'room'),"
     f" coalesce(NOT r.light, r.member_count <= {members.SMALL_ROOM}), r.rev"
 )
 # SQLite accepts no table alias in RETURNING.
@@ -51,7 +51,7 @@ MEMBER_SOURCE = (
 )
 ACTIVITY = "coalesce(r.last_message_at, r.created_at)"
 """When the newest message was posted, or the room was created."""
-WIDTH = 14
+WIDTH = 15
 """How many columns `COLUMNS` has."""
 _OWN_ROOMS = (
     f"(SELECT {mine.STORED} FROM members WHERE project_id = $1"
@@ -94,9 +94,9 @@ def from_row(row: Sequence[Any]) -> Room:
     values = list(row)
     values[4] = bool(values[4])
     values[9] = metadata_of(values[9])
-    values[12] = bool(values[12])
-    if values[13] is None:
-        values[13] = UNSET
+    values[13] = bool(values[13])
+    if values[14] is None:
+        values[14] = UNSET
     return Room(*values)
 
 

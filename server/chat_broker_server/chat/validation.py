@@ -27,6 +27,8 @@ from chat_broker_server.errors import BadInput
 Check = Callable[[Any], Any]
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+EXTERNAL_ROOM = re.compile(r"external:[A-Za-z0-9._:@~-]{1,128}")
+"""A room by the app's own id of it."""
 METADATA_BYTES = 4096
 LONGEST_CONTENT = 8000
 MEMBER_IDS = 1000

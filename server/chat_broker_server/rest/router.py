@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 
 from chat_broker_kit.http.request_ids import request_id_of
 from chat_broker_kit.text.random_hex import random_hex
 from chat_broker_server.chat.idempotency import Replayed
-from chat_broker_server.chat.validation import ID
+from chat_broker_server.chat.validation import EXTERNAL_ROOM, ID
 from chat_broker_server.errors import (
     BadInput,
     ChatError,
@@ -112,6 +113,10 @@ _NOT_FOUND: dict[str, Callable[[], NotFound]] = {
     "user_id": NotFound.user,
     "room_id": NotFound.room,
     "message_id": NotFound.the_message,
+}
+# What a parameter may be besides an id. Such a segment may have escapes.
+_OTHER_SEGMENTS: dict[str, re.Pattern[str]] = {
+    "room_id": EXTERNAL_ROOM,
 }
 _JSON = ("content-type", "application/json")
 _ALWAYS = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
@@ -281,9 +286,7 @@ class Rest:
                 below = node.below
                 if below is None or not segment:
                     raise NotFound
-                if not ID.fullmatch(segment):
-                    raise _NOT_FOUND[node.parameter]()  # noqa: RSE102 – a function makes the error
-                ids[node.parameter] = segment
+                ids[node.parameter] = _parameter(node.parameter, segment)
             node = below
         if not node.methods:
             raise NotFound
@@ -313,8 +316,23 @@ class Rest:
         request.admit(claims.pid, claims)
 
 
+def _parameter(name: str, segment: str) -> str:
+    """The value of parameter *name* in a path. Raises NotFound for what cannot be one."""
+    if ID.fullmatch(segment):
+        return segment
+    other = _OTHER_SEGMENTS.get(name)
+    if other is not None:
+        try:
+            value = unquote(segment, errors="strict")
+        except UnicodeDecodeError:
+            value = ""
+        if other.fullmatch(value):
+            return value
+    raise _NOT_FOUND[name]()  # noqa: RSE102 – a function makes the error
+
+
 def _path(scope: Scope) -> str:
-    """The path, still escaped: no valid id has a character that needs an escape."""
+    """The path, still escaped."""
     raw = scope.get("raw_path")
     if raw is None:
         path: str = scope["path"]

@@ -97,26 +97,23 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "idempotency": partial(idempotency.claim, P, IdempotencyKey("s", "k", "f")),
 }
 
+ROOM = (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", "room", 1, 500)
 # Rows that let a rule go on to its next query, by its beginning and, behind "…", its end.
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "UPDATE rooms SET member_count = member_count +": [(500,)],
     "UPDATE rooms SET member_count": [(False,)],
-    "UPDATE rooms SET updated_at": [
-        (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500)
-    ],
+    "UPDATE rooms SET updated_at": [ROOM],
     "UPDATE rooms SET rev": [(500,)],
-    "SELECT r.id…r.deleted_at IS NULL": [
-        (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500, 0)
-    ],
+    "SELECT r.id…r.deleted_at IS NULL": [(*ROOM, 0)],
     "SELECT r.id…m.user_id = $3": [
         (
-            *(R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500),
+            *ROOM,
             *("member", "", 0, 0, 1, 0, None, None, "no", None, None, None, 0),
         )
     ],
     "SELECT r.id…$52)": [
         (
-            *(R, P, "n", None, False, U, 5, 500, None, "{}", "", "", 1, 500),
+            *ROOM,
             *("member", "", 0, 0, 1, 0, None, None, "no", None, None, None),
             *("m", 500, U, "n", None, "x", None, "{}", "", None, None, None, 0),
         )

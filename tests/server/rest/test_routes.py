@@ -44,6 +44,32 @@ def test_both_ways_find_the_same(template: str) -> None:
         assert outcome(REST._find, path) == outcome(REST._walk, path), path
 
 
+@pytest.mark.parametrize(
+    ("segment", "expected"),
+    [
+        ("external:order-7", "external:order-7"),
+        ("external%3Aa%40b.c", "external:a@b.c"),
+        ("external:" + "x" * 128, "external:" + "x" * 128),
+        ("external:" + "x" * 129, None),
+        ("external:", None),
+        ("external:a%2Fb", None),
+        ("external:%FF", None),
+        ("external:é", None),
+        ("room%2D1", None),
+    ],
+)
+def test_a_room_may_be_named_by_an_external_id_which_may_be_escaped(
+    segment: str, expected: str | None
+) -> None:
+    """No other parameter may: a user is always named by an id."""
+    found = outcome(REST._find, f"/api/v1/projects/p/rooms/{segment}/messages/m")
+    if expected is None:
+        assert found == "room_not_found"
+    else:
+        assert found[1] == {"pid": "p", "room_id": expected, "message_id": "m"}
+    assert outcome(REST._find, f"/api/v1/projects/p/users/{segment}") == "user_not_found"
+
+
 def test_headers_are_known_however_they_are_spelt() -> None:
     """And each may be there once, except the request's own id, of which the first counts."""
     sent = [

@@ -118,6 +118,9 @@ CREATE TABLE rooms (
     rev bigint,
     forgotten_rev bigint,
     light boolean,
+    kind text,
+    external_id text,
+    direct_key text,
     settings text,
     CONSTRAINT pk_rooms PRIMARY KEY (project_id, id)
 );
@@ -167,5 +170,7 @@ CREATE UNIQUE INDEX uq_changes_object ON changes USING btree (project_id, room_i
 CREATE UNIQUE INDEX uq_messages_author ON messages USING btree (project_id, room_id, user_id, seq);
 CREATE UNIQUE INDEX uq_messages_client ON messages USING btree (project_id, room_id, user_id, client_msg_id) WHERE client_msg_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_messages_id ON messages USING btree (project_id, id);
+CREATE UNIQUE INDEX uq_rooms_direct_key ON rooms USING btree (project_id, direct_key) WHERE direct_key IS NOT NULL;
+CREATE UNIQUE INDEX uq_rooms_external_id ON rooms USING btree (project_id, external_id) WHERE external_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_users_external ON users USING btree (project_id, external_user_id) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX uq_users_username ON users USING btree (project_id, COALESCE(username_twin, lower(username))) WHERE deleted_at IS NULL;

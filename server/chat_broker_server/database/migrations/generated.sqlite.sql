@@ -107,7 +107,7 @@ CREATE TABLE rooms (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     -- A deleted room waits here until its messages have been removed, a few at a time.
-    deleted_at TEXT, name_folded TEXT, description_folded TEXT, rev BIGINT, forgotten_rev BIGINT, light BOOLEAN, settings TEXT,
+    deleted_at TEXT, name_folded TEXT, description_folded TEXT, rev BIGINT, forgotten_rev BIGINT, light BOOLEAN, kind TEXT, external_id TEXT, direct_key TEXT, settings TEXT,
     CONSTRAINT pk_rooms PRIMARY KEY (project_id, id),
     CONSTRAINT fk_rooms_projects FOREIGN KEY(project_id) REFERENCES projects (id)
 );
@@ -154,3 +154,5 @@ CREATE UNIQUE INDEX uq_users_username ON users (project_id, coalesce(username_tw
 WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX uq_changes_object ON changes (project_id, room_id, kind, object);
 CREATE INDEX ix_changes_changed_at ON changes (changed_at);
+CREATE UNIQUE INDEX uq_rooms_external_id ON rooms (project_id, external_id) WHERE external_id IS NOT NULL;
+CREATE UNIQUE INDEX uq_rooms_direct_key ON rooms (project_id, direct_key) WHERE direct_key IS NOT NULL;

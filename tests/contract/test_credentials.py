@@ -38,6 +38,8 @@ MATRIX: list[tuple[str, str, Any, tuple[int, int, int, int, int, int]]] = [
     ("POST", USERS, {}, (400, 403, 403, 403, 403, 401)),
     ("GET", "{user}", None, (200, 403, 403, 403, 403, 401)),
     ("PATCH", "{user}", {}, (200, 403, 403, 403, 403, 401)),
+    ("GET", "{user}/settings", None, (200, 403, 403, 403, 403, 401)),
+    ("PATCH", "{user}/settings", {}, (200, 403, 403, 403, 403, 401)),
     ("POST", "{user}/token", {}, (200, 403, 403, 403, 403, 401)),
     ("GET", ROOMS, None, (200, 200, 200, 200, 200, 401)),
     ("POST", ROOMS, {}, (400, 403, 403, 403, 403, 401)),

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 Status = Literal["active", "suspended"]
 Notify = Literal["all", "mentions", "none"]
 Archived = Literal["no", "until_message", "yes"]
+Visibility = Literal["visible", "hidden"]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -310,6 +311,37 @@ class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
     avatar_url: str | UnsetType | None = UNSET
     status: Status | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class PublicUser(msgspec.Struct, frozen=True):
+    """What users see of each other."""
+
+    id: str
+    username: str
+    display_name: str | None
+    avatar_url: str | None
+
+
+class UserSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user has set about themselves."""
+
+    presence: Visibility
+    """Whether others see that the user is online."""
+    receipts: bool
+    """Whether others see what the user has read; without it the user is not shown what others have read."""
+    notify: Notify | None
+    """What the user is notified of where a room says nothing else. None: of all in direct and small rooms, of mentions elsewhere."""
+    push_preview: bool
+    """Whether a notification holds the text of the message."""
+
+
+class UserSettingsChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """Changes to a user's settings. UNSET keeps a field, None clears it."""
+
+    presence: Visibility | UnsetType = UNSET
+    receipts: bool | UnsetType = UNSET
+    notify: Notify | UnsetType | None = UNSET
+    push_preview: bool | UnsetType = UNSET
 
 
 class RoomDraft(msgspec.Struct, frozen=True, kw_only=True):

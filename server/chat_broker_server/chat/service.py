@@ -10,7 +10,16 @@ from typing import Any
 
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import delta as deltas
-from chat_broker_server.chat import events, lookups, members, messages, mine, rooms, users
+from chat_broker_server.chat import (
+    events,
+    lookups,
+    members,
+    messages,
+    mine,
+    rooms,
+    user_settings,
+    users,
+)
 from chat_broker_server.chat import sync as syncs
 from chat_broker_server.chat.events import Event, MineChanged
 from chat_broker_server.chat.features import FEATURES, LIMITS
@@ -34,6 +43,8 @@ from chat_broker_server.chat.models import (
     User,
     UserChanges,
     UserDraft,
+    UserSettings,
+    UserSettingsChanges,
 )
 
 
@@ -89,6 +100,16 @@ class Chat:
     async def delete_user(self, pid: str, user_id: str) -> None:
         """Delete a user: revokes the tokens and ends the memberships. The messages stay."""
         await self._database.write(partial(users.delete, pid, user_id), self._publish_all)
+
+    async def user_settings(self, pid: str, user_id: str) -> UserSettings:
+        """What the user has set about themselves. Raises NotFound."""
+        return await self._database.read(partial(user_settings.get, pid, user_id))
+
+    async def update_user_settings(
+        self, pid: str, user_id: str, changes: UserSettingsChanges
+    ) -> UserSettings:
+        """Change the user's settings. Raises NotFound."""
+        return await self._database.write(partial(user_settings.update, pid, user_id, changes))
 
     # rooms
 

@@ -20,6 +20,7 @@ from chat_broker_server.chat.models import (
     RoomDraft,
     UserChanges,
     UserDraft,
+    UserSettingsChanges,
 )
 from chat_broker_server.chat.roles import ROLES
 from chat_broker_server.errors import BadInput
@@ -220,6 +221,12 @@ _MINE: dict[str, Check] = {
     "marked_unread": boolean,
     "clear_history": true,
 }
+_USER_SETTINGS: dict[str, Check] = {
+    "presence": one_of("visible", "hidden"),
+    "receipts": boolean,
+    "notify": optional(one_of("all", "mentions", "none")),
+    "push_preview": boolean,
+}
 MESSAGE: dict[str, Check] = {
     "content": content,
     "user_id": optional(identifier),
@@ -268,6 +275,10 @@ def room_changes(body: Any) -> RoomChanges:
 
 def mine_changes(body: Any) -> MineChanges:
     return MineChanges(**fields(body, _MINE))
+
+
+def user_settings_changes(body: Any) -> UserSettingsChanges:
+    return UserSettingsChanges(**fields(body, _USER_SETTINGS))
 
 
 def message(content: Any, client_msg_id: Any = None, metadata: Any = None) -> None:

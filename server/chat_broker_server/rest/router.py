@@ -73,6 +73,8 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("GET", f"{_U}/{{user_id}}", Credential.KEY, users.get),
     ("PATCH", f"{_U}/{{user_id}}", Credential.KEY, users.update),
     ("DELETE", f"{_U}/{{user_id}}", Credential.KEY, users.delete),
+    ("GET", f"{_U}/{{user_id}}/settings", Credential.KEY, users.get_settings),
+    ("PATCH", f"{_U}/{{user_id}}/settings", Credential.KEY, users.update_settings),
     ("POST", f"{_U}/{{user_id}}/token", Credential.KEY, users.mint),
     ("POST", f"{_U}/{{user_id}}/revoke", Credential.KEY, users.revoke),
     ("POST", f"{PREFIX}/sync", Credential.USER, sync.sync),

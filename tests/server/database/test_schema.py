@@ -22,10 +22,16 @@ from chat_broker_server.chat import (
     mine,
     rooms,
     sync,
+    user_settings,
     users,
 )
 from chat_broker_server.chat.cursors import encoded
-from chat_broker_server.chat.models import IdempotencyKey, MineChanges, RoomChanges
+from chat_broker_server.chat.models import (
+    IdempotencyKey,
+    MineChanges,
+    RoomChanges,
+    UserSettingsChanges,
+)
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.database import housekeeping
@@ -41,6 +47,10 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "users, by username": partial(users.page, P, users.UserFilter(None, "n"), 1, 50),
     "users, active": partial(users.page, P, users.UserFilter(status="active"), 1, 50),
     "users, suspended": partial(users.page, P, users.UserFilter(status="suspended"), 1, 50),
+    "settings of a user": partial(user_settings.get, P, U),
+    "change settings of a user": partial(
+        user_settings.update, P, U, UserSettingsChanges(presence="hidden")
+    ),
     "room": partial(rooms.get, P, R),
     "rooms, page": partial(rooms.page, P, rooms.RoomFilter(), 1, 50),
     "rooms, open": partial(rooms.page, P, rooms.RoomFilter(private=False), 1, 50),
@@ -136,6 +146,8 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT room_id FROM members": [(R,)],
     "SELECT r.last_seq, m.notify": [(500, None, None, "no", None, None)],
     "SELECT 1 FROM users": [(1,)],
+    "UPDATE users SET presence": [("hidden", None, None, None)],
+    "SELECT presence": [(None, None, None, None)],
     "SELECT last_seq": [(500,)],
     "SELECT member_count": [(5,)],
     "INSERT INTO idempotency": [(1,)],

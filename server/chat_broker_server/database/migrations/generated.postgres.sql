@@ -3,7 +3,7 @@ CREATE TABLE alembic_version (
     version_num character varying(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO alembic_version VALUES ('0010');
+INSERT INTO alembic_version VALUES ('0014');
 CREATE TABLE api_keys (
     id text COLLATE "C" NOT NULL,
     project_id text COLLATE "C" NOT NULL,
@@ -12,6 +12,13 @@ CREATE TABLE api_keys (
     created_at text NOT NULL,
     revoked_at text,
     CONSTRAINT pk_api_keys PRIMARY KEY (id)
+);
+CREATE TABLE blocks (
+    project_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    blocked_id text COLLATE "C" NOT NULL,
+    created_at text NOT NULL,
+    CONSTRAINT pk_blocks PRIMARY KEY (project_id, user_id, blocked_id)
 );
 CREATE TABLE changes (
     project_id text COLLATE "C" NOT NULL,
@@ -149,6 +156,11 @@ CREATE TABLE users (
     external_user_id_folded text COLLATE "C",
     display_name_folded text,
     username_twin text COLLATE "C",
+    presence text,
+    receipts boolean,
+    notify text,
+    push_preview boolean,
+    version bigint,
     CONSTRAINT pk_users PRIMARY KEY (project_id, id),
     CONSTRAINT ck_users_status CHECK (status = ANY (ARRAY['active'::text, 'suspended'::text]))
 );
@@ -159,12 +171,14 @@ ALTER TABLE messages ADD CONSTRAINT fk_messages_rooms FOREIGN KEY (project_id, r
 ALTER TABLE rooms ADD CONSTRAINT fk_rooms_projects FOREIGN KEY (project_id) REFERENCES projects(id);
 ALTER TABLE users ADD CONSTRAINT fk_users_projects FOREIGN KEY (project_id) REFERENCES projects(id);
 CREATE INDEX ix_api_keys_project_id ON api_keys USING btree (project_id);
+CREATE INDEX ix_blocks_blocked ON blocks USING btree (project_id, blocked_id, user_id);
 CREATE INDEX ix_changes_changed_at ON changes USING btree (changed_at);
 CREATE INDEX ix_idempotency_expires_at ON idempotency USING btree (expires_at);
 CREATE INDEX ix_members_project_id_user_id_room_id ON members USING btree (project_id, user_id, room_id);
 CREATE INDEX ix_revoked_sessions_expires_at ON revoked_sessions USING btree (expires_at);
 CREATE INDEX ix_rooms_deleted ON rooms USING btree (project_id, id) WHERE deleted_at IS NOT NULL;
 CREATE INDEX ix_rooms_project_id_private_id ON rooms USING btree (project_id, private, id);
+CREATE INDEX ix_users_display_name ON users USING btree (project_id, COALESCE(display_name_folded, display_name) COLLATE "C") WHERE deleted_at IS NULL AND display_name IS NOT NULL;
 CREATE INDEX ix_users_suspended ON users USING btree (project_id, id) WHERE status = 'suspended'::text;
 CREATE UNIQUE INDEX uq_changes_object ON changes USING btree (project_id, room_id, kind, object);
 CREATE UNIQUE INDEX uq_messages_author ON messages USING btree (project_id, room_id, user_id, seq);

@@ -16,7 +16,6 @@ from chat_broker_server.chat.models import (
     Delta,
     Member,
     Message,
-    Mine,
     Room,
     RoomUser,
 )
@@ -40,6 +39,16 @@ _MEMBERS = (
     " AND m.user_id = c.object"
     " WHERE c.project_id = $1 AND c.room_id = $2 AND c.rev >= $3 AND c.rev <= $4"
     " AND c.kind = 'member'"
+)
+
+_ROOM = (
+    f"SELECT {rooms.COLUMNS}, coalesce(r.forgotten_rev, 0) FROM rooms r"
+    " WHERE r.project_id = $1 AND r.id = $2 AND r.deleted_at IS NULL"
+)
+_ROOM_OF_MEMBER = (
+    f"SELECT {rooms.COLUMNS}, {mine.COLUMNS}, coalesce(r.forgotten_rev, 0), u.display_name"
+    f" FROM {mine.SOURCE} JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
+    " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3"
 )
 
 
@@ -96,18 +105,44 @@ class Reader(NamedTuple):
     missed_limit: int = 200
 
 
+class OfMember(NamedTuple):
+    """What a member lacks of a room, and their name there, which a socket that joins it needs, too."""
+
+    delta: Delta
+    display_name: str | None
+
+
 def delta(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[Delta]:
     """What the reader lacks of the room. Raises NotFound, also if they are no member."""
-    if reader.user_id is None:
-        room, forgotten_rev = yield from _room(pid, room_id)
-        side = None
-        if room.private:
+    if reader.user_id is not None:
+        found = yield from of_member(pid, room_id, reader, epoch)
+        if found is None:
             raise NotFound.room()
-    else:
-        room, side, forgotten_rev = yield from _room_of_member(pid, room_id, reader.user_id)
-    first_seq = 1 if side is None else side.from_seq
-    known = reader.known
+        return found.delta
+    room, forgotten_rev = yield from _room(pid, room_id)
+    if room.private:
+        raise NotFound.room()
+    complete = Delta(room, None, room.last_seq, rev_of(room), epoch)
+    return (yield from _lacking(pid, complete, reader, forgotten_rev))
+
+
+def of_member(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[OfMember | None]:
+    """What the reader lacks of the room; None if they are no member. The membership is read with the room."""
+    rows = yield Query(_ROOM_OF_MEMBER, pid, room_id, reader.user_id)
+    if not rows:
+        return None
+    *columns, forgotten_rev, display_name = rows[0]
+    room = rooms.from_row(columns[: rooms.WIDTH])
+    side = mine.from_row(columns[rooms.WIDTH :])
     complete = Delta(room, side, room.last_seq, rev_of(room), epoch)
+    lacking = yield from _lacking(pid, complete, reader, forgotten_rev)
+    return OfMember(lacking, display_name)
+
+
+def _lacking(pid: str, complete: Delta, reader: Reader, forgotten_rev: int) -> Steps[Delta]:
+    """*complete*, which lacks nothing, with what *reader* lacks."""
+    room, side, known, epoch = complete.room, complete.mine, reader.known, complete.epoch
+    first_seq = 1 if side is None else side.from_seq
     if known.seq is None:
         return complete
     if must_reset(known, room, forgotten_rev, epoch):
@@ -192,32 +227,11 @@ def must_reset(known: Known, room: Room, forgotten_rev: int, epoch: str) -> bool
 
 def _room(pid: str, room_id: str) -> Steps[tuple[Room, int]]:
     """The room, and up to which rev its changes are not kept."""
-    rows = yield Query(
-        f"SELECT {rooms.COLUMNS}, coalesce(r.forgotten_rev, 0) FROM rooms r"
-        " WHERE r.project_id = $1 AND r.id = $2 AND r.deleted_at IS NULL",
-        pid,
-        room_id,
-    )
+    rows = yield Query(_ROOM, pid, room_id)
     if not rows:
         raise NotFound.room()
     *columns, forgotten_rev = rows[0]
     return rooms.from_row(columns), forgotten_rev
-
-
-def _room_of_member(pid: str, room_id: str, user_id: str) -> Steps[tuple[Room, Mine, int]]:
-    """As `_room`, with the member's side."""
-    rows = yield Query(
-        f"SELECT {rooms.COLUMNS}, {mine.COLUMNS}, coalesce(r.forgotten_rev, 0) FROM {mine.SOURCE}"
-        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
-        pid,
-        room_id,
-        user_id,
-    )
-    if not rows:
-        raise NotFound.room()
-    *columns, forgotten_rev = rows[0]
-    side = mine.from_row(columns[rooms.WIDTH :])
-    return rooms.from_row(columns[: rooms.WIDTH]), side, forgotten_rev
 
 
 def between(pid: str, room: Room, after_seq: int, limit: int) -> Steps[list[Message]]:

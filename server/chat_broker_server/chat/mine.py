@@ -54,6 +54,14 @@ STORED = (
 SOURCE = "members m JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
 
 _MEMBER = "m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3"
+_CHUNK = 50
+_OF_ROOM = (
+    f"SELECT m.room_id, {COLUMNS} FROM {SOURCE}"
+    " WHERE m.project_id = $1 AND m.user_id = $2 AND m.room_id = $3"
+)
+_OF_ROOMS = _OF_ROOM.replace(
+    "= $3", f"IN ({', '.join(f'${number}' for number in range(3, _CHUNK + 3))})"
+)
 # The mark that is asked for, but never beyond the room's last message.
 _TARGET = (
     "(SELECT CASE WHEN last_seq < $4 THEN last_seq ELSE $4 END AS seq FROM rooms"
@@ -120,16 +128,14 @@ def of_rooms(
     pid: str, user_id: str, room_ids: Sequence[str]
 ) -> Steps[tuple[dict[str, Mine], Totals]]:
     """The user's side of those of these rooms that are theirs, and their totals. Raises NotFound for no such user."""
-    sides = {}
-    for room_id in room_ids:
-        rows = yield Query(
-            f"SELECT {COLUMNS} FROM {SOURCE} WHERE {_MEMBER}",
-            pid,
-            room_id,
-            user_id,
-        )
-        if rows:
-            sides[room_id] = from_row(rows[0])
+    sides: dict[str, Mine] = {}
+    for at in range(0, len(room_ids), _CHUNK):
+        chunk = [*room_ids[at : at + _CHUNK]]
+        # One room, as a rule. Several are padded, so that there is one prepared statement for them.
+        padded = chunk if len(chunk) == 1 else chunk + chunk[-1:] * (_CHUNK - len(chunk))
+        sql = _OF_ROOM if len(chunk) == 1 else _OF_ROOMS
+        rows = yield Query(sql, pid, user_id, *padded)
+        sides |= {row[0]: from_row(row[1:]) for row in rows}
     return sides, (yield from totals(pid, user_id))
 
 

@@ -293,6 +293,14 @@ class Chat:
         """What *reader* lacks of the room. Raises NotFound, also if they are no member."""
         return await self._database.read(partial(deltas.delta, pid, room_id, reader, self.epoch))
 
+    async def delta_of_member(
+        self, pid: str, room_id: str, reader: deltas.Reader
+    ) -> deltas.OfMember | None:
+        """As `delta`, with the member's name; None if *reader* is no member of such a room."""
+        return await self._database.read(
+            partial(deltas.of_member, pid, room_id, reader, self.epoch)
+        )
+
     async def lost_changes(self, pid: str, room_id: str, rev: int, limit: int) -> deltas.Lost:
         """The first *limit* changes after *rev*, for a node that has not heard of them. Raises NotFound."""
         return await self._database.read(partial(deltas.after, pid, room_id, rev, limit))

@@ -13,7 +13,7 @@ from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError, NotFound
 from chat_broker_server.realtime import requests
-from chat_broker_server.realtime.connections import Connection
+from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.fanout import Counters
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.subscriptions import Subscriptions
@@ -111,8 +111,6 @@ class EventHandlers:
         self, connection: Connection, claims: Claims, event: requests.Join
     ) -> Acknowledgement:
         key = (claims.pid, event.room_id)
-        known = Known(event.since_seq, event.since_rev, event.epoch, event.from_seq or 1)
-        reader = Reader(claims.sub, known, self._limits.missed_messages)
         connection.knows_revs |= event.knows_revs
         rooms, most = self._subscriptions.fanout, self._limits.rooms_per_socket
         if key not in connection.rooms and len(connection.rooms) >= most:
@@ -122,19 +120,8 @@ class EventHandlers:
             raise ChatError("busy", "This socket is joining or leaving this room right now.")
         connection.joining = key
         try:
-            member = await self._chat.member(*key, claims.sub)
-            peeks = bool(event.peek) and member is None
-            if peeks:
-                reader = reader._replace(user_id=None)
-            elif member is None:
-                member = await self._chat.join(*key, claims.sub, may_enter_private=False)
-            if member is not None:
-                connection.display_name = member.display_name
-            for _ in range(_READS):
-                delta = await self._chat.delta(*key, reader)
-                counters = Counters(delta.last_seq, delta.rev)
-                if rooms.has_no_gap(key, connection, counters):
-                    break
+            delta, peeks = await self._read(connection, key, claims, event)
+            counters = Counters(delta.last_seq, delta.rev)
             removed = rooms.was_removed_while_joining(key, connection) and (
                 not peeks and await self._chat.member(*key, claims.sub) is None
             )
@@ -151,6 +138,33 @@ class EventHandlers:
         online = self._subscriptions.subscribe(connection, claims, key, peeks=peeks)
         payload = self._joined(connection, _acknowledgement(delta, online))
         return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, counters))
+
+    async def _read(
+        self, connection: Connection, key: RoomKey, claims: Claims, event: requests.Join
+    ) -> tuple[Delta, bool]:
+        """What the user lacks, read until the backlog follows on it without a gap, and whether they only peek.
+
+        Who is no member becomes one, unless they peek.
+        """
+        known = Known(event.since_seq, event.since_rev, event.epoch, event.from_seq or 1)
+        reader = Reader(claims.sub, known, self._limits.missed_messages)
+        member = await self._chat.delta_of_member(*key, reader)
+        peeks = member is None and bool(event.peek)
+        if member is not None:
+            delta, connection.display_name = member
+        else:
+            if peeks:
+                reader = reader._replace(user_id=None)
+            else:
+                joined = await self._chat.join(*key, claims.sub, may_enter_private=False)
+                connection.display_name = joined.display_name
+            delta = await self._chat.delta(*key, reader)
+        for _ in range(_READS - 1):
+            counters = Counters(delta.last_seq, delta.rev)
+            if self._subscriptions.fanout.has_no_gap(key, connection, counters):
+                break
+            delta = await self._chat.delta(*key, reader)
+        return delta, peeks
 
     def _joined(self, connection: Connection, joined: JoinAcknowledgement) -> bytes:
         """*joined* as JSON, with its lists cut to LARGEST_RESPONSE and to half of the free send queue.

@@ -97,6 +97,8 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "change mine": partial(
         mine.update, P, R, U, MineChanges(archived="until_message", pinned=True, clear_history=True)
     ),
+    "mine of a room": partial(mine.of_rooms, P, U, [R]),
+    "mine of rooms": partial(mine.of_rooms, P, U, [R, "other"]),
     "first visible message": partial(mine.role_and_from_seq, P, R, U),
     "totals": partial(mine.totals, P, U),
     "sync": partial(sync.sync, P, U, sync.SyncQuery({R: sync.Had(5, 5, 0)}, "e", 20), "e"),
@@ -118,7 +120,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT r.id…m.user_id = $3": [
         (
             *ROOM,
-            *("member", "", 0, 0, 1, 0, None, None, "no", None, None, None, 0),
+            *("member", "", 0, 0, 1, 0, None, None, "no", None, None, None, 0, None),
         )
     ],
     "SELECT r.id…$52)": [

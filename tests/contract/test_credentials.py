@@ -40,6 +40,9 @@ MATRIX: list[tuple[str, str, Any, tuple[int, int, int, int, int, int]]] = [
     ("PATCH", "{user}", {}, (200, 403, 403, 403, 403, 401)),
     ("GET", "{user}/settings", None, (200, 403, 403, 403, 403, 401)),
     ("PATCH", "{user}/settings", {}, (200, 403, 403, 403, 403, 401)),
+    ("GET", "{user}/blocks", None, (200, 403, 403, 403, 403, 401)),
+    ("PUT", "{user}/blocks/{stranger}", None, (204, 403, 403, 403, 403, 401)),
+    ("DELETE", "{user}/blocks/{stranger}", None, (204, 403, 403, 403, 403, 401)),
     ("POST", "{user}/token", {}, (200, 403, 403, 403, 403, 401)),
     ("GET", ROOMS, None, (200, 200, 200, 200, 200, 401)),
     ("POST", ROOMS, {}, (400, 403, 403, 403, 403, 401)),
@@ -78,6 +81,7 @@ async def test_every_route_opens_for_whom_it_should(
         path.replace("{room}", in_room(cast.room))
         .replace("{user}", of_user(cast.users["author"]))
         .replace("{uid}", cast.users["author"]["id"])
+        .replace("{stranger}", cast.users["stranger"]["id"])
         .replace("{mid}", cast.message["id"])
     )
     sent = {} if body is None else {"json": body}

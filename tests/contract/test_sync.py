@@ -37,7 +37,7 @@ async def test_a_client_without_anything_gets_its_rooms_page_by_page(api: ChatAp
     await api.room(alice)
     one = await api.say(rooms[0], alice, "one")
     first = await sync(api, bob, limit=2)
-    assert set(first) == {"deltas", "removed", "unread", "epoch", "has_more", "cursor"}
+    assert set(first) == {"deltas", "removed", "unread", "epoch", "has_more", "cursor", "version"}
     assert (first["removed"], first["has_more"]) == ([], True)
     assert first["unread"] == {"rooms": 1, "messages": 1, "mentions": 0, "direct": 0}
     for delta in first["deltas"]:

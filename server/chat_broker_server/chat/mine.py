@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
-from chat_broker_server.chat import members
+from chat_broker_server.chat import blocks, members
 from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.models import Mine, MineChanges, ReadMark, Totals
 from chat_broker_server.chat.validation import ROOMS_AT_ONCE
@@ -23,14 +23,26 @@ _OWN_MESSAGES = (
     "(SELECT x.author_seq FROM messages x WHERE x.project_id = m.project_id"
     " AND x.room_id = m.room_id AND x.user_id = m.user_id{upto} ORDER BY x.seq DESC LIMIT 1)"
 )
-# Messages after those seen, minus the member's own, minus deleted ones of others. This takes three index
-# look-ups, however many messages are unread; only deletions are counted row by row.
+# Of each user whom the member blocks, the messages after those seen: one look-up for who has none, two for others.
+_BLOCKED_MESSAGES = (
+    "(SELECT CAST(sum((SELECT x.author_seq - coalesce((SELECT x.author_seq FROM messages x"
+    " WHERE x.project_id = m.project_id AND x.room_id = m.room_id AND x.user_id = b.blocked_id"
+    f" AND x.seq <= {_SEEN} ORDER BY x.seq DESC LIMIT 1), 0) FROM messages x"
+    " WHERE x.project_id = m.project_id AND x.room_id = m.room_id AND x.user_id = b.blocked_id"
+    f" AND x.seq > {_SEEN} ORDER BY x.seq DESC LIMIT 1)) AS BIGINT) FROM blocks b"
+    " WHERE b.project_id = m.project_id AND b.user_id = m.user_id)"
+)
+# Messages after those seen, minus the member's own, minus those of users whom the member blocks, minus deleted ones of
+# the others. This takes four index look-ups and up to two for each blocked user, however many messages are unread;
+# only deletions are counted row by row.
 UNREAD = (
     f"CASE WHEN r.last_seq <= {_SEEN} THEN 0 ELSE r.last_seq - {_SEEN}"
     f" - coalesce({_OWN_MESSAGES.format(upto='')}, 0)"
     f" + coalesce({_OWN_MESSAGES.format(upto=f' AND x.seq <= {_SEEN}')}, 0)"
     " - (SELECT count(*) FROM deletions d WHERE d.project_id = m.project_id"
-    f" AND d.room_id = m.room_id AND d.seq > {_SEEN} AND d.user_id <> m.user_id) END"
+    f" AND d.room_id = m.room_id AND d.seq > {_SEEN} AND d.user_id <> m.user_id"
+    f" AND NOT {blocks.BLOCKED.format(reader='m', author='d')})"
+    f" - coalesce({_BLOCKED_MESSAGES}, 0) END"
 )
 _DELIVERED = (
     "CASE WHEN m.delivered_seq > m.last_read_seq THEN m.delivered_seq ELSE m.last_read_seq END"
@@ -245,7 +257,7 @@ def mark_rooms_read(pid: str, user_id: str, marks: dict[str, int]) -> Steps[list
         max(marks),
     )
     if not marks.keys() <= {row[0] for row in rows}:
-        yield from _require_user(pid, user_id)
+        yield from blocks.version_of(pid, user_id)
         raise NotFound.room()
     changed: list[str] = []
     for room_id in sorted(marks):
@@ -289,7 +301,7 @@ def mark_next_rooms_read(
 
 def totals(pid: str, user_id: str) -> Steps[Totals]:
     """What is unread in all rooms of the user. Raises NotFound."""
-    yield from _require_user(pid, user_id)
+    yield from blocks.version_of(pid, user_id)
     rows = yield Query(_TOTALS, pid, user_id, timestamp())
     rooms, unread = rows[0]
     return Totals(rooms, unread, mentions=0, direct=0)
@@ -317,13 +329,3 @@ def _refuse_stranger(pid: str, room_id: str) -> Steps[Any]:
         room_id,
     )
     raise NotFound.member() if rows else NotFound.room()
-
-
-def _require_user(pid: str, user_id: str) -> Steps[None]:
-    rows = yield Query(
-        "SELECT 1 FROM users WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
-        pid,
-        user_id,
-    )
-    if not rows:
-        raise NotFound.user()

@@ -231,6 +231,10 @@ class Sync(msgspec.Struct, frozen=True, kw_only=True):
     has_more: bool
     cursor: str | None
     """Of the next page."""
+    version: int
+    """The user's own: how often something has changed that changes `mine` of all rooms, such as blocks."""
+    reload: bool | UnsetType = UNSET
+    """The client knows another version: it has to read `mine` of all rooms anew."""
     token: str | UnsetType = UNSET
     """For the next sync, so that rooms joined meanwhile are answered. With the last page."""
 

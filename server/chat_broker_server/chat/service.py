@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from chat_broker_kit.database.transactions import Database
-from chat_broker_server.chat import delta as deltas
 from chat_broker_server.chat import (
+    blocks,
     events,
     lookups,
     members,
@@ -20,6 +20,7 @@ from chat_broker_server.chat import (
     user_settings,
     users,
 )
+from chat_broker_server.chat import delta as deltas
 from chat_broker_server.chat import sync as syncs
 from chat_broker_server.chat.events import Event, MineChanged
 from chat_broker_server.chat.features import FEATURES, LIMITS
@@ -111,6 +112,22 @@ class Chat:
         """Change the user's settings. Raises NotFound."""
         return await self._database.write(partial(user_settings.update, pid, user_id, changes))
 
+    async def block(self, pid: str, user_id: str, blocked_id: str) -> None:
+        """Block a user for another one. Raises NotFound, Conflict `too_many_blocks`, BadInput for one and the same."""
+        await self._database.write(
+            partial(blocks.block, pid, user_id, blocked_id), self._publish_reload(pid, user_id)
+        )
+
+    async def unblock(self, pid: str, user_id: str, blocked_id: str) -> None:
+        """End a block, if there is one. Raises NotFound if there is no user who could block."""
+        await self._database.write(
+            partial(blocks.unblock, pid, user_id, blocked_id), self._publish_reload(pid, user_id)
+        )
+
+    async def blocks(self, pid: str, user_id: str, *, page: int = 1, limit: int = 50) -> Page:
+        """A page of the users whom the user blocks. Raises NotFound."""
+        return await self._database.read(partial(blocks.page, pid, user_id, page, limit))
+
     # rooms
 
     async def create_room(
@@ -126,14 +143,22 @@ class Chat:
         self, pid: str, where: rooms.RoomFilter, *, page: int = 1, limit: int = 50
     ) -> Page:
         """A page of the rooms that match, oldest first. With a `member_id` each room has that member's side."""
-        slow = where.q is not None or (page - 1) * limit > 10_000
+        slow = (
+            where.q is not None
+            or (page - 1) * limit > 10_000
+            or self._counts_slowly(pid, where.member_id)
+        )
         return await self._database.read(partial(rooms.page, pid, where, page, limit), slow=slow)
 
     async def rooms_by_activity(
         self, pid: str, where: rooms.RoomFilter, *, cursor: str | None = None, limit: int = 50
     ) -> CursorPage:
         """The rooms that match, newest activity first. Raises BadInput for a foreign cursor."""
-        slow = where.q is not None or where.member_id is None
+        slow = (
+            where.q is not None
+            or where.member_id is None
+            or self._counts_slowly(pid, where.member_id)
+        )
         return await self._database.read(
             partial(rooms.by_activity, pid, where, cursor, limit), slow=slow
         )
@@ -374,7 +399,9 @@ class Chat:
         self, pid: str, user_id: str, room_ids: Sequence[str]
     ) -> tuple[dict[str, Mine], Totals]:
         """The user's side of those of these rooms that are theirs, and their totals. Raises NotFound."""
-        return await self._database.read(partial(mine.of_rooms, pid, user_id, room_ids))
+        return await self._database.read(
+            partial(mine.of_rooms, pid, user_id, room_ids), slow=self._counts_slowly(pid, user_id)
+        )
 
     async def mark_read(
         self, pid: str, room_id: str, user_id: str, seq: int, *, hide_private: bool = False
@@ -416,13 +443,30 @@ class Chat:
 
     async def totals(self, pid: str, user_id: str) -> Totals:
         """What is unread in all rooms of the user. Raises NotFound."""
-        return await self._database.read(partial(mine.totals, pid, user_id))
+        return await self._database.read(
+            partial(mine.totals, pid, user_id), slow=self._counts_slowly(pid, user_id)
+        )
+
+    def _counts_slowly(self, pid: str, user_id: str | None) -> bool:
+        """Whether it takes long to work out what is unread in many rooms of the user."""
+        if user_id is None:
+            return False
+        return bool(self._database.read_now(partial(blocks.are_many, pid, user_id)))
 
     def _publish_mine(
         self, pid: str, user_id: str, room_ids: list[str], from_seq: int | None = None
     ) -> None:
         if room_ids:
             self._publish(MineChanged(pid, user_id, room_ids, from_seq))
+
+    def _publish_reload(self, pid: str, user_id: str) -> Callable[[bool], None]:
+        """Publishes, if something was changed, that the user's own side of all rooms is to be read anew."""
+
+        def publish(changed: bool) -> None:
+            if changed:
+                self._publish(MineChanged(pid, user_id, [], reload=True))
+
+        return publish
 
     def _publish_all(self, happened: list[Event]) -> None:
         for event in happened:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
 from chat_broker_kit.text.timestamps import parse_timestamp
-from chat_broker_server.chat import delta, mine, rooms, sizes
+from chat_broker_server.chat import blocks, delta, mine, rooms, sizes
 from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.delta import Known, Span
 from chat_broker_server.chat.ids import timestamp
@@ -68,6 +68,8 @@ class SyncQuery(NamedTuple):
     limit: int = 50
     cursor: str | None = None
     token: str | None = None
+    have_version: int | None = None
+    """The user's own, from an earlier answer."""
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -95,6 +97,7 @@ class _Membership(NamedTuple):
 
 def sync(pid: str, user_id: str, query: SyncQuery, epoch: str) -> Steps[Sync]:
     """The next page for the client. Raises NotFound for no such user, BadInput for a foreign cursor or token."""
+    version = yield from blocks.version_of(pid, user_id)
     totals = yield from mine.totals(pid, user_id)
     rows = yield Query(_MEMBERSHIPS, pid, user_id)
     memberships = [_Membership(*row) for row in rows]
@@ -118,6 +121,8 @@ def sync(pid: str, user_id: str, query: SyncQuery, epoch: str) -> Steps[Sync]:
         epoch=epoch,
         has_more=more,
         cursor=_written(begin, end) if more and end is not None else None,
+        version=version,
+        reload=True if query.have_version not in {None, version} else UNSET,
         token=UNSET if more else begin.token,
     )
 

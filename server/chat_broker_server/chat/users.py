@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps, UniqueViolation
-from chat_broker_server.chat import events, idempotency, members
+from chat_broker_server.chat import blocks, events, idempotency, members
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
@@ -203,6 +203,7 @@ def delete(pid: str, user_id: str) -> Steps[list[Event]]:
     )
     if not rows:
         raise NotFound.user()
+    yield from blocks.end_all(pid, user_id)
     room_ids = yield Query(
         "SELECT room_id FROM members WHERE project_id = $1 AND user_id = $2 ORDER BY room_id",
         pid,

@@ -50,6 +50,7 @@ class MineHint(msgspec.Struct, frozen=True, tag="mine", omit_defaults=True):
     user_id: str
     room_ids: list[str]
     from_seq: int | None = None
+    reload: bool = False
 
 
 class Close(msgspec.Struct, frozen=True, tag="close", omit_defaults=True):

@@ -32,6 +32,15 @@ class MineEvent(msgspec.Struct, frozen=True):
     totals: Totals
 
 
+class Reload(msgspec.Struct, frozen=True):
+    """Payload of `mine` where the user's own side of all rooms has changed: the client reads it anew."""
+
+    reload: bool = True
+
+
+_RELOAD: Final = Reload()
+
+
 class MineEvents:
     """The event `mine` for the sockets of this node that know it. Older clients are not told."""
 
@@ -57,6 +66,9 @@ class MineEvents:
                 for room_id in changed.room_ids:
                     key = (changed.project_id, room_id)
                     self._fanout.hide(key, connection, changed.from_seq)
+        if changed.reload:
+            self._send(user, _RELOAD)
+            return
         if not any(connection.knows_revs for connection in connections):
             return
         waiting = self._waiting.get(user)
@@ -81,7 +93,7 @@ class MineEvents:
         finally:
             del self._waiting[user]
 
-    def _send(self, user: UserKey, event: MineEvent) -> None:
+    def _send(self, user: UserKey, event: MineEvent | Reload) -> None:
         ready = packets.event("mine", _encode(event))
         for connection in self._connections.of(user):
             if connection.knows_revs:

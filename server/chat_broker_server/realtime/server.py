@@ -196,7 +196,9 @@ class Realtime:
         if isinstance(event, MineChanged):
             self._mine_events.note(event)
             self._nodes.broadcast(
-                MineHint(event.project_id, event.user_id, event.room_ids, event.from_seq)
+                MineHint(
+                    event.project_id, event.user_id, event.room_ids, event.from_seq, event.reload
+                )
             )
             return
         self._deliver(event)
@@ -254,7 +256,9 @@ class Realtime:
                 )
             case MineHint():
                 self._mine_events.note(
-                    MineChanged(body.project_id, body.user_id, body.room_ids, body.from_seq)
+                    MineChanged(
+                        body.project_id, body.user_id, body.room_ids, body.from_seq, body.reload
+                    )
                 )
             case Close():
                 sockets = self._sessions.close_user(

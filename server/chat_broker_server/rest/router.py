@@ -27,7 +27,7 @@ from chat_broker_server.errors import (
     NotFound,
 )
 from chat_broker_server.observability.logs import bug
-from chat_broker_server.rest import auth, messages, mine, rooms, sync, users
+from chat_broker_server.rest import auth, messages, mine, people, rooms, sync, users
 from chat_broker_server.rest.problems import problem
 from chat_broker_server.rest.request import (
     ClientGone,
@@ -73,8 +73,11 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("GET", f"{_U}/{{user_id}}", Credential.KEY, users.get),
     ("PATCH", f"{_U}/{{user_id}}", Credential.KEY, users.update),
     ("DELETE", f"{_U}/{{user_id}}", Credential.KEY, users.delete),
-    ("GET", f"{_U}/{{user_id}}/settings", Credential.KEY, users.get_settings),
-    ("PATCH", f"{_U}/{{user_id}}/settings", Credential.KEY, users.update_settings),
+    ("GET", f"{_U}/{{user_id}}/settings", Credential.KEY, people.get_settings),
+    ("PATCH", f"{_U}/{{user_id}}/settings", Credential.KEY, people.update_settings),
+    ("GET", f"{_U}/{{user_id}}/blocks", Credential.KEY, people.list_blocks),
+    ("PUT", f"{_U}/{{user_id}}/blocks/{{other_id}}", Credential.KEY, people.block),
+    ("DELETE", f"{_U}/{{user_id}}/blocks/{{other_id}}", Credential.KEY, people.unblock),
     ("POST", f"{_U}/{{user_id}}/token", Credential.KEY, users.mint),
     ("POST", f"{_U}/{{user_id}}/revoke", Credential.KEY, users.revoke),
     ("POST", f"{PREFIX}/sync", Credential.USER, sync.sync),
@@ -113,6 +116,7 @@ _USUAL = re.compile(
 _NOT_FOUND: dict[str, Callable[[], NotFound]] = {
     "pid": NotFound.project,
     "user_id": NotFound.user,
+    "other_id": NotFound.user,
     "room_id": NotFound.room,
     "message_id": NotFound.the_message,
 }

@@ -42,7 +42,6 @@ async def sync(request: Request) -> Response:
     """POST …/users/{user_id}/sync with the API key, /api/v1/sync with a token."""
     query = validation.fields(await request.body(optional=True), _SYNC)
     query = {name: value for name, value in query.items() if value is not None}
-    query.pop("have_version", None)  # of what changes all rooms of a user; nothing does yet
     have = {room_id: Had(*had) for room_id, had in query.pop("have", {}).items()}
     user_id = request.token_user_id or request.ids["user_id"]
     return ok(await request.chat.sync(request.pid, user_id, SyncQuery(have, **query)))

@@ -58,17 +58,6 @@ async def update(request: Request) -> Response:
     return ok(msgspec.to_builtins(user) | {"receipt": revocation_body(generation, closed)})
 
 
-async def get_settings(request: Request) -> Response:
-    request.query()
-    return ok(await request.chat.user_settings(request.pid, request.ids["user_id"]))
-
-
-async def update_settings(request: Request) -> Response:
-    changes = validation.user_settings_changes(await request.body())
-    user_id = request.ids["user_id"]
-    return ok(await request.chat.update_user_settings(request.pid, user_id, changes))
-
-
 async def delete(request: Request) -> Response:
     user_id = request.ids["user_id"]
     await request.chat.delete_user(request.pid, user_id)

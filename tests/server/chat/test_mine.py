@@ -47,9 +47,10 @@ class NaiveRoom:
         self.archived = "no"
         self.archived_at = 0
 
-    def unread(self, user_id: str) -> int:
+    def unread(self, ignored: set[str]) -> int:
+        """Messages of everybody but *ignored*: the reader, and whom the reader blocks."""
         return sum(
-            author != user_id and seq > max(self.read, self.hidden) and seq not in self.deleted
+            author not in ignored and seq > max(self.read, self.hidden) and seq not in self.deleted
             for seq, author in enumerate(self.authors, 1)
         )
 
@@ -61,16 +62,17 @@ class NaiveRoom:
 
 
 class History:
-    """Random acts of two users in three rooms, done to the database and to the naive rooms."""
+    """Random acts of four users in three rooms, done to the database and to the naive rooms."""
 
     def __init__(self, chat: Chat, chance: random.Random) -> None:
         self.chat = chat
         self.chance = chance
         self.user_ids: list[str] = []
         self.rooms: list[NaiveRoom] = []
+        self.blocked: set[str] = set()
 
     async def begin(self) -> None:
-        for _ in range(2):
+        for _ in range(4):
             name = f"user{self.chance.getrandbits(60)}"
             user = await self.chat.create_user(P, UserDraft(username=name, external_user_id=name))
             self.user_ids.append(user.id)
@@ -82,12 +84,17 @@ class History:
     def me(self) -> str:
         return self.user_ids[0]
 
+    @property
+    def ignored(self) -> set[str]:
+        return {self.me, *self.blocked}
+
     async def act(self) -> None:
         room = self.chance.choice(self.rooms)
         act = self.chance.choice(
             [self._post] * 4
             + [self._delete, self._read, self._read_some, self._change, self._change]
             + [self._delivered, self._clear] * (self.chance.random() < 0.3)
+            + [self._block, self._unblock]
             + [self._read_all] * (self.chance.random() < 0.1)
         )
         await act(room)
@@ -109,7 +116,7 @@ class History:
         seq = self.chance.randint(0, len(room.authors) + 1)
         mark = await self.chat.mark_read(P, room.id, self.me, seq)
         room.read, room.marked = max(room.read, min(seq, len(room.authors))), False
-        assert (mark.last_read_seq, mark.unread) == (room.read, room.unread(self.me))
+        assert (mark.last_read_seq, mark.unread) == (room.read, room.unread(self.ignored))
 
     async def _read_some(self, room: NaiveRoom) -> None:
         await self.chat.mark_rooms_read(P, self.me, {room.id: len(room.authors)})
@@ -119,6 +126,16 @@ class History:
         assert await self.chat.mark_all_read(P, self.me) == Totals(0, 0, 0, 0)
         for room in self.rooms:
             room.read, room.marked = len(room.authors), False
+
+    async def _block(self, _: NaiveRoom) -> None:
+        other = self.chance.choice(self.user_ids[1:])
+        await self.chat.block(P, self.me, other)
+        self.blocked.add(other)
+
+    async def _unblock(self, _: NaiveRoom) -> None:
+        other = self.chance.choice(self.user_ids[1:])
+        await self.chat.unblock(P, self.me, other)
+        self.blocked.discard(other)
 
     async def _delivered(self, room: NaiveRoom) -> None:
         await self.chat.mark_delivered(P, room.id, self.me, self.chance.randint(0, 9))
@@ -145,7 +162,7 @@ class History:
         await self.chat.update_mine(P, room.id, self.me, changes)
 
     async def check(self) -> None:
-        expected = {room.id: room.unread(self.me) for room in self.rooms}
+        expected = {room.id: room.unread(self.ignored) for room in self.rooms}
         page = await self.chat.list_rooms(P, RoomFilter(self.me))
         assert {room.id: room.unread for room in page.items} == expected
         for room in self.rooms:
@@ -159,7 +176,7 @@ class History:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_unread_and_totals_equal_a_naive_count(chat: Chat, seed: int) -> None:
-    """Whatever is posted, deleted, read, cleared, silenced and archived in between."""
+    """Whatever is posted, deleted, read, cleared, silenced, archived and blocked in between."""
     history = History(chat, random.Random(seed))
     await history.begin()
     for _ in range(50):

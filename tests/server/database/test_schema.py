@@ -14,6 +14,7 @@ from chat_broker_kit.database.sqlite import SqliteDatabase
 from chat_broker_kit.database.sqlite_connections import dialect
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import (
+    blocks,
     delta,
     idempotency,
     lookups,
@@ -51,6 +52,12 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "change settings of a user": partial(
         user_settings.update, P, U, UserSettingsChanges(presence="hidden")
     ),
+    "block": partial(blocks.block, P, U, "other"),
+    "unblock": partial(blocks.unblock, P, U, "other"),
+    "blocks": partial(blocks.page, P, U, 1, 50),
+    "many blocks": partial(blocks.are_many, P, U),
+    "blocks between two": partial(blocks.between, P, U, "other"),
+    "blocks of a deleted user": partial(blocks.end_all, P, U),
     "room": partial(rooms.get, P, R),
     "rooms, page": partial(rooms.page, P, rooms.RoomFilter(), 1, 50),
     "rooms, open": partial(rooms.page, P, rooms.RoomFilter(private=False), 1, 50),
@@ -148,6 +155,10 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT room_id FROM members": [(R,)],
     "SELECT r.last_seq, m.notify": [(500, None, None, "no", None, None)],
     "SELECT 1 FROM users": [(1,)],
+    "SELECT coalesce(version": [(0,)],
+    "SELECT count(*) FROM blocks": [(0,)],
+    "INSERT INTO blocks": [(1,)],
+    "DELETE FROM blocks": [(1,)],
     "UPDATE users SET presence": [("hidden", None, None, None)],
     "SELECT presence": [(None, None, None, None)],
     "SELECT last_seq": [(500,)],

@@ -84,6 +84,24 @@ async def test_many_changes_are_told_as_the_last_one(node: LiveNode) -> None:
     assert len(socket.payloads("mine")) < 15
 
 
+async def test_blocks_say_that_everything_is_to_be_read_anew(node: LiveNode) -> None:
+    """To the sockets of the user who blocks, and only if that changed something. The blocked user is not told."""
+    alice, bob = await node.user("alice"), await node.user("bob")
+    room = await node.room(alice, bob)
+    old = await node.socket(bob, room)
+    sockets = [await knowing(node, bob, room), await knowing(node, bob)]
+    sockets[1] = await knowing(node, bob, await node.room(bob))
+    hers = await knowing(node, alice, room)
+    for act in (node.chat.block, node.chat.block, node.chat.unblock, node.chat.unblock):
+        await act(PID, bob.id, alice.id)
+    for socket in sockets:
+        assert await socket.hears("mine", 2) == [{"reload": True}] * 2
+    for socket in (old, hers, *sockets):
+        await socket.quiet()
+    assert old.payloads("mine") == hers.payloads("mine") == []
+    assert [len(socket.payloads("mine")) for socket in sockets] == [2, 2]
+
+
 async def test_changes_of_hidden_messages_are_told_no_more(node: LiveNode) -> None:
     """To this user alone, at once, and to sockets that join later."""
     alice, bob = await node.user("alice"), await node.user("bob")

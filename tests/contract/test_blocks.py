@@ -1,0 +1,141 @@
+"""Users whom a user does not want to hear of."""
+
+from typing import Any
+
+from tests.contract.servers import ChatApi, in_room, of_user, refused
+
+User = dict[str, Any]
+
+
+def public(user: User) -> dict[str, Any]:
+    return {name: user[name] for name in ("id", "username", "display_name", "avatar_url")}
+
+
+async def act(api: ChatApi, method: str, user: User, other: User) -> None:
+    answer = await api.send(method, f"{of_user(user)}/blocks/{other['id']}")
+    assert (answer.status_code, answer.content) == (204, b""), answer.text
+
+
+async def read(api: ChatApi, path: str) -> dict[str, Any]:
+    answer = await api.send("GET", path)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def blocked(api: ChatApi, user: User) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = (await read(api, f"{of_user(user)}/blocks"))["items"]
+    return items
+
+
+async def sync(api: ChatApi, user: User, **body: Any) -> dict[str, Any]:
+    answer = await api.send("POST", f"{of_user(user)}/sync", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_blocks_are_listed_page_by_page_as_others_see_the_users(api: ChatApi) -> None:
+    """Blocking or unblocking again changes nothing; each user has a list of their own."""
+    user = await api.user()
+    others = [
+        await api.user("other", display_name="Other", avatar_url="https://example.com/a.png"),
+        await api.user("plain"),
+    ]
+    for other in (*others, others[0]):
+        await act(api, "PUT", user, other)
+    page = await read(api, f"{of_user(user)}/blocks")
+    items = sorted(map(public, others), key=lambda each: str(each["id"]))
+    assert page == {"items": items, "page": 1, "limit": 50, "total": 2, "totalPages": 1}
+    second = await read(api, f"{of_user(user)}/blocks?page=2&limit=1")
+    assert (second["items"], second["totalPages"]) == (items[1:], 2)
+    assert await blocked(api, others[0]) == []
+    for _ in range(2):
+        await act(api, "DELETE", user, others[0])
+    assert await blocked(api, user) == [public(others[1])]
+
+
+async def test_a_user_does_not_block_themself_or_somebody_who_is_not_there(api: ChatApi) -> None:
+    user, gone = await api.user(), await api.user()
+    await api.send("DELETE", of_user(gone))
+    path = f"{of_user(user)}/blocks"
+    answer = await api.send("PUT", f"{path}/{user['id']}")
+    assert [error["field"] for error in refused(answer, 400)["errors"]] == ["user"]
+    for other in (gone["id"], "nobody", "a!b"):
+        refused(await api.send("PUT", f"{path}/{other}"), 404, "user_not_found")
+    for method, where in (("GET", ""), ("PUT", f"/{user['id']}"), ("DELETE", f"/{user['id']}")):
+        answer = await api.send(method, f"{of_user(gone)}/blocks{where}")
+        refused(answer, 404, "user_not_found")
+    assert await blocked(api, user) == []
+    assert (await sync(api, user))["version"] == 0
+
+
+async def test_messages_of_the_blocked_are_not_unread(api: ChatApi) -> None:
+    """In every answer that counts, for who blocks alone; they are still there to read. Unblocking brings them back."""
+    user, blocked_user, other = [await api.user(name) for name in ("user", "blocked", "other")]
+    room = await api.room(other, user, blocked_user)
+    await api.say(room, blocked_user, "one")
+    await api.say(room, other, "two")
+    last = await api.say(room, blocked_user, "three")
+    await api.send("DELETE", f"{in_room(room)}/messages/{last['id']}")
+
+    async def counts(reader: User) -> list[int]:
+        mine = await read(api, f"{in_room(room)}/members/{reader['id']}/mine")
+        rooms = await read(api, f"/api/v1/projects/{{pid}}/rooms?member_id={reader['id']}")
+        delta = (await sync(api, reader))["deltas"][0]
+        totals = await read(api, f"{of_user(reader)}/unread")
+        marked = await api.send(
+            "PUT", f"{in_room(room)}/read", json={"user_id": reader["id"], "seq": 0}
+        )
+        return [
+            mine["unread"],
+            rooms["items"][0]["unread"],
+            delta["mine"]["unread"],
+            totals["messages"],
+            marked.json()["unread"],
+        ]
+
+    assert await counts(user) == [2] * 5
+    await act(api, "PUT", user, blocked_user)
+    assert await counts(user) == [1] * 5
+    assert await counts(blocked_user) == [1] * 5
+    await api.send("DELETE", f"{in_room(room)}/members/{blocked_user['id']}")
+    assert await counts(user) == [1] * 5
+    page = await read(api, f"{in_room(room)}/messages")
+    assert [message["content"] for message in page["items"]] == ["", "two", "one"]
+    await act(api, "DELETE", user, blocked_user)
+    assert await counts(user) == [2] * 5
+
+
+async def test_a_client_that_knows_another_version_is_told_to_reload(api: ChatApi) -> None:
+    """Each block and each end of one counts; what changes nothing does not. Every page of an answer says the version."""
+    user, other = await api.user(), await api.user()
+    for _ in range(2):
+        await api.room(user)
+    answer = await sync(api, user, limit=1)
+    assert (answer["version"], answer["has_more"], "reload" in answer) == (0, True, False)
+    last = await sync(api, user, limit=1, cursor=answer["cursor"])
+    assert (last["version"], last["has_more"]) == (0, False)
+    for version, method in enumerate(("PUT", "DELETE"), 1):
+        for _ in range(2):
+            await act(api, method, user, other)
+        answer = await sync(api, user, have_version=version - 1)
+        assert (answer["version"], answer["reload"]) == (version, True)
+        for known in ({"have_version": version}, {}):
+            answer = await sync(api, user, **known)
+            assert (answer["version"], "reload" in answer) == (version, False)
+    assert (await sync(api, other))["version"] == 0
+
+
+async def test_a_deleted_user_blocks_nobody_and_is_not_listed(api: ChatApi) -> None:
+    """What a deleted user had said before does not become unread for who blocked them."""
+    user, gone = await api.user(), await api.user()
+    room = await api.room(user, gone)
+    await api.say(room, gone, "hello")
+    await act(api, "PUT", user, gone)
+    await act(api, "PUT", gone, user)
+    await api.send("DELETE", of_user(gone))
+    assert await blocked(api, user) == []
+    assert (await read(api, f"{of_user(user)}/unread"))["messages"] == 0
+    await act(api, "DELETE", user, gone)
+    assert (await read(api, f"{of_user(user)}/unread"))["messages"] == 1

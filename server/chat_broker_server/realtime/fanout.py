@@ -9,6 +9,7 @@ happens at the end of the turn, and before the subscribers change.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,7 +20,6 @@ from chat_broker_server.chat import delta, sizes
 from chat_broker_server.chat.delta import Lost
 from chat_broker_server.chat.events import (
     MESSAGE_CHANGES,
-    UNKNOWN_TO_OLD_CLIENTS,
     Event,
     message_posted,
 )
@@ -29,6 +29,7 @@ from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.context import Counts
 from chat_broker_server.realtime.limits import Limits
+from chat_broker_server.realtime.merging import RecentlyTold, WaitingChange, merged
 from chat_broker_server.realtime.packets import EncodedPacket
 from chat_broker_server.realtime.send_queue import SendQueue
 from chat_broker_server.realtime.slow_readers import MAX_BACKLOG
@@ -67,15 +68,6 @@ class Counters(NamedTuple):
         return Counters(max(self.seq, other.seq), max(self.rev, other.rev))
 
 
-class WaitingChange(NamedTuple):
-    """The event of a change that has overtaken another change, or its own message."""
-
-    packet: EncodedPacket
-    message_seq: int | None
-    unknown_to_old_clients: bool
-    """Older clients do not know the event: only connections that know revs get it."""
-
-
 class Backlog:
     """The events of a room for a connection that is not subscribed yet. It has what `known` covers already."""
 
@@ -104,12 +96,16 @@ class RoomFanout:
 
     __slots__ = (
         "_schedule_flush",
+        "_schedule_gap_fill",
+        "_told",
+        "_told_again_after",
         "ahead",
         "backlogs",
         "gap_fill",
         "hidden",
         "highest_rev",
         "highest_seq",
+        "hold",
         "last_delivered_rev",
         "last_delivered_seq",
         "out_of_order",
@@ -120,9 +116,17 @@ class RoomFanout:
         "waiting_changes",
     )
 
-    def __init__(self, schedule_flush: Callable[["RoomFanout"], None]) -> None:
+    def __init__(
+        self,
+        schedule_flush: Callable[["RoomFanout"], None],
+        schedule_gap_fill: Callable[["RoomFanout"], None],
+        told_again_after: float,
+    ) -> None:
         """*schedule_flush* calls `flush` at the end of this turn of the event loop."""
         self._schedule_flush = schedule_flush
+        self._schedule_gap_fill = schedule_gap_fill
+        self._told_again_after = told_again_after
+        self._told = RecentlyTold(told_again_after)
         self.unsent: list[EncodedPacket] = []
         self.unsent_bytes = 0
         self.subscribers: dict[Connection, SendQueue] = {}
@@ -140,6 +144,8 @@ class RoomFanout:
         self.last_delivered_rev = 0  # as of the time when last_delivered_seq was read
         self.highest_rev = 0  # of all changes that are known to exist
         self.waiting_changes: dict[int, WaitingChange] = {}
+        # Set while changes are held back, so that the states of a message can be merged.
+        self.hold: asyncio.TimerHandle | None = None
         self.gap_fill: asyncio.TimerHandle | asyncio.Task[None] | None = None
 
     @property
@@ -163,7 +169,8 @@ class RoomFanout:
     @property
     def has_gap(self) -> bool:
         return self.last_delivered_seq is not None and (
-            self.last_delivered_seq < self.highest_seq or self.last_delivered_rev < self.highest_rev
+            self.last_delivered_seq < self.highest_seq
+            or (self.last_delivered_rev < self.highest_rev and self.hold is None)
         )
 
     def send(
@@ -210,6 +217,13 @@ class RoomFanout:
         """Whether the user of *connection* may hear of a change of this message."""
         return message_seq is None or message_seq >= self.hidden.get(connection, 1)
 
+    def stop(self) -> None:
+        """End what waits for its time."""
+        if self.gap_fill is not None:
+            self.gap_fill.cancel()
+        if self.hold is not None:
+            self.hold.cancel()
+
     def _catch_up(self) -> None:
         """Make subscribers of those who were ahead and are no more."""
         delivered = self.delivered
@@ -247,17 +261,46 @@ class RoomFanout:
             self.deliver_changes()
 
     def deliver_changes(self) -> None:
-        """Send the waiting changes that are next, each after its message."""
-        while self.last_delivered_seq is not None and (
-            change := self.waiting_changes.get(self.last_delivered_rev + 1)
-        ):
-            if change.message_seq is not None and change.message_seq > self.last_delivered_seq:
+        """Send the waiting changes that are next, each after its message, unless they are held back."""
+        while self.hold is None and (change := self._next_change()) is not None:
+            if change.message_seq is not None and self._told.has(change.message_seq):
+                self.hold = asyncio.get_running_loop().call_later(
+                    self._told_again_after, self._release
+                )
                 return
-            del self.waiting_changes[self.last_delivered_rev + 1]
-            self.last_delivered_rev += 1
-            self.send_change(change, self.last_delivered_rev)
+            self._deliver_change(self.last_delivered_rev + 1, change)
+
+    def _next_change(self, after: int = 0) -> WaitingChange | None:
+        """The change after the last delivered one and *after* more, if it is there and its message was delivered."""
+        if self.last_delivered_seq is None:
+            return None
+        change = self.waiting_changes.get(self.last_delivered_rev + after + 1)
+        if change is None or (change.message_seq or 0) > self.last_delivered_seq:
+            return None
+        return change
+
+    def _release(self) -> None:
+        """Send the changes that were held back."""
+        self.hold = None
+        run: list[tuple[int, WaitingChange]] = []
+        while (change := self._next_change(len(run))) is not None:
+            run.append((self.last_delivered_rev + len(run) + 1, change))
+        for rev, told in merged(run):
+            self._deliver_change(rev, told)
+        self._schedule_gap_fill(self)
+
+    def _deliver_change(self, rev: int, change: WaitingChange | None) -> None:
+        """Send a change that is next; None: nothing, as a later state of the message follows."""
+        del self.waiting_changes[rev]
+        self.last_delivered_rev = rev
+        if change is None:
+            self._catch_up()
+        else:
+            self.send_change(change, rev)
 
     def send_change(self, change: WaitingChange, rev: int) -> None:
+        if change.message_seq is not None:
+            self._told.note(change.message_seq)
         if change.unknown_to_old_clients or (self.hidden and change.message_seq is not None):
             self._send_to_some(change, rev)
         else:
@@ -291,8 +334,7 @@ class Fanout:
     def close(self) -> None:
         self.flush()
         for room in self._rooms.values():
-            if room.gap_fill is not None:
-                room.gap_fill.cancel()
+            room.stop()
         self._rooms.clear()
 
     def flush(self) -> None:
@@ -312,7 +354,11 @@ class Fanout:
         """Collect the room's events for *connection* until `subscribe`. False if that has started already."""
         room = self._rooms.get(key)
         if room is None:
-            room = self._rooms[key] = RoomFanout(self._schedule_flush)
+            room = self._rooms[key] = RoomFanout(
+                self._schedule_flush,
+                partial(self._schedule_gap_fill, key),
+                self._limits.told_again_after,
+            )
         if connection in room.backlogs:
             return False
         room.flush()
@@ -433,8 +479,7 @@ class Fanout:
         room.removed_while_joining.discard(connection)
         room.hidden.pop(connection, None)
         if room.empty:
-            if room.gap_fill is not None:
-                room.gap_fill.cancel()
+            room.stop()
             del self._rooms[key]
 
     # -- events -----------------------------------------------------------------------------------
@@ -445,14 +490,14 @@ class Fanout:
         room = self._rooms.get(key)
         if room is None:
             return
-        ready = packets.event(event.name, event.payload)
         self._counts.events_out += len(room.subscribers)
+        if event.rev is not None and event.seq is None:
+            seq = _seq_of(event.payload) if event.name in MESSAGE_CHANGES else None
+            self._deliver_change(key, room, event.rev, WaitingChange.of(event, seq))
+            return
+        ready = packets.event(event.name, event.payload)
         if event.seq is not None:
             self._deliver_message(key, room, event.seq, ready)
-        elif event.rev is not None:
-            seq = _seq_of(event.payload) if event.name in MESSAGE_CHANGES else None
-            change = WaitingChange(ready, seq, event.name in UNKNOWN_TO_OLD_CLIENTS)
-            self._deliver_change(key, room, event.rev, change)
         else:
             room.send(ready)
 
@@ -565,6 +610,8 @@ class Fanout:
         if before >= expected:
             return False
         lost = await self._read_changes(*key, before, _CHANGES_PAGE)
+        if room.hold is not None:
+            return False
         if lost.room_rev > room.highest_rev or room.highest_rev == expected:
             # If it is lower, the database has no such change: highest_rev was wrong.
             room.highest_rev = lost.room_rev
@@ -577,10 +624,7 @@ class Fanout:
                 room.last_delivered_rev = state.rev
                 seq = None if state.message is None else state.message.seq
                 for event in delta.events_of(key[0], state, before):
-                    ready = packets.event(event.name, event.payload)
-                    room.send_change(
-                        WaitingChange(ready, seq, event.name in UNKNOWN_TO_OLD_CLIENTS), state.rev
-                    )
+                    room.send_change(WaitingChange.of(event, seq), state.rev)
         room.last_delivered_rev = max(room.last_delivered_rev, lost.rev)
         for rev in [rev for rev in room.waiting_changes if rev <= room.last_delivered_rev]:
             del room.waiting_changes[rev]

@@ -29,6 +29,9 @@ class Limits:
     gap_wait: float = (
         0.05  # how long to wait for a missing message before reading it from the database
     )
+    told_again_after: float = (
+        0.1  # how soon the state of a message is told again; those until then are merged
+    )
     heartbeat: float = 2.0
     ping_interval: float = 25.0
     ping_timeout: float = 20.0

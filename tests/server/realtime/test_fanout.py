@@ -321,10 +321,10 @@ async def test_a_change_during_the_first_join_is_told(
 async def test_changes_are_told_in_their_order(rooms: Fanout, store: Store) -> None:
     """From several nodes they arrive in any; each is told once."""
     listener = join(rooms, 0)
-    rooms.deliver(store.add())
-    changes = [
-        store.change(1, name) for name in ("messageUpdated", "messageUpdated", "messageDeleted")
-    ]
+    updated, deleted = "messageUpdated", "messageDeleted"
+    for _ in range(3):
+        rooms.deliver(store.add())
+    changes = [store.change(seq, name) for seq, name in ((1, updated), (2, updated), (3, deleted))]
     for event in (changes[2], changes[1], changes[0], changes[1]):
         rooms.deliver(event)
     assert listener.revs == [1, 2, 3]

@@ -114,6 +114,7 @@ async def test_changes_of_hidden_messages_are_told_no_more(node: LiveNode) -> No
     later = await node.chat.post(PID, room.id, alice.id, "two")
     for message in (first, later):
         await node.chat.edit(PID, room.id, message.id, "edited", by=None)
+    for message in (first, later):
         await node.chat.delete_message(PID, room.id, message.id, by=None)
     for socket in sockets:
         await socket.hears("messageDeleted")

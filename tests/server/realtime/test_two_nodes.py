@@ -125,6 +125,31 @@ async def test_writers_on_both_nodes_are_heard_in_one_order(nodes: Pair) -> None
         assert [message["seq"] for message in heard] == list(range(1, 201))
 
 
+async def test_states_of_one_message_are_merged_on_both_nodes(nodes: Pair) -> None:
+    """In a burst each node tells the first at once, the last within a moment, and revs in order."""
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    message = await one.chat.post(PID, room.id, alice.id, "0")
+    sockets = [await one.socket(alice, room), await two.socket(bob, room)]
+    for n in range(1, 101):
+        await one.chat.edit(PID, room.id, message.id, str(n), by=None)
+    for socket in sockets:
+        await socket.until(
+            lambda s=socket: (
+                s.payloads("messageUpdated")[-1:] != []
+                and s.payloads("messageUpdated")[-1]["rev"] == 100
+            )
+        )
+        told = socket.payloads("messageUpdated")
+        revs = [each["rev"] for each in told]
+        assert revs == sorted(set(revs))
+        assert revs[0] == 1
+        assert told[0]["change"] == {"kind": "edited"}
+        assert told[-1]["content"] == "100"
+        assert len(told) < 50
+
+
 async def test_members_online_counts_people_of_both_nodes_once(nodes: Pair) -> None:
     one, two = nodes
     alice, bob = await one.user("alice"), await one.user("bob")

@@ -108,6 +108,17 @@ class MineChanged(msgspec.Struct, frozen=True):
     """It has changed in all rooms; `room_ids` is empty."""
 
 
+class ProfileChanged(msgspec.Struct, frozen=True):
+    """What others see of a user has changed: names or picture. It tells no state, as MineChanged."""
+
+    project_id: str
+    user_id: str
+
+
+Happened = Event | MineChanged | ProfileChanged
+"""What is published after a COMMIT."""
+
+
 class CloseResult(msgspec.Struct, frozen=True):
     """How many sockets of a user were closed, how many nodes confirmed it, and how long that took."""
 

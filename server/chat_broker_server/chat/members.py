@@ -21,6 +21,8 @@ SOURCE = "members m JOIN users u ON u.project_id = m.project_id AND u.id = m.use
 # A room with more members than this is large. It is small again with _SMALL_AGAIN members.
 SMALL_ROOM = 100
 _SMALL_AGAIN = 80
+SMALL = f"coalesce(NOT r.light, r.member_count <= {SMALL_ROOM})"
+"""The SQL condition that the room of the row `r` is small."""
 
 _LAST_SEQ = "SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2"
 _NEXT_REV = "SELECT coalesce(rev, 0) + 1 FROM rooms WHERE project_id = $1 AND id = $2"

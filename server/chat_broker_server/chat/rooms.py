@@ -36,7 +36,7 @@ from chat_broker_server.errors import NotFound
 COLUMNS = (
     "r.id, r.project_id, r.name, r.description, r.private, r.created_by, r.member_count,"
     " r.last_seq, r.last_message_at, r.metadata, r.created_at, r.updated_at, coalesce(r.kind, 'room'),"
-    f" coalesce(NOT r.light, r.member_count <= {members.SMALL_ROOM}), r.rev"
+    f" {members.SMALL}, r.rev"
 )
 # SQLite accepts no table alias in RETURNING.
 RETURNED = COLUMNS.replace("r.", "")

@@ -22,7 +22,7 @@ from chat_broker_server.chat import (
 )
 from chat_broker_server.chat import delta as deltas
 from chat_broker_server.chat import sync as syncs
-from chat_broker_server.chat.events import Event, MineChanged
+from chat_broker_server.chat.events import Event, Happened, MineChanged, ProfileChanged
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.models import (
     Changes,
@@ -35,6 +35,7 @@ from chat_broker_server.chat.models import (
     MineChanges,
     Page,
     Project,
+    PublicUser,
     ReadMark,
     Room,
     RoomChanges,
@@ -58,7 +59,7 @@ class Chat:
     """
 
     def __init__(
-        self, database: Database, publish: Callable[[Event | MineChanged], None], *, epoch: str = ""
+        self, database: Database, publish: Callable[[Happened], None], *, epoch: str = ""
     ) -> None:
         """*epoch* identifies *database*, see `cluster.deployment`."""
         self.epoch = epoch
@@ -96,7 +97,17 @@ class Chat:
 
     async def update_user(self, pid: str, user_id: str, changes: UserChanges) -> User:
         """Change a user. Suspending revokes all tokens of the user for good."""
-        return await self._database.write(partial(users.update, pid, user_id, changes))
+
+        def publish(result: tuple[User, bool]) -> None:
+            if result[1]:
+                self._publish(ProfileChanged(pid, user_id))
+
+        user, _ = await self._database.write(partial(users.update, pid, user_id, changes), publish)
+        return user
+
+    async def profile(self, pid: str, user_id: str) -> tuple[PublicUser, list[str]]:
+        """What others see of the user, and the small rooms whose members see it. Raises NotFound."""
+        return await self._database.read(partial(users.profile, pid, user_id))
 
     async def delete_user(self, pid: str, user_id: str) -> None:
         """Delete a user: revokes the tokens and ends the memberships. The messages stay."""

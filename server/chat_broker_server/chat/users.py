@@ -12,6 +12,7 @@ from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
     IdempotencyKey,
     Page,
+    PublicUser,
     RoomUser,
     User,
     UserChanges,
@@ -37,6 +38,9 @@ COLUMNS = (
 # Usernames are unique without regard to case. Older databases may hold several users of one name: all but the first have
 # `username_twin`, which is the name, a space and the id. It sorts directly behind the name, since no name has a space or "!".
 _KEY = "coalesce(username_twin, lower(username))"
+
+
+_PUBLIC = ("username", "display_name", "avatar_url")
 
 
 class UserFilter(NamedTuple):
@@ -160,7 +164,12 @@ def _refuse_new_name(pid: str, user_id: str, username: str) -> Steps[None]:
         raise _taken("username")
 
 
-def update(pid: str, user_id: str, changes: UserChanges) -> Steps[User]:
+def update(pid: str, user_id: str, changes: UserChanges) -> Steps[tuple[User, bool]]:
+    """Change the user. Returns them, and whether what others see of them has changed."""
+    before = None
+    if any(getattr(changes, name) is not UNSET for name in _PUBLIC):
+        user = yield from get(pid, user_id)
+        before = public(user)
     columns = changed_columns(changes, ("display_name",))
     assigned = [SET_UPDATED_AT, *([assignments(columns, 4)] if columns else [])]
     if changes.username is not UNSET:
@@ -184,7 +193,25 @@ def update(pid: str, user_id: str, changes: UserChanges) -> Steps[User]:
         raise _taken("username") from None
     if not rows:
         raise NotFound.user()
-    return from_row(rows[0])
+    user = from_row(rows[0])
+    return user, before not in {None, public(user)}
+
+
+def profile(pid: str, user_id: str) -> Steps[tuple[PublicUser, list[str]]]:
+    """What others see of the user, and the user's small rooms. Raises NotFound."""
+    user = yield from get(pid, user_id)
+    rows = yield Query(
+        "SELECT m.room_id FROM members m JOIN rooms r ON r.project_id = m.project_id"
+        f" AND r.id = m.room_id WHERE m.project_id = $1 AND m.user_id = $2 AND {members.SMALL}",
+        pid,
+        user_id,
+    )
+    return public(user), [row[0] for row in rows]
+
+
+def public(user: User) -> PublicUser:
+    """What others see of *user*."""
+    return PublicUser(**{name: getattr(user, name) for name in _PUBLIC}, id=user.id)
 
 
 def delete(pid: str, user_id: str) -> Steps[list[Event]]:

@@ -53,6 +53,13 @@ class MineHint(msgspec.Struct, frozen=True, tag="mine", omit_defaults=True):
     reload: bool = False
 
 
+class ProfileHint(msgspec.Struct, frozen=True, tag="profile"):
+    """A `ProfileChanged`."""
+
+    project_id: str
+    user_id: str
+
+
 class Close(msgspec.Struct, frozen=True, tag="close", omit_defaults=True):
     """Disconnect a user's sockets, and answer with Closed."""
 
@@ -80,7 +87,9 @@ class PresenceUpdate(msgspec.Struct, frozen=True, tag="online", omit_defaults=Tr
     whole: bool = False
 
 
-Body = Heartbeat | Hello | Bye | RoomEvent | MineHint | Close | Closed | PresenceUpdate
+Body = (
+    Heartbeat | Hello | Bye | RoomEvent | MineHint | ProfileHint | Close | Closed | PresenceUpdate
+)
 
 
 class Envelope(msgspec.Struct, frozen=True):

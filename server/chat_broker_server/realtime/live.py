@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from chat_broker_kit.tasks import cancel_and_wait
-from chat_broker_server.chat.events import CloseResult, Event, MineChanged
+from chat_broker_server.chat.events import CloseResult, Happened
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.credentials.tokens import Tokens
@@ -67,7 +67,7 @@ class LazyRealtime:
         realtime = self._realtime or await self._loaded()
         await realtime.app(scope, receive, send)
 
-    def publish(self, event: Event | MineChanged) -> None:
+    def publish(self, event: Happened) -> None:
         """As Realtime.publish. Before it is loaded no socket is open, so there is nothing to deliver."""
         if self._realtime is not None:
             self._realtime.publish(event)

@@ -23,7 +23,7 @@ import socketio
 
 from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_kit.tasks import cancel_and_wait
-from chat_broker_server.chat.events import CloseResult, Event, MineChanged
+from chat_broker_server.chat.events import CloseResult, Event, Happened, MineChanged, ProfileChanged
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.cluster.nodes import (
@@ -34,6 +34,7 @@ from chat_broker_server.cluster.nodes import (
     MineHint,
     Nodes,
     PresenceUpdate,
+    ProfileHint,
     RoomEvent,
 )
 from chat_broker_server.credentials.tokens import Tokens
@@ -52,6 +53,7 @@ from chat_broker_server.realtime.presence import Presence
 from chat_broker_server.realtime.sessions import Sessions
 from chat_broker_server.realtime.socketio_library import open_library
 from chat_broker_server.realtime.subscriptions import Subscriptions
+from chat_broker_server.realtime.user_events import UserEvents
 from chat_broker_server.realtime.websocket_server import Takeover, WebSocketServer
 
 
@@ -99,6 +101,7 @@ class Realtime:
             unsubscribe_all=self._subscriptions.unsubscribe_all,
         )
         self._mine_events = MineEvents(chat, self._sessions.connections, self._fanout, self._spawn)
+        self._user_events = UserEvents(chat, self._fanout, self._spawn)
         dispatcher = self._connect_library(chat)
         self._websockets = self._own_websockets(
             dispatcher, Takeover.of(own=own_websockets, upgrades=library.can_move)
@@ -191,7 +194,7 @@ class Realtime:
 
     # -- called by the rest of the server ---------------------------------------------------------
 
-    def publish(self, event: Event | MineChanged) -> None:
+    def publish(self, event: Happened) -> None:
         """Deliver a committed event on this node and send it to the others. Call it in commit order; it never waits."""
         if isinstance(event, MineChanged):
             self._mine_events.note(event)
@@ -200,6 +203,10 @@ class Realtime:
                     event.project_id, event.user_id, event.room_ids, event.from_seq, event.reload
                 )
             )
+            return
+        if isinstance(event, ProfileChanged):
+            self._user_events.note((event.project_id, event.user_id))
+            self._nodes.broadcast(ProfileHint(event.project_id, event.user_id))
             return
         self._deliver(event)
         self._nodes.broadcast(
@@ -260,6 +267,8 @@ class Realtime:
                         body.project_id, body.user_id, body.room_ids, body.from_seq, body.reload
                     )
                 )
+            case ProfileHint():
+                self._user_events.note((body.project_id, body.user_id))
             case Close():
                 sockets = self._sessions.close_user(
                     body.project_id, body.user_id, body.code, body.session_id

@@ -48,6 +48,7 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "users, by username": partial(users.page, P, users.UserFilter(None, "n"), 1, 50),
     "users, active": partial(users.page, P, users.UserFilter(status="active"), 1, 50),
     "users, suspended": partial(users.page, P, users.UserFilter(status="suspended"), 1, 50),
+    "profile": partial(users.profile, P, U),
     "settings of a user": partial(user_settings.get, P, U),
     "change settings of a user": partial(
         user_settings.update, P, U, UserSettingsChanges(presence="hidden")

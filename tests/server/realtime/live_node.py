@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 
 from chat_broker_kit.database.transactions import Database
-from chat_broker_server.chat.events import Event, MineChanged
+from chat_broker_server.chat.events import Happened
 from chat_broker_server.chat.models import Room, RoomDraft, User, UserDraft
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, RedisBus
@@ -90,7 +90,7 @@ async def running_node(
     bus: Bus | None = RedisBus(redis_url) if redis_url else None
     realtime: Realtime
 
-    def publish(event: Event | MineChanged) -> None:
+    def publish(event: Happened) -> None:
         realtime.publish(event)
 
     chat = Chat(database, publish)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from chat_broker_server.chat.models import MineChanges, RoomChanges
+from chat_broker_server.chat.models import MineChanges, RoomChanges, UserChanges
 from chat_broker_server.cluster.bus import RedisBus
 from chat_broker_server.realtime.limits import Limits
 from tests.programs import free_port, wait_for_port
@@ -109,6 +109,19 @@ async def test_the_own_side_is_told_and_hidden_on_both_nodes(nodes: Pair) -> Non
     assert edited["seq"] == 2
     await one.chat.mark_read(PID, room.id, bob.id, 2)
     assert (await there.hears("mine", 2))[1]["mine"]["last_read_seq"] == 2
+
+
+async def test_blocks_and_new_names_are_told_on_both_nodes(nodes: Pair) -> None:
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    there = await two.socket(bob)
+    await there.call("joinRoom", {"roomId": room.id, "sinceRev": 0})
+    await one.chat.block(PID, bob.id, alice.id)
+    assert await there.hears("mine") == [{"reload": True}]
+    await one.chat.update_user(PID, alice.id, UserChanges(display_name="Alice"))
+    (told,) = await there.hears("userUpdated")
+    assert (told["id"], told["display_name"]) == (alice.id, "Alice")
 
 
 async def test_writers_on_both_nodes_are_heard_in_one_order(nodes: Pair) -> None:

@@ -120,7 +120,12 @@ async def open_server(
             bus=_bus(settings, this_deployment),
             origins=OriginPolicy.of(settings.cors_origins or None, is_own_origin),
         )
-        chat = Chat(database, realtime.publish, epoch=this_deployment.epoch)
+        chat = Chat(
+            database,
+            realtime.publish,
+            epoch=this_deployment.epoch,
+            directory=settings.directory,
+        )
         await realtime.start(chat)
         stack.push_async_callback(realtime.close)
         housekeeping = asyncio.create_task(run_housekeeping(database))

@@ -5,7 +5,7 @@ their rows, and returns its result. It knows no connection, thread or dialect, s
 it in its writer thread, Postgres over asyncpg. It may be run again from the start, so it must only query and compute.
 
 The SQL is the same for both databases, with numbered parameters `$1…`, or named ones (`named`). `FOR SHARE` locks rows
-on Postgres.
+on Postgres, and `COLLATE "C"` has it compare texts by their characters' numbers, as SQLite does.
 """
 
 import re

@@ -11,6 +11,7 @@ from typing import Any
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import (
     blocks,
+    directory,
     events,
     lookups,
     members,
@@ -48,6 +49,7 @@ from chat_broker_server.chat.models import (
     UserSettings,
     UserSettingsChanges,
 )
+from chat_broker_server.errors import Forbidden
 
 
 class Chat:
@@ -59,10 +61,16 @@ class Chat:
     """
 
     def __init__(
-        self, database: Database, publish: Callable[[Happened], None], *, epoch: str = ""
+        self,
+        database: Database,
+        publish: Callable[[Happened], None],
+        *,
+        epoch: str = "",
+        directory: bool = False,
     ) -> None:
-        """*epoch* identifies *database*, see `cluster.deployment`."""
+        """*epoch* identifies *database*, see `cluster.deployment`. *directory*: users may find each other by name."""
         self.epoch = epoch
+        self._directory = directory
         self._database = database
         self._publish = publish
 
@@ -74,7 +82,8 @@ class Chat:
 
     async def project(self, pid: str) -> Project:
         name = await self._database.read(partial(users.project_name, pid))
-        return Project(pid, name, self.epoch, FEATURES, LIMITS)
+        features = (*FEATURES, "directory") if self._directory else FEATURES
+        return Project(pid, name, self.epoch, features, LIMITS)
 
     # users
 
@@ -138,6 +147,14 @@ class Chat:
     async def blocks(self, pid: str, user_id: str, *, page: int = 1, limit: int = 50) -> Page:
         """A page of the users whom the user blocks. Raises NotFound."""
         return await self._database.read(partial(blocks.page, pid, user_id, page, limit))
+
+    async def find_users(self, pid: str, reader_id: str, q: str, limit: int) -> list[PublicUser]:
+        """Users whose username or display name begins with *q*. Raises Forbidden `directory_off`, and NotFound."""
+        if not self._directory:
+            raise Forbidden(
+                "directory_off", "This server has no directory of users: DIRECTORY is off."
+            )
+        return await self._database.read(partial(directory.find, pid, reader_id, q, limit))
 
     # rooms
 

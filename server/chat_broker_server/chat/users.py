@@ -37,7 +37,7 @@ COLUMNS = (
 
 # Usernames are unique without regard to case. Older databases may hold several users of one name: all but the first have
 # `username_twin`, which is the name, a space and the id. It sorts directly behind the name, since no name has a space or "!".
-_KEY = "coalesce(username_twin, lower(username))"
+KEY = "coalesce(username_twin, lower(username))"
 
 
 _PUBLIC = ("username", "display_name", "avatar_url")
@@ -120,11 +120,11 @@ def _insert(pid: str, draft: UserDraft) -> Steps[Rows]:
 
 def _has_name(n: int) -> str:
     """The SQL condition that a user has the name whose `_key_range` is parameters *n* and *n* + 1."""
-    return f"project_id = $1 AND deleted_at IS NULL AND {_KEY} >= ${n} AND {_KEY} < ${n + 1}"
+    return f"project_id = $1 AND deleted_at IS NULL AND {KEY} >= ${n} AND {KEY} < ${n + 1}"
 
 
 def _key_range(username: str) -> tuple[str, str]:
-    """The range of `_KEY` (end excluded) of the users with this name in any case."""
+    """The range of `KEY` (end excluded) of the users with this name in any case."""
     key = username.lower() if username.isascii() else username
     return key, f"{key}!"
 

@@ -1,7 +1,16 @@
-"""Routes about what a user has set, and whom a user blocks. Only the API key may call them."""
+"""Routes about what a user has set, whom a user blocks, and whom a user finds. Only the API key may call them."""
 
-from chat_broker_server.chat import validation
-from chat_broker_server.rest.request import NO_CONTENT, Request, Response, ok, page_and_limit
+from chat_broker_server.chat import directory, validation
+from chat_broker_server.errors import BadInput
+from chat_broker_server.rest.request import (
+    NO_CONTENT,
+    Request,
+    Response,
+    checked,
+    number,
+    ok,
+    page_and_limit,
+)
 
 
 async def get_settings(request: Request) -> Response:
@@ -31,3 +40,14 @@ async def block(request: Request) -> Response:
 async def unblock(request: Request) -> Response:
     await request.chat.unblock(request.pid, request.ids["user_id"], request.ids["other_id"])
     return NO_CONTENT
+
+
+async def find(request: Request) -> Response:
+    """GET …/users/{user_id}/directory: users whose names begin with `q`, as that user may see them."""
+    query = request.query("q", "limit")
+    q = checked(query, "q", validation.single_line(128))
+    if q is None:
+        raise BadInput.field("q", "is required")
+    limit = number(query, "limit", 1, directory.MOST, directory.MOST)
+    users = await request.chat.find_users(request.pid, request.ids["user_id"], q, limit)
+    return ok({"items": users})

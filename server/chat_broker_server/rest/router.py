@@ -78,6 +78,7 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("GET", f"{_U}/{{user_id}}/blocks", Credential.KEY, people.list_blocks),
     ("PUT", f"{_U}/{{user_id}}/blocks/{{other_id}}", Credential.KEY, people.block),
     ("DELETE", f"{_U}/{{user_id}}/blocks/{{other_id}}", Credential.KEY, people.unblock),
+    ("GET", f"{_U}/{{user_id}}/directory", Credential.KEY, people.find),
     ("POST", f"{_U}/{{user_id}}/token", Credential.KEY, users.mint),
     ("POST", f"{_U}/{{user_id}}/revoke", Credential.KEY, users.revoke),
     ("POST", f"{PREFIX}/sync", Credential.USER, sync.sync),

@@ -16,6 +16,7 @@ from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import (
     blocks,
     delta,
+    directory,
     idempotency,
     lookups,
     members,
@@ -48,6 +49,7 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "users, by username": partial(users.page, P, users.UserFilter(None, "n"), 1, 50),
     "users, active": partial(users.page, P, users.UserFilter(status="active"), 1, 50),
     "users, suspended": partial(users.page, P, users.UserFilter(status="suspended"), 1, 50),
+    "directory": partial(directory.find, P, U, "ann", 20),
     "profile": partial(users.profile, P, U),
     "settings of a user": partial(user_settings.get, P, U),
     "change settings of a user": partial(
@@ -238,6 +240,45 @@ async def test_rooms_by_activity_begin_with_the_users_memberships(
         line.startswith("SEARCH m ") and "(project_id=? AND user_id=?)" in line for line in before
     ), plan
     assert "SEARCH m USING PRIMARY KEY (project_id=? AND room_id=? AND user_id=?)" in behind, plan
+
+
+# The indexes in which the directory reads nothing but what begins with the prefix.
+OF_NAMES = ["uq_users_username", "ix_users_display_name"]
+
+
+async def test_the_directory_reads_what_begins_with_the_prefix_alone_on_sqlite(
+    tmp_path: Path,
+) -> None:
+    database = await open_database(f"sqlite:///{tmp_path / 'chat.db'}")
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "chat.db")) as raw:
+        for query, index in zip(queries_of(HOT["directory"])[1:], OF_NAMES, strict=True):
+            rows = raw.execute(f"EXPLAIN QUERY PLAN {dialect(query.sql)}", query.parameters)
+            plan = [row[3] for row in rows]
+            begin = f"SEARCH users USING INDEX {index} (project_id=? AND <expr>>? AND <expr><?)"
+            assert plan[0] == begin, plan
+
+
+@pytest.mark.services("postgres")
+async def test_the_directory_reads_what_begins_with_the_prefix_alone_on_postgres(
+    postgres_url: str,
+) -> None:
+    import asyncpg
+
+    database = await open_database(postgres_url, pool=2)
+    await database.close()
+    raw = await asyncpg.connect(postgres_url)
+    await raw.execute("SET enable_seqscan = off")
+    await raw.execute("SET enable_bitmapscan = off")
+    try:
+        for query, index in zip(queries_of(HOT["directory"])[1:], OF_NAMES, strict=True):
+            rows = await raw.fetch(f"EXPLAIN {query.sql}", *query.parameters)
+            plan = [row[0].strip() for row in rows]
+            at = next(n for n, line in enumerate(plan) if f"Index Scan using {index}" in line)
+            assert plan[at + 1].startswith("Index Cond: ((project_id ="), plan
+            assert plan[at + 1].count("COALESCE") == 2, plan
+    finally:
+        await raw.close()
 
 
 @pytest.mark.parametrize("name", HOT)

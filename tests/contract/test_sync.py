@@ -6,7 +6,18 @@ import pytest
 
 from tests.contract.servers import ChatApi, in_room, of_user, refused
 
-DELTA = {"room", "mine", "last_seq", "rev", "epoch", "reset", "missed", "changed", "has_more"}
+DELTA = {
+    "room",
+    "mine",
+    "last_seq",
+    "rev",
+    "epoch",
+    "reset",
+    "missed",
+    "changed",
+    "has_more",
+    "receipts",
+}
 
 LARGE = "😀" * 8000
 

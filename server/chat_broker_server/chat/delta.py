@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
-from chat_broker_server.chat import events, members, messages, mine, rooms
+from chat_broker_server.chat import events, members, messages, mine, receipts, rooms
 from chat_broker_server.chat.changes import Kind
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import (
@@ -134,7 +134,8 @@ def of_member(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[OfMem
     *columns, forgotten_rev, display_name = rows[0]
     room = rooms.from_row(columns[: rooms.WIDTH])
     side = mine.from_row(columns[rooms.WIDTH :])
-    complete = Delta(room, side, room.last_seq, rev_of(room), epoch)
+    told = yield from receipts.of_delta(pid, room, reader.user_id)
+    complete = Delta(room, side, room.last_seq, rev_of(room), epoch, receipts=told)
     lacking = yield from _lacking(pid, complete, reader, forgotten_rev)
     return OfMember(lacking, display_name)
 

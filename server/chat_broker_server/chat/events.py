@@ -9,7 +9,15 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from chat_broker_server.chat.models import ChangedMessage, Member, Message, Reason, Room, RoomUser
+from chat_broker_server.chat.models import (
+    ChangedMessage,
+    Member,
+    Message,
+    Reason,
+    Receipt,
+    Room,
+    RoomUser,
+)
 
 ALL_USERS: Final = ""
 """In place of a user id: all users of the project."""
@@ -115,7 +123,15 @@ class ProfileChanged(msgspec.Struct, frozen=True):
     user_id: str
 
 
-Happened = Event | MineChanged | ProfileChanged
+class ReceiptsMoved(msgspec.Struct, frozen=True):
+    """A member's marks in some small rooms have moved."""
+
+    project_id: str
+    receipts: dict[str, Receipt]
+    """By room."""
+
+
+Happened = Event | MineChanged | ProfileChanged | ReceiptsMoved
 """What is published after a COMMIT."""
 
 

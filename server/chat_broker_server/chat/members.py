@@ -6,14 +6,16 @@ from typing import Any
 import msgspec
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import changes, events
+from chat_broker_server.chat import changes, events, user_settings
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.models import Member, Page
 from chat_broker_server.errors import Forbidden, NotFound
 
+_SHOWS_RECEIPTS = user_settings.SHOWS_RECEIPTS.format(user="u")
 COLUMNS = (
-    "m.room_id, m.user_id, u.username, u.display_name, m.role, m.joined_at, m.last_read_seq, m.rev"
+    "m.room_id, m.user_id, u.username, u.display_name, m.role, m.joined_at,"
+    f" CASE WHEN {_SHOWS_RECEIPTS} THEN m.last_read_seq END, m.rev"
 )
 SOURCE = "members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
 

@@ -4,15 +4,16 @@ A post writes nothing here: what depends on the newest message, such as `unread`
 the next message ends, is worked out when it is asked for.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
 from chat_broker_server.chat import blocks, members
 from chat_broker_server.chat.ids import timestamp
-from chat_broker_server.chat.models import Mine, MineChanges, ReadMark, Totals
+from chat_broker_server.chat.models import Mine, MineChanges, ReadMark, Receipt, Totals
+from chat_broker_server.chat.user_settings import SHOWS_RECEIPTS
 from chat_broker_server.chat.validation import ROOMS_AT_ONCE
 from chat_broker_server.database.rows import assignments
 from chat_broker_server.errors import NotFound
@@ -44,16 +45,17 @@ UNREAD = (
     f" AND NOT {blocks.BLOCKED.format(reader='m', author='d')})"
     f" - coalesce({_BLOCKED_MESSAGES}, 0) END"
 )
-_DELIVERED = (
+DELIVERED = (
     "CASE WHEN m.delivered_seq > m.last_read_seq THEN m.delivered_seq ELSE m.last_read_seq END"
 )
+"""Up to which message the room has reached a device of the member; at least what they have read."""
 FROM_SEQ = "coalesce(m.from_seq, 1)"
 ARCHIVED = (
     "CASE WHEN m.archived = 'yes' THEN 'yes' WHEN m.archived = 'until_message'"
     " AND r.last_seq <= m.archived_seq THEN 'until_message' ELSE 'no' END"
 )
 COLUMNS = (
-    f"m.role, m.joined_at, m.last_read_seq, {_DELIVERED}, {FROM_SEQ}, {UNREAD}, m.notify,"
+    f"m.role, m.joined_at, m.last_read_seq, {DELIVERED}, {FROM_SEQ}, {UNREAD}, m.notify,"
     f" m.muted_until, {ARCHIVED}, m.pinned_at, m.marked_unread, m.version"
 )
 WIDTH = 12
@@ -79,6 +81,11 @@ _TARGET = (
     "(SELECT CASE WHEN last_seq < $4 THEN last_seq ELSE $4 END AS seq FROM rooms"
     " WHERE project_id = $1 AND id = $2) t"
 )
+# The member's marks, and whether others may know them.
+_RECEIPT = (
+    f"m.last_read_seq, {DELIVERED}, {members.SMALL} AND (SELECT {SHOWS_RECEIPTS.format(user='u')}"
+    " FROM users u WHERE u.project_id = m.project_id AND u.id = m.user_id)"
+)
 _GROWN = "version = coalesce(version, 0) + 1"
 # Materialized, so that each room's `unread` is worked out once, though it is used twice.
 _TOTALS = (
@@ -88,6 +95,18 @@ _TOTALS = (
     " SELECT CAST(count(CASE WHEN s.unread > 0 OR s.marked THEN 1 END) AS BIGINT),"
     " CAST(coalesce(sum(s.unread), 0) AS BIGINT) FROM s"
 )
+
+T = TypeVar("T")
+
+
+class Marked(NamedTuple, Generic[T]):
+    """What a change of marks answers, and what to tell of it."""
+
+    answer: T
+    room_ids: list[str]
+    """The rooms of which something was changed."""
+    receipts: dict[str, Receipt]
+    """The member's marks in those of them that are small, by room, unless the member shows no receipts."""
 
 
 def from_row(row: Sequence[Any]) -> Mine:
@@ -208,24 +227,26 @@ def _differing(changes: MineChanges, row: Sequence[Any]) -> dict[str, Any]:
 
 def mark_read(
     pid: str, room_id: str, user_id: str, seq: int, hide_private: bool
-) -> Steps[tuple[ReadMark, list[str]]]:
-    """Move the read mark to *seq*. Returns it, and the rooms of which something was changed."""
+) -> Steps[Marked[ReadMark]]:
+    """Move the read mark to *seq*."""
     changed = yield from _mark_read(pid, room_id, user_id, seq)
     rows = yield Query(
-        f"SELECT m.last_read_seq, {UNREAD} FROM {SOURCE} WHERE {_MEMBER}",
+        f"SELECT {_RECEIPT}, {UNREAD} FROM {SOURCE} WHERE {_MEMBER}",
         pid,
         room_id,
         user_id,
     )
     if not rows:
         yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
-    return ReadMark(*rows[0]), [room_id] if changed else []
+    read, delivered, told, unread = rows[0]
+    receipts = {room_id: Receipt(user_id, read, delivered)} if changed and told else {}
+    return Marked(ReadMark(read, unread), [room_id] if changed else [], receipts)
 
 
 def mark_delivered(
     pid: str, room_id: str, user_id: str, seq: int, hide_private: bool
-) -> Steps[tuple[int, list[str]]]:
-    """Move the delivery mark to *seq*. Returns it, and the rooms of which something was changed."""
+) -> Steps[Marked[int]]:
+    """Move the delivery mark to *seq*."""
     changed = yield Query(
         f"UPDATE members SET delivered_seq = t.seq, {_GROWN} FROM {_TARGET}"
         " WHERE project_id = $1 AND room_id = $2 AND user_id = $3"
@@ -235,19 +256,23 @@ def mark_delivered(
         user_id,
         seq,
     )
-    rows = yield Query(f"SELECT {_DELIVERED} FROM members m WHERE {_MEMBER}", pid, room_id, user_id)
+    rows = yield Query(
+        f"SELECT {_RECEIPT} FROM {SOURCE} WHERE {_MEMBER}",
+        pid,
+        room_id,
+        user_id,
+    )
     if not rows:
         yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
-    return rows[0][0], [room_id] if changed else []
+    read, delivered, told = rows[0]
+    receipts = {room_id: Receipt(user_id, read, delivered)} if changed and told else {}
+    return Marked(delivered, [room_id] if changed else [], receipts)
 
 
-def mark_rooms_read(pid: str, user_id: str, marks: dict[str, int]) -> Steps[list[str]]:
-    """Move the read mark of each room. Returns the rooms of which something was changed.
-
-    Raises NotFound, and changes nothing, if one of them is not the user's.
-    """
+def mark_rooms_read(pid: str, user_id: str, marks: dict[str, int]) -> Steps[Marked[None]]:
+    """Move the read mark of each room. Raises NotFound, and changes nothing, if one of them is not the user's."""
     if not marks:
-        return []
+        return Marked(None, [], {})
     rows = yield Query(
         "SELECT room_id FROM members WHERE project_id = $1 AND user_id = $2"
         " AND room_id >= $3 AND room_id <= $4",
@@ -263,15 +288,13 @@ def mark_rooms_read(pid: str, user_id: str, marks: dict[str, int]) -> Steps[list
     for room_id in sorted(marks):
         moved = yield from _mark_read(pid, room_id, user_id, marks[room_id])
         changed += [room_id] if moved else []
-    return changed
+    return Marked(None, changed, (yield from _receipts(pid, user_id, changed)))
 
 
-def mark_next_rooms_read(
-    pid: str, user_id: str, after_room: str
-) -> Steps[tuple[str | None, list[str]]]:
+def mark_next_rooms_read(pid: str, user_id: str, after_room: str) -> Steps[Marked[str | None]]:
     """Mark everything in the next ROOMS_AT_ONCE rooms after *after_room* as read.
 
-    Returns the last of these rooms, None if there are no more, and the rooms of which something was changed.
+    Answers the last of these rooms, None if there are no more.
     """
     rows = yield Query(
         "SELECT room_id FROM members WHERE project_id = $1 AND user_id = $2 AND room_id > $3"
@@ -281,9 +304,9 @@ def mark_next_rooms_read(
         after_room,
     )
     if not rows:
-        return None, []
+        return Marked(None, [], {})
     last = rows[-1][0]
-    changed = yield Query(
+    changed_rows = yield Query(
         f"UPDATE members SET last_read_seq = CASE WHEN r.last_seq > last_read_seq THEN r.last_seq"
         f" ELSE last_read_seq END, marked_unread = NULL, {_GROWN} FROM rooms r"
         " WHERE members.project_id = $1 AND members.user_id = $2 AND members.room_id > $3"
@@ -296,7 +319,9 @@ def mark_next_rooms_read(
         last,
     )
     more = len(rows) == ROOMS_AT_ONCE
-    return last if more else None, [row[0] for row in changed]
+    changed = [row[0] for row in changed_rows]
+    receipts = yield from _receipts(pid, user_id, changed)
+    return Marked(last if more else None, changed, receipts)
 
 
 def totals(pid: str, user_id: str) -> Steps[Totals]:
@@ -320,6 +345,25 @@ def _mark_read(pid: str, room_id: str, user_id: str, seq: int) -> Steps[bool]:
         seq,
     )
     return bool(changed)
+
+
+def _receipts(pid: str, user_id: str, room_ids: Collection[str]) -> Steps[dict[str, Receipt]]:
+    """The user's receipts in those of the rooms in which others may know them."""
+    if not room_ids:
+        return {}
+    rows = yield Query(
+        f"SELECT m.room_id, {_RECEIPT} FROM {SOURCE} WHERE m.project_id = $1 AND m.user_id = $2"
+        " AND m.room_id >= $3 AND m.room_id <= $4",
+        pid,
+        user_id,
+        min(room_ids),
+        max(room_ids),
+    )
+    return {
+        room_id: Receipt(user_id, read, delivered)
+        for room_id, read, delivered, told in rows
+        if told and room_id in room_ids
+    }
 
 
 def _refuse_stranger(pid: str, room_id: str) -> Steps[Any]:

@@ -67,7 +67,8 @@ class Member(msgspec.Struct, frozen=True):
     display_name: str | None
     role: str
     joined_at: str
-    last_read_seq: int
+    last_read_seq: int | None
+    """None for a user who shows no receipts."""
     rev: int | UnsetType = UNSET
     """Of the room at this membership's last change; not there for one that is as old as the room."""
 
@@ -112,6 +113,23 @@ class Mine(msgspec.Struct, frozen=True):
     following: bool
     version: int
     """How often this has changed by what the member did, new messages apart."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Up to which message a member has read the room, and up to which it has reached a device of theirs."""
+
+    user_id: str
+    read_seq: int
+    delivered_seq: int
+
+
+class MessageReceipts(msgspec.Struct, frozen=True):
+    """Members who have read a message, and those whom it has reached: user ids, and how many."""
+
+    read: list[str]
+    delivered: list[str]
+    read_count: int
+    delivered_count: int
 
 
 class MineChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +235,8 @@ class Delta(msgspec.Struct, frozen=True):
     changed: list[Change] = []
     """Changes of what the client has."""
     has_more: bool = False
+    receipts: list[Receipt] | UnsetType = UNSET
+    """Of all members of a small room who show them; not there for a reader who shows none."""
 
 
 class Sync(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,14 +17,22 @@ from chat_broker_server.chat import (
     members,
     messages,
     mine,
+    receipts,
     rooms,
     user_settings,
     users,
 )
 from chat_broker_server.chat import delta as deltas
 from chat_broker_server.chat import sync as syncs
-from chat_broker_server.chat.events import Event, Happened, MineChanged, ProfileChanged
+from chat_broker_server.chat.events import (
+    Event,
+    Happened,
+    MineChanged,
+    ProfileChanged,
+    ReceiptsMoved,
+)
 from chat_broker_server.chat.features import FEATURES, LIMITS
+from chat_broker_server.chat.mine import Marked
 from chat_broker_server.chat.models import (
     Changes,
     CursorPage,
@@ -32,12 +40,14 @@ from chat_broker_server.chat.models import (
     IdempotencyKey,
     Member,
     Message,
+    MessageReceipts,
     Mine,
     MineChanges,
     Page,
     Project,
     PublicUser,
     ReadMark,
+    Receipt,
     Room,
     RoomChanges,
     RoomDraft,
@@ -435,27 +445,27 @@ class Chat:
         self, pid: str, room_id: str, user_id: str, seq: int, *, hide_private: bool = False
     ) -> ReadMark:
         """Move the member's read mark forward to *seq*, at most to the last message. It never moves back."""
-        mark, _ = await self._database.write(
+        marked: Marked[ReadMark] = await self._database.write(
             partial(mine.mark_read, pid, room_id, user_id, seq, hide_private),
-            lambda result: self._publish_mine(pid, user_id, result[1]),
+            partial(self._publish_marked, pid, user_id),
         )
-        return mark
+        return marked.answer
 
     async def mark_delivered(
         self, pid: str, room_id: str, user_id: str, seq: int, *, hide_private: bool = False
     ) -> int:
         """As `mark_read`, for messages that have reached a device. Returns the mark."""
-        delivered, _ = await self._database.write(
+        marked: Marked[int] = await self._database.write(
             partial(mine.mark_delivered, pid, room_id, user_id, seq, hide_private),
-            lambda result: self._publish_mine(pid, user_id, result[1]),
+            partial(self._publish_marked, pid, user_id),
         )
-        return delivered
+        return marked.answer
 
     async def mark_rooms_read(self, pid: str, user_id: str, marks: dict[str, int]) -> Totals:
         """Move the read marks of these rooms. Raises NotFound, and moves none, if one is not the user's."""
         await self._database.write(
             partial(mine.mark_rooms_read, pid, user_id, marks),
-            lambda room_ids: self._publish_mine(pid, user_id, room_ids),
+            partial(self._publish_marked, pid, user_id),
         )
         return await self.totals(pid, user_id)
 
@@ -463,11 +473,27 @@ class Chat:
         """Mark everything in all rooms of the user as read, some rooms at a time. Raises NotFound."""
         after_room: str | None = ""
         while after_room is not None:
-            after_room, _ = await self._database.write(
+            marked = await self._database.write(
                 partial(mine.mark_next_rooms_read, pid, user_id, after_room),
-                lambda result: self._publish_mine(pid, user_id, result[1]),
+                partial(self._publish_marked, pid, user_id),
             )
+            after_room = marked.answer
         return await self.totals(pid, user_id)
+
+    async def message_receipts(
+        self, pid: str, room_id: str, message_id: str, *, reader_id: str | None, from_seq: int = 1
+    ) -> MessageReceipts:
+        """Who has read a message, and whom it has reached. *reader_id*: None for the API key.
+
+        Raises NotFound, and Forbidden `receipts_off` in a large room, or for a reader who shows no receipts.
+        """
+        return await self._database.read(
+            partial(receipts.of_message, pid, room_id, message_id, reader_id, from_seq)
+        )
+
+    async def receipts(self, pid: str, room_id: str) -> list[Receipt]:
+        """The receipts of a small room's members who show them."""
+        return await self._database.read(partial(receipts.of_room, pid, room_id))
 
     async def totals(self, pid: str, user_id: str) -> Totals:
         """What is unread in all rooms of the user. Raises NotFound."""
@@ -495,6 +521,11 @@ class Chat:
                 self._publish(MineChanged(pid, user_id, [], reload=True))
 
         return publish
+
+    def _publish_marked(self, pid: str, user_id: str, marked: Marked[Any]) -> None:
+        self._publish_mine(pid, user_id, marked.room_ids)
+        if marked.receipts:
+            self._publish(ReceiptsMoved(pid, marked.receipts))
 
     def _publish_all(self, happened: list[Event]) -> None:
         for event in happened:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
 from chat_broker_kit.text.timestamps import parse_timestamp
-from chat_broker_server.chat import blocks, delta, mine, rooms, sizes
+from chat_broker_server.chat import blocks, delta, mine, receipts, rooms, sizes
 from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.delta import Known, Span
 from chat_broker_server.chat.ids import timestamp
@@ -215,7 +215,8 @@ def _deltas(
             parts = rooms.parts_of_member_row(columns)
             reset = delta.must_reset(known, parts[0], forgotten_rev, epoch)
             lacking = yield from _delta(pid, parts, Known() if reset else known, query.messages)
-            deltas.append(msgspec.structs.replace(lacking, epoch=epoch, reset=reset))
+            told = yield from receipts.of_delta(pid, parts[0], user_id)
+            deltas.append(msgspec.structs.replace(lacking, epoch=epoch, reset=reset, receipts=told))
     return deltas
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from chat_broker_kit.tasks import cancel_and_wait
+from chat_broker_server.chat.models import Receipt
 from chat_broker_server.cluster.bus import MAX_BYTES, Bus
 
 _VERSION: Final = 1
@@ -60,6 +61,13 @@ class ProfileHint(msgspec.Struct, frozen=True, tag="profile"):
     user_id: str
 
 
+class ReceiptHint(msgspec.Struct, frozen=True, tag="receipt"):
+    """A `ReceiptsMoved`."""
+
+    project_id: str
+    receipts: dict[str, Receipt]
+
+
 class Close(msgspec.Struct, frozen=True, tag="close", omit_defaults=True):
     """Disconnect a user's sockets, and answer with Closed."""
 
@@ -88,7 +96,16 @@ class PresenceUpdate(msgspec.Struct, frozen=True, tag="online", omit_defaults=Tr
 
 
 Body = (
-    Heartbeat | Hello | Bye | RoomEvent | MineHint | ProfileHint | Close | Closed | PresenceUpdate
+    Heartbeat
+    | Hello
+    | Bye
+    | RoomEvent
+    | MineHint
+    | ProfileHint
+    | ReceiptHint
+    | Close
+    | Closed
+    | PresenceUpdate
 )
 
 

@@ -32,6 +32,7 @@ class Connection:
         "peeked_rooms",
         "refusals",
         "rooms",
+        "sees_receipts",
         "send_queue",
         "strikes",
         "timer",
@@ -49,6 +50,7 @@ class Connection:
         self.knows_revs = (
             False  # only then does it get kinds of events that older clients do not know
         )
+        self.sees_receipts = True  # False for a user who shows none, as read with the last joinRoom
         self.lock = asyncio.Lock()
         self.events = TokenBucket(limits.events_per_second, limits.event_burst, now)
         self.refusals = TokenBucket(1.0, limits.refused_burst, now)

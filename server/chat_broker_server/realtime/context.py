@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from chat_broker_kit.logs.sampling import SampledLog
+from chat_broker_server.realtime.clock import Clock
 from chat_broker_server.realtime.limits import Limits
 
 
@@ -32,5 +33,6 @@ class Context:
     limits: Limits
     counts: Counts
     log: SampledLog
+    clock: Clock
     spawn: Callable[[Awaitable[None]], asyncio.Task[None]]
     """Starts a task that ends with the node."""

@@ -511,6 +511,22 @@ class Fanout:
             if connection.claims is not None and connection.claims.sub != about:
                 connection.send_queue.send(ready)
 
+    def send_to_some(
+        self, key: RoomKey, ready: EncodedPacket, is_told: Callable[[Connection], bool]
+    ) -> None:
+        """Send to the connections that *is_told* chooses; those that are joining get it when they have joined."""
+        room = self._rooms.get(key)
+        if room is None:
+            return
+        room.flush()
+        for connection, backlog in room.backlogs.items():
+            if is_told(connection):
+                backlog.add(None, None, ready)
+        for connection in (*room.subscribers, *room.ahead):
+            if is_told(connection):
+                self._counts.events_out += 1
+                connection.send_queue.send(ready)
+
     def note_counters(self, key: RoomKey, last_seq: int, rev: int) -> None:
         """Note how far the room is in the database, and read the messages and changes that do not arrive."""
         room = self._rooms.get(key)

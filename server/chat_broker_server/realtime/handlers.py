@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from chat_broker_server.chat import sizes, validation
 from chat_broker_server.chat.delta import Known, Reader
-from chat_broker_server.chat.models import Change, Delta, Message, Mine, Room
+from chat_broker_server.chat.models import Change, Delta, Message, Mine, Receipt, Room
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError, NotFound
@@ -40,6 +41,7 @@ class JoinAcknowledgement(msgspec.Struct, frozen=True):
     epoch: str
     reset: bool
     changed: list[Change]
+    receipts: list[Receipt] | UnsetType = UNSET
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -134,6 +136,8 @@ class EventHandlers:
         finally:
             connection.joining = None
         if delta.mine is not None:
+            if delta.room.small:
+                connection.sees_receipts = delta.receipts is not UNSET
             rooms.hide(key, connection, delta.mine.from_seq)
         online = self._subscriptions.subscribe(connection, claims, key, peeks=peeks)
         payload = self._joined(connection, _acknowledgement(delta, online))
@@ -154,6 +158,7 @@ class EventHandlers:
             delta, connection.display_name = member
         else:
             if peeks:
+                connection.peeked_rooms.add(key)
                 reader = reader._replace(user_id=None)
             else:
                 joined = await self._chat.join(*key, claims.sub, may_enter_private=False)
@@ -220,6 +225,7 @@ def _acknowledgement(delta: Delta, online: int) -> JoinAcknowledgement:
         delta.epoch,
         delta.reset,
         delta.changed,
+        delta.receipts,
     )
 
 

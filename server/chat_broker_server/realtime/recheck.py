@@ -6,13 +6,17 @@ from functools import partial
 from typing import NamedTuple
 
 from chat_broker_kit.database.transactions import Database, Query, Rows, all_rows
+from chat_broker_server.chat.members import SMALL
 
 _CHUNK = 50
 _MARKS = ", ".join(f"${number}" for number in range(2, _CHUNK + 2))
 _MEMBERSHIPS = (
     f"SELECT user_id, room_id FROM members WHERE project_id = $1 AND user_id IN ({_MARKS})"  # noqa: S608  # only markers
 )
-_ROOMS = f"SELECT id, last_seq, coalesce(rev, 0), private FROM rooms WHERE project_id = $1 AND deleted_at IS NULL AND id IN ({_MARKS})"  # noqa: S608  # only markers
+_ROOMS = (
+    f"SELECT r.id, r.last_seq, coalesce(r.rev, 0), r.private, {SMALL} FROM rooms r"  # noqa: S608  # only markers
+    f" WHERE r.project_id = $1 AND r.deleted_at IS NULL AND r.id IN ({_MARKS})"
+)
 
 
 async def memberships(
@@ -26,12 +30,13 @@ class RoomState(NamedTuple):
     last_seq: int
     rev: int
     private: bool
+    small: bool
 
 
 async def rooms(database: Database, pid: str, room_ids: Iterable[str]) -> dict[str, RoomState]:
     """The state of each of these rooms; deleted rooms are left out."""
     rows = await _read(database, _ROOMS, pid, room_ids)
-    return {row[0]: RoomState(row[1], row[2], bool(row[3])) for row in rows}
+    return {row[0]: RoomState(row[1], row[2], bool(row[3]), bool(row[4])) for row in rows}
 
 
 async def _read(database: Database, sql: str, pid: str, values: Iterable[str]) -> Rows:

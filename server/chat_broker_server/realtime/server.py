@@ -23,7 +23,14 @@ import socketio
 
 from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_kit.tasks import cancel_and_wait
-from chat_broker_server.chat.events import CloseResult, Event, Happened, MineChanged, ProfileChanged
+from chat_broker_server.chat.events import (
+    CloseResult,
+    Event,
+    Happened,
+    MineChanged,
+    ProfileChanged,
+    ReceiptsMoved,
+)
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.cluster.nodes import (
@@ -35,11 +42,14 @@ from chat_broker_server.cluster.nodes import (
     Nodes,
     PresenceUpdate,
     ProfileHint,
+    ReceiptHint,
     RoomEvent,
 )
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.errors import ChatError
 from chat_broker_server.realtime import recheck
+from chat_broker_server.realtime.clock import Clock, LoopClock
+from chat_broker_server.realtime.connections import RoomKey
 from chat_broker_server.realtime.context import Context, Counts
 from chat_broker_server.realtime.dispatcher import Dispatcher
 from chat_broker_server.realtime.fanout import Fanout
@@ -50,6 +60,7 @@ from chat_broker_server.realtime.mine_events import MineEvents
 from chat_broker_server.realtime.origins import OriginPolicy
 from chat_broker_server.realtime.polling_upgrade import PollingUpgrades
 from chat_broker_server.realtime.presence import Presence
+from chat_broker_server.realtime.receipt_events import ReceiptEvents
 from chat_broker_server.realtime.sessions import Sessions
 from chat_broker_server.realtime.socketio_library import open_library
 from chat_broker_server.realtime.subscriptions import Subscriptions
@@ -60,7 +71,7 @@ from chat_broker_server.realtime.websocket_server import Takeover, WebSocketServ
 class Realtime:
     """All sockets of this node. `app` is to be mounted at /socket.io, between `start` and `close`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each but the first two has its default
         self,
         chat: Chat,
         tokens: Tokens,
@@ -69,15 +80,19 @@ class Realtime:
         limits: Limits | None = None,
         origins: OriginPolicy | None = None,
         own_websockets: bool = True,
+        clock: Clock | None = None,
     ) -> None:
-        """*own_websockets*: False leaves all websockets to python-socketio."""
+        """*own_websockets*: False leaves all websockets to python-socketio. *clock*: of what is told at most so often."""
         self._limits = limits or Limits()
         self._chat = chat
         self._counts = Counts()
         self._log = SampledLog(logging.getLogger("chat_broker_server.realtime.server"))
-        self._context = Context(self._limits, self._counts, self._log, self._spawn)
+        self._context = Context(
+            self._limits, self._counts, self._log, clock or LoopClock(), self._spawn
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._recheck_now = asyncio.Event()
+        self._hints_lost = False
         self._nodes = Nodes(
             bus or LocalBus(),
             heartbeat=self._limits.heartbeat,
@@ -102,6 +117,7 @@ class Realtime:
         )
         self._mine_events = MineEvents(chat, self._sessions.connections, self._fanout, self._spawn)
         self._user_events = UserEvents(chat, self._fanout, self._spawn)
+        self._receipt_events = ReceiptEvents(self._fanout, chat.receipts, self._context.clock)
         dispatcher = self._connect_library(chat)
         self._websockets = self._own_websockets(
             dispatcher, Takeover.of(own=own_websockets, upgrades=library.can_move)
@@ -208,6 +224,10 @@ class Realtime:
             self._user_events.note((event.project_id, event.user_id))
             self._nodes.broadcast(ProfileHint(event.project_id, event.user_id))
             return
+        if isinstance(event, ReceiptsMoved):
+            self._receipt_events.note(event)
+            self._nodes.broadcast(ReceiptHint(event.project_id, event.receipts))
+            return
         self._deliver(event)
         self._nodes.broadcast(
             RoomEvent(
@@ -269,6 +289,8 @@ class Realtime:
                 )
             case ProfileHint():
                 self._user_events.note((body.project_id, body.user_id))
+            case ReceiptHint():
+                self._receipt_events.note(ReceiptsMoved(body.project_id, body.receipts))
             case Close():
                 sockets = self._sessions.close_user(
                     body.project_id, body.user_id, body.code, body.session_id
@@ -287,6 +309,7 @@ class Realtime:
     def _on_recovered(self) -> None:
         """Messages of other nodes were lost: check against the database at once."""
         self._presence.announce_all()
+        self._hints_lost = True
         self._recheck_now.set()
 
     # -- periodic checks --------------------------------------------------------------------------
@@ -334,6 +357,12 @@ class Realtime:
             by_project.setdefault(pid, set()).add(user_id)
         for pid, user_ids in by_project.items():
             await self._recheck_members(pid, user_ids)
+        await self._recheck_rooms()
+
+    async def _recheck_rooms(self) -> None:
+        hints_lost = self._hints_lost or self.bus_state not in {"off", "ok"}
+        self._hints_lost = False
+        small: list[RoomKey] = []
         rooms: dict[str, list[str]] = {}
         for pid, room_id in self._fanout.keys():  # noqa: SIM118  # not a dict
             rooms.setdefault(pid, []).append(room_id)
@@ -345,6 +374,11 @@ class Realtime:
                     self._subscriptions.end_peeking((pid, room_id))
                 if room is not None:
                     self._fanout.note_counters((pid, room_id), room.last_seq, room.rev)
+                    small += [(pid, room_id)] if room.small else []
+        if hints_lost:
+            await self._receipt_events.read_all(small)
+        else:
+            self._receipt_events.forget_all()
 
     async def _recheck_members(self, pid: str, user_ids: set[str]) -> None:
         subscribed = [

@@ -59,11 +59,11 @@ class Subscriptions:
         if claims is None:
             return
         self.stop_typing(connection, claims, key)
+        peeked = key in connection.peeked_rooms
+        connection.peeked_rooms.discard(key)
         if key in connection.rooms:
             connection.rooms.discard(key)
-            if key in connection.peeked_rooms:
-                connection.peeked_rooms.discard(key)
-            else:
+            if not peeked:
                 self._presence.remove(key, claims.sub)
 
     def end_peeking(self, key: RoomKey) -> None:

@@ -9,13 +9,14 @@ from chat_broker_server.rest.request import (
     NO_CONTENT,
     Request,
     Response,
+    checked,
     created,
     number,
     ok,
     page_and_limit,
     page_limit,
 )
-from chat_broker_server.rest.rooms import acting_user_id, require_member
+from chat_broker_server.rest.rooms import acting_user_id, require_member, require_reader
 
 _AROUND_ITEMS = 100  # bytes of a page, at most
 _EDIT = {
@@ -100,6 +101,22 @@ async def get(request: Request) -> Response:
             request.pid,
             request.ids["room_id"],
             request.ids["message_id"],
+            from_seq=from_seq,
+        )
+    )
+
+
+async def receipts(request: Request) -> Response:
+    """GET …/messages/{message_id}/receipts: who has read a message, and whom it has reached."""
+    query = request.query("member_id")
+    member_id = checked(query, "member_id", validation.identifier)
+    from_seq = await require_reader(request, member_id)
+    return ok(
+        await request.chat.message_receipts(
+            request.pid,
+            request.ids["room_id"],
+            request.ids["message_id"],
+            reader_id=request.token_user_id or member_id,
             from_seq=from_seq,
         )
     )

@@ -167,6 +167,23 @@ async def require_member(request: Request) -> int:
     return from_seq
 
 
+async def require_reader(request: Request, member_id: str | None) -> int:
+    """The first message that the reader sees: the token's user, or the member whom the API key names.
+
+    Raises an error if they are no member. The API key alone sees everything.
+    """
+    if request.token_user_id is not None:
+        own_user_id(request, member_id)
+        return await require_member(request)
+    if member_id is None:
+        return 1
+    from_seq = await request.chat.from_seq(request.pid, request.ids["room_id"], member_id)
+    if from_seq is None:
+        await request.chat.get_room(request.pid, request.ids["room_id"])
+        raise Forbidden("not_a_member", "This user is not a member of the room.")
+    return from_seq
+
+
 def acting_user_id(request: Request, named: str | None) -> str:
     """The user to act as: *named* for the API key, which must name one; else the token's own user."""
     if request.token_user_id is not None:

@@ -108,6 +108,7 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("GET", f"{_T}/{{message_id}}", Credential.EITHER, messages.get),
     ("PATCH", f"{_T}/{{message_id}}", Credential.EITHER, messages.edit),
     ("DELETE", f"{_T}/{{message_id}}", Credential.EITHER, messages.delete),
+    ("GET", f"{_T}/{{message_id}}/receipts", Credential.EITHER, messages.receipts),
 )
 
 # Most paths: /projects/{pid}/{noun}/{id}, then optionally /{word} and /{id}.

@@ -6,9 +6,9 @@ from chat_broker_server.chat import sizes, validation
 from chat_broker_server.chat.models import Changes
 from chat_broker_server.chat.sync import Had, SyncQuery
 from chat_broker_server.chat.validation import MAX_SEQ
-from chat_broker_server.errors import BadInput, Forbidden
+from chat_broker_server.errors import BadInput
 from chat_broker_server.rest.request import Request, Response, checked, number, ok, page_limit
-from chat_broker_server.rest.rooms import own_user_id, require_member
+from chat_broker_server.rest.rooms import require_reader
 
 _SYNC = {
     "have": validation.optional(validation.had_rooms),
@@ -30,7 +30,7 @@ async def list_changes(request: Request) -> Response:
     from_seq = number(query, "from_seq", 0, MAX_SEQ, 1)
     limit = page_limit(query)
     member_id = checked(query, "member_id", validation.identifier)
-    from_seq = max(from_seq, await _require_reader(request, member_id))
+    from_seq = max(from_seq, await require_reader(request, member_id))
     changes = await request.chat.changes(
         request.pid, request.ids["room_id"], since_rev, from_seq=from_seq, limit=limit
     )
@@ -45,23 +45,6 @@ async def sync(request: Request) -> Response:
     have = {room_id: Had(*had) for room_id, had in query.pop("have", {}).items()}
     user_id = request.token_user_id or request.ids["user_id"]
     return ok(await request.chat.sync(request.pid, user_id, SyncQuery(have, **query)))
-
-
-async def _require_reader(request: Request, member_id: str | None) -> int:
-    """The first message that the reader sees: the token's user, or the member whom the API key names.
-
-    Raises an error if they are no member. The API key alone sees everything.
-    """
-    if request.token_user_id is not None:
-        own_user_id(request, member_id)
-        return await require_member(request)
-    if member_id is None:
-        return 1
-    from_seq = await request.chat.from_seq(request.pid, request.ids["room_id"], member_id)
-    if from_seq is None:
-        await request.chat.get_room(request.pid, request.ids["room_id"])
-        raise Forbidden("not_a_member", "This user is not a member of the room.")
-    return from_seq
 
 
 def _shortened(changes: Changes) -> Changes:

@@ -22,6 +22,7 @@ from chat_broker_server.chat import (
     members,
     messages,
     mine,
+    receipts,
     rooms,
     sync,
     user_settings,
@@ -100,6 +101,8 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "lost changes": partial(delta.after, P, R, 5, 20),
     "old changes": partial(housekeeping._old_changes, 1),
     "mark read": partial(mine.mark_read, P, R, U, 5, False),
+    "receipts of a room": partial(receipts.of_room, P, R, U),
+    "receipts of a message": partial(receipts.of_message, P, R, "m", U, 1),
     "mark delivered": partial(mine.mark_delivered, P, R, U, 5, False),
     "mark some read": partial(mine.mark_rooms_read, P, U, {R: 5}),
     "mark all read": partial(mine.mark_next_rooms_read, P, U, ""),
@@ -167,9 +170,11 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT last_seq": [(500,)],
     "SELECT member_count": [(5,)],
     "INSERT INTO idempotency": [(1,)],
-    "UPDATE members": [(1,)],
+    "UPDATE members": [(R,)],
     "UPDATE users": [(5,)],
-    "SELECT m.last_read_seq": [(1, 2)],
+    "SELECT m.last_read_seq": [(1, 2, True, 5)],
+    "SELECT g.seq, g.user_id": [(5, U, True)],
+    "SELECT m.user_id": [(U, 5, 5)],
 }
 
 
@@ -204,9 +209,15 @@ def test_a_post_is_looked_at_from_beginning_to_end() -> None:
 
 
 def test_a_delta_is_looked_at_from_beginning_to_end() -> None:
-    """Room, messages, changes, and members among them."""
+    """Room, receipts, messages, changes, and members among them."""
     begins = [query.sql.split(",")[0] for query in queries_of(HOT["delta"])]
-    assert begins == ["SELECT r.id", "SELECT g.id", "SELECT c.rev", "SELECT c.rev"]
+    assert begins == [
+        "SELECT r.id",
+        "SELECT m.user_id",
+        "SELECT g.id",
+        "SELECT c.rev",
+        "SELECT c.rev",
+    ]
 
 
 @pytest.mark.parametrize("name", ["edit", "delete", "join", "leave", "role", "room fields"])
@@ -219,7 +230,8 @@ def test_a_change_is_looked_at_from_beginning_to_end(name: str) -> None:
 
 def test_a_sync_is_looked_at_from_beginning_to_end() -> None:
     begins = [query.sql.split(" (")[0] for query in queries_of(HOT["sync"])]
-    assert "SELECT c.rev, c.kind, c.object, " in begins[-2] + begins[-1]
+    assert any("SELECT c.rev, c.kind, c.object, " in query for query in begins[-3:])
+    assert begins[-1].startswith("SELECT m.user_id, m.last_read_seq")
     assert any(query.startswith("SELECT min") for query in begins)
 
 
@@ -408,7 +420,7 @@ async def test_a_large_room_costs_no_more_steps_than_a_small_one(tmp_path: Path)
         few, many = steps_of(small, rule(1_000)), steps_of(large, rule(100_000))
         assert many <= few * 1.1, (name, few, many)
     for database in (small, large):
-        mark, _ = await database.write(partial(mine.mark_read, P, R, "a", 10, False))
+        mark = (await database.write(partial(mine.mark_read, P, R, "a", 10, False))).answer
         last = 1_000 if database is small else 100_000
         assert mark.unread == (last - 10) // 2
         await database.close()

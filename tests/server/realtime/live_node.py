@@ -18,6 +18,7 @@ from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.credentials.signing_keys import open_signing_keys
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.database.open import open_database
+from chat_broker_server.realtime.clock import Clock
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.origins import OriginPolicy
 from chat_broker_server.realtime.server import Realtime
@@ -84,6 +85,7 @@ async def running_node(
     origins: list[str] | None = None,
     wrapped: bool = False,
     own_websockets: bool = True,
+    clock: Clock | None = None,
 ) -> AsyncIterator[LiveNode]:
     """*wrapped*: hide the transport from the sockets, as a middleware would. *own_websockets*: see Realtime."""
     database = await open_database(database_url)
@@ -104,6 +106,7 @@ async def running_node(
         limits=limits,
         origins=OriginPolicy.of(origins, lambda _scope, _origin: False),
         own_websockets=own_websockets,
+        clock=clock,
     )
     await realtime.start()
 

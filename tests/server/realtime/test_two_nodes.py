@@ -124,6 +124,28 @@ async def test_blocks_and_new_names_are_told_on_both_nodes(nodes: Pair) -> None:
     assert (told["id"], told["display_name"]) == (alice.id, "Alice")
 
 
+async def test_receipts_are_told_on_both_nodes(nodes: Pair, redis_server: RedisServer) -> None:
+    """At once; without Redis as soon as the other node looks at the database."""
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    for _ in range(2):
+        await one.chat.post(PID, room.id, alice.id, "x")
+    there = await two.socket(alice)
+    await there.call("joinRoom", {"roomId": room.id, "sinceRev": 0})
+    await one.chat.mark_read(PID, room.id, bob.id, 1)
+    (told,) = await there.hears("receipt")
+    assert (told["user_id"], told["read_seq"], told["delivered_seq"]) == (bob.id, 1, 1)
+    redis_server.stop()
+    await until(lambda: str(two.fact("bus_state")).startswith("degraded"))
+    await one.chat.mark_read(PID, room.id, bob.id, 2)
+    await there.until(
+        lambda: any(
+            (told["user_id"], told["read_seq"]) == (bob.id, 2) for told in there.payloads("receipt")
+        )
+    )
+
+
 async def test_writers_on_both_nodes_are_heard_in_one_order(nodes: Pair) -> None:
     one, two = nodes
     alice, bob = await one.user("alice"), await one.user("bob")

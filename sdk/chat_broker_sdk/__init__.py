@@ -37,6 +37,7 @@ from ._models import (
     Model,
     Page,
     Project,
+    PublicUser,
     ReadMark,
     RevokeReceipt,
     Room,
@@ -46,6 +47,7 @@ from ._models import (
     Token,
     TokenExpiring,
     Totals,
+    UserSettings,
 )
 from ._options import Timeouts
 from ._sync.client import ChatClient, RawResponse
@@ -95,6 +97,7 @@ __all__ = [
     "NotFoundError",
     "Page",
     "Project",
+    "PublicUser",
     "RateLimitError",
     "RawResponse",
     "ReadMark",
@@ -116,6 +119,7 @@ __all__ = [
     "Totals",
     "Transport",
     "UnsupportedOperationError",
+    "UserSettings",
     "ValidationError",
     "WebSocketError",
 ]

@@ -21,6 +21,9 @@ class Routes:
     changes: str = "changes"
     unread: str = "unread"
     sync: str = "sync"
+    settings: str = "settings"
+    blocks: str = "blocks"
+    directory: str = "directory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Events:
     user_stopped_typing: str = "userStoppedTyping"
     room_updated: str = "roomUpdated"
     room_deleted: str = "roomDeleted"
+    user_updated: str = "userUpdated"
     token_expiring: str = "tokenExpiring"  # noqa: S105 - an event name
     error: str = "error"
 

@@ -59,6 +59,34 @@ class ChatUser(Model, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
+class PublicUser(Model, frozen=True, kw_only=True):
+    """What users see of each other."""
+
+    id: str
+    username: str | None = None
+    display_name: str | None = None
+    avatar_url: str | None = None
+
+
+class PublicUsers(Model, frozen=True, kw_only=True):
+    """The wire's frame around users that were found."""
+
+    items: tuple[PublicUser, ...]
+
+
+class UserSettings(Model, frozen=True, kw_only=True):
+    """What a user has set. *presence* is `visible` or `hidden`.
+
+    *receipts*: whether others see what the user has read. *notify*: `all`, `mentions` or `none`, where a room says
+    nothing else; None for the server's own rule. *push_preview*: whether notifications hold the text.
+    """
+
+    presence: str = "visible"
+    receipts: bool = True
+    notify: str | None = None
+    push_preview: bool = True
+
+
 class Token(Model, frozen=True, kw_only=True):
     """A chat JWT for one user, valid for *expires_in* seconds. The repr does not show it."""
 
@@ -261,7 +289,8 @@ class SyncResult(Model, frozen=True, kw_only=True):
     """One answer of `client.sync`: rooms that differ from what the client knows, newest activity first.
 
     *removed*: rooms that are the user's no more. While *has_more*, call again with *cursor*. The last answer has a
-    *token* to pass next time. *reload*: `mine` of all rooms is to be read anew.
+    *token* to pass next time. *version* is the user's own, to pass as *have_version*. *reload*: it has changed, and
+    `mine` of all rooms is to be read anew.
     """
 
     deltas: tuple[Delta, ...]

@@ -38,7 +38,7 @@ def wrong(findings: list[Finding]) -> list[str]:
 
 
 async def test_the_server_on_sqlite_keeps_every_promise(tmp_path: Path) -> None:
-    async with server(tmp_path) as (url, key):
+    async with server(tmp_path, DIRECTORY="on") as (url, key):
         findings = await run(url, key)
     assert wrong(findings) == []
     assert len(findings) >= 45
@@ -115,7 +115,9 @@ async def test_features_that_a_server_does_not_name_are_not_offered_rather_than_
     findings = await run("", client=fake.client(), sockets=False)
     assert [each for each in findings if each.verdict == "wrong"] == []
     lacking = {each.note for each in findings if each.verdict == "lacks"}
-    assert lacking == {"no feature changes", "no feature mine", "no feature sync"}
+    assert lacking == {
+        f"no feature {name}" for name in ("changes", "mine", "sync", "blocks", "directory")
+    }
     assert "0 wrong" in table(findings)
 
 

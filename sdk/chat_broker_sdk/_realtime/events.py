@@ -7,6 +7,7 @@ from chat_broker_sdk._models import (
     Member,
     MemberEvent,
     Message,
+    PublicUser,
     Room,
     RoomDeleted,
     SocketErrorEvent,
@@ -18,6 +19,7 @@ from .handlers import Handlers
 MessageHandler = TypeVar("MessageHandler", bound=Callable[[Message], Any])
 MemberHandler = TypeVar("MemberHandler", bound=Callable[[MemberEvent], Any])
 MembershipHandler = TypeVar("MembershipHandler", bound=Callable[[Member], Any])
+UserHandler = TypeVar("UserHandler", bound=Callable[[PublicUser], Any])
 ResetHandler = TypeVar("ResetHandler", bound=Callable[[Room, tuple[Message, ...]], Any])
 RoomHandler = TypeVar("RoomHandler", bound=Callable[[Room], Any])
 RoomDeletedHandler = TypeVar("RoomDeletedHandler", bound=Callable[[RoomDeleted], Any])
@@ -60,6 +62,10 @@ class EventMethods:
     def on_member_updated(self, handler: MembershipHandler) -> MembershipHandler:
         """A member has another role. Also called for a user who became a member while the connection was lost."""
         return self._on("member_updated", handler)
+
+    def on_user_updated(self, handler: UserHandler) -> UserHandler:
+        """A user of a joined small room has another name or picture. What changed without a connection is not told."""
+        return self._on("user_updated", handler)
 
     def on_reset(self, handler: ResetHandler) -> ResetHandler:
         """The copy of a room is worthless: throw it away. The arguments are the room and its newest messages, oldest first.

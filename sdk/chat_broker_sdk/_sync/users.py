@@ -10,23 +10,15 @@ from chat_broker_sdk._errors import ConflictError, ValidationError
 from chat_broker_sdk._fields import UNSET, UnsetType, without_none, without_unset
 from chat_broker_sdk._models import ChatUser, Page, RevokeReceipt, Token, Totals
 from chat_broker_sdk._pages import PageWalk
-from chat_broker_sdk._urls import checked_id
 
-from .api import Api
+from .people import People
 from .rooms import Rooms
 
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class Users:
+class Users(People):
     """The project's users. Each call needs the API key."""
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._routes = api.dialect.routes
-
-    def _path(self, user_id: str, *more: str) -> tuple[str, ...]:
-        return self._routes.users, checked_id(user_id, "user_id"), *more
 
     def create(
         self,

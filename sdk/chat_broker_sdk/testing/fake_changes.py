@@ -5,7 +5,7 @@ from typing import Any
 
 from .fake_store import FakeStore, Json, Problem, Seen, number
 
-FEATURES = ("changes", "mine", "sync")
+FEATURES = ("changes", "mine", "sync", "blocks", "directory")
 LIMITS = {"content": 8000, "metadata": 4096, "body": 65536, "answer": 524288, "page": 200}
 MOST_CHANGES = 200
 MOST_ROOMS = 200
@@ -228,9 +228,12 @@ def sync(store: FakeStore, user_id: str, body: Json) -> Json:
         "removed": [] if cursor else sorted(have.keys() - {room["id"] for room in mine_now}),
         "unread": totals(store, user_id),
         "epoch": store.epoch,
+        "version": store.versions.get(user_id, 0),
         "has_more": more,
         "cursor": place(left[limit - 1]) if more else None,
     }
+    if body.get("have_version") not in {None, answer["version"]}:
+        answer["reload"] = True
     if foreign:
         for each in answer["deltas"]:
             each["reset"] = each["room"]["id"] in have

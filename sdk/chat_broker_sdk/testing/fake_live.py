@@ -54,6 +54,13 @@ class FakeLive:
                 ):
                     wire.rooms.discard(room_id)
 
+    def tell_user(self, user: "Json") -> None:
+        """Send `user_updated` to the connections that know of changes and joined a small room with the user."""
+        shared = {room["id"] for room in self.store.rooms_of(user["id"]) if room["small"]}
+        for wire in tuple(self.wires):
+            if wire.knows_changes and wire.rooms & shared:
+                wire.receive("user_updated", user)
+
     def close_user(self, user_id: str, code: str) -> int:
         """End the connections of a user with *code*, and return how many there were."""
         wires = [wire for wire in self.wires if wire.user_id == user_id]

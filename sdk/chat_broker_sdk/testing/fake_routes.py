@@ -1,10 +1,9 @@
 """The routes of the fake Chat API."""
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from . import fake_changes
+from . import fake_changes, fake_people
 from .fake_store import FakeStore, Json, Problem, Seen, encoded, number
 
 _USER_FILTERS = ("external_user_id", "status")
@@ -83,15 +82,11 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
         case "GET", [user_id]:
             return 200, store.user(user_id)
         case "PATCH", [user_id]:
-            if "username" in body and store.user(user_id):
-                store.refuse_taken_name(body["username"], excluded=user_id)
-            user = _changed(store, store.user(user_id), body, _USER_FIELDS)
-            if user["status"] != "active":
-                store.close_user(user_id, "user_suspended")
-            return 200, user
+            return 200, _update_user(store, user_id, body)
         case "DELETE", [user_id]:
             store.user(user_id)
             del store.users[user_id]
+            store.blocks.pop(user_id, None)
             for room_id in store.rooms:
                 store.leave(room_id, user_id)
             store.close_user(user_id, "user_deleted")
@@ -117,6 +112,41 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
         case "POST", [user_id, "read"]:
             _need(store, "mine")
             return 200, fake_changes.mark_all_read(store, user_id, body)
+        case _, [user_id, "settings" | "blocks" | "directory", *_]:
+            return _people(store, request, rest)
+    raise Problem(405, "method_not_allowed")
+
+
+def _update_user(store: "FakeStore", user_id: str, body: "Json") -> "Json":
+    if "username" in body and store.user(user_id):
+        store.refuse_taken_name(body["username"], excluded=user_id)
+    before = fake_people.public(store.user(user_id))
+    user = _changed(store, store.user(user_id), body, _USER_FIELDS)
+    if fake_people.public(user) != before:
+        store.tell_user(fake_people.public(user))
+    if user["status"] != "active":
+        store.close_user(user_id, "user_suspended")
+    return user
+
+
+def _people(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, Any]:
+    """What a user has set, whom a user blocks and finds."""
+    _need(store, "directory" if rest[1] == "directory" else "blocks")
+    match request.method, rest:
+        case "GET", [user_id, "settings"]:
+            return 200, fake_people.settings(store, user_id)
+        case "PATCH", [user_id, "settings"]:
+            return 200, fake_people.update_settings(store, user_id, request.body or {})
+        case "GET", [user_id, "blocks"]:
+            return 200, _page(fake_people.blocks(store, user_id), request)
+        case "PUT", [user_id, "blocks", other_id]:
+            fake_people.block(store, user_id, other_id)
+            return 204, None
+        case "DELETE", [user_id, "blocks", other_id]:
+            fake_people.unblock(store, user_id, other_id)
+            return 204, None
+        case "GET", [user_id, "directory"]:
+            return 200, fake_people.directory(store, request, user_id)
     raise Problem(405, "method_not_allowed")
 
 
@@ -304,14 +334,8 @@ def _matches(user: "Json", request: "Seen") -> bool:
 
 
 def _contains(thing: "Json", names: tuple[str, ...], request: "Seen") -> bool:
-    wanted = _folded(request.query.get("q", ""))
-    return any(wanted in _folded(thing[name] or "") for name in names)
-
-
-def _folded(text: str) -> str:
-    """*text* without case, width and accents, as the Chat API compares names."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    wanted = fake_people.folded(request.query.get("q", ""))
+    return any(wanted in fake_people.folded(thing[name] or "") for name in names)
 
 
 def _page(things: Iterable[Any], request: "Seen") -> "Json":

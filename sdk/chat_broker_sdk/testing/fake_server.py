@@ -58,6 +58,7 @@ class FakeChatApi:
         self.store.features = tuple(features)
         self.live = FakeLive(self.store)
         self.store.publish, self.store.close_user = self.live.publish, self.live.close_user
+        self.store.tell_user = self.live.tell_user
         self.seen: list[Seen] = []
         self._faults: list[Fault] = []
         self._idempotent: dict[tuple[str, str], tuple[Any, int, Any]] = {}

@@ -57,6 +57,12 @@ class FakeStore:
         self.sides: dict[tuple[str, str], Json] = {}
         self.joined_as: dict[tuple[str, str], int] = {}
         self.joins = 0
+        # What users have set; whom they block; how often that changed.
+        self.settings: dict[str, Json] = {}
+        self.blocks: dict[str, set[str]] = {}
+        self.versions: dict[str, int] = {}
+        # Tells the sockets that see a user their new name or picture.
+        self.tell_user: Callable[[Json], None] = lambda _: None
         # Sends an event to the sockets in a room: event, room, payload.
         self.publish: Callable[[str, str, Json], None] = lambda *_: None
         # Ends a user's connections with a code, and returns how many there were.
@@ -197,11 +203,12 @@ class FakeStore:
         return self.sides[room_id, user_id]
 
     def unread(self, room_id: str, user_id: str) -> int:
-        """How many messages of others the member has not read. Deleted ones do not count."""
+        """How many messages of others the member has not read. Not counted: deleted ones, and those of the blocked."""
+        ignored = {user_id, *self.blocks.get(user_id, ())}
         read = self.members[room_id][user_id]["last_read_seq"]
         start = max(read, self.side(room_id, user_id)["from_seq"] - 1)
         return sum(
-            each["seq"] > start and each["user_id"] != user_id and each["deleted_at"] is None
+            each["seq"] > start and each["user_id"] not in ignored and each["deleted_at"] is None
             for each in self.messages[room_id]
         )
 

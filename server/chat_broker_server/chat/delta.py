@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
-from chat_broker_server.chat import events, members, messages, mine, receipts, rooms
+from chat_broker_server.chat import direct, events, members, messages, mine, receipts, rooms
 from chat_broker_server.chat.changes import Kind
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import (
@@ -132,7 +132,7 @@ def of_member(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[OfMem
     if not rows:
         return None
     *columns, forgotten_rev, display_name = rows[0]
-    room = rooms.from_row(columns[: rooms.WIDTH])
+    room = yield from direct.complete(pid, rooms.from_row(columns[: rooms.WIDTH]))
     side = mine.from_row(columns[rooms.WIDTH :])
     told = yield from receipts.of_delta(pid, room, reader.user_id)
     complete = Delta(room, side, room.last_seq, rev_of(room), epoch, receipts=told)
@@ -232,7 +232,7 @@ def _room(pid: str, room_id: str) -> Steps[tuple[Room, int]]:
     if not rows:
         raise NotFound.room()
     *columns, forgotten_rev = rows[0]
-    return rooms.from_row(columns), forgotten_rev
+    return (yield from direct.complete(pid, rooms.from_row(columns))), forgotten_rev
 
 
 def between(pid: str, room: Room, after_seq: int, limit: int) -> Steps[list[Message]]:

@@ -8,7 +8,14 @@ from chat_broker_server.chat.models import Limits
 from chat_broker_server.chat.sizes import LARGEST_PAGE, LARGEST_RESPONSE
 from chat_broker_server.chat.validation import LONGEST_CONTENT, METADATA_BYTES
 
-FEATURES: Final[tuple[str, ...]] = ("changes", "mine", "blocks", "receipts")
+FEATURES: Final[tuple[str, ...]] = (
+    "changes",
+    "mine",
+    "direct",
+    "external_rooms",
+    "blocks",
+    "receipts",
+)
 
 LIMITS: Final = Limits(
     small_room=SMALL_ROOM,

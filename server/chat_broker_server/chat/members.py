@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import changes, events, user_settings
+from chat_broker_server.chat import changes, direct, events, idempotency, user_settings
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import timestamp
-from chat_broker_server.chat.models import Member, Page
+from chat_broker_server.chat.models import AddedMembers, IdempotencyKey, Member, Page
 from chat_broker_server.errors import Forbidden, NotFound
 
 _SHOWS_RECEIPTS = user_settings.SHOWS_RECEIPTS.format(user="u")
@@ -26,6 +26,11 @@ _SMALL_AGAIN = 80
 SMALL = f"coalesce(NOT r.light, r.member_count <= {SMALL_ROOM})"
 """The SQL condition that the room of the row `r` is small."""
 
+_CHUNK = 50
+_AMONG = (
+    "SELECT user_id FROM members WHERE project_id = $1 AND room_id = $2"
+    f" AND user_id IN ({', '.join(f'${n}' for n in range(3, _CHUNK + 3))})"
+)
 _LAST_SEQ = "SELECT last_seq FROM rooms WHERE project_id = $1 AND id = $2"
 _NEXT_REV = "SELECT coalesce(rev, 0) + 1 FROM rooms WHERE project_id = $1 AND id = $2"
 
@@ -44,6 +49,17 @@ def get(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:
         user_id,
     )
     return from_row(rows[0]) if rows else None
+
+
+def are_in(pid: str, room_id: str, user_ids: Sequence[str]) -> Steps[bool]:
+    """Whether all of these users are members."""
+    wanted = set(user_ids)
+    for at in range(0, len(user_ids), _CHUNK):
+        chunk = list(user_ids[at : at + _CHUNK])
+        # Padded, so that there is one prepared statement.
+        rows = yield Query(_AMONG, pid, room_id, *chunk, *chunk[-1:] * (_CHUNK - len(chunk)))
+        wanted -= {row[0] for row in rows}
+    return not wanted
 
 
 def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
@@ -74,6 +90,7 @@ def join(
     private = yield from lock_room(pid, room_id)
     if private and not may_enter_private:
         raise NotFound.room()
+    yield from direct.refuse(pid, room_id)
     return (yield from _add(pid, room_id, user_id, "member"))
 
 
@@ -81,6 +98,7 @@ def put(
     pid: str, room_id: str, user_id: str, role: str | None
 ) -> Steps[tuple[Member, Event | None]]:
     yield from lock_room(pid, room_id)
+    yield from direct.refuse(pid, room_id)
     member = yield from get(pid, room_id, user_id)
     if member is None:
         return (yield from _add(pid, room_id, user_id, role or "member"))
@@ -101,12 +119,49 @@ def put(
     return member, None
 
 
+def add_many(
+    pid: str,
+    room_id: str,
+    user_ids: Sequence[str],
+    role: str | None,
+    idempotency_key: IdempotencyKey | None,
+) -> Steps[tuple[AddedMembers, list[Event]]]:
+    """Make all of these users members, or none. Raises NotFound `user_not_found`, which names the first missing."""
+    yield from idempotency.claim(pid, idempotency_key)
+    yield from lock_room(pid, room_id)
+    yield from direct.refuse(pid, room_id)
+    joined = yield from add(pid, room_id, user_ids, role or "member")
+    new = {member.user_id for member, _ in joined}
+    there = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in new]
+    result = AddedMembers([member for member, _ in joined], there)
+    yield from idempotency.store(pid, idempotency_key, result)
+    return result, [event for _, event in joined]
+
+
+def add(
+    pid: str, room_id: str, user_ids: Sequence[str], role: str
+) -> Steps[list[tuple[Member, Event]]]:
+    """Make those of these users members who are none, in a locked room. Raises NotFound, which names the first missing."""
+    joined = []
+    for user_id in dict.fromkeys(user_ids):
+        if (yield from get(pid, room_id, user_id)) is not None:
+            continue
+        try:
+            member, event = yield from _add(pid, room_id, user_id, role)
+        except NotFound:
+            raise NotFound("user_not_found", f"There is no user {user_id}.") from None
+        if event is not None:
+            joined.append((member, event))
+    return joined
+
+
 def leave(pid: str, room_id: str, user_id: str, *, hide_private: bool) -> Steps[list[Event]]:
     private = yield from lock_room(pid, room_id)
     member = yield from get(pid, room_id, user_id)
+    if member is None and private and hide_private:
+        raise NotFound.room()
+    yield from direct.refuse(pid, room_id)
     if member is None:
-        if private and hide_private:
-            raise NotFound.room()
         return []
     rev = yield from remove(pid, room_id, user_id)
     return [] if rev is None else [events.user_left(pid, member, rev)]

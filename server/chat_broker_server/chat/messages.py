@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Shortcut, Steps, Undo
-from chat_broker_server.chat import changes, events, idempotency, members, mine
+from chat_broker_server.chat import changes, direct, events, idempotency, members, mine
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
@@ -44,11 +44,12 @@ _AUTHOR_SEQ = (
 # For Postgres, made in each session that wants it. Each statement of a function that may change something sees what was
 # committed before it, so all that follows the lock is as it is when this commits. Another text needs another name.
 _POSTING = f"""
-CREATE OR REPLACE FUNCTION pg_temp.post_1(
+CREATE OR REPLACE FUNCTION pg_temp.post_2(
   text, text, text, text, text, text, text, text, text, text, text, bigint, text[]
 ) RETURNS TABLE (number bigint, author text, shown text, said_at text) LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE;
+  PERFORM FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL
+    AND (kind IS NULL OR member_count > 1) FOR NO KEY UPDATE;
   IF NOT FOUND THEN RETURN; END IF;
   SELECT u.username, u.display_name INTO author, shown
     FROM members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id
@@ -70,7 +71,7 @@ BEGIN
 END $$"""
 _CALL_POSTING = (
     "SELECT number, author, shown, said_at"
-    " FROM pg_temp.post_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+    " FROM pg_temp.post_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 _GAP = msgspec.Raw(b"\0")
 
@@ -133,7 +134,8 @@ def from_rows(room_id: str, rows: Rows) -> list[Message]:
 
 _TO_POST = (
     "SELECT r.last_seq, r.last_message_at, u.username, u.display_name, u.status,"
-    " i.fingerprint, i.answer FROM members m"
+    " i.fingerprint, i.answer, CASE WHEN r.kind = 'direct' AND r.member_count = 1"
+    " THEN r.direct_key END FROM members m"
     " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
     " AND r.deleted_at IS NULL"
     " JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
@@ -167,7 +169,7 @@ def post(
     if not rows:
         yield from idempotency.refuse_used(pid, idempotency_key)
         yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
-    number, now, username, display_name, status, fingerprint, response = rows[0]
+    number, now, username, display_name, status, fingerprint, response, key_of_one = rows[0]
     if idempotency_key is not None and fingerprint is not None:
         idempotency.replay(idempotency_key, fingerprint, response)
     if status == "suspended":
@@ -183,6 +185,8 @@ def post(
         )
         if earlier:
             raise Undo((from_row(room_id, earlier[0]), None))
+    if key_of_one is not None and key_of_one != direct.key_of((draft.user_id,)):
+        raise direct.nobody_there()
     message = _fresh(room_id, draft, _Place(new_id(), number, username, display_name, now))
     yield Query(
         f"{_INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {_AUTHOR_SEQ})",

@@ -89,11 +89,14 @@ _RECEIPT = (
 _GROWN = "version = coalesce(version, 0) + 1"
 # Materialized, so that each room's `unread` is worked out once, though it is used twice.
 _TOTALS = (
-    f"WITH s AS MATERIALIZED (SELECT {UNREAD} AS unread, m.marked_unread AS marked FROM {SOURCE}"
+    f"WITH s AS MATERIALIZED (SELECT {UNREAD} AS unread, m.marked_unread AS marked,"
+    f" r.kind AS kind FROM {SOURCE}"
     " WHERE m.project_id = $1 AND m.user_id = $2 AND coalesce(m.notify, '') <> 'none'"
     f" AND coalesce(m.muted_until, '') <= $3 AND {ARCHIVED} = 'no')"
     " SELECT CAST(count(CASE WHEN s.unread > 0 OR s.marked THEN 1 END) AS BIGINT),"
-    " CAST(coalesce(sum(s.unread), 0) AS BIGINT) FROM s"
+    " CAST(coalesce(sum(s.unread), 0) AS BIGINT),"
+    " CAST(count(CASE WHEN s.kind = 'direct' AND (s.unread > 0 OR s.marked) THEN 1 END) AS BIGINT)"
+    " FROM s"
 )
 
 T = TypeVar("T")
@@ -328,8 +331,8 @@ def totals(pid: str, user_id: str) -> Steps[Totals]:
     """What is unread in all rooms of the user. Raises NotFound."""
     yield from blocks.version_of(pid, user_id)
     rows = yield Query(_TOTALS, pid, user_id, timestamp())
-    rooms, unread = rows[0]
-    return Totals(rooms, unread, mentions=0, direct=0)
+    rooms, unread, direct = rows[0]
+    return Totals(rooms, unread, mentions=0, direct=direct)
 
 
 def _mark_read(pid: str, room_id: str, user_id: str, seq: int) -> Steps[bool]:

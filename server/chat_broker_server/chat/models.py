@@ -58,6 +58,15 @@ class User(msgspec.Struct, frozen=True):
     updated_at: str
 
 
+class PublicUser(msgspec.Struct, frozen=True):
+    """What users see of each other."""
+
+    id: str
+    username: str
+    display_name: str | None
+    avatar_url: str | None
+
+
 class Member(msgspec.Struct, frozen=True):
     """A user's membership in a room; `role` is one of `roles.ROLES`."""
 
@@ -152,6 +161,7 @@ class Totals(msgspec.Struct, frozen=True):
     messages: int
     mentions: int
     direct: int
+    """The direct ones of *rooms*."""
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -175,6 +185,10 @@ class Room(msgspec.Struct, frozen=True):
     """False for a large room, which is told less."""
     rev: int | UnsetType = UNSET
     """How many changes it has seen, new messages apart; not there for none."""
+    external_id: str | UnsetType = UNSET
+    """The app's own id of it."""
+    members: list[PublicUser] | UnsetType = UNSET
+    """Of a direct room: its users, by id."""
     unread: int | UnsetType = UNSET
     mine: Mine | UnsetType = UNSET
     last_message: Message | UnsetType | None = UNSET
@@ -259,6 +273,13 @@ class Sync(msgspec.Struct, frozen=True, kw_only=True):
     """For the next sync, so that rooms joined meanwhile are answered. With the last page."""
 
 
+class AddedMembers(msgspec.Struct, frozen=True):
+    """The users who were made members, and those who were members before."""
+
+    added: list[Member]
+    there: list[str]
+
+
 class Page(msgspec.Struct, frozen=True):
     """A page of a list. `next_cursor` and `has_more` are set only in a page by cursor."""
 
@@ -267,7 +288,7 @@ class Page(msgspec.Struct, frozen=True):
     limit: int
     total: int
     total_pages: int = msgspec.field(name="totalPages")
-    next_cursor: int | UnsetType | None = UNSET
+    next_cursor: int | str | UnsetType | None = UNSET
     has_more: bool | UnsetType = UNSET
     has_before: bool | UnsetType = UNSET
     """Around a message, as `has_after`."""
@@ -337,15 +358,6 @@ class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
-class PublicUser(msgspec.Struct, frozen=True):
-    """What users see of each other."""
-
-    id: str
-    username: str
-    display_name: str | None
-    avatar_url: str | None
-
-
 class UserSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a user has set about themselves."""
 
@@ -377,6 +389,7 @@ class RoomDraft(msgspec.Struct, frozen=True, kw_only=True):
     private: bool = False
     member_ids: list[str] = msgspec.field(default_factory=list)
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    external_id: str | None = None
 
 
 class RoomChanges(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import idempotency, members, messages, mine, sizes
+from chat_broker_server.chat import direct, idempotency, members, messages, mine, sizes
 from chat_broker_server.chat.changes import NEXT_REV, record
 from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.ids import new_id, timestamp
@@ -31,12 +31,12 @@ from chat_broker_server.database.rows import (
     metadata_of,
     metadata_text,
 )
-from chat_broker_server.errors import NotFound
+from chat_broker_server.errors import Conflict, NotFound
 
 COLUMNS = (
     "r.id, r.project_id, r.name, r.description, r.private, r.created_by, r.member_count,"
     " r.last_seq, r.last_message_at, r.metadata, r.created_at, r.updated_at, coalesce(r.kind, 'room'),"
-    f" {members.SMALL}, r.rev"
+    f" {members.SMALL}, r.rev, r.external_id"
 )
 # SQLite accepts no table alias in RETURNING.
 RETURNED = COLUMNS.replace("r.", "")
@@ -51,11 +51,16 @@ MEMBER_SOURCE = (
 )
 ACTIVITY = "coalesce(r.last_message_at, r.created_at)"
 """When the newest message was posted, or the room was created."""
-WIDTH = 15
+WIDTH = 16
 """How many columns `COLUMNS` has."""
 _OWN_ROOMS = (
     f"(SELECT {mine.STORED} FROM members WHERE project_id = $1"
     " AND user_id = $2 ORDER BY room_id LIMIT $3 OFFSET $4) m"
+)
+_CHUNK: Final = 50
+_USERS: Final = (
+    "SELECT id FROM users WHERE project_id = $1 AND deleted_at IS NULL"
+    f" AND id IN ({', '.join(f'${n}' for n in range(2, _CHUNK + 2))}) FOR SHARE"
 )
 _OVERHEAD: Final = 1024
 """Bytes for what a page has besides its rooms."""
@@ -70,16 +75,16 @@ class RoomFilter(NamedTuple):
     archived: bool | None = None
     """By the member's own side; goes with *member_id* alone."""
     kind: str | None = None
-    """All rooms are of the kind `room`."""
 
     @property
     def narrows(self) -> bool:
         """Whether it leaves out some of the member's rooms, or of all rooms."""
-        return any(each is not None for each in (self.private, self.q, self.archived))
+        return any(each is not None for each in (self.private, self.q, self.archived, self.kind))
 
     @property
     def matches_nothing(self) -> bool:
-        return self.kind not in {None, "room"}
+        """There are no threads."""
+        return self.kind == "thread"
 
 
 class _Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -95,8 +100,7 @@ def from_row(row: Sequence[Any]) -> Room:
     values[4] = bool(values[4])
     values[9] = metadata_of(values[9])
     values[13] = bool(values[13])
-    if values[14] is None:
-        values[14] = UNSET
+    values[14:16] = [UNSET if value is None else value for value in values[14:16]]
     return Room(*values)
 
 
@@ -122,25 +126,48 @@ def get(pid: str, room_id: str) -> Steps[Room]:
     )
     if not rows:
         raise NotFound.room()
-    return from_row(rows[0])
+    return (yield from direct.complete(pid, from_row(rows[0])))
 
 
 def create(pid: str, draft: RoomDraft, idempotency_key: IdempotencyKey | None) -> Steps[Room]:
     yield from idempotency.claim(pid, idempotency_key)
-    now, room_id = timestamp(), new_id()
-    user_ids = list(dict.fromkeys([draft.created_by, *draft.member_ids]))
-    for user_id in user_ids:
-        rows = yield Query(
-            "SELECT 1 FROM users WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE",
-            pid,
-            user_id,
+    yield from require_users(pid, users_of(draft))
+    room = yield from insert(pid, draft)
+    if room is None:
+        raise Conflict(
+            "external_id_taken", f"There is a room with the external id {draft.external_id}."
         )
-        if not rows:
+    yield from idempotency.store(pid, idempotency_key, room)
+    return room
+
+
+def users_of(draft: RoomDraft) -> list[str]:
+    """The members of a new room, each once, its creator first."""
+    return list(dict.fromkeys([draft.created_by, *draft.member_ids]))
+
+
+def require_users(pid: str, user_ids: Sequence[str]) -> Steps[None]:
+    """Lock these users, so that none is deleted before this transaction ends. Raises NotFound, which names the first missing."""
+    found: set[str] = set()
+    for at in range(0, len(user_ids), _CHUNK):
+        chunk = list(user_ids[at : at + _CHUNK])
+        # Padded, so that there is one prepared statement.
+        rows = yield Query(_USERS, pid, *chunk, *chunk[-1:] * (_CHUNK - len(chunk)))
+        found |= {row[0] for row in rows}
+    for user_id in user_ids:
+        if user_id not in found:
             raise NotFound("user_not_found", f"There is no user {user_id}.")
+
+
+def insert(pid: str, draft: RoomDraft, *, direct_key: str | None = None) -> Steps[Room | None]:
+    """Insert a room and its members, who exist. None if there is one with its external id or *direct_key*."""
+    now, room_id, user_ids = timestamp(), new_id(), users_of(draft)
     rows = yield Query(
         "INSERT INTO rooms (project_id, id, name, description, private, created_by,"
-        " member_count, metadata, created_at, updated_at, name_folded, description_folded)"
-        f" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11) RETURNING {RETURNED}",
+        " member_count, metadata, created_at, updated_at, name_folded, description_folded,"
+        " kind, external_id, direct_key)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14)"
+        f" ON CONFLICT DO NOTHING RETURNING {RETURNED}",
         pid,
         room_id,
         draft.name,
@@ -152,7 +179,13 @@ def create(pid: str, draft: RoomDraft, idempotency_key: IdempotencyKey | None) -
         now,
         folded(draft.name),
         folded(draft.description),
+        None if direct_key is None else "direct",
+        draft.external_id,
+        direct_key,
     )
+    if not rows:
+        return None
+    creators_role = "owner" if direct_key is None else "member"
     for user_id in user_ids:
         yield Query(
             "INSERT INTO members (project_id, room_id, user_id, role, joined_at)"
@@ -160,17 +193,17 @@ def create(pid: str, draft: RoomDraft, idempotency_key: IdempotencyKey | None) -
             pid,
             room_id,
             user_id,
-            "owner" if user_id == draft.created_by else "member",
+            creators_role if user_id == draft.created_by else "member",
             now,
         )
     yield from _add_to_counts(pid, rooms=1, open_rooms=0 if draft.private else 1)
-    room = from_row(rows[0])
-    yield from idempotency.store(pid, idempotency_key, room)
-    return room
+    return from_row(rows[0])
 
 
 def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
     columns = changed_columns(changes, SEARCHED)
+    if columns.keys() - {"metadata"}:
+        yield from direct.refuse(pid, room_id, "Of a direct room only metadata can be changed.")
     assigned = [SET_UPDATED_AT, NEXT_REV, *([assignments(columns, 4)] if columns else [])]
     # The lock keeps `private` as it was read, so that open rooms are counted right.
     was_private = None if changes.private is UNSET else (yield from members.lock_room(pid, room_id))
@@ -186,7 +219,7 @@ def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
         raise NotFound.room()
     if was_private is not None and was_private != changes.private:
         yield from _add_to_counts(pid, rooms=0, open_rooms=-1 if changes.private else 1)
-    room = from_row(rows[0])
+    room = yield from direct.complete(pid, from_row(rows[0]))
     if room.rev is not UNSET:
         yield from record(pid, room_id, room.rev, "room", "")
     return room
@@ -194,8 +227,9 @@ def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
 
 def delete(pid: str, room_id: str) -> Steps[None]:
     """Mark the room as deleted. `database/housekeeping.py` removes its messages later, in portions."""
+    # Another room may have its names.
     rows = yield Query(
-        "UPDATE rooms SET deleted_at = $3"
+        "UPDATE rooms SET deleted_at = $3, external_id = NULL, direct_key = NULL"
         " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING private",
         pid,
         room_id,
@@ -216,7 +250,7 @@ def page(pid: str, where: RoomFilter, number: int, limit: int) -> Steps[Page]:
         build, columns, order = from_member_row, MEMBER_COLUMNS, "m.room_id"
         source = MEMBER_SOURCE.format(members="members m")
     only_by_member = where.member_id is not None and not where.narrows
-    if where.member_id is None and where.q is None:
+    if where.member_id is None and where.q is None and where.kind is None:
         counter = {
             None: "room_count",
             False: "open_room_count",
@@ -240,7 +274,7 @@ def page(pid: str, where: RoomFilter, number: int, limit: int) -> Steps[Page]:
         limit,
         (number - 1) * limit,
     )
-    items = [build(row) for row in rows]
+    items = yield from direct.with_members(pid, [build(row) for row in rows])
     return Page.of(items, number, limit, total[0][0] if total else 0)
 
 
@@ -268,7 +302,7 @@ def by_activity(pid: str, where: RoomFilter, cursor: str | None, limit: int) -> 
     rows = yield Query(
         f"SELECT {columns} FROM {source} ORDER BY p.activity DESC, p.id", *parameters, limit + 1
     )
-    found = [build(row) for row in rows]
+    found = yield from direct.with_members(pid, [build(row) for row in rows])
     items = sizes.fitting(found[:limit], sizes.LARGEST_RESPONSE - _OVERHEAD)
     more = len(items) < len(found)
     return CursorPage(items, limit, _cursor_after(items[-1]) if more else None, more)
@@ -293,9 +327,20 @@ def _matching(pid: str, where: RoomFilter) -> tuple[str, str, list[Any]]:
         parameters.append(like(where.q))
         n = len(parameters)
         condition += f" AND {contains(('r.name', 'r.description'), n)}"
+    if where.kind is not None:
+        condition += f" AND {_of_kind(where.kind, by_index=where.member_id is None)}"
     if where.archived is not None:
         condition += f" AND {mine.ARCHIVED} {'<>' if where.archived else '='} 'no'"
     return source, condition, parameters
+
+
+def _of_kind(kind: str, *, by_index: bool) -> str:
+    """The condition that a room is of the *kind*. *by_index*: the kind is what rooms are found by."""
+    if kind == "room" and by_index:
+        return "r.kind IS NULL"
+    # As literals: the index of kinds does not match a parameter.
+    literal = "'room'" if kind == "room" else "'direct'"
+    return f"r.kind = {literal}" if by_index else f"coalesce(r.kind, 'room') = {literal}"
 
 
 def _add_to_counts(pid: str, *, rooms: int, open_rooms: int) -> Steps[None]:

@@ -11,9 +11,12 @@ from typing import Any
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import (
     blocks,
+    direct,
     directory,
+    ensure,
     events,
     lookups,
+    member_lists,
     members,
     messages,
     mine,
@@ -32,8 +35,10 @@ from chat_broker_server.chat.events import (
     ReceiptsMoved,
 )
 from chat_broker_server.chat.features import FEATURES, LIMITS
+from chat_broker_server.chat.member_lists import MemberFilter
 from chat_broker_server.chat.mine import Marked
 from chat_broker_server.chat.models import (
+    AddedMembers,
     Changes,
     CursorPage,
     Delta,
@@ -59,6 +64,7 @@ from chat_broker_server.chat.models import (
     UserSettings,
     UserSettingsChanges,
 )
+from chat_broker_server.chat.validation import EXTERNAL
 from chat_broker_server.errors import Forbidden
 
 
@@ -174,6 +180,47 @@ class Chat:
         """Create a room with its owner and members. Raises NotFound `user_not_found`."""
         return await self._database.write(partial(rooms.create, pid, draft, idempotency))
 
+    async def room_id(self, pid: str, room: str) -> str:
+        """The id of a room that is named by it, or by `external:` and the app's own id.
+
+        A name that no room has is returned as it is: it is no room's id either, so all that follows is as for an unknown id.
+        """
+        if not room.startswith(EXTERNAL):
+            return room
+        read = partial(ensure.id_of, pid, room.removeprefix(EXTERNAL))
+        return await self._database.read(read) or room
+
+    async def ensure_direct(
+        self, pid: str, user_ids: Sequence[str], *, created_by: str | None = None
+    ) -> tuple[Room, bool]:
+        """The direct room of these users, each named once, and whether it is new. One user: a room of notes.
+
+        *created_by* is one of them; None: the first. Raises NotFound `user_not_found`.
+        """
+        name = ("direct_key", direct.key_of(user_ids))
+        room = await self._database.read(partial(ensure.existing, pid, name, user_ids))
+        if room is not None:
+            return room, False
+        ensured = await self._database.write(
+            partial(ensure.direct_room, pid, user_ids, created_by or user_ids[0])
+        )
+        return ensured.room, ensured.created
+
+    async def ensure_room(self, pid: str, draft: RoomDraft) -> tuple[Room, bool]:
+        """The room with the draft's external id, and whether it is new: one that is there is not changed but for new members.
+
+        Raises NotFound `user_not_found`.
+        """
+        name, user_ids = ("external_id", draft.external_id or ""), rooms.users_of(draft)
+        room = await self._database.read(partial(ensure.existing, pid, name, user_ids))
+        if room is not None:
+            return room, False
+        ensured = await self._database.write(
+            partial(ensure.external_room, pid, draft),
+            lambda ensured: self._publish_all(ensured.joined),
+        )
+        return ensured.room, ensured.created
+
     async def get_room(self, pid: str, room_id: str) -> Room:
         return await self._database.read(partial(rooms.get, pid, room_id))
 
@@ -248,6 +295,43 @@ class Chat:
         return await self._database.read(
             partial(members.page, pid, room_id, page, limit), slow=slow
         )
+
+    async def some_members(self, pid: str, room_id: str, user_ids: Sequence[str]) -> list[Member]:
+        """Those of these users who are members, at most 100, by id. Raises NotFound."""
+        return await self._database.read(partial(member_lists.some, pid, room_id, user_ids))
+
+    async def matching_members(
+        self, pid: str, room_id: str, where: MemberFilter, *, page: int = 1, limit: int = 50
+    ) -> Page:
+        """A numbered page of the members that match, with the cursor of what follows. Raises NotFound."""
+        read = partial(member_lists.page, pid, room_id, where, page, limit)
+        return await self._database.read(read, slow=True)
+
+    async def members_after(
+        self, pid: str, room_id: str, where: MemberFilter, cursor: str, *, limit: int = 50
+    ) -> CursorPage:
+        """The members that match, from *cursor* on; "" is the beginning. Raises NotFound, BadInput for a foreign cursor."""
+        read = partial(member_lists.after, pid, room_id, where, cursor, limit)
+        return await self._database.read(read, slow=where != MemberFilter())
+
+    async def add_members(
+        self,
+        pid: str,
+        room_id: str,
+        user_ids: Sequence[str],
+        *,
+        role: str | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> AddedMembers:
+        """Make all of these users members with *role* (None: `member`), or none. Who is one keeps their role.
+
+        Raises NotFound `user_not_found`, which names the first missing, and Conflict `direct_room`.
+        """
+        added, _ = await self._database.write(
+            partial(members.add_many, pid, room_id, user_ids, role, idempotency),
+            lambda result: self._publish_all(result[1]),
+        )
+        return added
 
     async def put_member(
         self, pid: str, room_id: str, user_id: str, *, role: str | None = None

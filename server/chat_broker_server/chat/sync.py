@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
 from chat_broker_kit.text.timestamps import parse_timestamp
-from chat_broker_server.chat import blocks, delta, mine, receipts, rooms, sizes
+from chat_broker_server.chat import blocks, delta, direct, mine, receipts, rooms, sizes
 from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.delta import Known, Span
 from chat_broker_server.chat.ids import timestamp
@@ -206,16 +206,22 @@ def _deltas(
     for chunk in _chunks(room_ids, 1):
         rows: Rows = yield Query(_ROOMS, pid, user_id, *chunk)
         found |= {row[0]: row for row in rows}
+    parts = [rooms.parts_of_member_row(row[:-1]) for row in found.values()]
+    whole = yield from direct.with_members(pid, [room for room, _, _ in parts])
+    read = {
+        room.id: (room, side, last_message)
+        for room, (_, side, last_message) in zip(whole, parts, strict=True)
+    }
     deltas = []
     for room_id in room_ids:
-        if room_id in found:
-            *columns, forgotten_rev = found[room_id]
+        if room_id in read:
+            room, side, last_message = read[room_id]
             had = query.have.get(room_id)
             known = Known() if had is None else Known(had.last_seq, had.rev, query.epoch)
-            parts = rooms.parts_of_member_row(columns)
-            reset = delta.must_reset(known, parts[0], forgotten_rev, epoch)
-            lacking = yield from _delta(pid, parts, Known() if reset else known, query.messages)
-            told = yield from receipts.of_delta(pid, parts[0], user_id)
+            reset = delta.must_reset(known, room, found[room_id][-1], epoch)
+            known = Known() if reset else known
+            lacking = yield from _delta(pid, (room, side, last_message), known, query.messages)
+            told = yield from receipts.of_delta(pid, room, user_id)
             deltas.append(msgspec.structs.replace(lacking, epoch=epoch, reset=reset, receipts=told))
     return deltas
 

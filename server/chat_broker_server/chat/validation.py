@@ -28,7 +28,9 @@ from chat_broker_server.errors import BadInput
 Check = Callable[[Any], Any]
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-EXTERNAL_ROOM = re.compile(r"external:[A-Za-z0-9._:@~-]{1,128}")
+EXTERNAL = "external:"
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:@~-]{1,128}")
+EXTERNAL_ROOM = re.compile(EXTERNAL + _EXTERNAL_ID.pattern)
 """A room by the app's own id of it."""
 METADATA_BYTES = 4096
 LONGEST_CONTENT = 8000
@@ -100,6 +102,18 @@ def identifier(value: Any) -> Any:
     return value
 
 
+def external_id(value: Any) -> Any:
+    """The app's own id of a room."""
+    if type(value) is not str or not _EXTERNAL_ID.fullmatch(value):
+        raise ValueError("must be 1 to 128 of A-Z, a-z, 0-9, '.', '_', ':', '@', '~' and '-'")
+    return value
+
+
+def room_name(value: Any) -> Any:
+    """The id of a room, or `external:` and the app's own."""
+    return value if type(value) is str and EXTERNAL_ROOM.fullmatch(value) else identifier(value)
+
+
 def boolean(value: Any) -> Any:
     if type(value) is not bool:
         raise ValueError("must be true or false")
@@ -158,10 +172,10 @@ def true(value: Any) -> Any:
 
 
 def marks(value: Any) -> Any:
-    """A JSON object from at most ROOMS_AT_ONCE room ids to numbers of messages."""
+    """A JSON object from at most ROOMS_AT_ONCE rooms to numbers of messages."""
     if type(value) is not dict or len(value) > ROOMS_AT_ONCE:
         raise ValueError(f"must be an object of at most {ROOMS_AT_ONCE} rooms")
-    return {identifier(room_id): seq(number) for room_id, number in value.items()}
+    return {room_name(room): seq(number) for room, number in value.items()}
 
 
 def had_rooms(value: Any) -> Any:
@@ -177,12 +191,18 @@ def _three_numbers(value: Any) -> Any:
     return [seq(number) for number in value]
 
 
-def identifiers(value: Any) -> Any:
-    if type(value) is not list or len(value) > MEMBER_IDS:
-        raise ValueError(f"must be a list of at most {MEMBER_IDS} ids")
-    for item in value:
-        identifier(item)
-    return value
+def identifiers(most: int, least: int = 0) -> Check:
+    """A list of *least* to *most* ids."""
+    how_many = f"{least} to {most}" if least else f"at most {most}"
+
+    def check(value: Any) -> Any:
+        if type(value) is not list or not least <= len(value) <= most:
+            raise ValueError(f"must be a list of {how_many} ids")
+        for item in value:
+            identifier(item)
+        return value
+
+    return check
 
 
 content = text(LONGEST_CONTENT)
@@ -207,12 +227,14 @@ _ROOM: dict[str, Check] = {
     "private": boolean,
     "metadata": metadata,
 }
+_member_ids = identifiers(MEMBER_IDS)
 _NEW_ROOM = {
     **_ROOM,
     "created_by": identifier,
     "private": lambda value: False if value is None else boolean(value),
-    "member_ids": lambda value: [] if value is None else identifiers(value),
+    "member_ids": lambda value: [] if value is None else _member_ids(value),
 }
+_OWN_ID = {"external_id": optional(external_id)}
 _MINE: dict[str, Check] = {
     "notify": optional(one_of("all", "mentions", "none")),
     "muted_until": optional(date_time),
@@ -266,7 +288,13 @@ def user_changes(body: Any) -> UserChanges:
 
 
 def room_draft(body: Any) -> RoomDraft:
-    return RoomDraft(**fields(body, _NEW_ROOM, "name", "created_by"))
+    return RoomDraft(**fields(body, _NEW_ROOM | _OWN_ID, "name", "created_by"))
+
+
+def external_room_draft(external_id: str, body: Any) -> RoomDraft:
+    """The draft of a room that is named in the path."""
+    checked = fields(body, _NEW_ROOM, "name", "created_by")
+    return RoomDraft(external_id=external_id, **checked)
 
 
 def room_changes(body: Any) -> RoomChanges:

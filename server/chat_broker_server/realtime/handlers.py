@@ -67,6 +67,8 @@ class EventHandlers:
         self, connection: Connection, claims: Claims, event: requests.ClientEvent
     ) -> Acknowledgement:
         """Handle *event* and return its acknowledgement. Raises ChatError."""
+        if ":" in getattr(event, "room_id", ""):
+            event = await self._by_id(claims, event)
         match event:
             case requests.Post():
                 return await self._post(claims, event)
@@ -94,6 +96,13 @@ class EventHandlers:
                 return Acknowledgement(
                     _encode({"ok": True, "expires_at": whole_second_timestamp(fresh.exp)})
                 )
+
+    async def _by_id(self, claims: Claims, event: requests.ClientEvent) -> requests.ClientEvent:
+        """*event* with the id of the room that it names by the app's own."""
+        if isinstance(event, requests.Refresh):
+            return event
+        room_id = await self._chat.room_id(claims.pid, event.room_id)
+        return msgspec.structs.replace(event, room_id=room_id)
 
     async def _post(self, claims: Claims, event: requests.Post) -> Acknowledgement:
         validation.message(event.content, event.client_msg_id, event.metadata)

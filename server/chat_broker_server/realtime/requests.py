@@ -23,7 +23,8 @@ RESERVED: Final = frozenset(
 
 MAX_TOKEN: Final = 8_192
 
-RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=137)]
+"""Of a room, or `external:` and the app's own."""
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 

@@ -41,7 +41,11 @@ async def mark_many_read(request: Request) -> Response:
     if "all" in body:
         totals = await request.chat.mark_all_read(request.pid, user_id)
     else:
-        totals = await request.chat.mark_rooms_read(request.pid, user_id, body["rooms"])
+        marks: dict[str, int] = {}
+        for room, seq in body["rooms"].items():
+            room_id = await request.chat.room_id(request.pid, room)
+            marks[room_id] = max(seq, marks.get(room_id, 0))
+        totals = await request.chat.mark_rooms_read(request.pid, user_id, marks)
     return ok({"totals": totals})
 
 

@@ -4,6 +4,9 @@ For a user, a room they are no member of is NotFound, as one that does not exist
 """
 
 from chat_broker_server.chat import validation
+from chat_broker_server.chat.idempotency import Replayed
+from chat_broker_server.chat.member_lists import MOST_IDS, MemberFilter
+from chat_broker_server.chat.models import Page
 from chat_broker_server.chat.rooms import RoomFilter
 from chat_broker_server.errors import BadInput, Forbidden, NotFound
 from chat_broker_server.rest.request import (
@@ -23,6 +26,14 @@ _SORT = validation.one_of("activity", "created")
 _KIND = validation.one_of("room", "direct", "thread")
 _YES_NO = validation.one_of("true", "false")
 _CURSOR = validation.text(1024)
+_DIRECT = {
+    "user_ids": validation.identifiers(8, 1),
+    "created_by": validation.optional(validation.identifier),
+}
+_MEMBERS = {
+    "user_ids": validation.identifiers(100, 1),
+    "role": validation.optional(validation.role),
+}
 _MEMBER = {"role": validation.optional(validation.role)}
 
 
@@ -32,6 +43,26 @@ async def create(request: Request) -> Response:
     return created(
         await request.chat.create_room(request.pid, draft, idempotency=request.idempotency(body))
     )
+
+
+async def ensure(request: Request) -> Response:
+    """PUT …/rooms/external:{id}: one room, however often and by how many it is asked for."""
+    room = request.ids["room_id"]
+    if not room.startswith(validation.EXTERNAL):
+        raise BadInput.field("room_id", "must be external: and your own id of the room")
+    own_id = room.removeprefix(validation.EXTERNAL)
+    draft = validation.external_room_draft(own_id, await request.body())
+    ensured, is_new = await request.chat.ensure_room(request.pid, draft)
+    return created(ensured) if is_new else ok(ensured)
+
+
+async def ensure_direct(request: Request) -> Response:
+    body = validation.fields(await request.body(), _DIRECT, "user_ids")
+    user_ids, created_by = list(dict.fromkeys(body["user_ids"])), body.get("created_by")
+    if created_by is not None and created_by not in user_ids:
+        raise BadInput.field("created_by", "must be one of user_ids")
+    room, is_new = await request.chat.ensure_direct(request.pid, user_ids, created_by=created_by)
+    return created(room) if is_new else ok(room)
 
 
 async def list_all(request: Request) -> Response:
@@ -108,11 +139,53 @@ async def leave(request: Request) -> Response:
 
 
 async def list_members(request: Request) -> Response:
-    page, limit = page_and_limit(request.query("page", "limit"))
-    await require_member(request)
-    return ok(
-        await request.chat.members(request.pid, request.ids["room_id"], page=page, limit=limit)
+    """GET …/members: a numbered page, or what follows a cursor, of all members, some by id, or those that match."""
+    query = request.query("page", "limit", "ids", "role", "q", "cursor")
+    room = request.pid, request.ids["room_id"]
+    if "ids" in query:
+        return await _list_members_by_id(request, query)
+    where = MemberFilter(
+        checked(query, "role", validation.role), checked(query, "q", validation.single_line(128))
     )
+    if "cursor" in query:
+        if "page" in query:
+            raise BadInput.field("page", "cannot be combined with cursor")
+        cursor, limit = checked(query, "cursor", validation.text(1024, least=0)), page_limit(query)
+        await require_member(request)
+        return ok(await request.chat.members_after(*room, where, cursor, limit=limit))
+    page, limit = page_and_limit(query)
+    await require_member(request)
+    if where == MemberFilter():
+        return ok(await request.chat.members(*room, page=page, limit=limit))
+    return ok(await request.chat.matching_members(*room, where, page=page, limit=limit))
+
+
+async def _list_members_by_id(request: Request, query: dict[str, str]) -> Response:
+    for other in query:
+        if other != "ids":
+            raise BadInput.field(other, "cannot be combined with ids")
+    asked = list(dict.fromkeys(query["ids"].split(",")))
+    if len(asked) > MOST_IDS or not all(map(validation.ID.fullmatch, asked)):
+        raise BadInput.field("ids", f"must be at most {MOST_IDS} ids, with commas between them")
+    await require_member(request)
+    found = await request.chat.some_members(request.pid, request.ids["room_id"], asked)
+    return ok(Page.of(found, 1, MOST_IDS, len(found)))
+
+
+async def add_members(request: Request) -> Response:
+    body = await request.body()
+    fields = validation.fields(body, _MEMBERS, "user_ids")
+    try:
+        added = await request.chat.add_members(
+            request.pid,
+            request.ids["room_id"],
+            fields["user_ids"],
+            role=fields.get("role"),
+            idempotency=request.idempotency(body),
+        )
+    except Replayed as replayed:
+        return Response(200, replayed.response, (("idempotency-replayed", "true"),))
+    return ok(added)
 
 
 async def get_member(request: Request) -> Response:

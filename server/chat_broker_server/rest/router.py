@@ -87,7 +87,9 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("POST", f"{_U}/{{user_id}}/read", Credential.KEY, mine.mark_many_read),
     ("GET", _R, Credential.EITHER, rooms.list_all),
     ("POST", _R, Credential.KEY, rooms.create),
+    ("PUT", f"{_P}/direct", Credential.KEY, rooms.ensure_direct),
     ("GET", f"{_R}/{{room_id}}", Credential.EITHER, rooms.get),
+    ("PUT", f"{_R}/{{room_id}}", Credential.KEY, rooms.ensure),
     ("PATCH", f"{_R}/{{room_id}}", Credential.KEY, rooms.update),
     ("DELETE", f"{_R}/{{room_id}}", Credential.KEY, rooms.delete),
     ("POST", f"{_R}/{{room_id}}/join", Credential.EITHER, rooms.join),
@@ -100,6 +102,7 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("GET", f"{_M}/{{user_id}}/mine", Credential.KEY, mine.get),
     ("PATCH", f"{_M}/{{user_id}}/mine", Credential.KEY, mine.update),
     ("GET", _M, Credential.EITHER, rooms.list_members),
+    ("POST", _M, Credential.KEY, rooms.add_members),
     ("GET", f"{_M}/{{user_id}}", Credential.EITHER, rooms.get_member),
     ("PUT", f"{_M}/{{user_id}}", Credential.KEY, rooms.put_member),
     ("DELETE", f"{_M}/{{user_id}}", Credential.KEY, rooms.remove_member),
@@ -253,6 +256,9 @@ class Rest:
         await self._authenticate(credential, request)
         if request.ids.get("pid", request.pid) != request.pid:
             raise NotFound.project()
+        room = request.ids.get("room_id", "")
+        if ":" in room and handler is not rooms.ensure:
+            request.ids["room_id"] = await request.chat.room_id(request.pid, room)
         if request.method != "POST" or "idempotency-key" not in request.headers:
             return await handler(request)
         return await self._once(request, handler)

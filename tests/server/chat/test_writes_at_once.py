@@ -93,6 +93,19 @@ async def room_once(world: World, api: ChatApi) -> httpx.Response:
     return await api.send("POST", ROOMS, json=body, headers={"Idempotency-Key": "once"})
 
 
+async def direct(world: World, api: ChatApi) -> httpx.Response:
+    people = [world.alice["id"], world.carl["id"]]
+    return await api.send("PUT", "/api/v1/projects/{pid}/direct", json={"user_ids": people})
+
+
+async def several(world: World, api: ChatApi) -> httpx.Response:
+    return await api.send("POST", world.member, json={"user_ids": [world.carl["id"]]})
+
+
+def order(who: str) -> Write:
+    return sends("PUT", lambda _: f"{ROOMS}/external:order", name="Order", created_by=who)
+
+
 WRITES: dict[str, tuple[set[str], Write]] = {
     # name: the rows that it touches, and the write
     "name": ({"alice"}, patch("alice", display_name="Al")),
@@ -120,6 +133,15 @@ WRITES: dict[str, tuple[set[str], Write]] = {
         sends("POST", lambda world: f"{in_room(world.room)}/join", user_id="carl"),
     ),
     "carl is put": ({"carl"}, sends("PUT", lambda world: f"{world.member}/{world.carl['id']}", role="owner")),
+    "carl is added": ({"carl"}, several),
+    "direct": ({"carl", "direct"}, direct),
+    "carl's order": ({"carl", "order"}, order("carl")),
+    "alice's order": ({"order"}, order("alice")),
+    "order is made": (
+        {"order"},
+        sends("POST", lambda _: ROOMS, name="Other", created_by="bob", external_id="order"),
+    ),
+    "order is deleted": ({"order"}, sends("DELETE", lambda _: f"{ROOMS}/external:order")),
     "carl leaves": (
         {"carl"},
         sends("POST", lambda world: f"{in_room(world.room)}/leave", user_id="carl"),

@@ -16,9 +16,12 @@ from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import (
     blocks,
     delta,
+    direct,
     directory,
+    ensure,
     idempotency,
     lookups,
+    member_lists,
     members,
     messages,
     mine,
@@ -33,6 +36,7 @@ from chat_broker_server.chat.models import (
     IdempotencyKey,
     MineChanges,
     RoomChanges,
+    RoomDraft,
     UserSettingsChanges,
 )
 from chat_broker_server.credentials import api_keys, tokens
@@ -42,6 +46,9 @@ from chat_broker_server.database.open import open_database
 
 P, R, U = "project", "room", "user"
 CLAIMS = Claims("i", "chat", U, P, "e", "n", "s", "j", 0, 1, 0)
+
+DIRECT_ROOM = (R, P, "", None, True, U, 2, 5, None, "{}", "", "", "direct", 1, None, None)
+DRAFT = RoomDraft(name="n", created_by=U, external_id="e")
 
 HOT: dict[str, Callable[[], Steps[Any]]] = {
     "user": partial(users.get, P, U),
@@ -77,7 +84,27 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
         encoded(["2026-01-01T00:00:00.000Z", R]),
         50,
     ),
+    "direct rooms": partial(rooms.page, P, rooms.RoomFilter(kind="direct"), 1, 50),
+    "direct rooms of a member": partial(rooms.page, P, rooms.RoomFilter(U, kind="direct"), 1, 50),
+    "members of direct rooms": partial(direct.with_members, P, [rooms.from_row(DIRECT_ROOM)]),
+    "direct room": partial(ensure.direct_room, P, [U, "v"], U),
+    "direct room that is there": partial(ensure.existing, P, ("direct_key", "k"), [U, "v"]),
+    "room by external id": partial(ensure.id_of, P, "e"),
+    "room that is there": partial(ensure.existing, P, ("external_id", "e"), [U]),
+    "room by external id, made": partial(ensure.external_room, P, DRAFT),
+    "room that is made": partial(rooms.create, P, DRAFT, None),
     "member": partial(members.get, P, R, U),
+    "some members": partial(member_lists.some, P, R, [U, "v"]),
+    "members, by cursor": partial(
+        member_lists.after, P, R, member_lists.MemberFilter(), encoded(U), 50
+    ),
+    "members of a role": partial(
+        member_lists.page, P, R, member_lists.MemberFilter(role="owner"), 1, 50
+    ),
+    "members by name": partial(
+        member_lists.after, P, R, member_lists.MemberFilter(q="n"), encoded(U), 50
+    ),
+    "several members": partial(members.add_many, P, R, ["v", "w"], None, None),
     "members": partial(members.page, P, R, 1, 50),
     "messages, page": partial(messages.page, P, R, 3, 50),
     "messages, before": partial(messages.between, P, R, 100, None, 50),
@@ -122,7 +149,7 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "idempotency": partial(idempotency.claim, P, IdempotencyKey("s", "k", "f")),
 }
 
-ROOM = (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", "room", 1, 500)
+ROOM = (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", "room", 1, 500, None)
 # Rows that let a rule go on to its next query, by its beginning and, behind "…", its end.
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "UPDATE rooms SET member_count = member_count +": [(500,)],
@@ -143,10 +170,17 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
             *("m", 500, U, "n", None, "x", None, "{}", "", None, None, None, 0),
         )
     ],
-    "WITH s AS": [(0, 0)],
+    "WITH s AS": [(0, 0, 0)],
     "SELECT m.room_id, r.last_seq, coalesce": [(R, 500, 500, 0, "", "", "")],
     "SELECT min(g.created_at)": [("",)],
     "SELECT c.rev, c.kind": [(7, "member", U, *[None] * 12)],
+    "INSERT INTO rooms": [ROOM],
+    "SELECT id FROM users": [(U,), ("v",)],
+    "SELECT id FROM rooms": [(R,)],
+    "SELECT user_id FROM members": [(U,), ("v",)],
+    "SELECT m.room_id, u.id": [(R, U, "n", None, None)],
+    "SELECT 1 FROM rooms": [(1,)],
+    "SELECT count(*) FROM": [(500,)],
     "INSERT INTO members": [(1,)],
     "DELETE FROM members": [(1,)],
     "DELETE FROM changes": [(1,)],
@@ -155,7 +189,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT g.id…g.id = $2 AND g.room_id = $3": [
         ("m", 5, U, "n", None, "x", None, "{}", "", None, None, None)
     ],
-    "SELECT r.last_seq, r.last_message_at": [(500, "now", "n", None, "active", None, None)],
+    "SELECT r.last_seq, r.last_message_at": [(500, "now", "n", None, "active", None, None, None)],
     "SELECT m.room_id": [(R, U, "n", None, "owner", "now", 0, None)],
     "SELECT m.role, coalesce(m.from_seq, 1) FROM": [("owner", 1)],
     "SELECT room_id FROM members": [(R,)],

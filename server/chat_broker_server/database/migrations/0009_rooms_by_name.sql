@@ -6,3 +6,4 @@ ALTER TABLE rooms ADD COLUMN external_id TEXT;
 ALTER TABLE rooms ADD COLUMN direct_key TEXT;
 CREATE UNIQUE INDEX uq_rooms_external_id ON rooms (project_id, external_id) WHERE external_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_rooms_direct_key ON rooms (project_id, direct_key) WHERE direct_key IS NOT NULL;
+CREATE INDEX ix_rooms_kind ON rooms (project_id, kind, id) WHERE kind IS NOT NULL;

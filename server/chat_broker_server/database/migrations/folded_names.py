@@ -16,7 +16,7 @@ def fold_names() -> Steps[None]:
 def _fold_all(table: str, first: str, second: str) -> Steps[None]:
     """Walk the table by key, a portion of rows at a time, and write each row at most once."""
     portion = (
-        f"SELECT project_id, id, {first}, {second} FROM {table}"  # noqa: S608 - names of ours
+        f"SELECT project_id, id, {first}, {second} FROM {table}"
         f" WHERE (project_id, id) > ($1, $2) ORDER BY project_id, id LIMIT {PORTION}"
     )
     after: Sequence[str] = ("", "")
@@ -28,7 +28,7 @@ def _fold_all(table: str, first: str, second: str) -> Steps[None]:
                 f"(${n}, ${n + 1}, ${n + 2}, ${n + 3})" for n in range(1, len(values), 4)
             )
             yield Query(
-                f"UPDATE {table} SET {first}_folded = folded.column3, {second}_folded = folded.column4"  # noqa: S608 - likewise
+                f"UPDATE {table} SET {first}_folded = folded.column3, {second}_folded = folded.column4"
                 f" FROM (VALUES {places}) AS folded"
                 f" WHERE {table}.project_id = folded.column1 AND {table}.id = folded.column2",
                 *values,

@@ -177,6 +177,7 @@ CREATE INDEX ix_idempotency_expires_at ON idempotency USING btree (expires_at);
 CREATE INDEX ix_members_project_id_user_id_room_id ON members USING btree (project_id, user_id, room_id);
 CREATE INDEX ix_revoked_sessions_expires_at ON revoked_sessions USING btree (expires_at);
 CREATE INDEX ix_rooms_deleted ON rooms USING btree (project_id, id) WHERE deleted_at IS NOT NULL;
+CREATE INDEX ix_rooms_kind ON rooms USING btree (project_id, kind, id) WHERE kind IS NOT NULL;
 CREATE INDEX ix_rooms_project_id_private_id ON rooms USING btree (project_id, private, id);
 CREATE INDEX ix_users_display_name ON users USING btree (project_id, COALESCE(display_name_folded, display_name) COLLATE "C") WHERE deleted_at IS NULL AND display_name IS NOT NULL;
 CREATE INDEX ix_users_suspended ON users USING btree (project_id, id) WHERE status = 'suspended'::text;

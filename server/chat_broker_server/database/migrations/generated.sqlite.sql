@@ -163,6 +163,7 @@ CREATE UNIQUE INDEX uq_changes_object ON changes (project_id, room_id, kind, obj
 CREATE INDEX ix_changes_changed_at ON changes (changed_at);
 CREATE UNIQUE INDEX uq_rooms_external_id ON rooms (project_id, external_id) WHERE external_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_rooms_direct_key ON rooms (project_id, direct_key) WHERE direct_key IS NOT NULL;
+CREATE INDEX ix_rooms_kind ON rooms (project_id, kind, id) WHERE kind IS NOT NULL;
 CREATE INDEX ix_blocks_blocked ON blocks (project_id, blocked_id, user_id);
 CREATE INDEX ix_users_display_name
 ON users (project_id, coalesce(display_name_folded, display_name))

@@ -121,15 +121,15 @@ async def changes(api: ChatApi, room: dict[str, Any], **query: Any) -> dict[str,
 
 async def test_changes_are_present_states_each_object_once(api: ChatApi) -> None:
     """Whatever happened in between; somebody who is gone is null."""
-    owner, gone = await api.user(), await api.user()
-    room = await api.room(owner, gone)
+    owner, gone, helper = await api.user(), await api.user(), await api.user()
+    room = await api.room(owner, gone, helper)
     path = in_room(room)
     one, two = await api.say(room, owner, "one"), await api.say(room, owner, "two")
     for content in ("uno", "eins"):
         await api.send("PATCH", f"{path}/messages/{one['id']}", json={"content": content})
     await api.send("PATCH", path, json={"name": "Other"})
     await api.send("DELETE", f"{path}/members/{gone['id']}")
-    await api.send("PUT", f"{path}/members/{owner['id']}", json={"role": "member"})
+    await api.send("PUT", f"{path}/members/{helper['id']}", json={"role": "moderator"})
     await api.send("DELETE", f"{path}/messages/{two['id']}")
     by_id = {item["id"]: item for item in (await read(api, f"{path}/messages"))["items"]}
     expected = [
@@ -139,8 +139,8 @@ async def test_changes_are_present_states_each_object_once(api: ChatApi) -> None
         {
             "rev": 5,
             "kind": "member",
-            "user_id": owner["id"],
-            "member": await read(api, f"{path}/members/{owner['id']}"),
+            "user_id": helper["id"],
+            "member": await read(api, f"{path}/members/{helper['id']}"),
         },
         {"rev": 6, "kind": "message", "message": by_id[two["id"]]},
     ]

@@ -16,6 +16,7 @@ from chat_broker_server.chat.models import (
     Delta,
     Member,
     Message,
+    Mine,
     Room,
     RoomUser,
 )
@@ -143,7 +144,7 @@ def of_member(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[OfMem
 def _lacking(pid: str, complete: Delta, reader: Reader, forgotten_rev: int) -> Steps[Delta]:
     """*complete*, which lacks nothing, with what *reader* lacks."""
     room, side, known, epoch = complete.room, complete.mine, reader.known, complete.epoch
-    first_seq = 1 if side is None else side.from_seq
+    first_seq = first_seq_of(room, side)
     if known.seq is None:
         return complete
     if must_reset(known, room, forgotten_rev, epoch):
@@ -168,6 +169,14 @@ def _lacking(pid: str, complete: Delta, reader: Reader, forgotten_rev: int) -> S
         changed=[change(state) for state in states],
         has_more=more_missed or more_changed,
     )
+
+
+def first_seq_of(room: Room, side: Mine | None) -> int:
+    """The first message that the reader sees. Who only peeks sees what a newcomer would."""
+    if side is not None:
+        return side.from_seq
+    joined = room.settings is not UNSET and room.settings.history == "joined"
+    return room.last_seq + 1 if joined else 1
 
 
 class Lost(NamedTuple):

@@ -32,7 +32,12 @@ def nobody_there() -> Conflict:
 def refuse(pid: str, room_id: str, why: str = _SAME_MEMBERS) -> Steps[None]:
     """Raise Conflict `direct_room` if this is one: by default, since its members never change."""
     rows = yield Query("SELECT kind FROM rooms WHERE project_id = $1 AND id = $2", pid, room_id)
-    if rows and rows[0][0] == "direct":
+    refuse_locked(rows[0][0] if rows else None, why)
+
+
+def refuse_locked(kind: str | None, why: str = _SAME_MEMBERS) -> None:
+    """`refuse`, for a room of this kind."""
+    if kind == "direct":
         raise Conflict("direct_room", why)
 
 

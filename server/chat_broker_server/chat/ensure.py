@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import direct, members, rooms
-from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.events import Happened
 from chat_broker_server.chat.models import Room, RoomDraft
 
 Name = tuple[str, str]
@@ -15,7 +15,7 @@ Name = tuple[str, str]
 class Ensured(NamedTuple):
     room: Room
     created: bool
-    joined: list[Event]
+    joined: list[Happened]
     """Who became members of a room that was there."""
 
 
@@ -57,11 +57,13 @@ def external_room(pid: str, draft: RoomDraft) -> Steps[Ensured]:
         if room is not None:
             return Ensured(room, True, [])
         room_id = yield from _find(pid, ("external_id", draft.external_id or ""))
-        if room_id is not None and (yield from members.lock_existing(pid, room_id)) is not None:
+        locked = None
+        if room_id is not None:
+            locked = yield from members.lock_existing(pid, room_id)
+        if room_id is not None and locked is not None:
             break
-    joined = yield from members.add(pid, room_id, user_ids, "member")
-    room = yield from rooms.get(pid, room_id)
-    return Ensured(room, False, [event for _, event in joined])
+    _, happened = yield from members.add(pid, room_id, user_ids, "member", locked)
+    return Ensured((yield from rooms.get(pid, room_id)), False, happened)
 
 
 def _find(pid: str, name: Name) -> Steps[str | None]:

@@ -49,7 +49,7 @@ def around(pid: str, room_id: str, seq: int, limit: int, from_seq: int) -> Steps
         first,
         end,
     )
-    total = last - from_seq + 1
+    total = max(last - from_seq + 1, 0)
     return Page(
         from_rows(room_id, rows),
         1,

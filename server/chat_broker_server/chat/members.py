@@ -1,16 +1,29 @@
-"""Transactions about memberships."""
+"""Transactions about memberships.
+
+A room of the kind `room` that has members has an owner: whoever goes or gives up a role, it is so at the COMMIT. All that
+changes who is in a room, and as what, happens under the room's lock.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import changes, direct, events, idempotency, user_settings
-from chat_broker_server.chat.events import Event
+from chat_broker_server.chat import (
+    changes,
+    direct,
+    events,
+    idempotency,
+    room_settings,
+    user_settings,
+)
+from chat_broker_server.chat.events import Happened, MineChanged
 from chat_broker_server.chat.ids import timestamp
-from chat_broker_server.chat.models import AddedMembers, IdempotencyKey, Member, Page
-from chat_broker_server.errors import Forbidden, NotFound
+from chat_broker_server.chat.models import AddedMembers, IdempotencyKey, Member, Page, RoomUser
+from chat_broker_server.chat.roles import outranks, owner_only, require
+from chat_broker_server.chat.room_settings import RoomSettings
+from chat_broker_server.errors import Conflict, Forbidden, NotFound
 
 _SHOWS_RECEIPTS = user_settings.SHOWS_RECEIPTS.format(user="u")
 COLUMNS = (
@@ -62,6 +75,22 @@ def are_in(pid: str, room_id: str, user_ids: Sequence[str]) -> Steps[bool]:
     return not wanted
 
 
+def get_whole(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:
+    """`get`, with what is the member's own: `from_seq`."""
+    rows = yield Query(
+        f"SELECT {COLUMNS}, m.from_seq FROM {SOURCE}"
+        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
+        pid,
+        room_id,
+        user_id,
+    )
+    if not rows:
+        return None
+    *columns, from_seq = rows[0]
+    member = from_row(columns)
+    return member if from_seq is None else msgspec.structs.replace(member, from_seq=from_seq)
+
+
 def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
     total = yield Query(
         "SELECT member_count FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
@@ -81,42 +110,73 @@ def page(pid: str, room_id: str, number: int, limit: int) -> Steps[Page]:
     return Page.of([from_row(row) for row in rows], number, limit, total[0][0])
 
 
+class LockedRoom(NamedTuple):
+    """What a room is while it is locked."""
+
+    private: bool
+    kind: str
+    member_count: int
+    settings: RoomSettings
+
+
+def role_and_settings(
+    pid: str, room_id: str, user_id: str
+) -> Steps[tuple[str, RoomSettings] | None]:
+    """What decides about a member's rights: their role, and the room's settings. None if the user is no member."""
+    rows = yield Query(
+        "SELECT m.role, r.settings FROM members m"
+        " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
+        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
+        pid,
+        room_id,
+        user_id,
+    )
+    return (rows[0][0], room_settings.from_text(rows[0][1])) if rows else None
+
+
 def join(
     pid: str, room_id: str, user_id: str, *, may_enter_private: bool
-) -> Steps[tuple[Member, Event | None]]:
+) -> Steps[tuple[Member, list[Happened]]]:
     member = yield from get(pid, room_id, user_id)
     if member is not None:
-        return member, None
-    private = yield from lock_room(pid, room_id)
-    if private and not may_enter_private:
+        return member, []
+    room = yield from lock(pid, room_id)
+    if room.private and not may_enter_private:
         raise NotFound.room()
-    yield from direct.refuse(pid, room_id)
-    return (yield from _add(pid, room_id, user_id, "member"))
+    direct.refuse_locked(room.kind)
+    return (yield from _add(pid, room_id, user_id, "member", room))
 
 
 def put(
-    pid: str, room_id: str, user_id: str, role: str | None
-) -> Steps[tuple[Member, Event | None]]:
-    yield from lock_room(pid, room_id)
-    yield from direct.refuse(pid, room_id)
+    pid: str, room_id: str, user_id: str, role: str | None, by: str | None = None
+) -> Steps[tuple[Member, list[Happened]]]:
+    """Make the user a member with *role*. *by* is the member who does it, None for the API key.
+
+    Raises Forbidden `owner_only`, and Conflict `last_owner` if the room would be left without one.
+    """
+    room = yield from lock(pid, room_id)
+    if by is not None:
+        actor = yield from role_of(pid, room_id, by)
+        require(actor, "add_member" if role is None else "set_role", room.settings)
+    direct.refuse_locked(room.kind)
     member = yield from get(pid, room_id, user_id)
     if member is None:
-        return (yield from _add(pid, room_id, user_id, role or "member"))
-    if role is not None and role != member.role:
-        rev = yield from changes.next_rev(pid, room_id)
-        yield Query(
-            "UPDATE members SET role = $4, rev = $5, version = coalesce(version, 0) + 1"
-            " WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
+        return (yield from _add(pid, room_id, user_id, role or "member", room))
+    if role is None or role == member.role:
+        return member, []
+    if member.role == "owner" and room.kind == "room":
+        others = yield Query(
+            "SELECT 1 FROM members WHERE project_id = $1 AND room_id = $2"
+            " AND user_id <> $3 AND role = 'owner' LIMIT 1",
             pid,
             room_id,
             user_id,
-            role,
-            rev,
         )
-        yield from changes.record(pid, room_id, rev, "member", user_id)
-        member = msgspec.structs.replace(member, role=role, rev=rev)
-        return member, events.member_updated(pid, member, rev)
-    return member, None
+        if not others:
+            raise Conflict(
+                "last_owner", "A room needs an owner: make somebody else the owner first."
+            )
+    return (yield from _set_role(pid, member, role))
 
 
 def add_many(
@@ -125,57 +185,123 @@ def add_many(
     user_ids: Sequence[str],
     role: str | None,
     idempotency_key: IdempotencyKey | None,
-) -> Steps[tuple[AddedMembers, list[Event]]]:
+) -> Steps[tuple[AddedMembers, list[Happened]]]:
     """Make all of these users members, or none. Raises NotFound `user_not_found`, which names the first missing."""
     yield from idempotency.claim(pid, idempotency_key)
-    yield from lock_room(pid, room_id)
-    yield from direct.refuse(pid, room_id)
-    joined = yield from add(pid, room_id, user_ids, role or "member")
-    new = {member.user_id for member, _ in joined}
+    room = yield from lock(pid, room_id)
+    direct.refuse_locked(room.kind)
+    joined, happened = yield from add(pid, room_id, user_ids, role or "member", room)
+    new = {member.user_id for member in joined}
     there = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in new]
-    result = AddedMembers([member for member, _ in joined], there)
+    result = AddedMembers(joined, there)
     yield from idempotency.store(pid, idempotency_key, result)
-    return result, [event for _, event in joined]
+    return result, happened
 
 
 def add(
-    pid: str, room_id: str, user_ids: Sequence[str], role: str
-) -> Steps[list[tuple[Member, Event]]]:
+    pid: str, room_id: str, user_ids: Sequence[str], role: str, room: LockedRoom
+) -> Steps[tuple[list[Member], list[Happened]]]:
     """Make those of these users members who are none, in a locked room. Raises NotFound, which names the first missing."""
-    joined = []
+    joined: list[Member] = []
+    happened: list[Happened] = []
     for user_id in dict.fromkeys(user_ids):
         if (yield from get(pid, room_id, user_id)) is not None:
             continue
         try:
-            member, event = yield from _add(pid, room_id, user_id, role)
+            member, more = yield from _add(pid, room_id, user_id, role, room)
         except NotFound:
             raise NotFound("user_not_found", f"There is no user {user_id}.") from None
-        if event is not None:
-            joined.append((member, event))
-    return joined
+        if more:
+            room = room._replace(member_count=room.member_count + 1)
+            joined.append(member)
+            happened += more
+    return joined, happened
 
 
-def leave(pid: str, room_id: str, user_id: str, *, hide_private: bool) -> Steps[list[Event]]:
-    private = yield from lock_room(pid, room_id)
-    member = yield from get(pid, room_id, user_id)
-    if member is None and private and hide_private:
-        raise NotFound.room()
-    yield from direct.refuse(pid, room_id)
-    if member is None:
-        return []
-    rev = yield from remove(pid, room_id, user_id)
-    return [] if rev is None else [events.user_left(pid, member, rev)]
-
-
-def remove(pid: str, room_id: str, user_id: str) -> Steps[int | None]:
-    """End a membership in a locked room. Returns the rev of the change; None if there was no membership."""
-    deleted = yield Query(
-        "DELETE FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING 1",
+def role_of(pid: str, room_id: str, user_id: str) -> Steps[str]:
+    """The member's role. Raises NotFound for a user who is no member: to them the room does not exist."""
+    rows = yield Query(
+        "SELECT role FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
         pid,
         room_id,
         user_id,
     )
-    return (yield from _count(pid, room_id, user_id, -1)) if deleted else None
+    if not rows:
+        raise NotFound.room()
+    return str(rows[0][0])
+
+
+def leave(
+    pid: str, room_id: str, user_id: str, *, hide_private: bool, by: str | None = None
+) -> Steps[list[Happened]]:
+    """End a membership. *by* is the member who removes this one, None for the API key or the user's own act."""
+    room = yield from lock(pid, room_id)
+    actor = None if by in {None, user_id} else (yield from role_of(pid, room_id, str(by)))
+    member = yield from get(pid, room_id, user_id)
+    if actor is not None:
+        require(actor, "remove_member", room.settings)
+        if member is not None and not outranks(actor, member.role):
+            raise owner_only()
+    if member is None and room.private and hide_private:
+        raise NotFound.room()
+    direct.refuse_locked(room.kind)
+    if member is None:
+        return []
+    return (yield from remove(pid, room_id, member, room))
+
+
+def remove(
+    pid: str, room_id: str, member: Member | RoomUser, room: LockedRoom
+) -> Steps[list[Happened]]:
+    """End the membership in a locked room, if there is one, and see to it that the room keeps an owner."""
+    deleted = yield Query(
+        "DELETE FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING role",
+        pid,
+        room_id,
+        member.user_id,
+    )
+    if not deleted:
+        return []
+    rev = yield from _count(pid, room_id, member.user_id, -1)
+    happened: list[Happened] = [events.user_left(pid, member, rev)]
+    if deleted[0][0] == "owner" and room.kind == "room":
+        heir = yield from _heir(pid, room_id)
+        if heir is not None and heir.role != "owner":
+            _, more = yield from _set_role(pid, heir, "owner")
+            happened += more
+    return happened
+
+
+def _heir(pid: str, room_id: str) -> Steps[Member | None]:
+    """Who is the owner if nobody else is: the member of the highest role, the longest-standing of these."""
+    rows = yield Query(
+        f"SELECT {COLUMNS} FROM {SOURCE}"
+        " WHERE m.project_id = $1 AND m.room_id = $2"
+        " ORDER BY CASE m.role WHEN 'owner' THEN 0 WHEN 'moderator' THEN 1 WHEN 'member' THEN 2"
+        " ELSE 3 END, m.joined_at, m.user_id LIMIT 1",
+        pid,
+        room_id,
+    )
+    return from_row(rows[0]) if rows else None
+
+
+def _set_role(pid: str, member: Member, role: str) -> Steps[tuple[Member, list[Happened]]]:
+    """Change the role of a member of a locked room."""
+    room_id, user_id = member.room_id, member.user_id
+    rev = yield from changes.next_rev(pid, room_id)
+    yield Query(
+        "UPDATE members SET role = $4, rev = $5, version = coalesce(version, 0) + 1"
+        " WHERE project_id = $1 AND room_id = $2 AND user_id = $3",
+        pid,
+        room_id,
+        user_id,
+        role,
+        rev,
+    )
+    yield from changes.record(pid, room_id, rev, "member", user_id)
+    member = msgspec.structs.replace(member, role=role, rev=rev)
+    updated = events.member_updated(pid, member, rev)
+    return member, [updated, MineChanged(pid, user_id, [room_id])]
 
 
 def _count(pid: str, room_id: str, user_id: str, more: int) -> Steps[int]:
@@ -195,26 +321,30 @@ def _count(pid: str, room_id: str, user_id: str, more: int) -> Steps[int]:
     return rev
 
 
-def lock_room(pid: str, room_id: str) -> Steps[bool]:
-    """Lock the room until this transaction ends. Returns whether it is private; raises NotFound.
+def lock(pid: str, room_id: str) -> Steps[LockedRoom]:
+    """Lock the room until this transaction ends. Raises NotFound.
 
     Only Postgres needs the lock: SQLite has one writer.
     """
-    private = yield from lock_existing(pid, room_id)
-    if private is None:
+    room = yield from lock_existing(pid, room_id)
+    if room is None:
         raise NotFound.room()
-    return private
+    return room
 
 
-def lock_existing(pid: str, room_id: str) -> Steps[bool | None]:
-    """`lock_room`, with None instead of NotFound."""
+def lock_existing(pid: str, room_id: str) -> Steps[LockedRoom | None]:
+    """`lock`, with None instead of NotFound."""
     rows = yield Query(
         "UPDATE rooms SET member_count = member_count"
-        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING private",
+        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL"
+        " RETURNING private, coalesce(kind, 'room'), member_count, settings",
         pid,
         room_id,
     )
-    return bool(rows[0][0]) if rows else None
+    if not rows:
+        return None
+    private, kind, member_count, settings = rows[0]
+    return LockedRoom(bool(private), kind, member_count, room_settings.from_text(settings))
 
 
 def refuse_non_member(pid: str, room_id: str, *, hide_private: bool) -> Steps[Any]:
@@ -229,11 +359,17 @@ def refuse_non_member(pid: str, room_id: str, *, hide_private: bool) -> Steps[An
     raise Forbidden("not_a_member", "This user is not a member of the room.")
 
 
-def _add(pid: str, room_id: str, user_id: str, role: str) -> Steps[tuple[Member, Event | None]]:
+def _add(
+    pid: str, room_id: str, user_id: str, role: str, room: LockedRoom
+) -> Steps[tuple[Member, list[Happened]]]:
+    """Add the user, if they are no member, to a locked room. The first member of an empty room owns it."""
+    if room.kind == "room" and room.member_count == 0:
+        role = "owner"
     rows = yield Query(
         "INSERT INTO members"
-        " (project_id, room_id, user_id, role, joined_at, last_read_seq, rev, joined_rev)"
-        f" SELECT project_id, $2, id, $4, $5, ({_LAST_SEQ}), ({_NEXT_REV}), ({_NEXT_REV}) FROM users"
+        " (project_id, room_id, user_id, role, joined_at, last_read_seq, from_seq, rev, joined_rev)"
+        f" SELECT project_id, $2, id, $4, $5, ({_LAST_SEQ}), CASE WHEN $6 THEN ({_LAST_SEQ}) + 1 END,"
+        f" ({_NEXT_REV}), ({_NEXT_REV}) FROM users"
         # The user row is locked until the COMMIT, so deleting the user then also ends this membership.
         " WHERE project_id = $1 AND id = $3 AND deleted_at IS NULL FOR SHARE"
         " ON CONFLICT (project_id, room_id, user_id) DO NOTHING RETURNING 1",
@@ -242,9 +378,10 @@ def _add(pid: str, room_id: str, user_id: str, role: str) -> Steps[tuple[Member,
         user_id,
         role,
         timestamp(),
+        room.settings.history == "joined",
     )
     rev = (yield from _count(pid, room_id, user_id, 1)) if rows else 0
     member = yield from get(pid, room_id, user_id)
     if member is None:
         raise NotFound.user()
-    return member, events.user_joined(pid, member, rev) if rows else None
+    return member, [events.user_joined(pid, member, rev)] if rows else []

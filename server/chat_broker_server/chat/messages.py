@@ -8,7 +8,17 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Shortcut, Steps, Undo
-from chat_broker_server.chat import changes, direct, events, idempotency, members, mine
+from chat_broker_kit.text.timestamps import parse_timestamp
+from chat_broker_server.chat import (
+    changes,
+    direct,
+    events,
+    idempotency,
+    members,
+    mine,
+    roles,
+    room_settings,
+)
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
@@ -44,16 +54,19 @@ _AUTHOR_SEQ = (
 # For Postgres, made in each session that wants it. Each statement of a function that may change something sees what was
 # committed before it, so all that follows the lock is as it is when this commits. Another text needs another name.
 _POSTING = f"""
-CREATE OR REPLACE FUNCTION pg_temp.post_2(
+CREATE OR REPLACE FUNCTION pg_temp.post_3(
   text, text, text, text, text, text, text, text, text, text, text, bigint, text[]
 ) RETURNS TABLE (number bigint, author text, shown text, said_at text) LANGUAGE plpgsql AS $$
+DECLARE
+  rules text;
 BEGIN
-  PERFORM FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL
+  SELECT settings INTO rules FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL
     AND (kind IS NULL OR member_count > 1) FOR NO KEY UPDATE;
   IF NOT FOUND THEN RETURN; END IF;
   SELECT u.username, u.display_name INTO author, shown
     FROM members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id
     WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $5 AND u.status <> 'suspended'
+    AND (m.role IN ('owner', 'moderator') OR m.role = 'member' AND NOT coalesce((rules::json ->> 'read_only')::boolean, FALSE))
     AND NOT EXISTS (SELECT 1 FROM messages g WHERE g.project_id = $1 AND g.room_id = $2
       AND g.user_id = $5 AND g.client_msg_id = $7)
     AND NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.project_id = $1 AND i.scope = $9
@@ -71,7 +84,7 @@ BEGIN
 END $$"""
 _CALL_POSTING = (
     "SELECT number, author, shown, said_at"
-    " FROM pg_temp.post_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+    " FROM pg_temp.post_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 _GAP = msgspec.Raw(b"\0")
 
@@ -133,7 +146,7 @@ def from_rows(room_id: str, rows: Rows) -> list[Message]:
 
 
 _TO_POST = (
-    "SELECT r.last_seq, r.last_message_at, u.username, u.display_name, u.status,"
+    "SELECT r.last_seq, r.last_message_at, u.username, u.display_name, u.status, m.role, r.settings,"
     " i.fingerprint, i.answer, CASE WHEN r.kind = 'direct' AND r.member_count = 1"
     " THEN r.direct_key END FROM members m"
     " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
@@ -169,7 +182,8 @@ def post(
     if not rows:
         yield from idempotency.refuse_used(pid, idempotency_key)
         yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
-    number, now, username, display_name, status, fingerprint, response, key_of_one = rows[0]
+    number, now, username, display_name, status, role, settings, *rest = rows[0]
+    fingerprint, response, key_of_one = rest
     if idempotency_key is not None and fingerprint is not None:
         idempotency.replay(idempotency_key, fingerprint, response)
     if status == "suspended":
@@ -187,6 +201,7 @@ def post(
             raise Undo((from_row(room_id, earlier[0]), None))
     if key_of_one is not None and key_of_one != direct.key_of((draft.user_id,)):
         raise direct.nobody_there()
+    roles.require(role, "post", room_settings.from_text(settings))
     message = _fresh(room_id, draft, _Place(new_id(), number, username, display_name, now))
     yield Query(
         f"{_INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {_AUTHOR_SEQ})",
@@ -287,7 +302,7 @@ def page(pid: str, room_id: str, number: int, limit: int, from_seq: int = 1) -> 
             newest,
         )
         items = from_rows(room_id, rows)
-    return Page.of(items, number, limit, last - from_seq + 1)
+    return Page.of(items, number, limit, max(last - from_seq + 1, 0))
 
 
 def between(
@@ -300,7 +315,7 @@ def between(
 ) -> Steps[Page]:
     """Messages from *from_seq* on, next to a cursor."""
     last = yield from last_seq(pid, room_id)
-    total = last - from_seq + 1
+    total = max(last - from_seq + 1, 0)
     low = max(later_than or 0, from_seq - 1)
     high = last + 1 if before is None else min(before, last + 1)
     forward = later_than is not None
@@ -340,12 +355,17 @@ def after(pid: str, room_id: str, seq: int, limit: int) -> Steps[list[Message]]:
 
 
 def edit(pid: str, room_id: str, message_id: str, edit: Edit, by: str | None) -> Steps[Message]:
-    message = yield from _changeable(pid, room_id, message_id, by, owner_may=False)
+    room = yield from members.lock(pid, room_id)
+    message, role = yield from _changeable(pid, room_id, message_id, by)
+    if role is not None and message.user_id != by:
+        raise Forbidden("not_the_author", "Only its author may do that.")
     if message.deleted_at is not None:
         raise Conflict("message_deleted", "The message was deleted.")
     present = 0 if message.rev is UNSET else message.rev
     if edit.if_rev not in {None, present}:
         raise Changed(present)
+    if role is not None:
+        _refuse_late(message, room.settings.edit_window)
     content = message.content if edit.content is None else edit.content
     metadata = message.metadata if edit.metadata is None else edit.metadata
     now = timestamp()
@@ -367,7 +387,10 @@ def edit(pid: str, room_id: str, message_id: str, edit: Edit, by: str | None) ->
 
 
 def delete(pid: str, room_id: str, message_id: str, by: str | None) -> Steps[list[Event]]:
-    message = yield from _changeable(pid, room_id, message_id, by, owner_may=True)
+    yield from members.lock(pid, room_id)
+    message, role = yield from _changeable(pid, room_id, message_id, by)
+    if role is not None:
+        yield from _refuse_deletion(pid, message, role, own=message.user_id == by)
     if message.deleted_at is not None:
         return []
     now = timestamp()
@@ -412,10 +435,9 @@ def last_seq(pid: str, room_id: str) -> Steps[int]:
 
 
 def _changeable(
-    pid: str, room_id: str, message_id: str, by: str | None, *, owner_may: bool
-) -> Steps[Message]:
-    """The message, if user *by* (None: the API key) may change it. Raises NotFound to non-members."""
-    yield from members.lock_room(pid, room_id)
+    pid: str, room_id: str, message_id: str, by: str | None
+) -> Steps[tuple[Message, str | None]]:
+    """A message of a locked room, and the role of user *by*; None for the API key. Raises NotFound to non-members."""
     role, from_seq = None, 1
     if by is not None:
         member = yield from mine.role_and_from_seq(pid, room_id, by)
@@ -433,7 +455,23 @@ def _changeable(
     message = from_row(room_id, rows[0])
     if message.seq < from_seq:
         raise NotFound.the_message()
-    if by is not None and message.user_id != by and not (owner_may and role == "owner"):
-        who = "its author or the room's owner" if owner_may else "its author"
-        raise Forbidden("not_the_author", f"Only {who} may do that.")
-    return message
+    return message, role
+
+
+def _refuse_deletion(pid: str, message: Message, role: str, *, own: bool) -> Steps[None]:
+    """Raise Forbidden `not_the_author` unless a member with *role* may delete the message."""
+    author_role = None
+    if role == "moderator" and not own:
+        author = yield from mine.role_and_from_seq(pid, message.room_id, message.user_id)
+        author_role = None if author is None else author[0]
+    if not roles.may_delete(role, own=own, author_role=author_role):
+        who = "the room's owner" if role == "moderator" else "the room's owner or a moderator"
+        raise Forbidden("not_the_author", f"Only its author or {who} may do that.")
+
+
+def _refuse_late(message: Message, edit_window: int) -> None:
+    """Raise Forbidden `too_late` if the message is older than *edit_window* seconds; 0: it is never too late."""
+    if edit_window and time.time() > parse_timestamp(message.created_at).timestamp() + edit_window:
+        raise Forbidden(
+            "too_late", f"In this room messages can be edited for {edit_window} s after posting."
+        )

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from chat_broker_server.chat.room_settings import RoomSettings
+
 Status = Literal["active", "suspended"]
 Notify = Literal["all", "mentions", "none"]
 Archived = Literal["no", "until_message", "yes"]
@@ -80,6 +82,8 @@ class Member(msgspec.Struct, frozen=True):
     """None for a user who shows no receipts."""
     rev: int | UnsetType = UNSET
     """Of the room at this membership's last change; not there for one that is as old as the room."""
+    from_seq: int | UnsetType = UNSET
+    """Messages before this one are hidden from the member; for the API key and the member alone, and not there for 1."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -193,6 +197,8 @@ class Room(msgspec.Struct, frozen=True):
     mine: Mine | UnsetType = UNSET
     last_message: Message | UnsetType | None = UNSET
     """None if there is none, or none that the member sees."""
+    settings: RoomSettings | UnsetType = UNSET
+    """Not there while it has none of its own."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -399,6 +405,8 @@ class RoomChanges(msgspec.Struct, frozen=True, kw_only=True):
     description: str | UnsetType | None = UNSET
     private: bool | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
+    settings: dict[str, Any] | UnsetType = UNSET
+    """Those to change, others stay."""
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The settings of a room, which its owner changes one by one."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -29,6 +29,11 @@ class RoomSettings(msgspec.Struct, frozen=True, omit_defaults=True):
 NO_SETTINGS = RoomSettings()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(RoomSettings).decode
+
+
+def changed(settings: RoomSettings, changes: dict[str, Any]) -> RoomSettings:
+    """*settings* with those of *changes* in place of their own."""
+    return msgspec.structs.replace(settings, **changes)
 
 
 def from_text(text: str | None) -> RoomSettings:

@@ -7,7 +7,15 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import direct, idempotency, members, messages, mine, sizes
+from chat_broker_server.chat import (
+    direct,
+    idempotency,
+    members,
+    messages,
+    mine,
+    room_settings,
+    sizes,
+)
 from chat_broker_server.chat.changes import NEXT_REV, record
 from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.ids import new_id, timestamp
@@ -21,6 +29,7 @@ from chat_broker_server.chat.models import (
     RoomChanges,
     RoomDraft,
 )
+from chat_broker_server.chat.room_settings import changed, to_text
 from chat_broker_server.database.rows import (
     SET_UPDATED_AT,
     assignments,
@@ -36,7 +45,7 @@ from chat_broker_server.errors import Conflict, NotFound
 COLUMNS = (
     "r.id, r.project_id, r.name, r.description, r.private, r.created_by, r.member_count,"
     " r.last_seq, r.last_message_at, r.metadata, r.created_at, r.updated_at, coalesce(r.kind, 'room'),"
-    f" {members.SMALL}, r.rev, r.external_id"
+    f" {members.SMALL}, r.rev, r.external_id, r.settings"
 )
 # SQLite accepts no table alias in RETURNING.
 RETURNED = COLUMNS.replace("r.", "")
@@ -51,7 +60,7 @@ MEMBER_SOURCE = (
 )
 ACTIVITY = "coalesce(r.last_message_at, r.created_at)"
 """When the newest message was posted, or the room was created."""
-WIDTH = 16
+WIDTH = 17
 """How many columns `COLUMNS` has."""
 _OWN_ROOMS = (
     f"(SELECT {mine.STORED} FROM members WHERE project_id = $1"
@@ -101,7 +110,11 @@ def from_row(row: Sequence[Any]) -> Room:
     values[9] = metadata_of(values[9])
     values[13] = bool(values[13])
     values[14:16] = [UNSET if value is None else value for value in values[14:16]]
-    return Room(*values)
+    settings = values.pop()
+    room = Room(*values)
+    if settings is None:
+        return room
+    return msgspec.structs.replace(room, settings=room_settings.from_text(settings))
 
 
 def parts_of_member_row(row: Sequence[Any]) -> tuple[Room, Mine, Message | None]:
@@ -204,9 +217,13 @@ def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
     columns = changed_columns(changes, SEARCHED)
     if columns.keys() - {"metadata"}:
         yield from direct.refuse(pid, room_id, "Of a direct room only metadata can be changed.")
+    # The lock keeps what is read here as it is, so that open rooms are counted right and no setting is lost.
+    locked = None
+    if changes.private is not UNSET or changes.settings is not UNSET:
+        locked = yield from members.lock(pid, room_id)
+        if changes.settings is not UNSET:
+            columns["settings"] = to_text(changed(locked.settings, changes.settings))
     assigned = [SET_UPDATED_AT, NEXT_REV, *([assignments(columns, 4)] if columns else [])]
-    # The lock keeps `private` as it was read, so that open rooms are counted right.
-    was_private = None if changes.private is UNSET else (yield from members.lock_room(pid, room_id))
     rows = yield Query(
         f"UPDATE rooms SET {', '.join(assigned)}"
         f" WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING {RETURNED}",
@@ -217,7 +234,7 @@ def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
     )
     if not rows:
         raise NotFound.room()
-    if was_private is not None and was_private != changes.private:
+    if locked is not None and changes.private not in {UNSET, locked.private}:
         yield from _add_to_counts(pid, rooms=0, open_rooms=-1 if changes.private else 1)
     room = yield from direct.complete(pid, from_row(rows[0]))
     if room.rev is not UNSET:

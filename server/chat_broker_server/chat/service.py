@@ -271,7 +271,7 @@ class Chat:
         *may_enter_private*, which only the API key has."""
         member, _ = await self._database.write(
             partial(members.join, pid, room_id, user_id, may_enter_private=may_enter_private),
-            self._publish_second,
+            self._publish_others,
         )
         return member
 
@@ -285,9 +285,12 @@ class Chat:
             self._publish_all,
         )
 
-    async def member(self, pid: str, room_id: str, user_id: str) -> Member | None:
-        """The user's membership; None if there is none, or no such room or user."""
-        return await self._database.read(partial(members.get, pid, room_id, user_id))
+    async def member(
+        self, pid: str, room_id: str, user_id: str, *, with_from_seq: bool = False
+    ) -> Member | None:
+        """The user's membership; None if there is none, or no such room or user. *with_from_seq* is for the member alone."""
+        read = members.get_whole if with_from_seq else members.get
+        return await self._database.read(partial(read, pid, room_id, user_id))
 
     async def members(self, pid: str, room_id: str, *, page: int = 1, limit: int = 50) -> Page:
         """A page of the room's members, oldest accounts first. Raises NotFound."""
@@ -334,23 +337,31 @@ class Chat:
         return added
 
     async def put_member(
-        self, pid: str, room_id: str, user_id: str, *, role: str | None = None
+        self,
+        pid: str,
+        room_id: str,
+        user_id: str,
+        *,
+        role: str | None = None,
+        by: str | None = None,
     ) -> Member:
-        """Make the user a member with *role*. None keeps the current role; a new member gets `member`."""
+        """Make the user a member with *role*. None keeps the current role; a new member gets `member`.
 
-        def publish(result: tuple[Member, Event | None]) -> None:
-            self._publish_second(result)
-            if result[1] is not None and result[1].name == "memberUpdated":
-                self._publish_mine(pid, user_id, [room_id])
-
+        *by* is the member who does it, None for the API key. Raises Forbidden, and Conflict `last_owner`.
+        """
         member, _ = await self._database.write(
-            partial(members.put, pid, room_id, user_id, role), publish
+            partial(members.put, pid, room_id, user_id, role, by), self._publish_others
         )
         return member
 
-    async def remove_member(self, pid: str, room_id: str, user_id: str) -> None:
-        """End the membership, if there is one. Raises NotFound if there is no room."""
-        await self.leave(pid, room_id, user_id)
+    async def remove_member(
+        self, pid: str, room_id: str, user_id: str, *, by: str | None = None
+    ) -> None:
+        """End the membership, if there is one. *by* as in `put_member`. Raises NotFound and Forbidden."""
+        await self._database.write(
+            partial(members.leave, pid, room_id, user_id, hide_private=False, by=by),
+            self._publish_all,
+        )
 
     # messages
 
@@ -611,9 +622,12 @@ class Chat:
         if marked.receipts:
             self._publish(ReceiptsMoved(pid, marked.receipts))
 
-    def _publish_all(self, happened: list[Event]) -> None:
+    def _publish_all(self, happened: Sequence[Happened]) -> None:
         for event in happened:
             self._publish(event)
+
+    def _publish_others(self, result: tuple[Any, Sequence[Happened]]) -> None:
+        self._publish_all(result[1])
 
     def _publish_second(self, result: tuple[Any, Event | None]) -> None:
         if result[1] is not None:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps, UniqueViolation
-from chat_broker_server.chat import blocks, events, idempotency, members
-from chat_broker_server.chat.events import Event
+from chat_broker_server.chat import blocks, idempotency, members
+from chat_broker_server.chat.events import Happened
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
     IdempotencyKey,
@@ -214,7 +214,7 @@ def public(user: User) -> PublicUser:
     return PublicUser(**{name: getattr(user, name) for name in _PUBLIC}, id=user.id)
 
 
-def delete(pid: str, user_id: str) -> Steps[list[Event]]:
+def delete(pid: str, user_id: str) -> Steps[list[Happened]]:
     """Mark the user as deleted. The row stays for the messages; username and external id become free.
 
     Rows are locked in the order of all transactions: user, rooms (by id), project.
@@ -236,14 +236,13 @@ def delete(pid: str, user_id: str) -> Steps[list[Event]]:
         pid,
         user_id,
     )
-    departures = []
+    departures: list[Happened] = []
     for (room_id,) in room_ids:
         # The room or the membership may have been deleted meanwhile.
-        private = yield from members.lock_existing(pid, room_id)
-        rev = None if private is None else (yield from members.remove(pid, room_id, user_id))
-        if rev is not None:
+        room = yield from members.lock_existing(pid, room_id)
+        if room is not None:
             user = RoomUser(room_id, user_id, *rows[0])
-            departures.append(events.user_left(pid, user, rev))
+            departures += yield from members.remove(pid, room_id, user, room)
     yield Query("UPDATE projects SET user_count = user_count - 1 WHERE id = $1", pid)
     return departures
 

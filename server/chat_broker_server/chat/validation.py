@@ -38,6 +38,8 @@ MEMBER_IDS = 1000
 MAX_SEQ = 2**53
 ROOMS_AT_ONCE = 200
 HAD_ROOMS = 500
+LONGEST_EDIT_WINDOW = 10 * 365 * 24 * 3600  # seconds
+LONGEST_RETENTION = 100 * 365  # days
 
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -205,6 +207,21 @@ def identifiers(most: int, least: int = 0) -> Check:
     return check
 
 
+def settings(value: Any) -> Any:
+    """A JSON object with some settings of a room."""
+    if type(value) is not dict:
+        raise ValueError("must be a JSON object")
+    for name, each in value.items():
+        check = _SETTINGS.get(name)
+        if check is None:
+            raise ValueError(f"has no {name[:64]!r}; there are {', '.join(_SETTINGS)}")
+        try:
+            value[name] = check(each)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    return value
+
+
 content = text(LONGEST_CONTENT)
 description = text(2000, least=0)
 client_msg_id = single_line(128)
@@ -235,6 +252,19 @@ _NEW_ROOM = {
     "member_ids": lambda value: [] if value is None else _member_ids(value),
 }
 _OWN_ID = {"external_id": optional(external_id)}
+_ROOM_CHANGES: dict[str, Check] = {**_ROOM, "settings": settings}
+_SETTINGS: dict[str, Check] = {
+    "read_only": boolean,
+    "slow_mode": integer(0, 3600),
+    "history": one_of("all", "joined"),
+    "invites": one_of("owners", "members"),
+    "system_messages": boolean,
+    "edit_window": integer(0, LONGEST_EDIT_WINDOW),
+    "retention_days": integer(0, LONGEST_RETENTION),
+    "reactions": boolean,
+    "threads": boolean,
+    "attachments": boolean,
+}
 _MINE: dict[str, Check] = {
     "notify": optional(one_of("all", "mentions", "none")),
     "muted_until": optional(date_time),
@@ -298,7 +328,7 @@ def external_room_draft(external_id: str, body: Any) -> RoomDraft:
 
 
 def room_changes(body: Any) -> RoomChanges:
-    return RoomChanges(**fields(body, _ROOM))
+    return RoomChanges(**fields(body, _ROOM_CHANGES))
 
 
 def mine_changes(body: Any) -> MineChanges:

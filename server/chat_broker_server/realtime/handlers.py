@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from chat_broker_server.chat import sizes, validation
-from chat_broker_server.chat.delta import Known, Reader
+from chat_broker_server.chat.delta import Known, Reader, first_seq_of
 from chat_broker_server.chat.models import Change, Delta, Message, Mine, Receipt, Room
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
@@ -144,10 +144,9 @@ class EventHandlers:
             raise
         finally:
             connection.joining = None
-        if delta.mine is not None:
-            if delta.room.small:
-                connection.sees_receipts = delta.receipts is not UNSET
-            rooms.hide(key, connection, delta.mine.from_seq)
+        if delta.mine is not None and delta.room.small:
+            connection.sees_receipts = delta.receipts is not UNSET
+        rooms.hide(key, connection, first_seq_of(delta.room, delta.mine))
         online = self._subscriptions.subscribe(connection, claims, key, peeks=peeks)
         payload = self._joined(connection, _acknowledgement(delta, online))
         return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, counters))

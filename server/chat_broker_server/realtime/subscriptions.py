@@ -120,11 +120,13 @@ class Subscriptions:
     async def recheck(self, key: RoomKey, user_id: str, suspended: list[Connection]) -> None:
         """Resume the suspended connections if the user is a member; else, or if the database fails, unsubscribe them."""
         try:
-            member = await self._chat.member(*key, user_id) is not None
+            from_seq = await self._chat.from_seq(*key, user_id)
         except ChatError:
-            member = False
+            from_seq = None
         for connection in suspended:
-            if member or key in connection.peeked_rooms:
+            if from_seq is not None:
+                self.fanout.hide(key, connection, from_seq)
+            if from_seq is not None or key in connection.peeked_rooms:
                 self.fanout.subscribe(key, connection)
             else:
                 self.unsubscribe(connection, key)

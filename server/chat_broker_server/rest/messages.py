@@ -23,12 +23,13 @@ _EDIT = {
     "content": validation.content,
     "metadata": validation.metadata,
     "if_rev": validation.optional(validation.seq),
+    "user_id": validation.optional(validation.identifier),
 }
 
 
 async def list_all(request: Request) -> Response:
     """GET …/messages: a numbered page, or the messages with some ids, around a `seq`, or next to the cursor `before` or `after`."""
-    query = request.query("page", "limit", "before", "after", "ids", "around")
+    query = request.query("page", "limit", "before", "after", "ids", "around", "from_seq")
     room_id = request.ids["room_id"]
     if "ids" in query:
         return await _list_by_id(request, query)
@@ -36,7 +37,7 @@ async def list_all(request: Request) -> Response:
         return await _list_around(request, query)
     if "before" not in query and "after" not in query:
         page, limit = page_and_limit(query, bounded=False)
-        from_seq = await require_member(request)
+        from_seq = await _first_seq(request, query)
         return ok(
             await request.chat.messages_page(
                 request.pid, room_id, page=page, limit=limit, from_seq=from_seq
@@ -47,7 +48,7 @@ async def list_all(request: Request) -> Response:
     limit = page_limit(query)
     before = number(query, "before", 1, MAX_SEQ, 1) if "before" in query else None
     after = number(query, "after", 0, MAX_SEQ, 0) if "after" in query else None
-    from_seq = await require_member(request)
+    from_seq = await _first_seq(request, query)
     page_of_messages = await request.chat.messages_between(
         request.pid, room_id, before=before, after=after, limit=limit, from_seq=from_seq
     )
@@ -57,6 +58,11 @@ async def list_all(request: Request) -> Response:
     return response
 
 
+async def _first_seq(request: Request, query: dict[str, str]) -> int:
+    """The first message to answer: what the caller sees, less what `from_seq` leaves out."""
+    return max(await require_member(request), number(query, "from_seq", 0, MAX_SEQ, 1))
+
+
 def _refuse_others(query: dict[str, str], *known: str) -> None:
     for other in query:
         if other not in known:
@@ -64,11 +70,11 @@ def _refuse_others(query: dict[str, str], *known: str) -> None:
 
 
 async def _list_by_id(request: Request, query: dict[str, str]) -> Response:
-    _refuse_others(query, "ids")
+    _refuse_others(query, "ids", "from_seq")
     asked = list(dict.fromkeys(query["ids"].split(",")))
     if len(asked) > MOST_IDS or not all(map(validation.ID.fullmatch, asked)):
         raise BadInput.field("ids", f"must be at most {MOST_IDS} ids, with commas between them")
-    from_seq = await require_member(request)
+    from_seq = await _first_seq(request, query)
     found = await request.chat.messages_by_id(
         request.pid, request.ids["room_id"], asked, from_seq=from_seq
     )
@@ -80,10 +86,10 @@ async def _list_by_id(request: Request, query: dict[str, str]) -> Response:
 
 
 async def _list_around(request: Request, query: dict[str, str]) -> Response:
-    _refuse_others(query, "around", "limit")
+    _refuse_others(query, "around", "limit", "from_seq")
     wanted = number(query, "around", 1, MAX_SEQ, 1)
     limit = page_limit(query)
-    from_seq = await require_member(request)
+    from_seq = await _first_seq(request, query)
     page = await request.chat.messages_around(
         request.pid, request.ids["room_id"], wanted, limit=limit, from_seq=from_seq
     )
@@ -94,8 +100,7 @@ async def _list_around(request: Request, query: dict[str, str]) -> Response:
 
 
 async def get(request: Request) -> Response:
-    request.query()
-    from_seq = await require_member(request)
+    from_seq = await _first_seq(request, request.query("from_seq"))
     return ok(
         await request.chat.message(
             request.pid,
@@ -142,6 +147,9 @@ async def edit(request: Request) -> Response:
     body = validation.fields(await request.body(), _EDIT)
     if "content" not in body and "metadata" not in body:
         raise BadInput(message="There is nothing to change: send content, metadata or both.")
+    by = request.token_user_id
+    if body.get("user_id") is not None:
+        by = acting_user_id(request, body["user_id"])
     return ok(
         await request.chat.edit(
             request.pid,
@@ -150,7 +158,7 @@ async def edit(request: Request) -> Response:
             body.get("content"),
             metadata=body.get("metadata"),
             if_rev=body.get("if_rev"),
-            by=request.token_user_id,
+            by=by,
         )
     )
 

@@ -34,7 +34,10 @@ _MEMBERS = {
     "user_ids": validation.identifiers(100, 1),
     "role": validation.optional(validation.role),
 }
-_MEMBER = {"role": validation.optional(validation.role)}
+_MEMBER = {
+    "role": validation.optional(validation.role),
+    "by": validation.optional(validation.identifier),
+}
 
 
 async def create(request: Request) -> Response:
@@ -191,7 +194,13 @@ async def add_members(request: Request) -> Response:
 async def get_member(request: Request) -> Response:
     request.query()
     await require_member(request)
-    member = await request.chat.member(request.pid, request.ids["room_id"], request.ids["user_id"])
+    user_id = request.ids["user_id"]
+    member = await request.chat.member(
+        request.pid,
+        request.ids["room_id"],
+        user_id,
+        with_from_seq=request.token_user_id in {None, user_id},
+    )
     if member is None:
         await request.chat.get_room(request.pid, request.ids["room_id"])
         raise NotFound.member()
@@ -202,13 +211,20 @@ async def put_member(request: Request) -> Response:
     body = validation.fields(await request.body(optional=True), _MEMBER)
     return ok(
         await request.chat.put_member(
-            request.pid, request.ids["room_id"], request.ids["user_id"], role=body.get("role")
+            request.pid,
+            request.ids["room_id"],
+            request.ids["user_id"],
+            role=body.get("role"),
+            by=body.get("by"),
         )
     )
 
 
 async def remove_member(request: Request) -> Response:
-    await request.chat.remove_member(request.pid, request.ids["room_id"], request.ids["user_id"])
+    by = checked(request.query("by"), "by", validation.identifier)
+    await request.chat.remove_member(
+        request.pid, request.ids["room_id"], request.ids["user_id"], by=by
+    )
     return NO_CONTENT
 
 

@@ -116,7 +116,7 @@ WRITES: dict[str, tuple[set[str], Write]] = {
     "username": ({"alice", "dora"}, patch("alice", username="dora")),
     "revoke": ({"alice"}, sends("POST", lambda world: f"{of_user(world.alice)}/revoke")),
     "mint": ({"alice"}, mint),
-    "delete alice": ({"alice", "member"}, sends("DELETE", lambda world: of_user(world.alice))),
+    "delete alice": ({"alice", "member", "owner"}, sends("DELETE", lambda world: of_user(world.alice))),
     "create dora": ({"dora", "d-1"}, sends("POST", lambda _: USERS, username="dora", external_user_id="d-1")),
     "create dorothy": ({"d-1"}, sends("POST", lambda _: USERS, username="dorothy", external_user_id="d-1")),
     "create Dora": ({"dora"}, sends("POST", lambda _: USERS, username="Dora", external_user_id="d-2")),
@@ -132,7 +132,7 @@ WRITES: dict[str, tuple[set[str], Write]] = {
         {"room", "carl"},
         sends("POST", lambda world: f"{in_room(world.room)}/join", user_id="carl"),
     ),
-    "carl is put": ({"carl"}, sends("PUT", lambda world: f"{world.member}/{world.carl['id']}", role="owner")),
+    "carl is put": ({"carl", "owner"}, sends("PUT", lambda world: f"{world.member}/{world.carl['id']}", role="owner")),
     "carl is added": ({"carl"}, several),
     "direct": ({"carl", "direct"}, direct),
     "carl's order": ({"carl", "order"}, order("carl")),
@@ -149,8 +149,18 @@ WRITES: dict[str, tuple[set[str], Write]] = {
     "delete carl": ({"carl"}, sends("DELETE", lambda world: of_user(world.carl))),
     "carl's room": ({"carl"}, sends("POST", lambda _: ROOMS, name="New", created_by="carl")),
     "carl's room, once": ({"carl"}, room_once),
-    "role": ({"member"}, sends("PUT", lambda world: f"{world.member}/{world.alice['id']}", role="owner")),
-    "leave": ({"member", "mark"}, sends("POST", lambda world: f"{in_room(world.room)}/leave", user_id="alice")),
+    "role": ({"member", "owner"}, sends("PUT", lambda world: f"{world.member}/{world.alice['id']}", role="owner")),
+    "leave": ({"member", "mark", "owner"}, sends("POST", lambda world: f"{in_room(world.room)}/leave", user_id="alice")),
+    "moderate": ({"member", "owner"}, sends("PUT", lambda world: f"{world.member}/{world.alice['id']}", role="moderator")),
+    "bob leaves": (
+        {"owner"},
+        sends("POST", lambda world: f"{in_room(world.room)}/leave", user_id="bob"),
+    ),
+    "bob is removed": ({"owner"}, sends("DELETE", lambda world: f"{world.member}/{world.bob['id']}")),
+    "delete bob": ({"owner"}, sends("DELETE", lambda world: of_user(world.bob))),
+    "bob steps down": ({"owner"}, sends("PUT", lambda world: f"{world.member}/{world.bob['id']}", role="guest")),
+    "read only": ({"room"}, sends("PATCH", lambda world: in_room(world.room), settings={"read_only": True})),
+    "for newcomers": ({"room"}, sends("PATCH", lambda world: in_room(world.room), settings={"history": "joined"})),
     "remove": ({"member"}, sends("DELETE", lambda world: f"{world.member}/{world.alice['id']}")),
     "read 1": ({"mark"}, sends("PUT", lambda world: f"{in_room(world.room)}/read", user_id="alice", seq=1)),
     "read 2": ({"mark"}, sends("PUT", lambda world: f"{in_room(world.room)}/read", user_id="alice", seq=2)),
@@ -243,6 +253,8 @@ async def state(world: World) -> dict[str, Any]:
         assert [message["seq"] for message in messages] == list(range(room["last_seq"], 0, -1))
         assert {member["user_id"] for member in members} <= set(names), "a deleted user is a member"
         shown = {name: room[name] for name in ("name", "description", "private", "last_seq")}
+        assert not members or "owner" in {each["role"] for each in members}, "nobody owns the room"
+        shown["settings"] = room.get("settings")
         shown["members"] = sorted(
             (names[each["user_id"]], each["role"], each["last_read_seq"]) for each in members
         )

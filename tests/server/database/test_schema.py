@@ -39,6 +39,7 @@ from chat_broker_server.chat.models import (
     RoomDraft,
     UserSettingsChanges,
 )
+from chat_broker_server.chat.room_settings import RoomSettings
 from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.database import housekeeping
@@ -46,8 +47,9 @@ from chat_broker_server.database.open import open_database
 
 P, R, U = "project", "room", "user"
 CLAIMS = Claims("i", "chat", U, P, "e", "n", "s", "j", 0, 1, 0)
+LOCKED = members.LockedRoom(False, "room", 5, RoomSettings())
 
-DIRECT_ROOM = (R, P, "", None, True, U, 2, 5, None, "{}", "", "", "direct", 1, None, None)
+DIRECT_ROOM = (R, P, "", None, True, U, 2, 5, None, "{}", "", "", "direct", 1, None, None, None)
 DRAFT = RoomDraft(name="n", created_by=U, external_id="e")
 
 HOT: dict[str, Callable[[], Steps[Any]]] = {
@@ -115,9 +117,12 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     ),
     "edit": partial(messages.edit, P, R, "m", messages.Edit("x"), U),
     "delete": partial(messages.delete, P, R, "m", U),
-    "join": partial(members._add, P, R, U, "member"),
+    "join": partial(members._add, P, R, U, "member", LOCKED),
     "leave": partial(members.leave, P, R, U, hide_private=False),
-    "role": partial(members.put, P, R, U, "member"),
+    "remove": partial(members.leave, P, R, U, hide_private=False, by="other"),
+    "role": partial(members.put, P, R, U, "guest"),
+    "role and settings": partial(members.role_and_settings, P, R, U),
+    "settings": partial(rooms.update, P, R, RoomChanges(settings={"slow_mode": 5})),
     "room fields": partial(rooms.update, P, R, RoomChanges(name="n")),
     "message": partial(lookups.one, P, R, "m", 1),
     "messages, by id": partial(lookups.some, P, R, ["m", "n"], 1),
@@ -149,11 +154,11 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "idempotency": partial(idempotency.claim, P, IdempotencyKey("s", "k", "f")),
 }
 
-ROOM = (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", "room", 1, 500, None)
+ROOM = (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", "room", 1, 500, None, None)
 # Rows that let a rule go on to its next query, by its beginning and, behind "…", its end.
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "UPDATE rooms SET member_count = member_count +": [(500,)],
-    "UPDATE rooms SET member_count": [(False,)],
+    "UPDATE rooms SET member_count": [(False, "room", 5, None)],
     "UPDATE rooms SET updated_at": [ROOM],
     "UPDATE rooms SET rev": [(500,)],
     "SELECT r.id…r.deleted_at IS NULL": [(*ROOM, 0)],
@@ -182,18 +187,23 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT 1 FROM rooms": [(1,)],
     "SELECT count(*) FROM": [(500,)],
     "INSERT INTO members": [(1,)],
-    "DELETE FROM members": [(1,)],
+    "DELETE FROM members": [("member",)],
     "DELETE FROM changes": [(1,)],
     "SELECT rev FROM changes": [(7,)],
     "SELECT project_id, room_id FROM changes": [(P, R)],
     "SELECT g.id…g.id = $2 AND g.room_id = $3": [
         ("m", 5, U, "n", None, "x", None, "{}", "", None, None, None)
     ],
-    "SELECT r.last_seq, r.last_message_at": [(500, "now", "n", None, "active", None, None, None)],
+    "SELECT r.last_seq, r.last_message_at": [
+        (500, "now", "n", None, "active", "member", None, None, None, None)
+    ],
     "SELECT m.room_id": [(R, U, "n", None, "owner", "now", 0, None)],
     "SELECT m.role, coalesce(m.from_seq, 1) FROM": [("owner", 1)],
+    "SELECT m.role, r.settings": [("owner", None)],
+    "SELECT role FROM members": [("owner",)],
     "SELECT room_id FROM members": [(R,)],
     "SELECT r.last_seq, m.notify": [(500, None, None, "no", None, None)],
+    "SELECT 1 FROM members": [(1,)],
     "SELECT 1 FROM users": [(1,)],
     "SELECT coalesce(version": [(0,)],
     "SELECT count(*) FROM blocks": [(0,)],
@@ -254,7 +264,9 @@ def test_a_delta_is_looked_at_from_beginning_to_end() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["edit", "delete", "join", "leave", "role", "room fields"])
+@pytest.mark.parametrize(
+    "name", ["edit", "delete", "join", "leave", "role", "room fields", "settings"]
+)
 def test_a_change_is_looked_at_from_beginning_to_end(name: str) -> None:
     """The 500th of a room, which also removes the oldest."""
     begins = [query.sql.split(" (")[0] for query in queries_of(HOT[name])]

@@ -370,7 +370,9 @@ async def test_messages_keep_the_name_of_a_deleted_author(api: ChatApi) -> None:
     room = await api.room(alice, bob)
     message = await api.say(room, bob, "remember me")
     await api.send("DELETE", of_user(bob))
-    assert (await api.send("GET", f"{in_room(room)}/messages")).json()["items"] == [message]
+    assert (await api.send("GET", f"{in_room(room)}/messages")).json()["items"] == [
+        message | {"author_deleted": True}
+    ]
     assert (await api.send("GET", in_room(room))).json()["member_count"] == 1
     refused(await api.send("GET", f"{in_room(room)}/members/{bob['id']}"), 404)
 

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from chat_broker_sdk import _errors
 from chat_broker_sdk._errors import ConfigurationError, NetworkError, ServerError, bad_response
 
-LARGEST_BODY = 8 * 1024 * 1024
+LARGEST_BODY = 16 * 1024 * 1024
 """Bytes. More than the contract's largest response: a page by number of 200 messages of maximum length."""
 LARGEST_HEAD = 64 * 1024
 """Bytes of a response besides its body: all heads, including interim ones, chunk extensions and trailers."""

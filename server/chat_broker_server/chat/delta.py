@@ -7,7 +7,16 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
-from chat_broker_server.chat import direct, events, members, messages, mine, receipts, rooms
+from chat_broker_server.chat import (
+    direct,
+    events,
+    members,
+    message_parts,
+    messages,
+    mine,
+    receipts,
+    rooms,
+)
 from chat_broker_server.chat.changes import Kind
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.models import (
@@ -27,11 +36,13 @@ CHANGED = 200
 MISSED_AFTER_RESET = 50
 
 _STATES = (
-    f"SELECT c.rev, c.kind, c.object, {messages.COLUMNS} FROM changes c"
+    f"SELECT c.rev, c.kind, c.object, {message_parts.COLUMNS} FROM changes c"
     " LEFT JOIN messages g ON g.project_id = c.project_id AND g.room_id = c.room_id AND g.seq = c.seq"
     " LEFT JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
     " WHERE c.project_id = $1 AND c.room_id = $2 AND c.rev > $3 AND c.rev <= $4"
-    " AND (c.seq IS NULL OR (c.seq >= $5 AND c.seq <= $6)) ORDER BY c.rev LIMIT $7"
+    " AND (c.seq IS NULL OR (c.seq >= $7 AND c.seq <= $6 AND (c.seq >= $5 OR EXISTS ("
+    "SELECT 1 FROM messages q WHERE q.project_id = $1 AND q.room_id = $2"
+    " AND q.reply_to_seq = c.seq AND q.seq >= $5)))) ORDER BY c.rev LIMIT $8"
 )
 _MEMBERS = (
     f"SELECT c.rev, u.username, u.display_name, m.joined_rev, {members.COLUMNS} FROM changes c"
@@ -63,13 +74,24 @@ class Known(NamedTuple):
     """Of the oldest message that it has."""
 
 
+class Seen(NamedTuple):
+    """Which messages of a room a client has, and which its user sees."""
+
+    from_seq: int = 1
+    """Of the oldest message that the client has."""
+    first_seq: int = 1
+    """Of the first message that the user sees."""
+
+
 class Span(NamedTuple):
-    """A range of changes: those after `after` up to `upto`, of messages with a seq in a range only."""
+    """A range of changes: those after `after` up to `upto`, of messages with a seq in a range only, and of those they quote."""
 
     after: int
     upto: int
     from_seq: int = 1
     to_seq: int = MAX_SEQ
+    first_seq: int = 1
+    """The reader sees no message before this one."""
 
 
 class State(NamedTuple):
@@ -87,13 +109,14 @@ class State(NamedTuple):
     """Whom a change of a member is about."""
 
 
-def page(pid: str, room_id: str, since_rev: int, from_seq: int, limit: int) -> Steps[Changes]:
-    """The first *limit* changes after *since_rev*, without messages before *from_seq*. Raises NotFound."""
+def page(pid: str, room_id: str, since_rev: int, seen: Seen, limit: int) -> Steps[Changes]:
+    """The first *limit* changes after *since_rev*. Raises NotFound."""
     room, forgotten_rev = yield from _room(pid, room_id)
     rev = rev_of(room)
     if not forgotten_rev <= since_rev <= rev:
         return Changes(items=[], rev=rev, has_more=False, reset=True)
-    states, more = yield from states_of(pid, room, Span(since_rev, rev, from_seq), limit)
+    span = Span(since_rev, rev, max(seen.from_seq, seen.first_seq), MAX_SEQ, seen.first_seq)
+    states, more = yield from states_of(pid, room, span, limit)
     return Changes(items=[change(state) for state in states], rev=rev, has_more=more, reset=False)
 
 
@@ -149,19 +172,19 @@ def _lacking(pid: str, complete: Delta, reader: Reader, forgotten_rev: int) -> S
         return complete
     if must_reset(known, room, forgotten_rev, epoch):
         newest = max(room.last_seq - MISSED_AFTER_RESET, first_seq - 1)
-        missed = yield from between(pid, room, newest, MISSED_AFTER_RESET)
+        missed = yield from between(pid, room, newest, MISSED_AFTER_RESET, first_seq)
         return msgspec.structs.replace(complete, reset=True, missed=missed)
     missed = []
     if known.seq < room.last_seq:
         after_seq = max(known.seq, first_seq - 1)
-        missed = yield from between(pid, room, after_seq, reader.missed_limit)
+        missed = yield from between(pid, room, after_seq, reader.missed_limit, first_seq)
     more_missed = bool(missed) and missed[-1].seq < room.last_seq
     states: list[State] = []
     more_changed = False
     if known.rev is not None and known.rev < rev_of(room):
         # Later messages are in `missed`, or are read with `after`.
         from_seq = max(known.from_seq, first_seq)
-        span = Span(known.rev, rev_of(room), from_seq, known.seq)
+        span = Span(known.rev, rev_of(room), from_seq, known.seq, first_seq)
         states, more_changed = yield from states_of(pid, room, span, CHANGED)
     return msgspec.structs.replace(
         complete,
@@ -244,9 +267,11 @@ def _room(pid: str, room_id: str) -> Steps[tuple[Room, int]]:
     return (yield from direct.complete(pid, rooms.from_row(columns))), forgotten_rev
 
 
-def between(pid: str, room: Room, after_seq: int, limit: int) -> Steps[list[Message]]:
-    """The first *limit* messages after *after_seq*, up to the room's last as it was read."""
-    found = yield from messages.after(pid, room.id, after_seq, limit)
+def between(
+    pid: str, room: Room, after_seq: int, limit: int, first_seq: int
+) -> Steps[list[Message]]:
+    """The first *limit* messages after *after_seq*, up to the room's last as it was read, for who sees those from *first_seq* on."""
+    found = yield from messages.after(pid, room.id, after_seq, limit, first_seq)
     return [message for message in found if message.seq <= room.last_seq]
 
 
@@ -254,7 +279,17 @@ def states_of(pid: str, room: Room, span: Span, limit: int) -> Steps[tuple[list[
     """The first *limit* states of *span* by rev, and whether there are more."""
     if span.after >= span.upto:
         return [], False
-    rows = yield Query(_STATES, pid, room.id, *span, limit + 1)
+    rows = yield Query(
+        _STATES,
+        pid,
+        room.id,
+        span.after,
+        span.upto,
+        span.from_seq,
+        span.to_seq,
+        span.first_seq,
+        limit + 1,
+    )
     more = len(rows) > limit
     rows = rows[:limit]
     found: dict[int, Sequence[Any]] = {}
@@ -262,14 +297,22 @@ def states_of(pid: str, room: Room, span: Span, limit: int) -> Steps[tuple[list[
     if revs:
         members_found: Rows = yield Query(_MEMBERS, pid, room.id, revs[0], revs[-1])
         found = {row[0]: row for row in members_found}
+    changed = [row[3:] for row in rows if row[1] == "message" and row[3] is not None]
+    read = yield from message_parts.read(pid, room.id, changed, span.first_seq)
+    said = {message.seq: message for message in read}
     # Of an object that has changed again between the queries, the newer change is beyond the span.
-    return [_state(room, row, found) for row in rows if row[1] != "member" or row[0] in found], more
+    states = [
+        _state(room, row, said, found) for row in rows if row[1] != "member" or row[0] in found
+    ]
+    return states, more
 
 
-def _state(room: Room, row: Sequence[Any], found: dict[int, Sequence[Any]]) -> State:
-    rev, kind, object_id = row[:3]
+def _state(
+    room: Room, row: Sequence[Any], said: dict[int, Message], found: dict[int, Sequence[Any]]
+) -> State:
+    rev, kind, object_id, _, seq = row[:5]
     if kind == "message":
-        return State(rev, kind, object_id, message=messages.from_row(room.id, row[3:]))
+        return State(rev, kind, object_id, message=said[seq])
     if kind == "room":
         return State(rev, kind, object_id, room=room)
     _, username, display_name, joined_rev, *columns = found[rev]

@@ -13,6 +13,8 @@ FEATURES: Final[tuple[str, ...]] = (
     "mine",
     "direct",
     "external_rooms",
+    "replies",
+    "mentions",
     "blocks",
     "receipts",
 )

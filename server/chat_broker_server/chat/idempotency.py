@@ -24,6 +24,12 @@ class Replayed(Exception):  # noqa: N818 – not an error: the response is known
         self.response = response
 
 
+def scopes_of_posting(pid: str, room_id: str, user_id: str) -> tuple[str, str]:
+    """The operations that post to a room: with the API key, and with the user's token."""
+    posting = f"POST /api/v1/projects/{pid}/rooms/{room_id}/messages"
+    return f"key {posting}", f"user {user_id} {posting}"
+
+
 def claim(pid: str, key: IdempotencyKey | None) -> Steps[None]:
     """Insert the key, without a response yet. Raises as `refuse_used`.
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat.messages import COLUMNS, SOURCE, from_rows, last_seq
+from chat_broker_server.chat.message_parts import COLUMNS, SOURCE, read
+from chat_broker_server.chat.messages import last_seq
 from chat_broker_server.chat.models import Message, Page
 from chat_broker_server.errors import NotFound
 
@@ -33,7 +34,8 @@ def some(pid: str, room_id: str, ids: Sequence[str], from_seq: int) -> Steps[lis
         from_seq,
         *padded,
     )
-    return sorted(from_rows(room_id, rows), key=lambda message: message.seq)
+    found = yield from read(pid, room_id, rows, from_seq)
+    return sorted(found, key=lambda message: message.seq)
 
 
 def around(pid: str, room_id: str, seq: int, limit: int, from_seq: int) -> Steps[Page]:
@@ -50,8 +52,9 @@ def around(pid: str, room_id: str, seq: int, limit: int, from_seq: int) -> Steps
         end,
     )
     total = max(last - from_seq + 1, 0)
+    items = yield from read(pid, room_id, rows, from_seq)
     return Page(
-        from_rows(room_id, rows),
+        items,
         1,
         limit,
         total,

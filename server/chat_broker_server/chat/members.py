@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import (
@@ -28,7 +29,7 @@ from chat_broker_server.errors import Conflict, Forbidden, NotFound
 _SHOWS_RECEIPTS = user_settings.SHOWS_RECEIPTS.format(user="u")
 COLUMNS = (
     "m.room_id, m.user_id, u.username, u.display_name, m.role, m.joined_at,"
-    f" CASE WHEN {_SHOWS_RECEIPTS} THEN m.last_read_seq END, m.rev"
+    f" CASE WHEN {_SHOWS_RECEIPTS} THEN m.last_read_seq END, m.rev, u.avatar_url"
 )
 SOURCE = "members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id"
 
@@ -50,7 +51,9 @@ _NEXT_REV = "SELECT coalesce(rev, 0) + 1 FROM rooms WHERE project_id = $1 AND id
 
 def from_row(row: Sequence[Any]) -> Member:
     """A member from `COLUMNS`."""
-    return Member(*row) if row[-1] is not None else Member(*row[:-1])
+    values = list(row)
+    values[-2:] = (UNSET if value is None else value for value in row[-2:])
+    return Member(*values)
 
 
 def get(pid: str, room_id: str, user_id: str) -> Steps[Member | None]:

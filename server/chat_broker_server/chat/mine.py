@@ -24,6 +24,12 @@ _OWN_MESSAGES = (
     "(SELECT x.author_seq FROM messages x WHERE x.project_id = m.project_id"
     " AND x.room_id = m.room_id AND x.user_id = m.user_id{upto} ORDER BY x.seq DESC LIMIT 1)"
 )
+# Silent and system messages do not count. A room without any has no `counted`: all messages count.
+_COUNTED = (
+    f"CASE WHEN r.counted IS NULL THEN r.last_seq - {_SEEN} ELSE r.counted"
+    " - coalesce((SELECT coalesce(k.counted, k.seq) FROM messages k"
+    f" WHERE k.project_id = m.project_id AND k.room_id = m.room_id AND k.seq = {_SEEN}), {_SEEN}) END"
+)
 # Of each user whom the member blocks, the messages after those seen: one look-up for who has none, two for others.
 _BLOCKED_MESSAGES = (
     "(SELECT CAST(sum((SELECT x.author_seq - coalesce((SELECT x.author_seq FROM messages x"
@@ -33,17 +39,25 @@ _BLOCKED_MESSAGES = (
     f" AND x.seq > {_SEEN} ORDER BY x.seq DESC LIMIT 1)) AS BIGINT) FROM blocks b"
     " WHERE b.project_id = m.project_id AND b.user_id = m.user_id)"
 )
-# Messages after those seen, minus the member's own, minus those of users whom the member blocks, minus deleted ones of
-# the others. This takes four index look-ups and up to two for each blocked user, however many messages are unread;
+# Countable messages after those seen, minus the member's own, minus those of users whom the member blocks, minus deleted ones of
+# the others. This takes five index look-ups and up to two for each blocked user, however many messages are unread;
 # only deletions are counted row by row.
 UNREAD = (
-    f"CASE WHEN r.last_seq <= {_SEEN} THEN 0 ELSE r.last_seq - {_SEEN}"
+    f"CASE WHEN r.last_seq <= {_SEEN} THEN 0 ELSE {_COUNTED}"
     f" - coalesce({_OWN_MESSAGES.format(upto='')}, 0)"
     f" + coalesce({_OWN_MESSAGES.format(upto=f' AND x.seq <= {_SEEN}')}, 0)"
     " - (SELECT count(*) FROM deletions d WHERE d.project_id = m.project_id"
     f" AND d.room_id = m.room_id AND d.seq > {_SEEN} AND d.user_id <> m.user_id"
     f" AND NOT {blocks.BLOCKED.format(reader='m', author='d')})"
     f" - coalesce({_BLOCKED_MESSAGES}, 0) END"
+)
+# Of the unread messages those that name the member or everybody. Each is a row of `mentions`.
+MENTIONS = (
+    f"CASE WHEN r.last_seq <= {_SEEN} THEN 0 ELSE (SELECT count(*) FROM mentions n"
+    " WHERE n.project_id = m.project_id AND n.user_id IN (m.user_id, '') AND n.room_id = m.room_id"
+    f" AND n.seq > {_SEEN} AND n.author_id <> m.user_id AND n.uncounted IS NOT TRUE"
+    " AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.project_id = m.project_id"
+    " AND b.user_id = m.user_id AND b.blocked_id = n.author_id)) END"
 )
 DELIVERED = (
     "CASE WHEN m.delivered_seq > m.last_read_seq THEN m.delivered_seq ELSE m.last_read_seq END"
@@ -55,10 +69,10 @@ ARCHIVED = (
     " AND r.last_seq <= m.archived_seq THEN 'until_message' ELSE 'no' END"
 )
 COLUMNS = (
-    f"m.role, m.joined_at, m.last_read_seq, {DELIVERED}, {FROM_SEQ}, {UNREAD}, m.notify,"
-    f" m.muted_until, {ARCHIVED}, m.pinned_at, m.marked_unread, m.version"
+    f"m.role, m.joined_at, m.last_read_seq, {DELIVERED}, {FROM_SEQ}, {UNREAD}, {MENTIONS},"
+    f" m.notify, m.muted_until, {ARCHIVED}, m.pinned_at, m.marked_unread, m.version"
 )
-WIDTH = 12
+WIDTH = 13
 """How many columns `COLUMNS` has."""
 STORED = (
     "project_id, room_id, user_id, role, joined_at, last_read_seq, delivered_seq, from_seq, notify,"
@@ -89,12 +103,13 @@ _RECEIPT = (
 _GROWN = "version = coalesce(version, 0) + 1"
 # Materialized, so that each room's `unread` is worked out once, though it is used twice.
 _TOTALS = (
-    f"WITH s AS MATERIALIZED (SELECT {UNREAD} AS unread, m.marked_unread AS marked,"
-    f" r.kind AS kind FROM {SOURCE}"
+    f"WITH s AS MATERIALIZED (SELECT {UNREAD} AS unread, {MENTIONS} AS mentions,"
+    f" m.marked_unread AS marked, r.kind AS kind FROM {SOURCE}"
     " WHERE m.project_id = $1 AND m.user_id = $2 AND coalesce(m.notify, '') <> 'none'"
     f" AND coalesce(m.muted_until, '') <= $3 AND {ARCHIVED} = 'no')"
     " SELECT CAST(count(CASE WHEN s.unread > 0 OR s.marked THEN 1 END) AS BIGINT),"
     " CAST(coalesce(sum(s.unread), 0) AS BIGINT),"
+    " CAST(coalesce(sum(s.mentions), 0) AS BIGINT),"
     " CAST(count(CASE WHEN s.kind = 'direct' AND (s.unread > 0 OR s.marked) THEN 1 END) AS BIGINT)"
     " FROM s"
 )
@@ -114,8 +129,8 @@ class Marked(NamedTuple, Generic[T]):
 
 def from_row(row: Sequence[Any]) -> Mine:
     """A member's side from `COLUMNS`."""
-    role, joined_at, last_read, delivered, from_seq, unread, notify, muted, archived, *rest = row
-    pinned_at, marked_unread, version = rest
+    role, joined_at, last_read, delivered, from_seq, unread, mentions, notify, *rest = row
+    muted, archived, pinned_at, marked_unread, version = rest
     return Mine(
         role,
         joined_at,
@@ -123,7 +138,7 @@ def from_row(row: Sequence[Any]) -> Mine:
         delivered,
         from_seq,
         unread,
-        mentions=0,
+        mentions,
         notify=notify,
         muted_until=muted,
         archived=archived,
@@ -331,8 +346,8 @@ def totals(pid: str, user_id: str) -> Steps[Totals]:
     """What is unread in all rooms of the user. Raises NotFound."""
     yield from blocks.version_of(pid, user_id)
     rows = yield Query(_TOTALS, pid, user_id, timestamp())
-    rooms, unread, direct = rows[0]
-    return Totals(rooms, unread, mentions=0, direct=direct)
+    rooms, unread, mentions, direct = rows[0]
+    return Totals(rooms, unread, mentions, direct)
 
 
 def _mark_read(pid: str, room_id: str, user_id: str, seq: int) -> Steps[bool]:

@@ -82,8 +82,20 @@ class Member(msgspec.Struct, frozen=True):
     """None for a user who shows no receipts."""
     rev: int | UnsetType = UNSET
     """Of the room at this membership's last change; not there for one that is as old as the room."""
+    avatar_url: str | UnsetType = UNSET
     from_seq: int | UnsetType = UNSET
     """Messages before this one are hidden from the member; for the API key and the member alone, and not there for 1."""
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """The message that another one answers, as it is now. `content` is its beginning."""
+
+    id: str
+    seq: int
+    user_id: str
+    username: str
+    display_name: str | None
+    content: str
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -103,6 +115,19 @@ class Message(msgspec.Struct, frozen=True):
     deleted_at: str | None
     rev: int | UnsetType = UNSET
     """Of the room at this message's last change; not there for one that was never changed."""
+    avatar_url: str | UnsetType = UNSET
+    """The author's."""
+    type: Literal["system"] | UnsetType = UNSET
+    event: dict[str, Any] | UnsetType = UNSET
+    """What a system message tells: `name`, and whatever goes with it."""
+    reply_to: Quote | UnsetType = UNSET
+    mentions: list[str] | UnsetType = UNSET
+    """The users whom the message names, by id."""
+    mention_room: bool | UnsetType = UNSET
+    """It names everybody in the room."""
+    silent: bool | UnsetType = UNSET
+    """It is not unread for anybody."""
+    author_deleted: bool | UnsetType = UNSET
 
 
 class Mine(msgspec.Struct, frozen=True):

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from chat_broker_kit.database.transactions import Query, Steps
+from chat_broker_kit.database.transactions import Query, Rows, Steps
 from chat_broker_server.chat import (
     direct,
     idempotency,
     members,
-    messages,
+    message_parts,
     mine,
     room_settings,
     sizes,
@@ -51,7 +51,7 @@ COLUMNS = (
 RETURNED = COLUMNS.replace("r.", "")
 SEARCHED = ("name", "description")
 # A room as it is listed for a member, with `mine` and the last message that the member sees.
-MEMBER_COLUMNS = f"{COLUMNS}, {mine.COLUMNS}, {messages.COLUMNS}"
+MEMBER_COLUMNS = f"{COLUMNS}, {mine.COLUMNS}, {message_parts.COLUMNS}"
 MEMBER_SOURCE = (
     "{members} JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
     " LEFT JOIN messages g ON g.project_id = r.project_id AND g.room_id = r.id"
@@ -117,17 +117,46 @@ def from_row(row: Sequence[Any]) -> Room:
     return msgspec.structs.replace(room, settings=room_settings.from_text(settings))
 
 
-def parts_of_member_row(row: Sequence[Any]) -> tuple[Room, Mine, Message | None]:
-    """The room, the member's side and the last message that the member sees, from `MEMBER_COLUMNS`."""
-    room, last = from_row(row[:WIDTH]), row[-messages.WIDTH :]
-    message = messages.from_row(room.id, last) if last[0] is not None else None
-    return room, mine.from_row(row[WIDTH : -messages.WIDTH]), message
+Parts = tuple[Room, Mine, Message | None]
+"""A room, a member's side of it, and the last message that the member sees."""
 
 
-def from_member_row(row: Sequence[Any]) -> Room:
-    """A room as it is listed for a member, from `MEMBER_COLUMNS`."""
-    room, side, last = parts_of_member_row(row)
-    return msgspec.structs.replace(room, unread=side.unread, mine=side, last_message=last)
+def parts_of_member_rows(pid: str, rows: Rows) -> Steps[list[Parts]]:
+    """The parts of rooms from `MEMBER_COLUMNS`."""
+    parts = [_parts_of_member_row(row) for row in rows]
+    flags = {
+        (last.room_id, last.seq): row[-1]
+        for row, (*_, last) in zip(rows, parts, strict=True)
+        if row[-1] and last
+    }
+    if not flags:
+        return parts
+    last_messages = [last for *_, last in parts if last is not None]
+    completed = yield from message_parts.complete(pid, last_messages, flags)
+    found = {message.room_id: message for message in completed}
+    return [
+        (room, side, _as_seen(found[room.id], side) if last is not None else None)
+        for room, side, last in parts
+    ]
+
+
+def _parts_of_member_row(row: Sequence[Any]) -> Parts:
+    room, last = from_row(row[:WIDTH]), row[-message_parts.WIDTH :]
+    message = message_parts.plain(room.id, (last,))[0] if last[0] is not None else None
+    return room, mine.from_row(row[WIDTH : -message_parts.WIDTH]), message
+
+
+def _as_seen(message: Message, side: Mine) -> Message:
+    return message_parts.without_hidden_quote(message, side.from_seq)
+
+
+def from_member_rows(pid: str, rows: Rows) -> Steps[list[Room]]:
+    """Rooms as they are listed for a member, from `MEMBER_COLUMNS`."""
+    parts = yield from parts_of_member_rows(pid, rows)
+    return [
+        msgspec.structs.replace(room, unread=side.unread, mine=side, last_message=last)
+        for room, side, last in parts
+    ]
 
 
 def get(pid: str, room_id: str) -> Steps[Room]:
@@ -262,9 +291,9 @@ def page(pid: str, where: RoomFilter, number: int, limit: int) -> Steps[Page]:
     if where.matches_nothing:
         return Page.of([], number, limit, 0)
     matching, condition, parameters = _matching(pid, where)
-    build, columns, source, order = from_row, COLUMNS, matching, "r.id"
+    columns, source, order = COLUMNS, matching, "r.id"
     if where.member_id is not None:
-        build, columns, order = from_member_row, MEMBER_COLUMNS, "m.room_id"
+        columns, order = MEMBER_COLUMNS, "m.room_id"
         source = MEMBER_SOURCE.format(members="members m")
     only_by_member = where.member_id is not None and not where.narrows
     if where.member_id is None and where.q is None and where.kind is None:
@@ -291,7 +320,8 @@ def page(pid: str, where: RoomFilter, number: int, limit: int) -> Steps[Page]:
         limit,
         (number - 1) * limit,
     )
-    items = yield from direct.with_members(pid, [build(row) for row in rows])
+    listed = yield from _listed(pid, where, rows)
+    items = yield from direct.with_members(pid, listed)
     return Page.of(items, number, limit, total[0][0] if total else 0)
 
 
@@ -310,19 +340,27 @@ def by_activity(pid: str, where: RoomFilter, cursor: str | None, limit: int) -> 
         f"(SELECT r.id, {ACTIVITY} AS activity FROM {source} WHERE {condition}"
         f" ORDER BY activity DESC, r.id LIMIT ${len(parameters) + 1}) p"
     )
-    build, columns = from_row, COLUMNS
+    columns = COLUMNS
     source = f"{chosen} JOIN rooms r ON r.project_id = $1 AND r.id = p.id"
     if where.member_id is not None:
-        build, columns = from_member_row, MEMBER_COLUMNS
+        columns = MEMBER_COLUMNS
         own = "members m ON m.project_id = $1 AND m.room_id = p.id AND m.user_id = $2"
         source = MEMBER_SOURCE.format(members=f"{chosen} JOIN {own}")
     rows = yield Query(
         f"SELECT {columns} FROM {source} ORDER BY p.activity DESC, p.id", *parameters, limit + 1
     )
-    found = yield from direct.with_members(pid, [build(row) for row in rows])
+    listed = yield from _listed(pid, where, rows)
+    found = yield from direct.with_members(pid, listed)
     items = sizes.fitting(found[:limit], sizes.LARGEST_RESPONSE - _OVERHEAD)
     more = len(items) < len(found)
     return CursorPage(items, limit, _cursor_after(items[-1]) if more else None, more)
+
+
+def _listed(pid: str, where: RoomFilter, rows: Rows) -> Steps[list[Room]]:
+    """The rooms of a list, as they are shown to the member that *where* names."""
+    if where.member_id is None:
+        return [from_row(row) for row in rows]
+    return (yield from from_member_rows(pid, rows))
 
 
 def _cursor_after(room: Room) -> str:

@@ -18,6 +18,7 @@ from chat_broker_server.chat import (
     lookups,
     member_lists,
     members,
+    mentions,
     messages,
     mine,
     receipts,
@@ -374,19 +375,22 @@ class Chat:
         *,
         client_msg_id: str | None = None,
         metadata: dict[str, Any] | None = None,
+        more: messages.More | None = None,
         hide_private: bool = False,
         idempotency: IdempotencyKey | None = None,
     ) -> Message:
         """Post a message. A repeated *client_msg_id* of the user returns the first message.
 
-        Raises Forbidden `not_a_member` or `user_suspended`. Raises NotFound if there is no room, or,
+        *more* is None for a plain message. Raises NotFound `message_not_found` for one that cannot be answered,
+        BadInput for mentions of users who are no members. Raises Forbidden `not_a_member` or `user_suspended`. Raises NotFound if there is no room, or,
         with *hide_private* (the user posts, not the API key), instead of `not_a_member` of a private room.
         """
-        draft = messages.Draft(user_id, content, client_msg_id, metadata or {})
+        draft = messages.Draft(user_id, content, client_msg_id, metadata or {}, more)
+        shortcut = partial(messages.post_shortcut, pid, room_id, draft, idempotency)
         message, _ = await self._database.write(
             partial(messages.post, pid, room_id, draft, hide_private, idempotency),
             self._publish_second,
-            shortcut=partial(messages.post_shortcut, pid, room_id, draft, idempotency),
+            shortcut=shortcut if more is None else None,
         )
         return message
 
@@ -440,12 +444,16 @@ class Chat:
         return await self._database.read(partial(messages.after, pid, room_id, since_seq, limit))
 
     async def changes(
-        self, pid: str, room_id: str, since_rev: int, *, from_seq: int = 1, limit: int = 50
+        self,
+        pid: str,
+        room_id: str,
+        since_rev: int,
+        *,
+        seen: deltas.Seen = deltas.Seen(),  # noqa: B008 - a value
+        limit: int = 50,
     ) -> Changes:
-        """The first *limit* changes after *since_rev*, without messages before *from_seq*. Raises NotFound."""
-        return await self._database.read(
-            partial(deltas.page, pid, room_id, since_rev, from_seq, limit)
-        )
+        """The first *limit* changes after *since_rev* for a client that has what is *seen*. Raises NotFound."""
+        return await self._database.read(partial(deltas.page, pid, room_id, since_rev, seen, limit))
 
     async def delta(self, pid: str, room_id: str, reader: deltas.Reader) -> Delta:
         """What *reader* lacks of the room. Raises NotFound, also if they are no member."""
@@ -471,32 +479,43 @@ class Chat:
         content: str | None = None,
         *,
         metadata: dict[str, Any] | None = None,
+        mentions: Sequence[str] | None = None,
         if_rev: int | None = None,
         by: str | None,
     ) -> Message:
-        """Replace content, metadata or both. *by* is the user who edits (the author), None for the API key.
+        """Replace content, metadata, mentions or some of them. *by* is the user who edits (the author), None for the API key.
 
-        Raises NotFound, Forbidden `not_the_author`, Conflict `message_deleted`; Changed if its rev is not *if_rev*.
+        Raises NotFound, Forbidden `not_the_author`, Conflict `message_deleted` or `not_editable`; Changed if its rev is
+        not *if_rev*; BadInput for new mentions of users who are no members.
         """
-        return await self._database.write(
-            partial(
-                messages.edit,
-                pid,
-                room_id,
-                message_id,
-                messages.Edit(content, metadata, if_rev),
-                by,
-            ),
-            lambda message: self._publish(events.message_edited(pid, message, by)),
+
+        def publish(edited: messages.Edited) -> None:
+            self._publish(events.message_edited(pid, edited.message, by))
+            for user_id in edited.named_otherwise:
+                self._publish_mine(pid, user_id, [room_id])
+
+        edit = messages.Edit(content, metadata, mentions, if_rev)
+        edited = await self._database.write(
+            partial(messages.edit, pid, room_id, message_id, edit, by), publish
         )
+        return edited.message
 
     async def delete_message(
-        self, pid: str, room_id: str, message_id: str, *, by: str | None
+        self, pid: str, room_id: str, message_id: str, *, by: str | None, purge: bool = False
     ) -> None:
-        """Clear the message; it keeps its `seq`. *by* as in `edit`. A second call changes nothing."""
+        """Clear the message; it keeps its `seq`. *by* as in `edit`. A second call changes nothing.
+
+        With *purge* its text is removed from stored answers, too.
+        """
         await self._database.write(
-            partial(messages.delete, pid, room_id, message_id, by), self._publish_all
+            partial(messages.delete, pid, room_id, message_id, by, purge=purge), self._publish_all
         )
+
+    async def mentions(
+        self, pid: str, user_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> CursorPage:
+        """The messages that name the user, newest first. Raises NotFound, or BadInput for a foreign cursor."""
+        return await self._database.read(partial(mentions.page, pid, user_id, cursor, limit))
 
     async def sync(self, pid: str, user_id: str, query: syncs.SyncQuery) -> Sync:
         """What the user's client lacks of all its rooms, page by page. Raises NotFound and BadInput."""

@@ -16,7 +16,7 @@ from chat_broker_server.chat import blocks, delta, direct, mine, receipts, rooms
 from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.delta import Known, Span
 from chat_broker_server.chat.ids import timestamp
-from chat_broker_server.chat.models import Delta, Message, Mine, Room, Sync
+from chat_broker_server.chat.models import Delta, Message, Sync
 
 CHANGED: Final = 50
 """How many changes of a room to answer."""
@@ -206,29 +206,23 @@ def _deltas(
     for chunk in _chunks(room_ids, 1):
         rows: Rows = yield Query(_ROOMS, pid, user_id, *chunk)
         found |= {row[0]: row for row in rows}
-    parts = [rooms.parts_of_member_row(row[:-1]) for row in found.values()]
-    whole = yield from direct.with_members(pid, [room for room, _, _ in parts])
-    read = {
-        room.id: (room, side, last_message)
-        for room, (_, side, last_message) in zip(whole, parts, strict=True)
-    }
+    present = [room_id for room_id in room_ids if room_id in found]
+    columns = [found[room_id][:-1] for room_id in present]
+    all_parts = yield from rooms.parts_of_member_rows(pid, columns)
+    whole = yield from direct.with_members(pid, [room for room, _, _ in all_parts])
     deltas = []
-    for room_id in room_ids:
-        if room_id in read:
-            room, side, last_message = read[room_id]
-            had = query.have.get(room_id)
-            known = Known() if had is None else Known(had.last_seq, had.rev, query.epoch)
-            reset = delta.must_reset(known, room, found[room_id][-1], epoch)
-            known = Known() if reset else known
-            lacking = yield from _delta(pid, (room, side, last_message), known, query.messages)
-            told = yield from receipts.of_delta(pid, room, user_id)
-            deltas.append(msgspec.structs.replace(lacking, epoch=epoch, reset=reset, receipts=told))
+    for room, (_, side, last_message) in zip(whole, all_parts, strict=True):
+        had = query.have.get(room.id)
+        known = Known() if had is None else Known(had.last_seq, had.rev, query.epoch)
+        reset = delta.must_reset(known, room, found[room.id][-1], epoch)
+        known = Known() if reset else known
+        lacking = yield from _delta(pid, (room, side, last_message), known, query.messages)
+        told = yield from receipts.of_delta(pid, room, user_id)
+        deltas.append(msgspec.structs.replace(lacking, epoch=epoch, reset=reset, receipts=told))
     return deltas
 
 
-def _delta(
-    pid: str, parts: tuple[Room, Mine, Message | None], known: Known, limit: int
-) -> Steps[Delta]:
+def _delta(pid: str, parts: rooms.Parts, known: Known, limit: int) -> Steps[Delta]:
     """The newest *limit* messages after those known, and what changed of those known."""
     room, side, last_message = parts
     seen = max(known.seq or 0, side.from_seq - 1)
@@ -237,11 +231,11 @@ def _delta(
     if count == 1 and last_message is not None:
         missed = [last_message]
     elif count > 0:
-        missed = yield from delta.between(pid, room, room.last_seq - count, count)
+        missed = yield from delta.between(pid, room, room.last_seq - count, count, side.from_seq)
     states: list[delta.State] = []
     more = room.last_seq - seen > len(missed)
     if known.seq is not None and known.rev is not None:
-        span = Span(known.rev, delta.rev_of(room), side.from_seq, known.seq)
+        span = Span(known.rev, delta.rev_of(room), side.from_seq, known.seq, side.from_seq)
         states, more_changed = yield from delta.states_of(pid, room, span, CHANGED)
         more = more or more_changed
     return Delta(

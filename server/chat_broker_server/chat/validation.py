@@ -40,8 +40,14 @@ ROOMS_AT_ONCE = 200
 HAD_ROOMS = 500
 LONGEST_EDIT_WINDOW = 10 * 365 * 24 * 3600  # seconds
 LONGEST_RETENTION = 100 * 365  # days
+MOST_MENTIONS = 50
+EVENTS_OF_THE_SERVER = frozenset(
+    ["member_joined", "member_left", "member_removed", "role_changed", "room_renamed", "pinned"]
+)
+"""Names of events that only the server tells in system messages."""
 
 _USERNAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_EVENT_NAME = re.compile(r"[a-z0-9._-]{1,64}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _LINE_CONTROL = re.compile("[\x00-\x1f\x7f\u0085\u2028\u2029]")
 
@@ -222,6 +228,43 @@ def settings(value: Any) -> Any:
     return value
 
 
+class ItemError(ValueError):
+    """An item of a list is wrong."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+def mentioned(value: Any) -> Any:
+    """A list of at most MOST_MENTIONS user ids; null becomes []."""
+    if value is None:
+        return []
+    if type(value) is not list or len(value) > MOST_MENTIONS:
+        raise ValueError(f"must be a list of at most {MOST_MENTIONS} ids")
+    for index, item in enumerate(value):
+        try:
+            identifier(item)
+        except ValueError as error:
+            raise ItemError(index, str(error)) from None
+    return value
+
+
+def event(value: Any) -> Any:
+    """What a system message tells: a JSON object with a `name` that is none of the server's own."""
+    event = metadata(value)
+    name = event.get("name")
+    if type(name) is not str or not _EVENT_NAME.fullmatch(name):
+        raise ValueError("must have a name: 1 to 64 of a-z, 0-9, '.', '_' and '-'")
+    if name in EVENTS_OF_THE_SERVER:
+        raise ValueError(f"must have another name: {name} is told by the server itself")
+    return event
+
+
+def _true_or_false(value: Any) -> Any:
+    return False if value is None else boolean(value)
+
+
 content = text(LONGEST_CONTENT)
 description = text(2000, least=0)
 client_msg_id = single_line(128)
@@ -284,6 +327,15 @@ MESSAGE: dict[str, Check] = {
     "user_id": optional(identifier),
     "client_msg_id": optional(client_msg_id),
     "metadata": metadata,
+    "reply_to": optional(identifier),
+    "mentions": mentioned,
+    "mention_room": _true_or_false,
+    "silent": _true_or_false,
+}
+SYSTEM_MESSAGE: dict[str, Check] = {
+    **MESSAGE,
+    "type": one_of("text", "system"),
+    "event": optional(event),
 }
 
 
@@ -302,6 +354,8 @@ def fields(body: Any, known: Mapping[str, Check], *required: str) -> dict[str, A
             continue
         try:
             checked[name] = check(value)
+        except ItemError as error:
+            errors.append(FieldError(f"{name}[{error.index}]", str(error)))
         except ValueError as error:
             errors.append(FieldError(name, str(error)))
     if errors:

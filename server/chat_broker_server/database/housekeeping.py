@@ -116,6 +116,15 @@ def _deleted_rooms() -> Steps[bool]:
             room_id,
         )
     )
+    deleted = deleted or (
+        yield Query(
+            "DELETE FROM mentions WHERE project_id = $1 AND room_id = $2 AND seq IN"
+            " (SELECT seq FROM mentions WHERE project_id = $1 AND room_id = $2"
+            f" ORDER BY seq LIMIT {PORTION}) RETURNING 1",
+            pid,
+            room_id,
+        )
+    )
     if not deleted:
         yield Query("DELETE FROM deletions WHERE project_id = $1 AND room_id = $2", pid, room_id)
         yield Query("DELETE FROM rooms WHERE project_id = $1 AND id = $2", pid, room_id)

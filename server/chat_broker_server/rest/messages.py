@@ -1,10 +1,13 @@
+from typing import Any
+
 import msgspec
 
-from chat_broker_server.chat import sizes, validation
+from chat_broker_server.chat import sizes, system_messages, validation
 from chat_broker_server.chat.lookups import MOST_IDS
+from chat_broker_server.chat.messages import More
 from chat_broker_server.chat.models import Page
 from chat_broker_server.chat.validation import MAX_SEQ
-from chat_broker_server.errors import BadInput
+from chat_broker_server.errors import BadInput, Forbidden
 from chat_broker_server.rest.request import (
     NO_CONTENT,
     Request,
@@ -16,15 +19,18 @@ from chat_broker_server.rest.request import (
     page_and_limit,
     page_limit,
 )
-from chat_broker_server.rest.rooms import acting_user_id, require_member, require_reader
+from chat_broker_server.rest.rooms import CURSOR, acting_user_id, require_member, require_reader
 
 _AROUND_ITEMS = 100  # bytes of a page, at most
 _EDIT = {
     "content": validation.content,
     "metadata": validation.metadata,
+    "mentions": validation.mentioned,
     "if_rev": validation.optional(validation.seq),
     "user_id": validation.optional(validation.identifier),
 }
+_YES_NO = validation.one_of("true", "false")
+_NOTHING_MORE = More()
 
 
 async def list_all(request: Request) -> Response:
@@ -129,7 +135,7 @@ async def receipts(request: Request) -> Response:
 
 async def post(request: Request) -> Response:
     body = await request.body()
-    draft = validation.fields(body, validation.MESSAGE, "content")
+    draft = _draft(request, body)
     message = await request.chat.post(
         request.pid,
         request.ids["room_id"],
@@ -137,16 +143,51 @@ async def post(request: Request) -> Response:
         draft["content"],
         client_msg_id=draft.get("client_msg_id"),
         metadata=draft.get("metadata"),
+        more=_more(draft),
         hide_private=request.token_user_id is not None,
         idempotency=request.idempotency(body),
     )
     return created(message)
 
 
+def _draft(request: Request, body: Any) -> dict[str, Any]:
+    """The checked fields of a new message. Raises BadInput, or Forbidden for a user's system message."""
+    is_system = type(body) is dict and ("type" in body or "event" in body)
+    if not is_system:
+        return validation.fields(body, validation.MESSAGE, "content")
+    if request.token_user_id is not None:
+        raise Forbidden("api_key_required", "System messages need the project's API key.")
+    draft = validation.fields(body, validation.SYSTEM_MESSAGE)
+    event = draft.get("event")
+    if draft.get("type") == "system" and event is None:
+        raise BadInput.field("event", "is required in a system message")
+    if draft.get("type") != "system" and event is not None:
+        raise BadInput.field("event", "goes with the type system alone")
+    if "content" not in draft:
+        if event is None:
+            raise BadInput.field("content", "is required")
+        draft["content"] = system_messages.named(event["name"])
+    return draft
+
+
+def _more(draft: dict[str, Any]) -> More | None:
+    """What *draft* has that most messages have not."""
+    more = More(
+        draft.get("reply_to"),
+        draft.get("mentions") or (),
+        draft.get("mention_room", False),
+        draft.get("silent", False),
+        draft.get("event"),
+    )
+    return None if more == _NOTHING_MORE else more
+
+
 async def edit(request: Request) -> Response:
     body = validation.fields(await request.body(), _EDIT)
-    if "content" not in body and "metadata" not in body:
-        raise BadInput(message="There is nothing to change: send content, metadata or both.")
+    if body.keys() <= {"if_rev", "user_id"}:
+        raise BadInput(
+            message="There is nothing to change: send content, metadata, mentions or some of them."
+        )
     by = request.token_user_id
     if body.get("user_id") is not None:
         by = acting_user_id(request, body["user_id"])
@@ -157,6 +198,7 @@ async def edit(request: Request) -> Response:
             request.ids["message_id"],
             body.get("content"),
             metadata=body.get("metadata"),
+            mentions=body.get("mentions"),
             if_rev=body.get("if_rev"),
             by=by,
         )
@@ -164,7 +206,27 @@ async def edit(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
+    purge = checked(request.query("purge"), "purge", _YES_NO) == "true"
+    if purge and request.token_user_id is not None:
+        raise Forbidden("api_key_required", "Purging a message needs the project's API key.")
     await request.chat.delete_message(
-        request.pid, request.ids["room_id"], request.ids["message_id"], by=request.token_user_id
+        request.pid,
+        request.ids["room_id"],
+        request.ids["message_id"],
+        by=request.token_user_id,
+        purge=purge,
     )
     return NO_CONTENT
+
+
+async def list_mentions(request: Request) -> Response:
+    """GET …/users/{user_id}/mentions: messages that name the user, newest first."""
+    query = request.query("cursor", "limit")
+    return ok(
+        await request.chat.mentions(
+            request.pid,
+            request.ids["user_id"],
+            cursor=checked(query, "cursor", CURSOR),
+            limit=page_limit(query),
+        )
+    )

@@ -25,7 +25,7 @@ MARK = {**_USER_ID, "seq": validation.seq}
 _SORT = validation.one_of("activity", "created")
 _KIND = validation.one_of("room", "direct", "thread")
 _YES_NO = validation.one_of("true", "false")
-_CURSOR = validation.text(1024)
+CURSOR = validation.text(1024)
 _DIRECT = {
     "user_ids": validation.identifiers(8, 1),
     "created_by": validation.optional(validation.identifier),
@@ -77,7 +77,7 @@ async def list_all(request: Request) -> Response:
     if checked(query, "sort", _SORT) == "activity":
         if "page" in query:
             raise BadInput.field("page", "does not go with sort=activity: use cursor")
-        cursor, limit = checked(query, "cursor", _CURSOR), page_limit(query)
+        cursor, limit = checked(query, "cursor", CURSOR), page_limit(query)
         return ok(
             await request.chat.rooms_by_activity(request.pid, where, cursor=cursor, limit=limit)
         )

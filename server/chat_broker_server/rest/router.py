@@ -85,6 +85,7 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("POST", f"{_U}/{{user_id}}/sync", Credential.KEY, sync.sync),
     ("GET", f"{_U}/{{user_id}}/unread", Credential.KEY, mine.unread),
     ("POST", f"{_U}/{{user_id}}/read", Credential.KEY, mine.mark_many_read),
+    ("GET", f"{_U}/{{user_id}}/mentions", Credential.KEY, messages.list_mentions),
     ("GET", _R, Credential.EITHER, rooms.list_all),
     ("POST", _R, Credential.KEY, rooms.create),
     ("PUT", f"{_P}/direct", Credential.KEY, rooms.ensure_direct),

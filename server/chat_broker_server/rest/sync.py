@@ -3,6 +3,7 @@
 import msgspec
 
 from chat_broker_server.chat import sizes, validation
+from chat_broker_server.chat.delta import Seen
 from chat_broker_server.chat.models import Changes
 from chat_broker_server.chat.sync import Had, SyncQuery
 from chat_broker_server.chat.validation import MAX_SEQ
@@ -30,9 +31,9 @@ async def list_changes(request: Request) -> Response:
     from_seq = number(query, "from_seq", 0, MAX_SEQ, 1)
     limit = page_limit(query)
     member_id = checked(query, "member_id", validation.identifier)
-    from_seq = max(from_seq, await require_reader(request, member_id))
+    seen = Seen(from_seq, await require_reader(request, member_id))
     changes = await request.chat.changes(
-        request.pid, request.ids["room_id"], since_rev, from_seq=from_seq, limit=limit
+        request.pid, request.ids["room_id"], since_rev, seen=seen, limit=limit
     )
     response = ok(changes)
     return response if len(response.body) <= sizes.LARGEST_RESPONSE else ok(_shortened(changes))

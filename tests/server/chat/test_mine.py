@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from chat_broker_server.chat.ids import timestamp
+from chat_broker_server.chat.messages import More
 from chat_broker_server.chat.models import MineChanges, RoomDraft, Totals, UserDraft
 from chat_broker_server.chat.rooms import RoomFilter
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.api_keys import ApiKeys
 from chat_broker_server.database.open import open_database
+from chat_broker_server.errors import Conflict, NotFound
 from tests.conftest import postgres_database
 
 P = "default"
@@ -39,6 +41,10 @@ class NaiveRoom:
         self.authors: list[str] = []
         self.message_ids: list[str] = []
         self.deleted: set[int] = set()
+        # Silent and system messages: they count for nobody.
+        self.uncounted: set[int] = set()
+        # Those that name the one user, or everybody.
+        self.naming: set[int] = set()
         self.read = 0
         self.hidden = 0
         self.marked = False
@@ -49,10 +55,19 @@ class NaiveRoom:
 
     def unread(self, ignored: set[str]) -> int:
         """Messages of everybody but *ignored*: the reader, and whom the reader blocks."""
-        return sum(
-            author not in ignored and seq > max(self.read, self.hidden) and seq not in self.deleted
+        return len(self._countable(ignored))
+
+    def mentions(self, ignored: set[str]) -> int:
+        return len(self._countable(ignored) & self.naming)
+
+    def _countable(self, ignored: set[str]) -> set[int]:
+        return {
+            seq
             for seq, author in enumerate(self.authors, 1)
-        )
+            if author not in ignored
+            and seq > max(self.read, self.hidden)
+            and seq not in self.deleted | self.uncounted
+        }
 
     @property
     def counts(self) -> bool:
@@ -91,8 +106,8 @@ class History:
     async def act(self) -> None:
         room = self.chance.choice(self.rooms)
         act = self.chance.choice(
-            [self._post] * 4
-            + [self._delete, self._read, self._read_some, self._change, self._change]
+            [self._post] * 5
+            + [self._edit, self._delete, self._read, self._read_some, self._change, self._change]
             + [self._delivered, self._clear] * (self.chance.random() < 0.3)
             + [self._block, self._unblock]
             + [self._read_all] * (self.chance.random() < 0.1)
@@ -101,10 +116,36 @@ class History:
 
     async def _post(self, room: NaiveRoom) -> None:
         author = self.chance.choice(self.user_ids)
-        message = await self.chat.post(P, room.id, author, "x")
+        more = self._more() if self.chance.random() < 0.4 else None
+        message = await self.chat.post(P, room.id, author, "x", more=more)
         room.authors.append(author)
+        if more is not None:
+            if more.silent or more.event:
+                room.uncounted.add(message.seq)
+            if more.mention_room or self.me in more.mentions:
+                room.naming.add(message.seq)
         room.message_ids.append(message.id)
         assert message.seq == len(room.authors)
+
+    def _more(self) -> More:
+        named = self.chance.sample(self.user_ids, self.chance.randrange(3))
+        event = {"name": "x"} if self.chance.random() < 0.3 else None
+        everybody, silent = self.chance.random() < 0.3, self.chance.random() < 0.4
+        return More(None, named, everybody, silent, event)
+
+    async def _edit(self, room: NaiveRoom) -> None:
+        """Other mentions. A message that names everybody goes on to do so."""
+        named = self.chance.sample(self.user_ids, self.chance.randrange(3))
+        seq = self.chance.randint(1, len(room.authors) or 1)
+        try:
+            edited = await self.chat.edit(
+                P, room.id, (room.message_ids or ["?"])[seq - 1], mentions=named, by=None
+            )
+        except (Conflict, NotFound):
+            return
+        room.naming.discard(seq)
+        if self.me in named or edited.mention_room is True:
+            room.naming.add(seq)
 
     async def _delete(self, room: NaiveRoom) -> None:
         if room.authors:
@@ -168,10 +209,12 @@ class History:
         for room in self.rooms:
             mine = await self.chat.mine(P, room.id, self.me)
             assert (mine.unread, mine.from_seq) == (expected[room.id], room.hidden + 1)
+            assert mine.mentions == room.mentions(self.ignored)
         counted = [(expected[room.id], room.marked) for room in self.rooms if room.counts]
         rooms = sum(unread > 0 or marked for unread, marked in counted)
         messages = sum(unread for unread, _ in counted)
-        assert await self.chat.totals(P, self.me) == Totals(rooms, messages, 0, 0)
+        mentions = sum(room.mentions(self.ignored) for room in self.rooms if room.counts)
+        assert await self.chat.totals(P, self.me) == Totals(rooms, messages, mentions, 0)
 
 
 @pytest.mark.parametrize("seed", range(6))

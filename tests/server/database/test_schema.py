@@ -23,11 +23,14 @@ from chat_broker_server.chat import (
     lookups,
     member_lists,
     members,
+    mentions,
+    message_parts,
     messages,
     mine,
     receipts,
     rooms,
     sync,
+    system_messages,
     user_settings,
     users,
 )
@@ -127,7 +130,21 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "message": partial(lookups.one, P, R, "m", 1),
     "messages, by id": partial(lookups.some, P, R, ["m", "n"], 1),
     "messages, around": partial(lookups.around, P, R, 5, 50, 1),
-    "changes": partial(delta.page, P, R, 5, 1, 50),
+    "post, with all there is": partial(
+        messages.post,
+        P,
+        R,
+        messages.Draft(U, "x", None, {}, messages.More("m", [U], True, True)),
+        False,
+        None,
+    ),
+    "mentions": partial(mentions.page, P, U, None, 50),
+    "system message": partial(
+        system_messages.post, P, R, {"name": "member_joined", "user_id": U}, U
+    ),
+    "purge": partial(messages.delete, P, R, "m", None, purge=True),
+    "what flags tell": partial(message_parts.complete, P, [], {(R, 5): 0xFFFF}),
+    "changes": partial(delta.page, P, R, 5, delta.Seen(), 50),
     "delta": partial(delta.delta, P, R, delta.Reader(U, delta.Known(5, 5, "e", 1)), "e"),
     "delta, reset": partial(delta.delta, P, R, delta.Reader(U, delta.Known(5, 5, "e", 1)), "f"),
     "lost changes": partial(delta.after, P, R, 5, 20),
@@ -165,20 +182,20 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT r.id…m.user_id = $3": [
         (
             *ROOM,
-            *("member", "", 0, 0, 1, 0, None, None, "no", None, None, None, 0, None),
+            *("member", "", 0, 0, 1, 0, 0, None, None, "no", None, None, None, 0, None),
         )
     ],
     "SELECT r.id…$52)": [
         (
             *ROOM,
-            *("member", "", 0, 0, 1, 0, None, None, "no", None, None, None),
-            *("m", 500, U, "n", None, "x", None, "{}", "", None, None, None, 0),
+            *("member", "", 0, 0, 1, 0, 0, None, None, "no", None, None, None),
+            *("m", 500, U, "n", None, "x", None, "{}", "", None, None, None, None, None, None, 0),
         )
     ],
-    "WITH s AS": [(0, 0, 0)],
+    "WITH s AS": [(0, 0, 0, 0)],
     "SELECT m.room_id, r.last_seq, coalesce": [(R, 500, 500, 0, "", "", "")],
     "SELECT min(g.created_at)": [("",)],
-    "SELECT c.rev, c.kind": [(7, "member", U, *[None] * 12)],
+    "SELECT c.rev, c.kind": [(7, "member", U, *[None] * 15)],
     "INSERT INTO rooms": [ROOM],
     "SELECT id FROM users": [(U,), ("v",)],
     "SELECT id FROM rooms": [(R,)],
@@ -192,12 +209,16 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT rev FROM changes": [(7,)],
     "SELECT project_id, room_id FROM changes": [(P, R)],
     "SELECT g.id…g.id = $2 AND g.room_id = $3": [
-        ("m", 5, U, "n", None, "x", None, "{}", "", None, None, None)
+        ("m", 5, U, "n", None, "x", None, "{}", "", None, None, None, None, None, None)
     ],
-    "SELECT r.last_seq, r.last_message_at": [
-        (500, "now", "n", None, "active", "member", None, None, None, None)
+    "SELECT r.last_seq, r.last_message_at…m.user_id = $3": [
+        (500, "now", None, "n", None, None, "active", "member", None, None, None, None)
     ],
-    "SELECT m.room_id": [(R, U, "n", None, "owner", "now", 0, None)],
+    "SELECT r.last_seq, r.last_message_at…u.id = $3": [(500, "now", None, "n", None, None)],
+    "SELECT q.id": [("m", 5, U, "n", None, "x")],
+    "SELECT coalesce(r.light": [(True, "owner")],
+    "WITH p AS": [(R, 5, "", 1)],
+    "SELECT m.room_id": [(R, U, "n", None, "owner", "now", 0, None, None)],
     "SELECT m.role, coalesce(m.from_seq, 1) FROM": [("owner", 1)],
     "SELECT m.role, r.settings": [("owner", None)],
     "SELECT role FROM members": [("owner",)],
@@ -365,7 +386,7 @@ def assert_finds_by_an_index(sql: str, plan: list[str]) -> None:
         )
         assert not line.startswith("SCAN") or LISTED.fullmatch(line) or page, (sql, plan)
         # An index of which only the project is used reads all members or messages there are.
-        if re.match(r"SEARCH (c|changes|m|members|x|messages) ", line):
+        if re.match(r"SEARCH (c|changes|m|members|n|x|y|messages) ", line):
             assert not line.endswith("(project_id=?)"), (sql, plan)
         if line.startswith("SEARCH x "):
             assert "user_id=?" in line, (sql, plan)

@@ -73,6 +73,17 @@ CREATE TABLE members (
     CONSTRAINT pk_members PRIMARY KEY (project_id, room_id, user_id),
     CONSTRAINT ck_members_role CHECK (role = ANY (ARRAY['owner'::text, 'moderator'::text, 'member'::text, 'guest'::text]))
 );
+CREATE TABLE mentions (
+    project_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    room_id text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    "position" bigint NOT NULL,
+    author_id text COLLATE "C" NOT NULL,
+    created_at text NOT NULL,
+    uncounted boolean,
+    CONSTRAINT pk_mentions PRIMARY KEY (project_id, user_id, room_id, seq)
+);
 CREATE TABLE messages (
     project_id text COLLATE "C" NOT NULL,
     room_id text COLLATE "C" NOT NULL,
@@ -87,6 +98,11 @@ CREATE TABLE messages (
     edited_at text,
     deleted_at text,
     rev bigint,
+    counted bigint,
+    type text,
+    event text,
+    reply_to_seq bigint,
+    flags bigint,
     CONSTRAINT pk_messages PRIMARY KEY (project_id, room_id, seq)
 );
 CREATE TABLE projects (
@@ -129,6 +145,7 @@ CREATE TABLE rooms (
     external_id text,
     direct_key text,
     settings text,
+    counted bigint,
     CONSTRAINT pk_rooms PRIMARY KEY (project_id, id)
 );
 CREATE TABLE signing_keys (
@@ -175,6 +192,8 @@ CREATE INDEX ix_blocks_blocked ON blocks USING btree (project_id, blocked_id, us
 CREATE INDEX ix_changes_changed_at ON changes USING btree (changed_at);
 CREATE INDEX ix_idempotency_expires_at ON idempotency USING btree (expires_at);
 CREATE INDEX ix_members_project_id_user_id_room_id ON members USING btree (project_id, user_id, room_id);
+CREATE INDEX ix_mentions_message ON mentions USING btree (project_id, room_id, seq);
+CREATE INDEX ix_messages_replies ON messages USING btree (project_id, room_id, reply_to_seq, seq) WHERE reply_to_seq IS NOT NULL;
 CREATE INDEX ix_revoked_sessions_expires_at ON revoked_sessions USING btree (expires_at);
 CREATE INDEX ix_rooms_deleted ON rooms USING btree (project_id, id) WHERE deleted_at IS NOT NULL;
 CREATE INDEX ix_rooms_kind ON rooms USING btree (project_id, kind, id) WHERE kind IS NOT NULL;

@@ -64,6 +64,20 @@ CREATE TABLE members (
     CONSTRAINT fk_members_rooms FOREIGN KEY(project_id, room_id) REFERENCES rooms (project_id, id),
     CONSTRAINT fk_members_users FOREIGN KEY(project_id, user_id) REFERENCES users (project_id, id)
 ) WITHOUT ROWID;
+CREATE TABLE mentions (
+    project_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    room_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    -- In the message's list.
+    position BIGINT NOT NULL,
+    author_id TEXT NOT NULL,
+    -- Of the message.
+    created_at TEXT NOT NULL,
+    -- The message is silent, or names everybody too: then that row is counted.
+    uncounted BOOLEAN,
+    CONSTRAINT pk_mentions PRIMARY KEY (project_id, user_id, room_id, seq)
+) WITHOUT ROWID;
 CREATE TABLE messages (
     project_id TEXT NOT NULL,
     room_id TEXT NOT NULL,
@@ -77,7 +91,7 @@ CREATE TABLE messages (
     metadata TEXT DEFAULT '{}' NOT NULL,
     created_at TEXT NOT NULL,
     edited_at TEXT,
-    deleted_at TEXT, rev BIGINT,
+    deleted_at TEXT, rev BIGINT, counted BIGINT, type TEXT, event TEXT, reply_to_seq BIGINT, flags BIGINT,
     CONSTRAINT pk_messages PRIMARY KEY (project_id, room_id, seq),
     CONSTRAINT fk_messages_rooms FOREIGN KEY(project_id, room_id) REFERENCES rooms (project_id, id)
 ) WITHOUT ROWID;
@@ -114,7 +128,7 @@ CREATE TABLE rooms (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     -- A deleted room waits here until its messages have been removed, a few at a time.
-    deleted_at TEXT, name_folded TEXT, description_folded TEXT, rev BIGINT, forgotten_rev BIGINT, light BOOLEAN, kind TEXT, external_id TEXT, direct_key TEXT, settings TEXT,
+    deleted_at TEXT, name_folded TEXT, description_folded TEXT, rev BIGINT, forgotten_rev BIGINT, light BOOLEAN, kind TEXT, external_id TEXT, direct_key TEXT, settings TEXT, counted BIGINT,
     CONSTRAINT pk_rooms PRIMARY KEY (project_id, id),
     CONSTRAINT fk_rooms_projects FOREIGN KEY(project_id) REFERENCES projects (id)
 );
@@ -164,6 +178,8 @@ CREATE INDEX ix_changes_changed_at ON changes (changed_at);
 CREATE UNIQUE INDEX uq_rooms_external_id ON rooms (project_id, external_id) WHERE external_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_rooms_direct_key ON rooms (project_id, direct_key) WHERE direct_key IS NOT NULL;
 CREATE INDEX ix_rooms_kind ON rooms (project_id, kind, id) WHERE kind IS NOT NULL;
+CREATE INDEX ix_messages_replies ON messages (project_id, room_id, reply_to_seq, seq) WHERE reply_to_seq IS NOT NULL;
+CREATE INDEX ix_mentions_message ON mentions (project_id, room_id, seq);
 CREATE INDEX ix_blocks_blocked ON blocks (project_id, blocked_id, user_id);
 CREATE INDEX ix_users_display_name
 ON users (project_id, coalesce(display_name_folded, display_name))

@@ -239,6 +239,15 @@ def user_deleted() -> Refused:
     return Refused("user_deleted", "The chat account of this user was deleted.")
 
 
+def directory_off() -> Refused:
+    return Refused("directory_off", "This service has no directory of users.")
+
+
+def blocked() -> Refused:
+    """For a direct room of which one user blocks another. It does not tell who blocks whom."""
+    return Refused("blocked", "One of the users of this direct room blocks another.")
+
+
 def unsupported(feature: str) -> NotSupported:
     """The optional *feature* is not offered here."""
     error = NotSupported("unsupported", f"The feature {feature} is not offered here.")
@@ -327,6 +336,8 @@ _FROM_CHAT: dict[type, Callable[[Any], BrokerError]] = {
 _ABOUT_THE_USER: dict[str | None, Callable[[], BrokerError]] = {
     "user_suspended": user_suspended,
     "user_deleted": user_deleted,
+    "directory_off": directory_off,
+    "blocked": blocked,
     "not_a_member": room_not_found,
 }
 _MISSING: dict[str | None, Callable[[], BrokerError]] = {
@@ -337,6 +348,7 @@ _MISSING: dict[str | None, Callable[[], BrokerError]] = {
     "project_not_found": BadUpstream,  # the broker's configuration, not the caller's request
 }
 _CONFLICTS: dict[str | None, str] = {
+    "too_many_blocks": "You block 1,000 users already: unblock one of them first.",
     "idempotency_in_progress": "The first call with this Idempotency-Key is still running.",
     "message_deleted": "This message was deleted.",
 }

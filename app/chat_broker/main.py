@@ -21,7 +21,7 @@ from chat_broker.admin.services import AdminServices, open_admin_services
 from chat_broker.admission.csrf import BrowserRules
 from chat_broker.admission.gate import Gate
 from chat_broker.admission.rate_limits import Limiter, Rates
-from chat_broker.api import docs, health, messages, rooms, sync, token
+from chat_broker.api import docs, health, messages, people, rooms, sync, token
 from chat_broker.api.openapi import describe_app
 from chat_broker.api.responses import as_json
 from chat_broker.application import Application
@@ -31,6 +31,7 @@ from chat_broker.auth.header import ProxyHeaderGuard
 from chat_broker.auth.mode_chain import ModeChain, open_mode_chain
 from chat_broker.auth.modes import dev_sessions
 from chat_broker.chat.broker import Broker
+from chat_broker.chat.features import Features
 from chat_broker.chat.identities import Identities
 from chat_broker.chat.memberships import Memberships
 from chat_broker.chat.principal import Principal
@@ -64,7 +65,14 @@ HOT = (
 )
 """The endpoints that `chat_broker.fast_path.dispatcher` answers."""
 VERSION = "0.1.0"
-FRONTEND = (token.router, sync.router, rooms.router, sync.room_router, messages.router)
+FRONTEND = (
+    token.router,
+    people.router,
+    sync.router,
+    rooms.router,
+    sync.room_router,
+    messages.router,
+)
 ADMIN = tuple(module.router for module in (users, admin_rooms, admin_keys, audit, admin_status))
 
 
@@ -194,8 +202,8 @@ def _connect(app: Application, settings: Settings, parts: _Parts) -> None:
         identities,
         Memberships(chat, state.room_changes),
         tokens,
+        Features(chat, settings.features_off, has_directory=settings.directory),
         exposed_fields=settings.expose_user_fields,
-        features_off=settings.features_off,
     )
     app.edge.admit_handshake = app.gate.admit_address
     app.edge.user_id_of = partial(_user_id, app.broker)

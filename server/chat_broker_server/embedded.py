@@ -120,12 +120,7 @@ async def open_server(
             bus=_bus(settings, this_deployment),
             origins=OriginPolicy.of(settings.cors_origins or None, is_own_origin),
         )
-        chat = Chat(
-            database,
-            realtime.publish,
-            epoch=this_deployment.epoch,
-            directory=settings.directory,
-        )
+        chat = Chat(database, realtime.publish, epoch=this_deployment.epoch)
         await realtime.start(chat)
         stack.push_async_callback(realtime.close)
         housekeeping = asyncio.create_task(run_housekeeping(database))

@@ -60,8 +60,6 @@ class Settings(BaseSettings):
     """Origins of browsers that may call the REST routes and the socket: an exact list."""
     rate_handshakes: Annotated[int, Field(alias="RATE_HANDSHAKES", ge=0)] = 1200
     """Sockets that an address may open in a minute; 0 is no limit. Behind a proxy all clients have its address."""
-    directory: Annotated[bool, Field(alias="DIRECTORY")] = False
-    """Whether users may find each other by the beginning of a name."""
     token_algorithm: Annotated[Algorithm, Field(alias="TOKEN_ALGORITHM")] = "EdDSA"  # noqa: S105 – a name
     """Algorithm of new signing keys: EdDSA, ES256 or HS256."""
     token_issuer: Annotated[str, Field(alias="TOKEN_ISSUER", min_length=1, max_length=255)] = (

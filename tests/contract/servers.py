@@ -141,14 +141,11 @@ class Direct(httpx.AsyncBaseTransport):
 
 
 @asynccontextmanager
-async def embedded(
-    folder: Path, database: str | None = None, **settings: Any
-) -> AsyncIterator[ChatApi]:
+async def embedded(folder: Path, database: str | None = None) -> AsyncIterator[ChatApi]:
     """In this process, called without a network."""
     key = secrets.token_urlsafe(32)
-    if database:
-        settings["chat_database_url"] = database
-    async with open_server(Settings(data_dir=folder, **settings), embedded_key=key) as server:
+    more: dict[str, Any] = {"chat_database_url": database} if database else {}
+    async with open_server(Settings(data_dir=folder, **more), embedded_key=key) as server:
         assert server.project_id is not None
         async with httpx.AsyncClient(base_url="http://chat", transport=Direct(server)) as http:
             yield ChatApi(http, key, server.project_id)

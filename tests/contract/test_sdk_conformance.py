@@ -38,7 +38,7 @@ def wrong(findings: list[Finding]) -> list[str]:
 
 
 async def test_the_server_on_sqlite_keeps_every_promise(tmp_path: Path) -> None:
-    async with server(tmp_path, DIRECTORY="on") as (url, key):
+    async with server(tmp_path) as (url, key):
         findings = await run(url, key)
     assert wrong(findings) == []
     assert len(findings) >= 45

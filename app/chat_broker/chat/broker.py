@@ -13,6 +13,7 @@ from chat_broker.chat.ids import is_id
 from chat_broker.chat.memberships import Memberships
 from chat_broker.chat.message_cache import SaidMessages, SaidPage
 from chat_broker.chat.own_rooms import OwnRooms
+from chat_broker.chat.people import People
 from chat_broker.chat.policy import Action, Decision, Facts, Role, decide
 from chat_broker.chat.principal import Principal
 from chat_broker.chat.tokens import ChatTokens
@@ -64,14 +65,11 @@ class Broker:
         identities: Identities,
         memberships: Memberships,
         tokens: ChatTokens,
+        features: Features,
         *,
         exposed_fields: Collection[str] = (),
-        features_off: Collection[str] = (),
     ) -> None:
-        """*exposed_fields*: what members see of each other's chat users beyond names.
-
-        *features_off*: features that no caller may use, though the Chat API has them.
-        """
+        """*exposed_fields*: what members see of each other's chat users beyond names."""
         self.tokens = tokens
         self._chat = chat
         self._identities = identities
@@ -79,7 +77,8 @@ class Broker:
         self._authors = Authors(chat)
         self._messages = SaidMessages()
         self._exposed = frozenset(exposed_fields)
-        self.features = Features(chat, features_off)
+        self.features = features
+        self.people = People(chat, identities, features)
         self.own = OwnRooms(chat, identities, self.features, self._may)
 
     def cached_user_id(self, me: Principal) -> str | None:

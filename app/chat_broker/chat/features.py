@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from chat_broker.errors import unsupported
+from chat_broker.errors import directory_off, unsupported
 from chat_broker_sdk import AsyncChatClient
 
 FRESH_FOR = 5.0
@@ -28,10 +28,14 @@ class Features:
         self,
         chat: AsyncChatClient,
         switched_off: Collection[str] = (),
+        *,
+        has_directory: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """*has_directory*: whether the operator lets users find each other by name."""
         self._chat = chat
         self._switched_off = frozenset(switched_off)
+        self._has_directory = has_directory
         self._clock = clock
         self._fresh_until = float("-inf")
 
@@ -41,11 +45,11 @@ class Features:
         if refresh:
             self._fresh_until = self._clock() + FRESH_FOR
         project = await self._chat.project(refresh=refresh)
-        names = [name for name in project.features if name not in self._switched_off]
+        names = [name for name in project.features if self._is_on(name)]
         return Offer(tuple(names), project.limits, project.epoch)
 
     async def require(self, name: str) -> None:
-        """Raise NotSupported `unsupported` unless callers may use the feature."""
+        """Raise NotSupported `unsupported` unless callers may use the feature; Refused `directory_off` for the directory."""
         self.refuse_switched_off(name)
         if not await self._chat.supports(name):
             raise unsupported(name)
@@ -54,3 +58,8 @@ class Features:
         """Raise NotSupported `unsupported` if the operator switched the feature off: for what the SDK emulates."""
         if name in self._switched_off:
             raise unsupported(name)
+        if not self._is_on(name):
+            raise directory_off()
+
+    def _is_on(self, name: str) -> bool:
+        return name not in self._switched_off and (name != "directory" or self._has_directory)

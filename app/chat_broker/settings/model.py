@@ -236,6 +236,9 @@ class Settings(BaseSettings):
         (), description="What members see of each other besides names: external_user_id, metadata"
     )
 
+    directory: bool = Field(
+        False, description="Whether users may find each other by the beginning of a name"
+    )
     features_off: Features = Field(
         (), description="Features of the Chat API that no caller may use: changes, mine, sync, …"
     )

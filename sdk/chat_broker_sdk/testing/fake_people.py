@@ -43,7 +43,8 @@ def block(store: FakeStore, user_id: str, other_id: str) -> None:
     store.user(user_id)
     if user_id == other_id:
         raise Problem(400, "bad_request", field="user")
-    store.user(other_id)
+    if other_id not in store.users:
+        raise Problem(404, "user_not_found")
     blocked = store.blocks.setdefault(user_id, set())
     if other_id in blocked:
         return

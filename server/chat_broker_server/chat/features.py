@@ -16,6 +16,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "replies",
     "mentions",
     "blocks",
+    "directory",
     "receipts",
 )
 

@@ -66,7 +66,6 @@ from chat_broker_server.chat.models import (
     UserSettingsChanges,
 )
 from chat_broker_server.chat.validation import EXTERNAL
-from chat_broker_server.errors import Forbidden
 
 
 class Chat:
@@ -78,16 +77,10 @@ class Chat:
     """
 
     def __init__(
-        self,
-        database: Database,
-        publish: Callable[[Happened], None],
-        *,
-        epoch: str = "",
-        directory: bool = False,
+        self, database: Database, publish: Callable[[Happened], None], *, epoch: str = ""
     ) -> None:
-        """*epoch* identifies *database*, see `cluster.deployment`. *directory*: users may find each other by name."""
+        """*epoch* identifies *database*, see `cluster.deployment`."""
         self.epoch = epoch
-        self._directory = directory
         self._database = database
         self._publish = publish
 
@@ -99,8 +92,7 @@ class Chat:
 
     async def project(self, pid: str) -> Project:
         name = await self._database.read(partial(users.project_name, pid))
-        features = (*FEATURES, "directory") if self._directory else FEATURES
-        return Project(pid, name, self.epoch, features, LIMITS)
+        return Project(pid, name, self.epoch, FEATURES, LIMITS)
 
     # users
 
@@ -166,11 +158,7 @@ class Chat:
         return await self._database.read(partial(blocks.page, pid, user_id, page, limit))
 
     async def find_users(self, pid: str, reader_id: str, q: str, limit: int) -> list[PublicUser]:
-        """Users whose username or display name begins with *q*. Raises Forbidden `directory_off`, and NotFound."""
-        if not self._directory:
-            raise Forbidden(
-                "directory_off", "This server has no directory of users: DIRECTORY is off."
-            )
+        """Users whose username or display name begins with *q*, as the reader may see them. Raises NotFound."""
         return await self._database.read(partial(directory.find, pid, reader_id, q, limit))
 
     # rooms

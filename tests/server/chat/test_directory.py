@@ -8,16 +8,11 @@ import pytest
 from chat_broker_kit.text.folding import fold
 from chat_broker_server.chat.models import UserChanges, UserDraft
 from chat_broker_server.chat.service import Chat
-from chat_broker_server.errors import Forbidden, NotFound
+from chat_broker_server.errors import NotFound
 from tests.contract.servers import embedded, of_user, refused
 from tests.server.chat.test_mine import P, chat
 
 __all__ = ["chat"]
-
-
-@pytest.fixture
-def open_chat(chat: Chat) -> Chat:
-    return Chat(chat.database, lambda _: None, directory=True)
 
 
 async def user(chat: Chat, name: str, shown: str | None = None) -> str:
@@ -26,10 +21,9 @@ async def user(chat: Chat, name: str, shown: str | None = None) -> str:
 
 
 async def test_a_name_is_found_by_its_beginning_in_any_case_and_without_accents(
-    open_chat: Chat,
+    chat: Chat,
 ) -> None:
     """Username or display name; neither the middle of a name nor the external id; each user once, by name."""
-    chat = open_chat
     ann = await user(chat, "Annika", "Ännchen Straße")
     bob = await user(chat, "bob", "Anton_%")
     await user(chat, "joanna", "Joanna")
@@ -49,10 +43,9 @@ async def test_a_name_is_found_by_its_beginning_in_any_case_and_without_accents(
 
 
 async def test_who_blocks_the_reader_or_is_suspended_or_deleted_is_not_found(
-    open_chat: Chat,
+    chat: Chat,
 ) -> None:
     """Whom the reader blocks is found: the list of blocks is the reader's own."""
-    chat = open_chat
     me = await user(chat, "me")
     blocker, blocked, gone, suspended = [
         await user(chat, f"user-{name}", "Shown") for name in ("a", "b", "c", "d")
@@ -68,9 +61,9 @@ async def test_who_blocks_the_reader_or_is_suspended_or_deleted_is_not_found(
         await chat.find_users(P, gone, "user", 20)
 
 
-async def test_what_is_found_equals_looking_at_every_user(open_chat: Chat) -> None:
+async def test_what_is_found_equals_looking_at_every_user(chat: Chat) -> None:
     """Random names of letters that fold; every prefix."""
-    chat, chance = open_chat, random.Random(5)
+    chance = random.Random(5)
     letters = "aAäÅbßſİızé日本가"
     users = {}
     for number in range(60):
@@ -90,16 +83,8 @@ async def test_what_is_found_equals_looking_at_every_user(open_chat: Chat) -> No
         assert len(found) == len(expected)
 
 
-async def test_it_is_off_unless_it_is_switched_on(chat: Chat) -> None:
-    """And then it is no feature."""
-    me = await user(chat, "me")
-    with pytest.raises(Forbidden, match="directory_off"):
-        await chat.find_users(P, me, "m", 20)
-    assert "directory" not in (await chat.project(P)).features
-
-
 async def test_the_route_answers_users_as_others_see_them(tmp_path: Path) -> None:
-    async with embedded(tmp_path, directory=True) as api:
+    async with embedded(tmp_path) as api:
         user = await api.user("ann", email="ann@example.com", display_name="Ann")
         path = f"{of_user(user)}/directory"
         answer = await api.send("GET", f"{path}?q=ann&limit=1")

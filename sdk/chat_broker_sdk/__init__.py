@@ -20,6 +20,7 @@ from ._errors import (
     WebSocketError,
 )
 from ._models import (
+    AddedMembers,
     AuthInfo,
     AuthUser,
     Change,
@@ -32,6 +33,7 @@ from ._models import (
     JoinedRoom,
     Member,
     MemberEvent,
+    MemberPage,
     Message,
     Mine,
     Model,
@@ -62,6 +64,7 @@ from ._version import __version__ as __version__
 
 __all__ = [
     "HOSTED_URL",
+    "AddedMembers",
     "AiohttpTransport",
     "AsgiTransport",
     "AsyncChatClient",
@@ -90,6 +93,7 @@ __all__ = [
     "JoinedRoom",
     "Member",
     "MemberEvent",
+    "MemberPage",
     "Message",
     "Mine",
     "Model",

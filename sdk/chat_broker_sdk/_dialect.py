@@ -11,6 +11,7 @@ class Routes:
     rooms: str = "rooms"
     messages: str = "messages"
     members: str = "members"
+    direct: str = "direct"
     token: str = "token"  # noqa: S105 - a path segment
     revoke: str = "revoke"
     join: str = "join"

@@ -190,6 +190,8 @@ class Room(Model, frozen=True, kw_only=True):
     kind: str = "room"
     small: bool | None = None
     rev: int | None = None
+    external_id: str | None = None
+    members: tuple[PublicUser, ...] = ()
     unread: int | None = None
     mine: Mine | None = None
     last_message: Message | None = None
@@ -206,6 +208,13 @@ class Member(Model, frozen=True, kw_only=True):
     joined_at: datetime | None = None
     last_read_seq: int | None = None
     rev: int | None = None
+
+
+class AddedMembers(Model, frozen=True, kw_only=True):
+    """The users who were made members, and the ids of those who were members before."""
+
+    added: tuple[Member, ...] = ()
+    there: tuple[str, ...] = ()
 
 
 class ReadMark(Model, frozen=True, kw_only=True):
@@ -352,6 +361,21 @@ class CursorPage(Model, Generic[T], frozen=True, kw_only=True):
 
     items: tuple[T, ...]
     limit: int | None = None
+    next_cursor: str | None = None
+    has_more: bool = False
+
+
+class MemberPage(Model, frozen=True, kw_only=True):
+    """Some members of a room. What follows is had with *next_cursor*, None at the end.
+
+    *page*, *total* and *total_pages* are None for what follows a cursor.
+    """
+
+    items: tuple[Member, ...]
+    page: int | None = None
+    limit: int | None = None
+    total: int | None = None
+    total_pages: int | None = field(name="totalPages", default=None)
     next_cursor: str | None = None
     has_more: bool = False
 

@@ -17,7 +17,10 @@ _FIXED_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _HOST = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
-_PATH_AND_QUERY = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+(?:\?[A-Za-z0-9_.~%=&+-]+)?")
+_EXTERNAL_ROOM = r"external:[A-Za-z0-9._:@~-]{1,128}"
+_ROOM = re.compile(f"{_ID.pattern}|{_EXTERNAL_ROOM}")
+_SEGMENT = rf"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|{_EXTERNAL_ROOM})"
+_PATH_AND_QUERY = re.compile(rf"(?:/{_SEGMENT})+(?:\?[A-Za-z0-9_.~%=&+-]+)?")
 
 Query = Mapping[str, str | int | bool | None]
 
@@ -111,6 +114,22 @@ def checked_id(value: object, name: str) -> str:
         f"{name} is not an id: 1 to 64 characters of A-Z, a-z, 0-9, _ and - are",
         code="bad_id",
     )
+
+
+def checked_room(value: object) -> str:
+    """*value*, if it is the id of a room, or `external:` and the app's own. Raises ValidationError (`bad_id`)."""
+    if isinstance(value, str) and _is_room(value):
+        return value
+    raise ValidationError(
+        "room_id is not an id: 1 to 64 characters of A-Z, a-z, 0-9, _ and - are, and external: with 1 to 128"
+        " of these and . : @ ~",
+        code="bad_id",
+    )
+
+
+@lru_cache(maxsize=4096)
+def _is_room(text: str) -> bool:
+    return _ROOM.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=4096)

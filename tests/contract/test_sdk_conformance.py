@@ -116,7 +116,16 @@ async def test_features_that_a_server_does_not_name_are_not_offered_rather_than_
     assert [each for each in findings if each.verdict == "wrong"] == []
     lacking = {each.note for each in findings if each.verdict == "lacks"}
     assert lacking == {
-        f"no feature {name}" for name in ("changes", "mine", "sync", "blocks", "directory")
+        f"no feature {name}"
+        for name in (
+            "changes",
+            "mine",
+            "sync",
+            "direct",
+            "external_rooms",
+            "blocks",
+            "directory",
+        )
     }
     assert "0 wrong" in table(findings)
 

@@ -32,7 +32,7 @@ from chat_broker_sdk._realtime.events import EventMethods
 from chat_broker_sdk._realtime.handlers import MAX_WAITING, Handlers, Runner, run_here
 from chat_broker_sdk._realtime.room_feed import RoomChange, RoomFeed, may_join_again, missed_change
 from chat_broker_sdk._realtime.wire import ConnectOptions
-from chat_broker_sdk._urls import checked_id
+from chat_broker_sdk._urls import checked_room
 
 T = TypeVar("T")
 
@@ -52,6 +52,10 @@ class AsyncChatSocket(EventMethods):
         self._handlers = Handlers(run)
         self._feeds: dict[str, RoomFeed] = {}
         self._joining: set[str] = set()
+        # Rooms that were joined by the app's own id of them, and events that came while a room's own id was not known.
+        self._ids_by_name: dict[str, str] = {}
+        self._joins_by_name = 0
+        self._early: list[tuple[str, Any]] = []
         self._join_limit = asyncio.Semaphore(MAX_CONCURRENT_JOINS)
         self._dropping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,6 +100,7 @@ class AsyncChatSocket(EventMethods):
         for task in tuple(self._tasks):
             task.cancel()
         self._feeds.clear()
+        self._ids_by_name.clear()
         await self._handlers.stop()
 
     async def wait(self) -> None:
@@ -130,15 +135,19 @@ class AsyncChatSocket(EventMethods):
         reconnect the room is joined again automatically, from the last message and change on. Raises WebSocketError
         with the server's code.
         """
-        checked_id(room_id, "room_id")
-        feed = self._feeds[room_id] = RoomFeed(since_seq, since_rev=since_rev, max_held=MAX_WAITING)
+        name = checked_room(room_id)
+        feed = RoomFeed(since_seq, since_rev=since_rev, max_held=MAX_WAITING)
         feed.epoch = epoch
-        try:
-            joined = await self._join(room_id, feed)
-        except BaseException:
-            if self._feeds.get(room_id) is feed:
-                del self._feeds[room_id]
-            raise
+        if ":" in name:
+            room_id, joined = await self._join_by_name(name, feed)
+        else:
+            self._feeds[room_id] = feed
+            try:
+                joined = await self._join(room_id, feed)
+            except BaseException:
+                if self._feeds.get(room_id) is feed:
+                    del self._feeds[room_id]
+                raise
         if feed.rev is not None and since_rev is None and self._handlers.has("member_updated"):
             # A server sends no new event to a client that has not shown that it knows of changes: join with the rev.
             feed.disconnected()
@@ -148,7 +157,8 @@ class AsyncChatSocket(EventMethods):
 
     async def leave_room(self, room_id: str) -> None:
         """Stop receiving the room's events. The user stays a member."""
-        self._feeds.pop(checked_id(room_id, "room_id"), None)
+        room_id = self._ids_by_name.pop(checked_room(room_id), room_id)
+        self._feeds.pop(room_id, None)
         await self._connection.call(self._events.leave_room, room_id)
 
     async def send_message(
@@ -161,7 +171,7 @@ class AsyncChatSocket(EventMethods):
     ) -> Message:
         """Post *content* in the room, and return the stored message. Posted once, also if the connection breaks meanwhile."""
         draft = without_none(
-            roomId=checked_id(room_id, "room_id"),
+            roomId=checked_room(room_id),
             content=content,
             clientMsgId=client_msg_id or uuid.uuid4().hex,
             metadata=metadata,
@@ -171,17 +181,17 @@ class AsyncChatSocket(EventMethods):
 
     async def start_typing(self, room_id: str) -> None:
         """Show the other members that this user is typing, for 6 s."""
-        checked_id(room_id, "room_id")
+        checked_room(room_id)
         await self._connection.call(self._events.start_typing, room_id, repeatable=False)
 
     async def stop_typing(self, room_id: str) -> None:
         """Show the other members that this user has stopped typing."""
-        checked_id(room_id, "room_id")
+        checked_room(room_id)
         await self._connection.call(self._events.stop_typing, room_id, repeatable=False)
 
     async def mark_read(self, room_id: str, *, seq: int) -> ReadMark:
         """Move this user's read mark up to *seq*. It never moves back."""
-        mark = {"roomId": checked_id(room_id, "room_id"), "seq": seq}
+        mark = {"roomId": checked_room(room_id), "seq": seq}
         acknowledgement = await self._connection.call(self._events.mark_read, mark)
         del acknowledgement["ok"]
         return _parsed(acknowledgement, ReadMark)
@@ -201,12 +211,37 @@ class AsyncChatSocket(EventMethods):
     async def _join(self, room_id: str, feed: RoomFeed) -> JoinedRoom:
         """Join from the last message and change on. Deliver what was missed unless too many events wait."""
         since = feed.last
-        known = without_none(roomId=room_id, sinceSeq=since, sinceRev=feed.rev, epoch=feed.epoch)
-        request = room_id if len(known) == 1 else known
-        joined = _parsed(await self._connection.call(self._events.join_room, request), JoinedRoom)
+        joined = await self._call_join(room_id, feed)
         if since is None or not self._handlers.full:
             self._catch_up_with(room_id, feed, joined)
         return joined
+
+    async def _call_join(self, name: str, feed: RoomFeed) -> JoinedRoom:
+        known = without_none(roomId=name, sinceSeq=feed.last, sinceRev=feed.rev, epoch=feed.epoch)
+        request = name if len(known) == 1 else known
+        return _parsed(await self._connection.call(self._events.join_room, request), JoinedRoom)
+
+    async def _join_by_name(self, name: str, feed: RoomFeed) -> tuple[str, JoinedRoom]:
+        """Join a room that is named by the app's own id. Returns the room's id, which its events have.
+
+        The first events may be read before this knows the answer: they wait for it.
+        """
+        self._joins_by_name += 1
+        try:
+            joined = await self._call_join(name, feed)
+            if joined.room is None:
+                raise WebSocketError(
+                    "The server does not say which room it is", code="bad_response"
+                )
+            room_id = self._ids_by_name[name] = joined.room.id
+            self._feeds[room_id] = feed
+            self._catch_up_with(room_id, feed, joined)
+            return room_id, joined
+        finally:
+            self._joins_by_name -= 1
+            early, self._early = self._early, []
+            for event, payload in early:
+                self._on_event(event, payload)
 
     def _catch_up_with(self, room_id: str, feed: RoomFeed, joined: JoinedRoom) -> None:
         """Deliver what the server has answered to a join."""
@@ -285,6 +320,9 @@ class AsyncChatSocket(EventMethods):
                 )
             )
             return
+        if self._must_wait(_room_id_of(value)):
+            self._early.append((event, payload))
+            return
         if isinstance(value, Message) and name == "message":
             self._on_message(value)
             return
@@ -297,8 +335,14 @@ class AsyncChatSocket(EventMethods):
             return
         self._dispatch(name, value)
 
+    def _must_wait(self, room_id: str | None) -> bool:
+        """Whether an event may be of a room that is being joined by the app's own id."""
+        if not self._joins_by_name or room_id is None or room_id in self._feeds:
+            return False
+        return len(self._early) < MAX_WAITING
+
     def _on_change(self, name: str, value: Message | Room | Member | MemberEvent) -> None:
-        room_id = (value.id if isinstance(value, Room) else value.room_id) or ""
+        room_id = _room_id_of(value) or ""
         feed = self._feeds.get(room_id)
         if feed is None or feed.rev is None or value.rev is None:
             self._dispatch(name, value)
@@ -371,6 +415,15 @@ def _models_by_event(events: Events) -> dict[str, tuple[str, type[Model]]]:
         events.room_deleted: ("room_deleted", RoomDeleted),
         events.token_expiring: ("token_expiring", TokenExpiring),
     }
+
+
+def _room_id_of(value: Model) -> str | None:
+    """The room that an event is about."""
+    if isinstance(value, Room):
+        return value.id
+    if isinstance(value, Message | Member | MemberEvent | RoomDeleted):
+        return value.room_id
+    return None
 
 
 def _parsed(value: object, kind: type[T]) -> T:

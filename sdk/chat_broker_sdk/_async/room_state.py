@@ -7,7 +7,7 @@ from typing import Any, Literal
 from chat_broker_sdk._errors import ConflictError, ValidationError
 from chat_broker_sdk._fields import UNSET, UnsetType, without_none, without_unset
 from chat_broker_sdk._models import Change, Changes, DeliveredMark, Mine, ReadMark, Totals, TotalsOf
-from chat_broker_sdk._urls import checked_id
+from chat_broker_sdk._urls import checked_id, checked_room
 
 from .api import AsyncApi
 
@@ -20,7 +20,7 @@ class AsyncRoomState:
         self._routes = api.dialect.routes
 
     def _path(self, room_id: str, *more: str) -> tuple[str, ...]:
-        return self._routes.rooms, checked_id(room_id, "room_id"), *more
+        return self._routes.rooms, checked_room(room_id), *more
 
     def _member_path(self, room_id: str, user_id: str) -> tuple[str, ...]:
         return self._path(room_id, self._routes.members, checked_id(user_id, "user_id"))

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 from chat_broker_sdk._errors import ValidationError
 from chat_broker_sdk._fields import without_none
 from chat_broker_sdk._models import Message, Page
-from chat_broker_sdk._urls import checked_id
+from chat_broker_sdk._urls import checked_id, checked_room
 
 from .api import Api
 
@@ -23,7 +23,7 @@ class Messages:
         self._routes = api.dialect.routes
 
     def _path(self, room_id: str) -> tuple[str, ...]:
-        return self._routes.rooms, checked_id(room_id, "room_id"), self._routes.messages
+        return self._routes.rooms, checked_room(room_id), self._routes.messages
 
     def _message_path(self, room_id: str, message_id: str) -> tuple[str, ...]:
         return *self._path(room_id), checked_id(message_id, "message_id")

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, overload
 
+from chat_broker_sdk._errors import ValidationError
 from chat_broker_sdk._fields import UNSET, UnsetType, without_none, without_unset
-from chat_broker_sdk._models import CursorPage, Member, Page, Room
+from chat_broker_sdk._models import AddedMembers, CursorPage, Member, MemberPage, Page, Room
 from chat_broker_sdk._pages import PageWalk
+from chat_broker_sdk._urls import checked_id
 
 from .room_state import RoomState
 
@@ -25,9 +27,16 @@ class Rooms(RoomState):
         private: bool | None = None,
         member_ids: Sequence[str] | None = None,
         metadata: dict[str, Any] | None = None,
+        external_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Room:
-        """Create a room. The user *created_by* becomes its owner and first member."""
+        """Create a room. The user *created_by* becomes its owner and first member.
+
+        *external_id*: the app's own id of it, 1 to 128 characters of A-Z, a-z, 0-9 and ._:@~-; the room may then be named
+        `external:<id>` in every call. Feature `external_rooms`. Raises ConflictError (`external_id_taken`).
+        """
+        if external_id is not None:
+            self._api.require("external_rooms")
         body = without_none(
             name=name,
             created_by=created_by,
@@ -35,6 +44,7 @@ class Rooms(RoomState):
             private=private,
             member_ids=None if member_ids is None else [*member_ids],
             metadata=metadata,
+            external_id=external_id,
         )
         return self._api.request(
             "POST",
@@ -44,6 +54,44 @@ class Rooms(RoomState):
             creates=True,
             idempotency_key=idempotency_key,
         )
+
+    def ensure(
+        self,
+        external_id: str,
+        *,
+        name: str,
+        created_by: str,
+        description: str | None = None,
+        private: bool | None = None,
+        member_ids: Sequence[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Room:
+        """The one room with the app's own id, created if there is none. Safe for any number of callers at once.
+
+        Of a room that is there nothing is changed, but *created_by* and *member_ids* become members. Raises NotFoundError
+        (`user_not_found`). Feature `external_rooms`.
+        """
+        self._api.require("external_rooms")
+        body = without_none(
+            name=name,
+            created_by=created_by,
+            description=description,
+            private=private,
+            member_ids=None if member_ids is None else [*member_ids],
+            metadata=metadata,
+        )
+        path = self._path(f"external:{external_id}")
+        return self._api.request("PUT", path, Room, body=body)
+
+    def ensure_direct(self, user_ids: Sequence[str], *, created_by: str | None = None) -> Room:
+        """The one direct room of these 1 to 8 users, created if there is none. Safe for any number of callers at once.
+
+        Its members never change. One user alone has a room of notes. *created_by* is one of them; None: the first.
+        Raises NotFoundError (`user_not_found`). Feature `direct`.
+        """
+        self._api.require("direct")
+        body = without_none(user_ids=[*user_ids], created_by=created_by)
+        return self._api.request("PUT", (self._routes.direct,), Room, body=body)
 
     def get(self, room_id: str) -> Room:
         """Fetch one room. Raises NotFoundError if it does not exist or this user may not see it."""
@@ -163,17 +211,50 @@ class Rooms(RoomState):
             body=without_none(user_id=user_id),
         )
 
+    @overload
     def members(
-        self, room_id: str, *, page: int | None = None, limit: int | None = None
-    ) -> Page[Member]:
-        """One page of the room's members. Pages count from 1."""
-        return self._api.request(
-            "GET",
-            self._path(room_id, self._routes.members),
-            Page[Member],
-            auth="either",
-            query={"page": page, "limit": limit},
-        )
+        self, room_id: str, *, page: int | None = ..., limit: int | None = ...
+    ) -> Page[Member]: ...
+
+    @overload
+    def members(
+        self,
+        room_id: str,
+        *,
+        page: int | None = ...,
+        limit: int | None = ...,
+        ids: Sequence[str] | None = ...,
+        role: str | None = ...,
+        q: str | None = ...,
+        cursor: str | None = ...,
+    ) -> MemberPage: ...
+
+    def members(
+        self,
+        room_id: str,
+        *,
+        page: int | None = None,
+        limit: int | None = None,
+        ids: Sequence[str] | None = None,
+        role: str | None = None,
+        q: str | None = None,
+        cursor: str | None = None,
+    ) -> Page[Member] | MemberPage:
+        """One page of the room's members, by user id. Pages count from 1.
+
+        With any of the following a MemberPage. *ids*: those of at most 100 users who are members. *role*, *q*: with this
+        role, with this text in the username or display name. *cursor*: the members after it, "" for the first ones; unlike
+        a page, it costs the same anywhere.
+        """
+        if ids is not None and not ids:
+            raise ValidationError("ids is empty; leave it out for all", code="bad_request")
+        chosen = None if ids is None else ",".join(checked_id(each, "ids") for each in ids)
+        query: dict[str, str | int | None] = {"page": page, "limit": limit}
+        some = {"ids": chosen, "role": role, "q": q, "cursor": cursor}
+        path = self._path(room_id, self._routes.members)
+        if all(value is None for value in some.values()):
+            return self._api.request("GET", path, Page[Member], auth="either", query=query)
+        return self._api.request("GET", path, MemberPage, auth="either", query={**query, **some})
 
     def iterate_members(self, room_id: str, *, limit: int = 200) -> Iterator[Member]:
         """Each member once, in pages of *limit* (20 to 200). None is skipped when members join or leave meanwhile."""
@@ -191,6 +272,27 @@ class Rooms(RoomState):
         """Add a member, or change a member's role (`owner`, `member`)."""
         return self._api.request(
             "PUT", self._member_path(room_id, user_id), Member, body=without_none(role=role)
+        )
+
+    def add_members(
+        self,
+        room_id: str,
+        user_ids: Sequence[str],
+        *,
+        role: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> AddedMembers:
+        """Make all of these users (at most 100) members with *role*, or none. Who is one keeps their role.
+
+        Raises NotFoundError (`user_not_found`, which names the first missing), and ConflictError (`direct_room`).
+        """
+        return self._api.request(
+            "POST",
+            self._path(room_id, self._routes.members),
+            AddedMembers,
+            body=without_none(user_ids=[*user_ids], role=role),
+            creates=True,
+            idempotency_key=idempotency_key,
         )
 
     def remove_member(self, room_id: str, user_id: str) -> None:

@@ -67,6 +67,10 @@ class World:
         """Another room of Ann's, for one check only."""
         ann, _ = await self.people()
         room = await self.client.rooms.create(name=self.run, created_by=ann.id, **options)
+        return self.delete_later(room)
+
+    def delete_later(self, room: Room) -> Room:
+        """*room*, which is deleted at the end."""
         self._rooms.append(room.id)
         return room
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from .fake_store import FakeStore, Json, Problem, Seen, number
 
-FEATURES = ("changes", "mine", "sync", "blocks", "directory")
+FEATURES = ("changes", "mine", "sync", "direct", "external_rooms", "blocks", "directory")
 LIMITS = {"content": 8000, "metadata": 4096, "body": 65536, "answer": 524288, "page": 200}
 MOST_CHANGES = 200
 MOST_ROOMS = 200
@@ -160,17 +160,18 @@ def totals(store: FakeStore, user_id: str) -> Json:
     """What is unread in the user's rooms that are neither silenced nor archived."""
     store.user(user_id)
     counted = [
-        side
+        (room, side)
         for room in store.rooms_of(user_id)
         if (side := mine(store, room["id"], user_id))["notify"] != "none"
         and (side["muted_until"] or "") <= store.timestamp()
         and side["archived"] == "no"
     ]
+    unread = [room for room, side in counted if side["unread"] or side["marked_unread"]]
     return {
-        "rooms": sum(bool(side["unread"] or side["marked_unread"]) for side in counted),
-        "messages": sum(side["unread"] for side in counted),
+        "rooms": len(unread),
+        "messages": sum(side["unread"] for _, side in counted),
         "mentions": 0,
-        "direct": 0,
+        "direct": sum(room["kind"] == "direct" for room in unread),
     }
 
 

@@ -13,6 +13,7 @@ from chat_broker_sdk._realtime.wire import ConnectFailure, ConnectOptions
 from chat_broker_sdk._transports.asgi import AsgiApp, AsgiTransport
 
 from .fake_changes import changed
+from .fake_rooms import room_id
 from .fake_store import FakeStore, Json, Problem
 
 MAX_MISSED = MAX_CHANGED = 200
@@ -124,10 +125,22 @@ class FakeWire:
             events.refresh_token: self._refresh,
         }
         await asyncio.sleep(0)
+        request = args[0]
+        if "external_rooms" in self._live.store.features:
+            request = self._by_id(request)
         try:
-            return {"ok": True, **_copy(handlers[event](args[0]))}
+            return {"ok": True, **_copy(handlers[event](request))}
         except Problem as problem:
             return {"ok": False, "error": {"code": problem.code, "message": str(problem)}}
+
+    def _by_id(self, request: Any) -> Any:
+        """*request* with the room's id where it names the room by the app's own."""
+        store = self._live.store
+        if isinstance(request, str):
+            return room_id(store, request)
+        if "roomId" in request:
+            return {**request, "roomId": room_id(store, request["roomId"])}
+        return request
 
     async def close(self) -> None:
         """End the connection. Does nothing if it has ended."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from . import fake_changes, fake_people
+from . import fake_changes, fake_people, fake_rooms
 from .fake_store import FakeStore, Json, Problem, Seen, encoded, number
 
 _USER_FILTERS = ("external_user_id", "status")
@@ -32,7 +32,14 @@ def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int,
         if caller is not None:
             raise Problem(403, "forbidden")
         return _users(store, request, rest)
+    if resource == "direct" and request.method == "PUT" and caller is None:
+        _need(store, "direct")
+        return fake_rooms.ensure_direct(store, request.body or {})
     if resource == "rooms":
+        if rest and "external_rooms" in store.features:
+            if request.method == "PUT" and len(rest) == 1 and caller is None:
+                return fake_rooms.ensure(store, rest[0], request.body or {})
+            rest = [fake_rooms.room_id(store, rest[0]), *rest[1:]]
         return _rooms(store, request, rest, caller)
     raise Problem(404, "not_found")
 
@@ -156,12 +163,14 @@ def _rooms(
     body = request.body or {}
     match request.method, rest:
         case "POST", []:
-            return 201, store.create_room(body)
+            return 201, fake_rooms.create(store, body)
         case "GET", []:
             return 200, _listed(store, request, caller)
         case "GET", [room_id]:
             return 200, store.room(room_id, caller)
         case "PATCH", [room_id]:
+            if body.keys() - {"metadata"}:
+                fake_rooms.refuse_direct(store, room_id)
             room = _changed(store, store.room(room_id), body, _ROOM_FIELDS)
             store.change(room_id, "room", "", None)
             store.publish("room_updated", room_id, room)
@@ -175,8 +184,11 @@ def _rooms(
             joining = caller or body.get("user_id", "")
             if caller and store.room(room_id)["private"] and caller not in store.members[room_id]:
                 raise Problem(404, "not_found")
+            if joining not in store.members.get(room_id, ()):
+                fake_rooms.refuse_direct(store, room_id)
             return 200, store.join(room_id, joining)
         case "POST", [room_id, "leave"]:
+            fake_rooms.refuse_direct(store, room_id)
             store.leave(room_id, caller or body.get("user_id", ""))
             return 204, None
         case "PUT", [room_id, "read"]:
@@ -218,7 +230,8 @@ def _listed(store: "FakeStore", request: "Seen", caller: str | None) -> "Json":
     rooms = [
         room if member is None else fake_changes.for_member(store, room, member)
         for room in (store.rooms.values() if member is None else store.rooms_of(member))
-        if _contains(room, ("name", "description"), request) and query.get("kind", "room") == "room"
+        if _contains(room, ("name", "description"), request)
+        and query.get("kind", room["kind"]) == room["kind"]
     ]
     if "archived" in query and member is not None:
         wanted = query["archived"] == "true"
@@ -252,9 +265,15 @@ def _members(
 ) -> tuple[int, Any]:
     store.room(room_id, caller)
     members = store.members[room_id]
+    if request.method in {"PUT", "DELETE"}:
+        fake_rooms.refuse_direct(store, room_id)
     match request.method, rest:
+        case "GET", [] if request.query.keys() & {"ids", "role", "q", "cursor"}:
+            return 200, fake_rooms.some_members(store, room_id, request)
         case "GET", []:
             return 200, _page(members.values(), request)
+        case "POST", []:
+            return 200, fake_rooms.add_members(store, room_id, request.body or {})
         case "GET", [user_id] if user_id in members:
             return 200, members[user_id]
         case "PUT", [user_id]:

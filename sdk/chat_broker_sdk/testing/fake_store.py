@@ -44,6 +44,8 @@ class FakeStore:
         self.project_id = project_id
         self.users: dict[str, Json] = {}
         self.rooms: dict[str, Json] = {}
+        # Of each direct room: the users it was made for.
+        self.direct: dict[str, set[str]] = {}
         self.members: dict[str, dict[str, Json]] = {}
         self.messages: dict[str, list[Json]] = {}
         self.tokens: dict[str, tuple[str, float, int]] = {}
@@ -250,6 +252,8 @@ class FakeStore:
         room = _get_or_404(self.rooms, room_id)
         member = self.members[room_id].pop(user_id, None)
         if member is not None:
+            if "members" in room:
+                room["members"] = [each for each in room["members"] if each["id"] != user_id]
             self._count_members(room)
             rev = self.change(room_id, "member", user_id, None)
             self.publish("user_left", room_id, {**_member_event(member), "rev": rev})
@@ -287,6 +291,8 @@ class FakeStore:
         for message in self.messages[room_id]:
             if body.get("client_msg_id") and message["client_msg_id"] == body["client_msg_id"]:
                 return message
+        if len(self.direct.get(room_id, ())) > 1 and room["member_count"] == 1:
+            raise Problem(409, "nobody_there")
         user = self.user(user_id)
         room["last_seq"] += 1
         room["last_message_at"] = self.timestamp()

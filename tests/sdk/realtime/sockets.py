@@ -23,6 +23,9 @@ class FakeSockets:
         self.by_client_id: dict[str, dict[str, Any]] = {}
         self.inside: dict[str, set[str]] = {}
         self.silent: set[str] = set()
+        self.names: dict[str, str] = {}
+        self.says_at_join = 0
+        self.telling: asyncio.Future[None] | None = None
         self.refuse_joins: list[str] = []
         self.lose_answer_to: list[str] = []
         self.missed_limit = 100
@@ -57,6 +60,7 @@ class FakeSockets:
         room_id, since = (
             (what["roomId"], what["sinceSeq"]) if isinstance(what, dict) else (what, None)
         )
+        room_id = self.names.get(room_id, room_id)
         if room_id not in self.said:
             return {"ok": False, "error": {"code": "room_not_found", "message": "no such room"}}
         if self.refuse_joins:
@@ -65,11 +69,15 @@ class FakeSockets:
         self.inside.setdefault(room_id, set()).add(sid)
         said = self.said[room_id]
         missed = [] if since is None else [each for each in said if each["seq"] > since]
+        last_seq = len(said)
+        if self.says_at_join:
+            self.says_at_join -= 1
+            self.telling = asyncio.ensure_future(self.say(room_id))
         return {
             "ok": True,
             "room": {"id": room_id, "name": room_id},
             "members_online": 1,
-            "last_seq": len(said),
+            "last_seq": last_seq,
             "missed": missed[: self.missed_limit],
         }
 

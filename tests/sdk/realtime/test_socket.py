@@ -778,3 +778,32 @@ async def test_an_end_that_comes_with_the_acceptance_is_noticed_at_once() -> Non
             await client.socket.connect()
             await until(lambda: connections == 2 and client.socket.connected)
             assert time.monotonic() - began < 5
+
+
+async def test_a_room_joined_by_the_apps_own_id_loses_and_repeats_nothing(
+    client: AsyncChatClient, fake: FakeSockets
+) -> None:
+    """A message that is told beside the answer waits for it: before, nobody knows which room it is of."""
+    fake.room("r", 3)
+    fake.names["external:order"] = "r"
+    got = heard(client)
+    await client.socket.connect()
+    for _ in range(20):
+        got.clear()
+        fake.says_at_join = 1
+        known = len(fake.said["r"])
+        joined = await client.socket.join_room("external:order", since_seq=known)
+        assert joined.room is not None
+        assert joined.room.id == "r"
+        await fake.say("r")
+        await until(lambda: len(got) >= 2)
+        assert got == [known + 1, known + 2]
+        await client.socket.leave_room("external:order")
+        assert ("leaveRoom", ("r",)) in fake.asked
+    await client.socket.join_room("external:order")
+    await fake.cut_all()
+    await until(lambda: fake.inside.get("r"))
+    await fake.say("r")
+    await until(lambda: got[-1:] == [len(fake.said["r"])])
+    rejoined = [what for event, (what, *_) in fake.asked if event == "joinRoom"][-1]
+    assert rejoined == {"roomId": "r", "sinceSeq": len(fake.said["r"]) - 1}

@@ -4,7 +4,7 @@ Events of one connection alone (`error`, `tokenExpiring`) are in `realtime/error
 `realtime/mine_events.py`. An event with a `rev` whose hint is lost is made again from the database: `chat/delta.py`, `events_of`.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import UNSET
@@ -29,6 +29,9 @@ MESSAGE_CHANGES: Final = frozenset({"messageUpdated", "messageDeleted"})
 UNKNOWN_TO_OLD_CLIENTS: Final = frozenset({"memberUpdated"})
 """The events that only connections get which have shown that they know `rev`."""
 
+Departure = Literal["left", "removed", "banned", "deleted"]
+"""Why a user is no member any more. `deleted`: the room, or the user."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -47,6 +50,8 @@ class Event(msgspec.Struct, frozen=True):
     """The room's `rev` after the change; None for `message`, typing and `roomDeleted`."""
     user_id: str | None = None
     """The user who joined, left or types; None for other events."""
+    reason: Departure | None = None
+    """Why the user left; None for other events."""
 
 
 def message_posted(pid: str, message: Message) -> Event:
@@ -123,6 +128,14 @@ class ProfileChanged(msgspec.Struct, frozen=True):
     user_id: str
 
 
+class MembersAdded(msgspec.Struct, frozen=True):
+    """Users have become members of a room at once, without a `userJoined` for each."""
+
+    project_id: str
+    room_id: str
+    user_ids: list[str]
+
+
 class ReceiptsMoved(msgspec.Struct, frozen=True):
     """A member's marks in some small rooms have moved."""
 
@@ -131,7 +144,7 @@ class ReceiptsMoved(msgspec.Struct, frozen=True):
     """By room."""
 
 
-Happened = Event | MineChanged | ProfileChanged | ReceiptsMoved
+Happened = Event | MineChanged | ProfileChanged | ReceiptsMoved | MembersAdded
 """What is published after a COMMIT."""
 
 

@@ -10,6 +10,7 @@ from chat_broker_server.chat.validation import LONGEST_CONTENT, METADATA_BYTES
 
 FEATURES: Final[tuple[str, ...]] = (
     "changes",
+    "sync",
     "mine",
     "direct",
     "external_rooms",

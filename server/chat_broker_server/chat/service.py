@@ -4,9 +4,11 @@ Each method of `Chat` is one transaction, which `users.py`, `rooms.py`, `members
 events are published after the COMMIT, in commit order. *pid* is the project; a method reaches nothing outside it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import (
@@ -25,12 +27,15 @@ from chat_broker_server.chat import (
     rooms,
     user_settings,
     users,
+    watched,
 )
 from chat_broker_server.chat import delta as deltas
 from chat_broker_server.chat import sync as syncs
 from chat_broker_server.chat.events import (
+    Departure,
     Event,
     Happened,
+    MembersAdded,
     MineChanged,
     ProfileChanged,
     ReceiptsMoved,
@@ -167,7 +172,11 @@ class Chat:
         self, pid: str, draft: RoomDraft, *, idempotency: IdempotencyKey | None = None
     ) -> Room:
         """Create a room with its owner and members. Raises NotFound `user_not_found`."""
-        return await self._database.write(partial(rooms.create, pid, draft, idempotency))
+        user_ids = rooms.users_of(draft)
+        return await self._database.write(
+            partial(rooms.create, pid, draft, idempotency),
+            lambda room: self._publish(MembersAdded(pid, room.id, user_ids)),
+        )
 
     async def room_id(self, pid: str, room: str) -> str:
         """The id of a room that is named by it, or by `external:` and the app's own id.
@@ -191,7 +200,8 @@ class Chat:
         if room is not None:
             return room, False
         ensured = await self._database.write(
-            partial(ensure.direct_room, pid, user_ids, created_by or user_ids[0])
+            partial(ensure.direct_room, pid, user_ids, created_by or user_ids[0]),
+            lambda ensured: self._publish_ensured(ensured, user_ids),
         )
         return ensured.room, ensured.created
 
@@ -206,9 +216,14 @@ class Chat:
             return room, False
         ensured = await self._database.write(
             partial(ensure.external_room, pid, draft),
-            lambda ensured: self._publish_all(ensured.joined),
+            lambda ensured: self._publish_ensured(ensured, user_ids),
         )
         return ensured.room, ensured.created
+
+    def _publish_ensured(self, ensured: ensure.Ensured, user_ids: Sequence[str]) -> None:
+        self._publish_all(ensured.joined)
+        if ensured.created:
+            self._publish(MembersAdded(ensured.room.project_id, ensured.room.id, list(user_ids)))
 
     async def get_room(self, pid: str, room_id: str) -> Room:
         return await self._database.read(partial(rooms.get, pid, room_id))
@@ -271,8 +286,15 @@ class Chat:
         a private room without that member is NotFound."""
         await self._database.write(
             partial(members.leave, pid, room_id, user_id, hide_private=hide_private),
-            self._publish_all,
+            lambda happened: self._publish_departure(happened, user_id, "left"),
         )
+
+    def _publish_departure(
+        self, happened: Sequence[Happened], user_id: str, reason: Departure
+    ) -> None:
+        for each in happened:
+            left = isinstance(each, Event) and each.name == "userLeft" and each.user_id == user_id
+            self._publish(msgspec.structs.replace(each, reason=reason) if left else each)
 
     async def member(
         self, pid: str, room_id: str, user_id: str, *, with_from_seq: bool = False
@@ -349,7 +371,9 @@ class Chat:
         """End the membership, if there is one. *by* as in `put_member`. Raises NotFound and Forbidden."""
         await self._database.write(
             partial(members.leave, pid, room_id, user_id, hide_private=False, by=by),
-            self._publish_all,
+            lambda happened: self._publish_departure(
+                happened, user_id, "left" if by == user_id else "removed"
+            ),
         )
 
     # messages
@@ -509,6 +533,24 @@ class Chat:
         """What the user's client lacks of all its rooms, page by page. Raises NotFound and BadInput."""
         return await self._database.read(
             partial(syncs.sync, pid, user_id, query, self.epoch), slow=True
+        )
+
+    # all rooms of a user, for the sockets that watch them
+
+    async def watched_rooms(self, pid: str, user_id: str, limit: int) -> list[watched.WatchedRoom]:
+        """The *limit* rooms of the user with the newest activity."""
+        return await self._database.read(partial(watched.rooms_of, pid, user_id, limit))
+
+    async def activities(
+        self, pid: str, user_ids: Mapping[str, Sequence[str]]
+    ) -> dict[str, watched.Activity]:
+        """The activity in each of these rooms, with the sides of some users; without rooms that are deleted."""
+        return await self._database.read(partial(watched.activities, pid, user_ids))
+
+    async def room_added(self, pid: str, user_id: str, room_id: str, newest: int) -> Delta | None:
+        """The room for a client that does not have it; None if the user is no member."""
+        return await self._database.read(
+            partial(syncs.added, pid, user_id, room_id, newest, self.epoch)
         )
 
     # a member's own side

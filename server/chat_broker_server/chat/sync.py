@@ -70,6 +70,8 @@ class SyncQuery(NamedTuple):
     token: str | None = None
     have_version: int | None = None
     """The user's own, from an earlier answer."""
+    size: int = sizes.LARGEST_RESPONSE
+    """How many bytes the answer may have."""
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -108,7 +110,7 @@ def sync(pid: str, user_id: str, query: SyncQuery, epoch: str) -> Steps[Sync]:
     wanted = _wanted(query, begin, memberships, epoch)
     page = wanted[: query.limit]
     answered = yield from _deltas(pid, user_id, query, [each.room_id for each in page], epoch)
-    deltas = _fitting(answered)
+    deltas = _fitting(answered, query.size)
     # A room that was left meanwhile has no delta.
     last = deltas[-1].room.id if len(deltas) < len(answered) else page[-1].room_id if page else None
     more = bool(wanted) and wanted[-1].room_id != last
@@ -125,6 +127,12 @@ def sync(pid: str, user_id: str, query: SyncQuery, epoch: str) -> Steps[Sync]:
         reload=True if query.have_version not in {None, version} else UNSET,
         token=UNSET if more else begin.token,
     )
+
+
+def added(pid: str, user_id: str, room_id: str, messages: int, epoch: str) -> Steps[Delta | None]:
+    """The room for a client that does not have it, with its newest *messages*; None if the user is no member."""
+    deltas = yield from _deltas(pid, user_id, SyncQuery({}, messages=messages), [room_id], epoch)
+    return _shortened(deltas[0], sizes.LARGEST_RESPONSE - _OVERHEAD) if deltas else None
 
 
 def _first_page(
@@ -250,9 +258,9 @@ def _delta(pid: str, parts: rooms.Parts, known: Known, limit: int) -> Steps[Delt
     )
 
 
-def _fitting(deltas: Sequence[Delta]) -> list[Delta]:
-    """As many of *deltas* as fit into a response, at least one. One that is too large alone is shortened."""
-    most = sizes.LARGEST_RESPONSE - _OVERHEAD
+def _fitting(deltas: Sequence[Delta], size: int) -> list[Delta]:
+    """As many of *deltas* as fit into *size* bytes, at least one. One that is too large alone is shortened."""
+    most = max(size - _OVERHEAD, 0)
     fitting = sizes.fitting(deltas, most)
     return [_shortened(fitting[0], most)] if len(fitting) == 1 else fitting
 

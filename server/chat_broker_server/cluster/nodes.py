@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from chat_broker_kit.tasks import cancel_and_wait
+from chat_broker_server.chat.events import Departure
 from chat_broker_server.chat.models import Receipt
 from chat_broker_server.cluster.bus import MAX_BYTES, Bus
 
@@ -42,6 +43,15 @@ class RoomEvent(msgspec.Struct, frozen=True, tag="happened", omit_defaults=True)
     seq: int | None = None
     user_id: str | None = None
     rev: int | None = None
+    reason: Departure | None = None
+
+
+class MembersHint(msgspec.Struct, frozen=True, tag="added"):
+    """A `MembersAdded` of a room."""
+
+    project_id: str
+    room_id: str
+    user_ids: list[str]
 
 
 class MineHint(msgspec.Struct, frozen=True, tag="mine", omit_defaults=True):
@@ -100,6 +110,7 @@ Body = (
     | Hello
     | Bye
     | RoomEvent
+    | MembersHint
     | MineHint
     | ProfileHint
     | ReceiptHint

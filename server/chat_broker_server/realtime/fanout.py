@@ -492,7 +492,7 @@ class Fanout:
             return
         self._counts.events_out += len(room.subscribers)
         if event.rev is not None and event.seq is None:
-            seq = _seq_of(event.payload) if event.name in MESSAGE_CHANGES else None
+            seq = seq_of(event.payload) if event.name in MESSAGE_CHANGES else None
             self._deliver_change(key, room, event.rev, WaitingChange.of(event, seq))
             return
         ready = packets.event(event.name, event.payload)
@@ -648,7 +648,8 @@ class Fanout:
         return lost.rev < lost.room_rev
 
 
-def _seq_of(payload: bytes) -> int | None:
+def seq_of(payload: bytes) -> int | None:
+    """The `seq` of a message that is the payload of an event."""
     try:
         return _decode_seq(payload).seq
     except ValueError:

@@ -11,6 +11,7 @@ from chat_broker_server.chat import sizes, validation
 from chat_broker_server.chat.delta import Known, Reader, first_seq_of
 from chat_broker_server.chat.models import Change, Delta, Message, Mine, Receipt, Room
 from chat_broker_server.chat.service import Chat
+from chat_broker_server.chat.sync import Had, SyncQuery
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError, NotFound
 from chat_broker_server.realtime import requests
@@ -18,6 +19,7 @@ from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.fanout import Counters
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.subscriptions import Subscriptions
+from chat_broker_server.realtime.watching import Watching
 
 _encode = msgspec.json.Encoder().encode
 _OK: Final = _encode({"ok": True})
@@ -55,11 +57,17 @@ class EventHandlers:
     """Handles client events, always as the user of the socket's token."""
 
     def __init__(
-        self, chat: Chat, subscriptions: Subscriptions, limits: Limits, refresh: RefreshToken
+        self,
+        chat: Chat,
+        subscriptions: Subscriptions,
+        watching: Watching,
+        limits: Limits,
+        refresh: RefreshToken,
     ) -> None:
         """*refresh* replaces the token of a connection, or raises ChatError."""
         self._chat = chat
         self._subscriptions = subscriptions
+        self._watching = watching
         self._limits = limits
         self._refresh = refresh
 
@@ -91,6 +99,12 @@ class EventHandlers:
                     claims.pid, event.room_id, claims.sub, event.seq, hide_private=True
                 )
                 return Acknowledgement(_encode({"ok": True, "delivered_seq": delivered_seq}))
+            case requests.WatchRooms():
+                return await self._watch(connection, claims, event)
+            case requests.UnwatchRooms():
+                connection.knows_revs = True
+                self._watching.stop(connection)
+                return Acknowledgement()
             case requests.Refresh():
                 fresh = await self._refresh(connection, claims, event.token)
                 return Acknowledgement(
@@ -99,7 +113,7 @@ class EventHandlers:
 
     async def _by_id(self, claims: Claims, event: requests.ClientEvent) -> requests.ClientEvent:
         """*event* with the id of the room that it names by the app's own."""
-        if isinstance(event, requests.Refresh):
+        if isinstance(event, requests.Refresh | requests.WatchRooms | requests.UnwatchRooms):
             return event
         room_id = await self._chat.room_id(claims.pid, event.room_id)
         return msgspec.structs.replace(event, room_id=room_id)
@@ -124,7 +138,8 @@ class EventHandlers:
         key = (claims.pid, event.room_id)
         connection.knows_revs |= event.knows_revs
         rooms, most = self._subscriptions.fanout, self._limits.rooms_per_socket
-        if key not in connection.rooms and len(connection.rooms) >= most:
+        joined = len(connection.rooms) - self._watching.delivered(connection)
+        if key not in connection.rooms and joined >= most:
             raise ChatError("too_many_rooms", f"A socket may join {most} rooms.")
         # Collect the room's events from here on, so that none is lost between reading and subscribing.
         if not rooms.start_joining(key, connection):
@@ -147,6 +162,7 @@ class EventHandlers:
         if delta.mine is not None and delta.room.small:
             connection.sees_receipts = delta.receipts is not UNSET
         rooms.hide(key, connection, first_seq_of(delta.room, delta.mine))
+        self._watching.joined(connection, key)
         online = self._subscriptions.subscribe(connection, claims, key, peeks=peeks)
         payload = self._joined(connection, _acknowledgement(delta, online))
         return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, counters))
@@ -172,6 +188,9 @@ class EventHandlers:
                 joined = await self._chat.join(*key, claims.sub, may_enter_private=False)
                 connection.display_name = joined.display_name
             delta = await self._chat.delta(*key, reader)
+        if not peeks:
+            # A socket that watches is told that the room was added before anything else of it.
+            await self._watching.settled((claims.pid, claims.sub), event.room_id)
         for _ in range(_READS - 1):
             counters = Counters(delta.last_seq, delta.rev)
             if self._subscriptions.fanout.has_no_gap(key, connection, counters):
@@ -201,6 +220,22 @@ class EventHandlers:
         return _encode(
             msgspec.structs.replace(joined, missed=missed, changed=changed, has_more=more)
         )
+
+    async def _watch(
+        self, connection: Connection, claims: Claims, event: requests.WatchRooms
+    ) -> Acknowledgement:
+        connection.knows_revs = True
+        fields = {
+            name: value
+            for name, value in msgspec.structs.asdict(event).items()
+            if value is not None
+        }
+        have = {room_id: Had(*had) for room_id, had in fields.pop("have", {}).items()}
+        deliver = fields.pop("deliver", None if event.cursor is not None else "activity")
+        payload, start_telling = await self._watching.watch(
+            connection, claims, SyncQuery(have, **fields), deliver
+        )
+        return Acknowledgement(payload, start_telling)
 
     async def _type(
         self, connection: Connection, claims: Claims, event: requests.Typing

@@ -144,6 +144,7 @@ NOT_LOADED: Final[dict[str, int | str]] = {
     "sockets_authenticated": 0,
     "sockets_direct": 0,
     "rooms_live": 0,
+    "users_watching": 0,
     "typing": 0,
     "bus_state": "off",
     "bus_junk": 0,

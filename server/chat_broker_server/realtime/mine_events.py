@@ -16,6 +16,7 @@ from chat_broker_server.errors import ChatError
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connections, UserKey
 from chat_broker_server.realtime.fanout import Fanout
+from chat_broker_server.realtime.watching import Watching
 
 PAUSE: Final = 0.25
 """Seconds between two reads for one user, however often their marks move."""
@@ -49,11 +50,13 @@ class MineEvents:
         chat: Chat,
         connections: Connections,
         fanout: Fanout,
+        watching: Watching,
         spawn: Callable[[Awaitable[None]], Any],
     ) -> None:
         self._chat = chat
         self._connections = connections
         self._fanout = fanout
+        self._watching = watching
         self._spawn = spawn
         self._waiting: dict[UserKey, dict[str, None]] = {}
 
@@ -62,6 +65,7 @@ class MineEvents:
         user = (changed.project_id, changed.user_id)
         connections = self._connections.of(user)
         if changed.from_seq is not None:
+            self._watching.hide(user, changed.room_ids, changed.from_seq)
             for connection in connections:
                 for room_id in changed.room_ids:
                     key = (changed.project_id, room_id)
@@ -96,5 +100,9 @@ class MineEvents:
     def _send(self, user: UserKey, event: MineEvent | Reload) -> None:
         ready = packets.event("mine", _encode(event))
         for connection in self._connections.of(user):
-            if connection.knows_revs:
+            if not connection.knows_revs:
+                continue
+            if isinstance(event, MineEvent):
+                self._watching.tell_mine(connection, event.room_id, event.mine, ready)
+            else:
                 connection.send_queue.send(ready)

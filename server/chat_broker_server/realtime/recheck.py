@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 from chat_broker_kit.database.transactions import Database, Query, Rows, all_rows
 from chat_broker_server.chat.members import SMALL
+from chat_broker_server.chat.watched import Side
 
 _CHUNK = 50
 _MARKS = ", ".join(f"${number}" for number in range(2, _CHUNK + 2))
 _MEMBERSHIPS = (
-    f"SELECT user_id, room_id FROM members WHERE project_id = $1 AND user_id IN ({_MARKS})"  # noqa: S608  # only markers
+    "SELECT user_id, room_id, joined_at, coalesce(version, 0), coalesce(from_seq, 1) FROM members"  # noqa: S608  # only markers
+    f" WHERE project_id = $1 AND user_id IN ({_MARKS})"
 )
 _ROOMS = (
     f"SELECT r.id, r.last_seq, coalesce(r.rev, 0), r.private, {SMALL} FROM rooms r"  # noqa: S608  # only markers
@@ -19,11 +21,14 @@ _ROOMS = (
 )
 
 
-async def memberships(
+async def sides(
     database: Database, pid: str, user_ids: Iterable[str]
-) -> set[tuple[str, str]]:
-    """All (user, room) memberships of these users."""
-    return {(row[0], row[1]) for row in await _read(database, _MEMBERSHIPS, pid, user_ids)}
+) -> dict[str, dict[str, Side]]:
+    """The side of each of these users in each of their rooms."""
+    found: dict[str, dict[str, Side]] = {user_id: {} for user_id in user_ids}
+    for user_id, room_id, *side in await _read(database, _MEMBERSHIPS, pid, found):
+        found[user_id][room_id] = Side(*side)
+    return found
 
 
 class RoomState(NamedTuple):

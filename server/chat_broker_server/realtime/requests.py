@@ -1,11 +1,12 @@
 """Client events: their names and arguments, and the errors of wrong ones. Pure."""
 
 import re
-from typing import Annotated, Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
-from chat_broker_server.chat.validation import as_integer
+from chat_broker_server.chat.sizes import LARGEST_PAGE
+from chat_broker_server.chat.validation import HAD_ROOMS, as_integer
 from chat_broker_server.errors import BadInput
 
 #: Names that Socket.IO libraries reserve. They cannot be sent as events.
@@ -26,6 +27,8 @@ MAX_TOKEN: Final = 8_192
 RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=137)]
 """Of a room, or `external:` and the app's own."""
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Triple = tuple[Seq, Seq, Seq]
+Opaque = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class _Event(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -74,6 +77,23 @@ class MarkDelivered(_Event, frozen=True):
     seq: Seq
 
 
+class WatchRooms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hear of all rooms of the user, beginning with what the client lacks of them."""
+
+    have: Annotated[dict[RoomId, Triple], msgspec.Meta(max_length=HAD_ROOMS)] | None = None
+    epoch: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    messages: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] | None = None
+    cursor: Opaque | None = None
+    token: Opaque | None = None
+    have_version: Seq | None = None
+    deliver: Literal["activity", "all"] | None = None
+
+
+class UnwatchRooms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hear only of the rooms that this socket has joined."""
+
+
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN)]
 
@@ -81,7 +101,9 @@ class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "Refresh(token=…)"
 
 
-ClientEvent = Join | Leave | Post | Typing | MarkRead | MarkDelivered | Refresh
+ClientEvent = (
+    Join | Leave | Post | Typing | MarkRead | MarkDelivered | WatchRooms | UnwatchRooms | Refresh
+)
 
 
 class UnknownEvent(BadInput):
@@ -130,6 +152,13 @@ _SHAPES: Final = {
     "markDelivered": _Shape(
         MarkDelivered, "markDelivered({roomId, seq}): roomId text, seq an integer from 0"
     ),
+    "watchRooms": _Shape(
+        WatchRooms,
+        "watchRooms({have?, epoch?, messages?, limit?, cursor?, token?, have_version?, deliver?}): have an"
+        f" object from at most {HAD_ROOMS} room ids to [last_seq, rev, version], messages from 0 to 20, limit"
+        f" from 1 to {LARGEST_PAGE}, have_version a version, deliver activity or all, the others texts",
+    ),
+    "unwatchRooms": _Shape(UnwatchRooms, "unwatchRooms()"),
     "refreshToken": _Shape(Refresh, "refreshToken({token}): token text"),
 }
 _EVENTS: Final = _SHAPES | {

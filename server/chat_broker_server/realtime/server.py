@@ -27,6 +27,7 @@ from chat_broker_server.chat.events import (
     CloseResult,
     Event,
     Happened,
+    MembersAdded,
     MineChanged,
     ProfileChanged,
     ReceiptsMoved,
@@ -38,6 +39,7 @@ from chat_broker_server.cluster.nodes import (
     Close,
     Closed,
     Hello,
+    MembersHint,
     MineHint,
     Nodes,
     PresenceUpdate,
@@ -49,7 +51,7 @@ from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.errors import ChatError
 from chat_broker_server.realtime import recheck
 from chat_broker_server.realtime.clock import Clock, LoopClock
-from chat_broker_server.realtime.connections import RoomKey
+from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.context import Context, Counts
 from chat_broker_server.realtime.dispatcher import Dispatcher
 from chat_broker_server.realtime.fanout import Fanout
@@ -65,6 +67,7 @@ from chat_broker_server.realtime.sessions import Sessions
 from chat_broker_server.realtime.socketio_library import open_library
 from chat_broker_server.realtime.subscriptions import Subscriptions
 from chat_broker_server.realtime.user_events import UserEvents
+from chat_broker_server.realtime.watching import Watching
 from chat_broker_server.realtime.websocket_server import Takeover, WebSocketServer
 
 
@@ -105,6 +108,7 @@ class Realtime:
         self._subscriptions = Subscriptions(
             chat, self._fanout, self._presence, self._limits, self.publish
         )
+        self._watching = Watching(chat, self._subscriptions, self._limits, self._spawn)
         library = open_library(self._limits)
         self._is_watched = library.is_watched
         self._sio = library.sio
@@ -113,9 +117,9 @@ class Realtime:
             tokens,
             self._context,
             sockets=self._eio.sockets,
-            unsubscribe_all=self._subscriptions.unsubscribe_all,
+            unsubscribe_all=self._unsubscribe_all,
         )
-        self._mine_events = MineEvents(chat, self._sessions.connections, self._fanout, self._spawn)
+        self._mine_events = self._open_mine_events(chat)
         self._user_events = UserEvents(chat, self._fanout, self._spawn)
         self._receipt_events = ReceiptEvents(self._fanout, chat.receipts, self._context.clock)
         dispatcher = self._connect_library(chat)
@@ -130,9 +134,19 @@ class Realtime:
             origins or OriginPolicy(),
         )
 
+    def _open_mine_events(self, chat: Chat) -> MineEvents:
+        connections = self._sessions.connections
+        mine_events = MineEvents(chat, connections, self._fanout, self._watching, self._spawn)
+        self._watching.on_mine_changed(
+            lambda user, room_id: mine_events.note(MineChanged(*user, [room_id]))
+        )
+        return mine_events
+
     def _connect_library(self, chat: Chat) -> Dispatcher:
         """Have the dispatcher read all packets of python-socketio's connections."""
-        handlers = EventHandlers(chat, self._subscriptions, self._limits, self._sessions.refresh)
+        handlers = EventHandlers(
+            chat, self._subscriptions, self._watching, self._limits, self._sessions.refresh
+        )
         dispatcher = Dispatcher(self._sessions, handlers, self._context, dict(self._eio.handlers))
         self._eio.on("connect", dispatcher.on_connect)
         self._eio.on("message", dispatcher.on_message)
@@ -197,6 +211,7 @@ class Realtime:
             "sockets_authenticated": self._sessions.connections.authenticated,
             "sockets_direct": sum(c.send_queue.direct for c in self._sessions.connections),
             "rooms_live": len(self._fanout),
+            "users_watching": self._watching.users,
             "typing": self._subscriptions.typing,
             "bus_state": self.bus_state,
             "bus_junk": self._nodes.junk,
@@ -228,6 +243,10 @@ class Realtime:
             self._receipt_events.note(event)
             self._nodes.broadcast(ReceiptHint(event.project_id, event.receipts))
             return
+        if isinstance(event, MembersAdded):
+            self._watching.note_added(event)
+            self._nodes.broadcast(MembersHint(event.project_id, event.room_id, event.user_ids))
+            return
         self._deliver(event)
         self._nodes.broadcast(
             RoomEvent(
@@ -238,6 +257,7 @@ class Realtime:
                 event.seq,
                 event.user_id,
                 event.rev,
+                event.reason,
             )
         )
 
@@ -260,9 +280,21 @@ class Realtime:
 
     def _deliver(self, event: Event) -> None:
         suspended = self._subscriptions.deliver(event)
+        self._watching.note(event)
         if suspended and event.user_id is not None:
             key = (event.project_id, event.room_id)
-            self._spawn(self._subscriptions.recheck(key, event.user_id, suspended))
+            self._spawn(self._recheck_suspended(key, event.user_id, suspended))
+
+    async def _recheck_suspended(
+        self, key: RoomKey, user_id: str, suspended: list[Connection]
+    ) -> None:
+        # Who is a member again is told so before anything else of the room.
+        await self._watching.settled((key[0], user_id), key[1])
+        await self._subscriptions.recheck(key, user_id, suspended)
+
+    def _unsubscribe_all(self, connection: Connection) -> None:
+        self._watching.stop(connection)
+        self._subscriptions.unsubscribe_all(connection)
 
     # -- called by Nodes --------------------------------------------------------------------------
 
@@ -279,7 +311,12 @@ class Realtime:
                         seq=body.seq,
                         rev=body.rev,
                         user_id=body.user_id,
+                        reason=body.reason,
                     )
+                )
+            case MembersHint():
+                self._watching.note_added(
+                    MembersAdded(body.project_id, body.room_id, body.user_ids)
                 )
             case MineHint():
                 self._mine_events.note(
@@ -357,6 +394,7 @@ class Realtime:
             by_project.setdefault(pid, set()).add(user_id)
         for pid, user_ids in by_project.items():
             await self._recheck_members(pid, user_ids)
+        await self._watching.compare_rooms()
         await self._recheck_rooms()
 
     async def _recheck_rooms(self) -> None:
@@ -387,10 +425,11 @@ class Realtime:
             for connection in self._sessions.connections.of((pid, user_id))
             for key in connection.rooms
         ]
-        members = await recheck.memberships(self._chat.database, pid, list(user_ids))
+        sides = await recheck.sides(self._chat.database, pid, user_ids)
+        await self._watching.compare_sides(pid, sides)
         for connection, key in subscribed:
             claims = connection.claims
-            if claims is None or (claims.sub, key[1]) in members or key not in connection.rooms:
+            if claims is None or key[1] in sides[claims.sub] or key not in connection.rooms:
                 continue
             if key in connection.peeked_rooms:
                 continue

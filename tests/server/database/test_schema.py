@@ -33,6 +33,7 @@ from chat_broker_server.chat import (
     system_messages,
     user_settings,
     users,
+    watched,
 )
 from chat_broker_server.chat.cursors import encoded
 from chat_broker_server.chat.models import (
@@ -164,6 +165,9 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "first visible message": partial(mine.role_and_from_seq, P, R, U),
     "totals": partial(mine.totals, P, U),
     "sync": partial(sync.sync, P, U, sync.SyncQuery({R: sync.Had(5, 5, 0)}, "e", 20), "e"),
+    "watched rooms": partial(watched.rooms_of, P, U, 500),
+    "activity": partial(watched.activities, P, {R: [U]}),
+    "room added": partial(sync.added, P, U, R, 20, "e"),
     "mint": partial(tokens._user_and_generation, P, U),
     "check": partial(tokens._token_state, CLAIMS),
     "revoke": partial(tokens._revoke, P, U, "s"),
@@ -179,6 +183,9 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "UPDATE rooms SET updated_at": [ROOM],
     "UPDATE rooms SET rev": [(500,)],
     "SELECT r.id…r.deleted_at IS NULL": [(*ROOM, 0)],
+    "SELECT r.id…r.id = $2": [
+        (*ROOM, "m", 500, U, "n", None, "x", None, "{}", "", None, None, None, None, None, None)
+    ],
     "SELECT r.id…m.user_id = $3": [
         (
             *ROOM,
@@ -300,6 +307,10 @@ def test_a_sync_is_looked_at_from_beginning_to_end() -> None:
     assert any("SELECT c.rev, c.kind, c.object, " in query for query in begins[-3:])
     assert begins[-1].startswith("SELECT m.user_id, m.last_read_seq")
     assert any(query.startswith("SELECT min") for query in begins)
+
+
+def test_an_activity_is_looked_at_from_beginning_to_end() -> None:
+    assert len(queries_of(HOT["activity"])) == 2
 
 
 @pytest.mark.parametrize("archived", [None, True, False])

@@ -146,6 +146,55 @@ async def test_receipts_are_told_on_both_nodes(nodes: Pair, redis_server: RedisS
     )
 
 
+async def test_who_watches_hears_of_rooms_on_the_other_node(nodes: Pair) -> None:
+    """Rooms that come and go, activity, and one's own side."""
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    there = await two.socket(bob)
+    assert (await there.call("watchRooms", {}))["deltas"] == []
+    room = await one.room(alice, bob)
+    (delta,) = await there.hears("roomAdded")
+    assert delta["room"]["id"] == room.id
+    await one.chat.post(PID, room.id, alice.id, "hello")
+    (activity,) = await there.hears("roomActivity")
+    assert (activity["last_message"]["content"], activity["unread"]) == ("hello", 1)
+    await one.chat.mark_read(PID, room.id, bob.id, 1)
+    assert (await there.hears("mine"))[0]["mine"]["unread"] == 0
+    await one.chat.leave(PID, room.id, bob.id)
+    assert await there.hears("roomRemoved") == [{"room_id": room.id, "reason": "left"}]
+
+
+async def test_who_watches_hears_within_ten_seconds_without_redis(
+    nodes: Pair, redis_server: RedisServer
+) -> None:
+    """Each node compares the rooms that it tells with the database; who was removed hears nothing more."""
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    kept, lost = await one.room(alice, bob), await one.room(alice, bob, private=True)
+    there, bot = await two.socket(bob), await two.socket(bob)
+    await there.call("watchRooms", {})
+    await bot.call("watchRooms", {"deliver": "all"})
+    redis_server.stop()
+    await until(lambda: str(two.fact("bus_state")).startswith("degraded"))
+    await one.chat.remove_member(PID, lost.id, bob.id)
+    come = await one.room(alice, bob)
+    await one.chat.post(PID, kept.id, alice.id, "hello")
+    await one.chat.update_mine(PID, kept.id, bob.id, MineChanges(pinned=True))
+    for socket in (there, bot):
+        assert (await socket.hears("roomRemoved"))[0]["room_id"] == lost.id
+        assert (await socket.hears("roomAdded"))[0]["room"]["id"] == come.id
+        await socket.hears("mine")
+    assert (await there.hears("roomActivity"))[0]["room_id"] == kept.id
+    assert (await bot.hears("message"))[0]["room_id"] == kept.id
+    for room in (lost, come):
+        await one.chat.post(PID, room.id, alice.id, "later")
+    assert (await bot.hears("message", 2))[1]["room_id"] == come.id
+    await there.hears("roomActivity", 2)
+    assert [each["room_id"] for each in bot.payloads("message")] == [kept.id, come.id]
+    heard = {each["room_id"] for each in there.payloads("roomActivity")}
+    assert heard == {kept.id, come.id}
+
+
 async def test_writers_on_both_nodes_are_heard_in_one_order(nodes: Pair) -> None:
     one, two = nodes
     alice, bob = await one.user("alice"), await one.user("bob")

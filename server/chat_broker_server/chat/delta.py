@@ -14,6 +14,7 @@ from chat_broker_server.chat import (
     message_parts,
     messages,
     mine,
+    reactions,
     receipts,
     rooms,
 )
@@ -161,7 +162,15 @@ def of_member(pid: str, room_id: str, reader: Reader, epoch: str) -> Steps[OfMem
     told = yield from receipts.of_delta(pid, room, reader.user_id)
     complete = Delta(room, side, room.last_seq, rev_of(room), epoch, receipts=told)
     lacking = yield from _lacking(pid, complete, reader, forgotten_rev)
-    return OfMember(lacking, display_name)
+    own = yield from with_own_reactions(pid, reader.user_id or "", lacking)
+    return OfMember(own, display_name)
+
+
+def with_own_reactions(pid: str, user_id: str, whole: Delta) -> Steps[Delta]:
+    """*whole* with the user's reactions to those of its messages that do not show all their users."""
+    changed = [each.message for each in whole.changed if each.message is not UNSET]
+    own = yield from reactions.own(pid, user_id, [*whole.missed, *changed])
+    return msgspec.structs.replace(whole, own_reactions=own) if own else whole
 
 
 def _lacking(pid: str, complete: Delta, reader: Reader, forgotten_rev: int) -> Steps[Delta]:

@@ -60,7 +60,11 @@ def message_posted(pid: str, message: Message) -> Event:
 
 def message_edited(pid: str, message: Message, by: str | None) -> Event:
     """`messageUpdated` of an edit by the user *by*; None: by the API key."""
-    reason = Reason("edited", UNSET if by is None else by)
+    return message_changed(pid, message, Reason("edited", UNSET if by is None else by))
+
+
+def message_changed(pid: str, message: Message, reason: Reason) -> Event:
+    """`messageUpdated` of one change."""
     return message_updated(pid, ChangedMessage(**msgspec.structs.asdict(message), change=reason))
 
 

@@ -5,6 +5,8 @@ from typing import Final
 from chat_broker_kit.http.headers import LARGEST_BODY
 from chat_broker_server.chat.members import SMALL_ROOM
 from chat_broker_server.chat.models import Limits
+from chat_broker_server.chat.pins import MOST_PINS
+from chat_broker_server.chat.reactions import MOST_EMOJI
 from chat_broker_server.chat.sizes import LARGEST_PAGE, LARGEST_RESPONSE
 from chat_broker_server.chat.validation import LONGEST_CONTENT, METADATA_BYTES
 
@@ -16,6 +18,8 @@ FEATURES: Final[tuple[str, ...]] = (
     "external_rooms",
     "replies",
     "mentions",
+    "reactions",
+    "pins",
     "blocks",
     "directory",
     "receipts",
@@ -28,4 +32,6 @@ LIMITS: Final = Limits(
     body=LARGEST_BODY,
     answer=LARGEST_RESPONSE,
     page=LARGEST_PAGE,
+    pins=MOST_PINS,
+    reactions=MOST_EMOJI,
 )

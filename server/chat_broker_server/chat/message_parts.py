@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps
-from chat_broker_server.chat.models import Message, Quote
+from chat_broker_server.chat.models import Message, Quote, Reaction
 from chat_broker_server.database.rows import metadata_of
 from chat_broker_server.errors import NotFound
 
@@ -25,7 +25,8 @@ WIDTH: Final = 15
 """How many columns `COLUMNS` has."""
 SOURCE: Final = "messages g JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
 
-# The first two bits are of reactions and pins.
+HAS_REACTIONS: Final = 1
+IS_PINNED: Final = 2
 SILENT: Final = 4
 MENTIONS_ROOM: Final = 8
 MENTIONS: Final = 16
@@ -35,13 +36,19 @@ UNCOUNTED: Final = SILENT | SYSTEM
 """Messages with one of these are not unread for anybody."""
 
 QUOTED_CHARACTERS: Final = 200
+SHOWN_USERS: Final = 10
+"""Of a reaction, the newest."""
 
 _CHUNK: Final = 25
 _PAIRS = ", ".join(
     f"(CAST(${number} AS TEXT), CAST(${number + 1} AS BIGINT))"
     for number in range(2, 2 * _CHUNK + 2, 2)
 )
-_OF_PAIRS = f"FROM (VALUES {_PAIRS}) v JOIN messages g ON g.project_id = $1 AND g.room_id = v.column1 AND g.seq = v.column2"
+PAIRS: Final = f"(VALUES {_PAIRS}) v"
+"""Rooms and seqs to select from, `v.column1` and `v.column2`, for `of_each`."""
+AFTER_PAIRS: Final = 2 * _CHUNK + 2
+"""The number of the next parameter."""
+_OF_PAIRS = f"FROM {PAIRS} JOIN messages g ON g.project_id = $1 AND g.room_id = v.column1 AND g.seq = v.column2"
 _QUOTE = (
     f"q.id, q.seq, q.user_id, u.username, u.display_name, substr(q.content, 1, {QUOTED_CHARACTERS})"
 )
@@ -63,9 +70,16 @@ _BY_KEY = (
     " JOIN users u ON u.project_id = g.project_id AND u.id = g.user_id"
 )
 _MENTIONS = (
-    f"SELECT n.room_id, n.seq, n.position, n.user_id FROM (VALUES {_PAIRS}) v JOIN mentions n"
+    f"SELECT n.room_id, n.seq, n.position, n.user_id FROM {PAIRS} JOIN mentions n"
     " ON n.project_id = $1 AND n.room_id = v.column1 AND n.seq = v.column2"
 )
+_REACTIONS = (
+    f"SELECT c.first_rev, c.room_id, c.seq, c.emoji, c.count, c.user_ids FROM {PAIRS}"
+    " JOIN reaction_counts c ON c.project_id = $1 AND c.room_id = v.column1 AND c.seq = v.column2"
+)
+_PINS = f"SELECT g.room_id, g.seq, g.pinned_at, g.pinned_by {_OF_PAIRS}"
+
+_user_ids = msgspec.json.Decoder(list[str]).decode
 
 Key = tuple[str, int]
 """A room's id and a message's seq."""
@@ -126,11 +140,14 @@ def complete(pid: str, messages: Iterable[Message], flags: dict[Key, int]) -> St
     quotes = yield from _quotes(pid, _with(flags, REPLY))
     events = yield from _events(pid, _with(flags, SYSTEM))
     mentions = yield from _mentions(pid, _with(flags, MENTIONS))
+    reactions = yield from _reactions(pid, _with(flags, HAS_REACTIONS))
+    pins = yield from _pins(pid, _with(flags, IS_PINNED))
     completed = []
     for message in messages:
         key = (message.room_id, message.seq)
         bits = flags.get(key, 0)
         if bits:
+            pinned_at, pinned_by = pins.get(key, (UNSET, UNSET))
             message = msgspec.structs.replace(  # noqa: PLW2901 - the same message
                 message,
                 type="system" if bits & SYSTEM else UNSET,
@@ -139,6 +156,9 @@ def complete(pid: str, messages: Iterable[Message], flags: dict[Key, int]) -> St
                 mentions=mentions.get(key, UNSET),
                 mention_room=bool(bits & MENTIONS_ROOM) or UNSET,
                 silent=bool(bits & SILENT) or UNSET,
+                reactions=reactions.get(key, UNSET),
+                pinned_at=pinned_at,
+                pinned_by=pinned_by,
             )
         completed.append(message)
     return completed
@@ -154,7 +174,7 @@ def quote(pid: str, room_id: str, message_id: str, reader_id: str) -> Steps[Quot
 
 def by_key(pid: str, keys: Sequence[Key]) -> Steps[dict[Key, Message]]:
     """The messages with these keys."""
-    rows = yield from _of_each(_BY_KEY, pid, keys)
+    rows = yield from of_each(_BY_KEY, pid, keys)
     messages = [message for row in rows for message in plain(row[0], (row[1:],))]
     flags = {(row[0], row[2]): row[-1] for row in rows if row[-1]}
     if flags:
@@ -170,22 +190,40 @@ def without_hidden_quote(message: Message, from_seq: int) -> Message:
     return msgspec.structs.replace(message, reply_to=msgspec.structs.replace(quote, content=""))
 
 
+def _reactions(pid: str, keys: Sequence[Key]) -> Steps[dict[Key, list[Reaction]]]:
+    rows = yield from of_each(_REACTIONS, pid, keys)
+    reactions: dict[Key, list[Reaction]] = {}
+    for _, room_id, seq, emoji, count, user_ids in sorted(map(tuple, rows)):
+        shown = Reaction(emoji, count, _user_ids(user_ids))
+        reactions.setdefault((room_id, seq), []).append(shown)
+    return reactions
+
+
+def _pins(pid: str, keys: Sequence[Key]) -> Steps[dict[Key, tuple[str, str | UnsetType]]]:
+    rows = yield from of_each(_PINS, pid, keys)
+    return {
+        (room_id, seq): (pinned_at, UNSET if pinned_by is None else pinned_by)
+        for room_id, seq, pinned_at, pinned_by in rows
+        if pinned_at is not None
+    }
+
+
 def _with(flags: dict[Key, int], bit: int) -> list[Key]:
     return [key for key, bits in flags.items() if bits & bit]
 
 
 def _quotes(pid: str, keys: Sequence[Key]) -> Steps[dict[Key, Quote]]:
-    rows = yield from _of_each(_QUOTES, pid, keys)
+    rows = yield from of_each(_QUOTES, pid, keys)
     return {(room_id, seq): Quote(*quoted) for room_id, seq, *quoted in rows}
 
 
 def _events(pid: str, keys: Sequence[Key]) -> Steps[dict[Key, dict[str, Any]]]:
-    rows = yield from _of_each(_EVENTS, pid, keys)
+    rows = yield from of_each(_EVENTS, pid, keys)
     return {(room_id, seq): metadata_of(event) for room_id, seq, event in rows if event is not None}
 
 
 def _mentions(pid: str, keys: Sequence[Key]) -> Steps[dict[Key, list[str]]]:
-    rows = yield from _of_each(_MENTIONS, pid, keys)
+    rows = yield from of_each(_MENTIONS, pid, keys)
     mentions: dict[Key, list[str]] = {}
     # The row of everybody has no user.
     for room_id, seq, _, user_id in sorted(row for row in map(tuple, rows) if row[3]):
@@ -193,13 +231,16 @@ def _mentions(pid: str, keys: Sequence[Key]) -> Steps[dict[Key, list[str]]]:
     return mentions
 
 
-def _of_each(sql: str, pid: str, keys: Sequence[Key]) -> Steps[list[Sequence[Any]]]:
-    """The rows of *sql* for all *keys*. The last chunk is padded, so that there is one prepared statement."""
+def of_each(sql: str, pid: str, keys: Sequence[Key], *more: Any) -> Steps[list[Sequence[Any]]]:
+    """The rows of *sql*, which selects from `PAIRS`, for all *keys*. *more* are its parameters from `AFTER_PAIRS` on.
+
+    The last chunk is padded, so that there is one prepared statement.
+    """
     found: list[Sequence[Any]] = []
     for at in range(0, len(keys), _CHUNK):
         chunk = keys[at : at + _CHUNK]
         # No message has this seq.
         padding = [("", 0)] * (_CHUNK - len(chunk))
-        rows = yield Query(sql, pid, *[value for key in (*chunk, *padding) for value in key])
+        rows = yield Query(sql, pid, *[value for key in (*chunk, *padding) for value in key], *more)
         found += rows
     return found

@@ -18,6 +18,7 @@ from chat_broker_server.chat import (
     mentions,
     message_parts,
     mine,
+    reactions,
     roles,
     room_settings,
 )
@@ -26,6 +27,7 @@ from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.mentions import Named
 from chat_broker_server.chat.message_parts import (
     COLUMNS,
+    HAS_REACTIONS,
     MENTIONS,
     MENTIONS_ROOM,
     REPLY,
@@ -536,7 +538,7 @@ def delete(
     rev = yield from _record(pid, message)
     yield Query(
         "UPDATE messages SET content = '', metadata = '{}', deleted_at = $4, rev = $5,"
-        " event = NULL, reply_to_seq = NULL, flags = $6"
+        " event = NULL, reply_to_seq = NULL, flags = $6, pinned_at = NULL, pinned_by = NULL"
         " WHERE project_id = $1 AND room_id = $2 AND seq = $3",
         pid,
         room_id,
@@ -547,6 +549,8 @@ def delete(
     )
     if flags & (MENTIONS | MENTIONS_ROOM):
         yield from mentions.remove(pid, room_id, message.seq)
+    if flags & HAS_REACTIONS:
+        yield from reactions.forget(pid, room_id, message.seq)
     if not flags & UNCOUNTED:
         yield Query(
             "INSERT INTO deletions (project_id, room_id, seq, user_id) VALUES ($1, $2, $3, $4)",
@@ -565,6 +569,9 @@ def delete(
         reply_to=UNSET,
         mentions=UNSET,
         mention_room=UNSET,
+        reactions=UNSET,
+        pinned_at=UNSET,
+        pinned_by=UNSET,
     )
     if purge:
         yield from _purge(pid, deleted)

@@ -15,6 +15,8 @@ from chat_broker_server.chat.room_settings import RoomSettings
 Status = Literal["active", "suspended"]
 Notify = Literal["all", "mentions", "none"]
 Archived = Literal["no", "until_message", "yes"]
+OwnReactions = dict[str, list[str]]
+"""The emoji with which a user reacted, by the message's id."""
 Visibility = Literal["visible", "hidden"]
 
 
@@ -33,6 +35,10 @@ class Limits(msgspec.Struct, frozen=True):
     """Bytes of a response with messages; a longer list is cut and has `has_more` set."""
     page: int
     """Items of a page."""
+    pins: int
+    """Of a room."""
+    reactions: int
+    """Different ones to a message."""
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -128,6 +134,29 @@ class Message(msgspec.Struct, frozen=True):
     silent: bool | UnsetType = UNSET
     """It is not unread for anybody."""
     author_deleted: bool | UnsetType = UNSET
+    reactions: "list[Reaction] | UnsetType" = UNSET
+    """By first use; not there for none."""
+    pinned_at: str | UnsetType = UNSET
+    pinned_by: str | UnsetType = UNSET
+    """The user who pinned it; not there for the key."""
+
+
+class Reaction(msgspec.Struct, frozen=True):
+    """An emoji on a message, and the newest ten of its users, the last one first."""
+
+    emoji: str
+    count: int
+    user_ids: list[str]
+
+
+class Reactor(msgspec.Struct, frozen=True):
+    """Who reacted to a message, and with what."""
+
+    emoji: str
+    user_id: str
+    username: str
+    display_name: str | None
+    created_at: str
 
 
 class Mine(msgspec.Struct, frozen=True):
@@ -229,9 +258,28 @@ class Room(msgspec.Struct, frozen=True):
 class Reason(msgspec.Struct, frozen=True):
     """Why a message is told again."""
 
-    kind: Literal["edited"]
+    kind: Literal["edited", "reaction", "pinned", "unpinned"]
     user_id: str | UnsetType = UNSET
-    """Who did it; not there for the key."""
+    """Who did it, or whose reaction it is; not there for the key."""
+    emoji: str | UnsetType = UNSET
+    """Of a reaction."""
+    added: bool | UnsetType = UNSET
+    """Of a reaction: false for one that was taken back."""
+
+
+class ReadMessage(Message, frozen=True):
+    """A message as one reader gets it."""
+
+    mine: OwnReactions | UnsetType = UNSET
+    """As in Page."""
+
+
+class Pins(msgspec.Struct, frozen=True):
+    """The pinned messages of a room, newest pin first."""
+
+    items: list[Message]
+    mine: OwnReactions | UnsetType = UNSET
+    """As in Page."""
 
 
 class ChangedMessage(Message, frozen=True):
@@ -262,6 +310,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     has_more: bool
     reset: bool
     """The rev is not one of this room's, or too long ago: the client has to read the room again."""
+    mine: OwnReactions | UnsetType = UNSET
+    """As in Page."""
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -282,6 +332,8 @@ class Delta(msgspec.Struct, frozen=True):
     has_more: bool = False
     receipts: list[Receipt] | UnsetType = UNSET
     """Of all members of a small room who show them; not there for a reader who shows none."""
+    own_reactions: OwnReactions | UnsetType = UNSET
+    """The member's, to messages that do not show all users of a reaction."""
 
 
 class Sync(msgspec.Struct, frozen=True, kw_only=True):
@@ -324,6 +376,8 @@ class Page(msgspec.Struct, frozen=True):
     has_before: bool | UnsetType = UNSET
     """Around a message, as `has_after`."""
     has_after: bool | UnsetType = UNSET
+    mine: OwnReactions | UnsetType = UNSET
+    """The reader's, to messages that do not show all users of a reaction."""
 
     @classmethod
     def of(cls, items: list[Any], page: int, limit: int, total: int) -> "Page":
@@ -337,6 +391,8 @@ class CursorPage(msgspec.Struct, frozen=True):
     limit: int
     next_cursor: str | None
     has_more: bool
+    mine: OwnReactions | UnsetType = UNSET
+    """As in Page."""
 
 
 class ReadMark(msgspec.Struct, frozen=True):

@@ -23,6 +23,8 @@ from chat_broker_server.chat import (
     mentions,
     messages,
     mine,
+    pins,
+    reactions,
     receipts,
     rooms,
     user_settings,
@@ -42,6 +44,7 @@ from chat_broker_server.chat.events import (
 )
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.member_lists import MemberFilter
+from chat_broker_server.chat.message_lock import Actor
 from chat_broker_server.chat.mine import Marked
 from chat_broker_server.chat.models import (
     AddedMembers,
@@ -54,9 +57,11 @@ from chat_broker_server.chat.models import (
     MessageReceipts,
     Mine,
     MineChanges,
+    OwnReactions,
     Page,
     Project,
     PublicUser,
+    Reaction,
     ReadMark,
     Receipt,
     Room,
@@ -70,6 +75,7 @@ from chat_broker_server.chat.models import (
     UserSettings,
     UserSettingsChanges,
 )
+from chat_broker_server.chat.reactions import Wanted
 from chat_broker_server.chat.validation import EXTERNAL
 
 
@@ -528,6 +534,69 @@ class Chat:
     ) -> CursorPage:
         """The messages that name the user, newest first. Raises NotFound, or BadInput for a foreign cursor."""
         return await self._database.read(partial(mentions.page, pid, user_id, cursor, limit))
+
+    # reactions and pins
+
+    async def react(
+        self, pid: str, room_id: str, message_id: str, emoji: str, actor: Actor
+    ) -> list[Reaction]:
+        """React to a message in the name of a user. Returns all its reactions; a second time changes nothing.
+
+        Raises NotFound, Forbidden, Conflict `too_many_reactions` or `message_deleted`.
+        """
+        found, _ = await self._database.write(
+            partial(reactions.add, pid, room_id, message_id, emoji, actor), self._publish_second
+        )
+        return found
+
+    async def unreact(
+        self, pid: str, room_id: str, message_id: str, emoji: str, actor: Actor
+    ) -> list[Reaction]:
+        """Take a user's reaction back, if there is one. Returns what is left. Raises NotFound and Forbidden."""
+        found, _ = await self._database.write(
+            partial(reactions.remove, pid, room_id, message_id, emoji, actor), self._publish_second
+        )
+        return found
+
+    async def reactions(
+        self,
+        pid: str,
+        room_id: str,
+        message_id: str,
+        wanted: Wanted,
+        *,
+        from_seq: int = 1,
+    ) -> CursorPage:
+        """Who reacted to a message from *from_seq* on. Raises NotFound and BadInput."""
+        return await self._database.read(
+            partial(reactions.page, pid, room_id, message_id, wanted, from_seq)
+        )
+
+    async def own_reactions(self, pid: str, user_id: str, found: Sequence[Message]) -> OwnReactions:
+        """The user's reactions, by message id, to those of these messages that do not show all their users."""
+        if not any(map(reactions.is_crowded, found)):
+            return {}
+        return await self._database.read(partial(reactions.own, pid, user_id, found))
+
+    async def pin(self, pid: str, room_id: str, message_id: str, actor: Actor) -> Message:
+        """Pin a message. Raises NotFound, Forbidden, Conflict `too_many_pins` or `message_deleted`."""
+        message, _ = await self._database.write(
+            partial(pins.pin, pid, room_id, message_id, actor), self._publish_second
+        )
+        return message
+
+    async def unpin(self, pid: str, room_id: str, message_id: str, actor: Actor) -> Message:
+        """End the pin of a message, if there is one. Raises NotFound and Forbidden."""
+        message, _ = await self._database.write(
+            partial(pins.unpin, pid, room_id, message_id, actor), self._publish_second
+        )
+        return message
+
+    async def pins(self, pid: str, room_id: str, *, from_seq: int = 1) -> list[Message]:
+        """The pinned messages from *from_seq* on, newest pin first. Raises NotFound."""
+        return await self._database.read(partial(pins.listed, pid, room_id, from_seq))
+
+    # all rooms at once
 
     async def sync(self, pid: str, user_id: str, query: syncs.SyncQuery) -> Sync:
         """What the user's client lacks of all its rooms, page by page. Raises NotFound and BadInput."""

@@ -226,7 +226,8 @@ def _deltas(
         known = Known() if reset else known
         lacking = yield from _delta(pid, (room, side, last_message), known, query.messages)
         told = yield from receipts.of_delta(pid, room, user_id)
-        deltas.append(msgspec.structs.replace(lacking, epoch=epoch, reset=reset, receipts=told))
+        own = yield from delta.with_own_reactions(pid, user_id, lacking)
+        deltas.append(msgspec.structs.replace(own, epoch=epoch, reset=reset, receipts=told))
     return deltas
 
 

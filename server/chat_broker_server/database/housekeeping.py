@@ -125,6 +125,16 @@ def _deleted_rooms() -> Steps[bool]:
             room_id,
         )
     )
+    for table in ("reactions", "reaction_counts"):
+        deleted = deleted or (
+            yield Query(
+                f"DELETE FROM {table} WHERE project_id = $1 AND room_id = $2 AND seq IN"
+                f" (SELECT seq FROM {table} WHERE project_id = $1 AND room_id = $2"
+                f" ORDER BY seq LIMIT {PORTION}) RETURNING 1",
+                pid,
+                room_id,
+            )
+        )
     if not deleted:
         yield Query("DELETE FROM deletions WHERE project_id = $1 AND room_id = $2", pid, room_id)
         yield Query("DELETE FROM rooms WHERE project_id = $1 AND id = $2", pid, room_id)

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from chat_broker_server.chat import sizes, validation
 from chat_broker_server.chat.delta import Known, Reader, first_seq_of
-from chat_broker_server.chat.models import Change, Delta, Message, Mine, Receipt, Room
+from chat_broker_server.chat.models import Change, Delta, Message, Mine, OwnReactions, Receipt, Room
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.chat.sync import Had, SyncQuery
 from chat_broker_server.credentials.tokens import Claims
@@ -44,6 +44,7 @@ class JoinAcknowledgement(msgspec.Struct, frozen=True):
     reset: bool
     changed: list[Change]
     receipts: list[Receipt] | UnsetType = UNSET
+    own_reactions: OwnReactions | UnsetType = UNSET
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -269,6 +270,7 @@ def _acknowledgement(delta: Delta, online: int) -> JoinAcknowledgement:
         delta.reset,
         delta.changed,
         delta.receipts,
+        delta.own_reactions,
     )
 
 

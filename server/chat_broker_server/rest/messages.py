@@ -5,9 +5,10 @@ import msgspec
 from chat_broker_server.chat import sizes, system_messages, validation
 from chat_broker_server.chat.lookups import MOST_IDS
 from chat_broker_server.chat.messages import More
-from chat_broker_server.chat.models import Page
+from chat_broker_server.chat.models import Page, ReadMessage
 from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.errors import BadInput, Forbidden
+from chat_broker_server.rest import own_reactions
 from chat_broker_server.rest.request import (
     NO_CONTENT,
     Request,
@@ -19,7 +20,13 @@ from chat_broker_server.rest.request import (
     page_and_limit,
     page_limit,
 )
-from chat_broker_server.rest.rooms import CURSOR, acting_user_id, require_member, require_reader
+from chat_broker_server.rest.rooms import (
+    CURSOR,
+    acting_user_id,
+    first_seq,
+    require_reader,
+    viewer_id,
+)
 
 _AROUND_ITEMS = 100  # bytes of a page, at most
 _EDIT = {
@@ -35,7 +42,9 @@ _NOTHING_MORE = More()
 
 async def list_all(request: Request) -> Response:
     """GET …/messages: a numbered page, or the messages with some ids, around a `seq`, or next to the cursor `before` or `after`."""
-    query = request.query("page", "limit", "before", "after", "ids", "around", "from_seq")
+    query = request.query(
+        *("page", "limit", "before", "after", "ids", "around", "from_seq", "viewer_id")
+    )
     room_id = request.ids["room_id"]
     if "ids" in query:
         return await _list_by_id(request, query)
@@ -43,30 +52,29 @@ async def list_all(request: Request) -> Response:
         return await _list_around(request, query)
     if "before" not in query and "after" not in query:
         page, limit = page_and_limit(query, bounded=False)
-        from_seq = await _first_seq(request, query)
-        return ok(
-            await request.chat.messages_page(
-                request.pid, room_id, page=page, limit=limit, from_seq=from_seq
-            )
+        from_seq = await first_seq(request, query)
+        numbered = await request.chat.messages_page(
+            request.pid, room_id, page=page, limit=limit, from_seq=from_seq
         )
+        return ok(await _with_own_reactions(request, query, numbered))
     if "page" in query:
         raise BadInput.field("page", "cannot be combined with before or after")
     limit = page_limit(query)
     before = number(query, "before", 1, MAX_SEQ, 1) if "before" in query else None
     after = number(query, "after", 0, MAX_SEQ, 0) if "after" in query else None
-    from_seq = await _first_seq(request, query)
+    from_seq = await first_seq(request, query)
     page_of_messages = await request.chat.messages_between(
         request.pid, room_id, before=before, after=after, limit=limit, from_seq=from_seq
     )
+    page_of_messages = await _with_own_reactions(request, query, page_of_messages)
     response = ok(page_of_messages)
     if len(response.body) > sizes.LARGEST_RESPONSE:
         response = ok(sizes.shortened(page_of_messages))
     return response
 
 
-async def _first_seq(request: Request, query: dict[str, str]) -> int:
-    """The first message to answer: what the caller sees, less what `from_seq` leaves out."""
-    return max(await require_member(request), number(query, "from_seq", 0, MAX_SEQ, 1))
+async def _with_own_reactions(request: Request, query: dict[str, str], page: Page) -> Page:
+    return await own_reactions.add(request, viewer_id(request, query), page, page.items)
 
 
 def _refuse_others(query: dict[str, str], *known: str) -> None:
@@ -76,11 +84,11 @@ def _refuse_others(query: dict[str, str], *known: str) -> None:
 
 
 async def _list_by_id(request: Request, query: dict[str, str]) -> Response:
-    _refuse_others(query, "ids", "from_seq")
+    _refuse_others(query, "ids", "from_seq", "viewer_id")
     asked = list(dict.fromkeys(query["ids"].split(",")))
     if len(asked) > MOST_IDS or not all(map(validation.ID.fullmatch, asked)):
         raise BadInput.field("ids", f"must be at most {MOST_IDS} ids, with commas between them")
-    from_seq = await _first_seq(request, query)
+    from_seq = await first_seq(request, query)
     found = await request.chat.messages_by_id(
         request.pid, request.ids["room_id"], asked, from_seq=from_seq
     )
@@ -88,17 +96,19 @@ async def _list_by_id(request: Request, query: dict[str, str]) -> Response:
         await request.chat.get_room(request.pid, request.ids["room_id"])
     items = sizes.fitting(found, sizes.LARGEST_RESPONSE - _AROUND_ITEMS)
     page = Page.of(items, 1, MOST_IDS, len(found))
-    return ok(msgspec.structs.replace(page, has_more=len(items) < len(found)))
+    page = msgspec.structs.replace(page, has_more=len(items) < len(found))
+    return ok(await _with_own_reactions(request, query, page))
 
 
 async def _list_around(request: Request, query: dict[str, str]) -> Response:
-    _refuse_others(query, "around", "limit", "from_seq")
+    _refuse_others(query, "around", "limit", "from_seq", "viewer_id")
     wanted = number(query, "around", 1, MAX_SEQ, 1)
     limit = page_limit(query)
-    from_seq = await _first_seq(request, query)
+    from_seq = await first_seq(request, query)
     page = await request.chat.messages_around(
         request.pid, request.ids["room_id"], wanted, limit=limit, from_seq=from_seq
     )
+    page = await _with_own_reactions(request, query, page)
     response = ok(page)
     if len(response.body) > sizes.LARGEST_RESPONSE:
         response = ok(sizes.shortened_around(page, wanted))
@@ -106,15 +116,17 @@ async def _list_around(request: Request, query: dict[str, str]) -> Response:
 
 
 async def get(request: Request) -> Response:
-    from_seq = await _first_seq(request, request.query("from_seq"))
-    return ok(
-        await request.chat.message(
-            request.pid,
-            request.ids["room_id"],
-            request.ids["message_id"],
-            from_seq=from_seq,
-        )
+    query = request.query("from_seq", "viewer_id")
+    reader_id = viewer_id(request, query)
+    from_seq = await first_seq(request, query)
+    message = await request.chat.message(
+        request.pid, request.ids["room_id"], request.ids["message_id"], from_seq=from_seq
     )
+    if reader_id is not None:
+        own = await request.chat.own_reactions(request.pid, reader_id, [message])
+        if own:
+            return ok(ReadMessage(**msgspec.structs.asdict(message), mine=own))
+    return ok(message)
 
 
 async def receipts(request: Request) -> Response:

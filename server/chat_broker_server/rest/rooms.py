@@ -6,15 +6,18 @@ For a user, a room they are no member of is NotFound, as one that does not exist
 from chat_broker_server.chat import validation
 from chat_broker_server.chat.idempotency import Replayed
 from chat_broker_server.chat.member_lists import MOST_IDS, MemberFilter
-from chat_broker_server.chat.models import Page
+from chat_broker_server.chat.models import CursorPage, Page
 from chat_broker_server.chat.rooms import RoomFilter
+from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.errors import BadInput, Forbidden, NotFound
+from chat_broker_server.rest import own_reactions
 from chat_broker_server.rest.request import (
     NO_CONTENT,
     Request,
     Response,
     checked,
     created,
+    number,
     ok,
     page_and_limit,
     page_limit,
@@ -78,13 +81,20 @@ async def list_all(request: Request) -> Response:
         if "page" in query:
             raise BadInput.field("page", "does not go with sort=activity: use cursor")
         cursor, limit = checked(query, "cursor", CURSOR), page_limit(query)
-        return ok(
-            await request.chat.rooms_by_activity(request.pid, where, cursor=cursor, limit=limit)
+        by_activity = await request.chat.rooms_by_activity(
+            request.pid, where, cursor=cursor, limit=limit
         )
+        return await _listed(request, where, by_activity)
     if "cursor" in query:
         raise BadInput.field("cursor", "goes with sort=activity alone")
     page, limit = page_and_limit(query)
-    return ok(await request.chat.list_rooms(request.pid, where, page=page, limit=limit))
+    numbered = await request.chat.list_rooms(request.pid, where, page=page, limit=limit)
+    return await _listed(request, where, numbered)
+
+
+async def _listed(request: Request, where: RoomFilter, page: Page | CursorPage) -> Response:
+    last = [room.last_message for room in page.items if room.last_message]
+    return ok(await own_reactions.add(request, where.member_id, page, last))
 
 
 def _room_filter(request: Request, query: dict[str, str]) -> RoomFilter:
@@ -288,3 +298,14 @@ def own_user_id(request: Request, named: str | None) -> str:
     if named not in {None, user_id}:
         raise Forbidden("not_your_user", "A chat token acts for its own user alone.")
     return user_id
+
+
+def viewer_id(request: Request, query: dict[str, str]) -> str | None:
+    """The user for whom the API key reads, from `viewer_id`; the token's own user. None: no user in particular."""
+    named: str | None = checked(query, "viewer_id", validation.identifier)
+    return named if request.token_user_id is None else own_user_id(request, named)
+
+
+async def first_seq(request: Request, query: dict[str, str]) -> int:
+    """The first message to answer: what the caller sees, less what `from_seq` leaves out."""
+    return max(await require_member(request), number(query, "from_seq", 0, MAX_SEQ, 1))

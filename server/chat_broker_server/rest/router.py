@@ -27,7 +27,7 @@ from chat_broker_server.errors import (
     NotFound,
 )
 from chat_broker_server.observability.logs import bug
-from chat_broker_server.rest import auth, messages, mine, people, rooms, sync, users
+from chat_broker_server.rest import auth, messages, mine, people, reactions, rooms, sync, users
 from chat_broker_server.rest.problems import problem
 from chat_broker_server.rest.request import (
     ClientGone,
@@ -113,6 +113,19 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("PATCH", f"{_T}/{{message_id}}", Credential.EITHER, messages.edit),
     ("DELETE", f"{_T}/{{message_id}}", Credential.EITHER, messages.delete),
     ("GET", f"{_T}/{{message_id}}/receipts", Credential.EITHER, messages.receipts),
+    ("GET", f"{_T}/{{message_id}}/reactions", Credential.EITHER, reactions.list_all),
+    ("PUT", f"{_T}/{{message_id}}/reactions/{{emoji}}", Credential.USER, reactions.add),
+    ("DELETE", f"{_T}/{{message_id}}/reactions/{{emoji}}", Credential.USER, reactions.remove),
+    ("PUT", f"{_T}/{{message_id}}/reactions/{{emoji}}/{{user_id}}", Credential.KEY, reactions.add),
+    (
+        "DELETE",
+        f"{_T}/{{message_id}}/reactions/{{emoji}}/{{user_id}}",
+        Credential.KEY,
+        reactions.remove,
+    ),
+    ("PUT", f"{_T}/{{message_id}}/pin", Credential.EITHER, reactions.pin),
+    ("DELETE", f"{_T}/{{message_id}}/pin", Credential.EITHER, reactions.unpin),
+    ("GET", f"{_R}/{{room_id}}/pins", Credential.EITHER, reactions.list_pins),
 )
 
 # Most paths: /projects/{pid}/{noun}/{id}, then optionally /{word} and /{id}.
@@ -128,6 +141,7 @@ _NOT_FOUND: dict[str, Callable[[], NotFound]] = {
 }
 # What a parameter may be besides an id. Such a segment may have escapes.
 _OTHER_SEGMENTS: dict[str, re.Pattern[str]] = {
+    "emoji": re.compile(".*", re.DOTALL),  # its route says what is wrong with it
     "room_id": EXTERNAL_ROOM,
 }
 _JSON = ("content-type", "application/json")

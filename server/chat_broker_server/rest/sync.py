@@ -1,6 +1,7 @@
 """Routes that tell a client what it lacks."""
 
 import msgspec
+from msgspec import UNSET
 
 from chat_broker_server.chat import sizes, validation
 from chat_broker_server.chat.delta import Seen
@@ -8,6 +9,7 @@ from chat_broker_server.chat.models import Changes
 from chat_broker_server.chat.sync import Had, SyncQuery
 from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.errors import BadInput
+from chat_broker_server.rest import own_reactions
 from chat_broker_server.rest.request import Request, Response, checked, number, ok, page_limit
 from chat_broker_server.rest.rooms import require_reader
 
@@ -35,6 +37,9 @@ async def list_changes(request: Request) -> Response:
     changes = await request.chat.changes(
         request.pid, request.ids["room_id"], since_rev, seen=seen, limit=limit
     )
+    found = [each.message for each in changes.items if each.message is not UNSET]
+    reader_id = request.token_user_id or member_id
+    changes = await own_reactions.add(request, reader_id, changes, found)
     response = ok(changes)
     return response if len(response.body) <= sizes.LARGEST_RESPONSE else ok(_shortened(changes))
 

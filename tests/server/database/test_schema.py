@@ -27,6 +27,8 @@ from chat_broker_server.chat import (
     message_parts,
     messages,
     mine,
+    pins,
+    reactions,
     receipts,
     rooms,
     sync,
@@ -36,9 +38,12 @@ from chat_broker_server.chat import (
     watched,
 )
 from chat_broker_server.chat.cursors import encoded
+from chat_broker_server.chat.message_lock import Actor
 from chat_broker_server.chat.models import (
     IdempotencyKey,
+    Message,
     MineChanges,
+    Reaction,
     RoomChanges,
     RoomDraft,
     UserSettingsChanges,
@@ -55,6 +60,11 @@ LOCKED = members.LockedRoom(False, "room", 5, RoomSettings())
 
 DIRECT_ROOM = (R, P, "", None, True, U, 2, 5, None, "{}", "", "", "direct", 1, None, None, None)
 DRAFT = RoomDraft(name="n", created_by=U, external_id="e")
+ACTOR = Actor(U, by_token=True)
+CROWDED = Message(
+    *("m", R, 5, U, "n", None, "x", None, {}, "", None, None),
+    reactions=[Reaction("👍", 12, [U])],
+)
 
 HOT: dict[str, Callable[[], Steps[Any]]] = {
     "user": partial(users.get, P, U),
@@ -150,6 +160,13 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "delta, reset": partial(delta.delta, P, R, delta.Reader(U, delta.Known(5, 5, "e", 1)), "f"),
     "lost changes": partial(delta.after, P, R, 5, 20),
     "old changes": partial(housekeeping._old_changes, 1),
+    "react": partial(reactions.add, P, R, "m", ":a:", ACTOR),
+    "take a reaction back": partial(reactions.remove, P, R, "m", "👍", ACTOR),
+    "reactions": partial(reactions.page, P, R, "m", reactions.Wanted(), 1),
+    "own reactions": partial(reactions.own, P, U, [CROWDED]),
+    "pin": partial(pins.pin, P, R, "m", ACTOR),
+    "unpin": partial(pins.unpin, P, R, "m", ACTOR),
+    "pins": partial(pins.listed, P, R, 1),
     "mark read": partial(mine.mark_read, P, R, U, 5, False),
     "receipts of a room": partial(receipts.of_room, P, R, U),
     "receipts of a message": partial(receipts.of_message, P, R, "m", U, 1),
@@ -181,7 +198,21 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "UPDATE rooms SET member_count = member_count +": [(500,)],
     "UPDATE rooms SET member_count": [(False, "room", 5, None)],
     "UPDATE rooms SET updated_at": [ROOM],
+    "UPDATE rooms SET rev…kind": [(500, None, None)],
     "UPDATE rooms SET rev": [(500,)],
+    "SELECT m.role, coalesce(m.from_seq, 1), w.status": [
+        (
+            *("owner", 1, "active"),
+            *("m", 5, U, "n", None, "x", None, "{}", "", None, None, None, None, None, 3),
+        )
+    ],
+    "SELECT c.first_rev": [(7, R, 5, "👍", 12, f'["{U}"]')],
+    "INSERT INTO reactions": [(1,)],
+    "DELETE FROM reactions…RETURNING 1": [(1,)],
+    "SELECT user_id FROM reactions": [(U,)],
+    "SELECT g.seq FROM rooms": [(5,)],
+    "SELECT first_rev": [(7, "👍")],
+    "SELECT count(*), max(pinned_at)": [(3, "2026-01-01T00:00:00.000Z")],
     "SELECT r.id…r.deleted_at IS NULL": [(*ROOM, 0)],
     "SELECT r.id…r.id = $2": [
         (*ROOM, "m", 500, U, "n", None, "x", None, "{}", "", None, None, None, None, None, None)
@@ -216,7 +247,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "SELECT rev FROM changes": [(7,)],
     "SELECT project_id, room_id FROM changes": [(P, R)],
     "SELECT g.id…g.id = $2 AND g.room_id = $3": [
-        ("m", 5, U, "n", None, "x", None, "{}", "", None, None, None, None, None, None)
+        ("m", 5, U, "n", None, "x", None, "{}", "", None, None, None, None, None, 1)
     ],
     "SELECT r.last_seq, r.last_message_at…m.user_id = $3": [
         (500, "now", None, "n", None, None, "active", "member", None, None, None, None)
@@ -290,6 +321,23 @@ def test_a_delta_is_looked_at_from_beginning_to_end() -> None:
         "SELECT c.rev",
         "SELECT c.rev",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("react", "UPDATE messages SET rev = $4, flags"),
+        ("take a reaction back", "UPDATE messages SET rev = $4, flags"),
+        ("reactions", "SELECT e.rev, e.user_id"),
+        ("own reactions", "SELECT e.room_id, e.seq"),
+        ("pins", "SELECT g.id"),
+    ],
+)
+def test_reactions_are_looked_at_from_beginning_to_end(name: str, last: str) -> None:
+    """The 500th change of a room, which also removes the oldest."""
+    found = [query.sql for query in queries_of(HOT[name])]
+    assert found[-1].startswith(last), found
+    assert len(found) <= 12, found
 
 
 @pytest.mark.parametrize(

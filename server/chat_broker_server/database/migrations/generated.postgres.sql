@@ -103,6 +103,8 @@ CREATE TABLE messages (
     event text,
     reply_to_seq bigint,
     flags bigint,
+    pinned_at text COLLATE "C",
+    pinned_by text COLLATE "C",
     CONSTRAINT pk_messages PRIMARY KEY (project_id, room_id, seq)
 );
 CREATE TABLE projects (
@@ -114,6 +116,26 @@ CREATE TABLE projects (
     open_room_count bigint DEFAULT '0'::bigint NOT NULL,
     created_at text NOT NULL,
     CONSTRAINT pk_projects PRIMARY KEY (id)
+);
+CREATE TABLE reaction_counts (
+    project_id text COLLATE "C" NOT NULL,
+    room_id text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    emoji text COLLATE "C" NOT NULL,
+    count bigint NOT NULL,
+    first_rev bigint NOT NULL,
+    user_ids text COLLATE "C" NOT NULL,
+    CONSTRAINT pk_reaction_counts PRIMARY KEY (project_id, room_id, seq, emoji)
+);
+CREATE TABLE reactions (
+    project_id text COLLATE "C" NOT NULL,
+    room_id text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    emoji text COLLATE "C" NOT NULL,
+    rev bigint NOT NULL,
+    created_at text COLLATE "C" NOT NULL,
+    CONSTRAINT pk_reactions PRIMARY KEY (project_id, room_id, seq, user_id, emoji)
 );
 CREATE TABLE revoked_sessions (
     project_id text COLLATE "C" NOT NULL,
@@ -193,7 +215,10 @@ CREATE INDEX ix_changes_changed_at ON changes USING btree (changed_at);
 CREATE INDEX ix_idempotency_expires_at ON idempotency USING btree (expires_at);
 CREATE INDEX ix_members_project_id_user_id_room_id ON members USING btree (project_id, user_id, room_id);
 CREATE INDEX ix_mentions_message ON mentions USING btree (project_id, room_id, seq);
+CREATE INDEX ix_messages_pinned ON messages USING btree (project_id, room_id, pinned_at) WHERE pinned_at IS NOT NULL;
 CREATE INDEX ix_messages_replies ON messages USING btree (project_id, room_id, reply_to_seq, seq) WHERE reply_to_seq IS NOT NULL;
+CREATE INDEX ix_reactions_emoji ON reactions USING btree (project_id, room_id, seq, emoji, rev);
+CREATE INDEX ix_reactions_user ON reactions USING btree (project_id, room_id, user_id, seq);
 CREATE INDEX ix_revoked_sessions_expires_at ON revoked_sessions USING btree (expires_at);
 CREATE INDEX ix_rooms_deleted ON rooms USING btree (project_id, id) WHERE deleted_at IS NOT NULL;
 CREATE INDEX ix_rooms_kind ON rooms USING btree (project_id, kind, id) WHERE kind IS NOT NULL;

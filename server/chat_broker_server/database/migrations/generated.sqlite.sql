@@ -91,7 +91,7 @@ CREATE TABLE messages (
     metadata TEXT DEFAULT '{}' NOT NULL,
     created_at TEXT NOT NULL,
     edited_at TEXT,
-    deleted_at TEXT, rev BIGINT, counted BIGINT, type TEXT, event TEXT, reply_to_seq BIGINT, flags BIGINT,
+    deleted_at TEXT, rev BIGINT, counted BIGINT, type TEXT, event TEXT, reply_to_seq BIGINT, flags BIGINT, pinned_at TEXT, pinned_by TEXT,
     CONSTRAINT pk_messages PRIMARY KEY (project_id, room_id, seq),
     CONSTRAINT fk_messages_rooms FOREIGN KEY(project_id, room_id) REFERENCES rooms (project_id, id)
 ) WITHOUT ROWID;
@@ -106,6 +106,29 @@ CREATE TABLE projects (
     created_at TEXT NOT NULL,
     CONSTRAINT pk_projects PRIMARY KEY (id)
 );
+CREATE TABLE reaction_counts (
+    project_id TEXT NOT NULL,
+    room_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    emoji TEXT NOT NULL,
+    count BIGINT NOT NULL,
+    -- Of the reaction that made this row.
+    first_rev BIGINT NOT NULL,
+    -- A JSON list: the newest ten, the last one first.
+    user_ids TEXT NOT NULL,
+    CONSTRAINT pk_reaction_counts PRIMARY KEY (project_id, room_id, seq, emoji)
+) WITHOUT ROWID;
+CREATE TABLE reactions (
+    project_id TEXT NOT NULL,
+    room_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    user_id TEXT NOT NULL,
+    emoji TEXT NOT NULL,
+    -- Of the room when the user reacted: the order of a message's reactions.
+    rev BIGINT NOT NULL,
+    created_at TEXT NOT NULL,
+    CONSTRAINT pk_reactions PRIMARY KEY (project_id, room_id, seq, user_id, emoji)
+) WITHOUT ROWID;
 CREATE TABLE revoked_sessions (
     project_id TEXT NOT NULL,
     user_id TEXT NOT NULL,
@@ -180,6 +203,9 @@ CREATE UNIQUE INDEX uq_rooms_direct_key ON rooms (project_id, direct_key) WHERE 
 CREATE INDEX ix_rooms_kind ON rooms (project_id, kind, id) WHERE kind IS NOT NULL;
 CREATE INDEX ix_messages_replies ON messages (project_id, room_id, reply_to_seq, seq) WHERE reply_to_seq IS NOT NULL;
 CREATE INDEX ix_mentions_message ON mentions (project_id, room_id, seq);
+CREATE INDEX ix_messages_pinned ON messages (project_id, room_id, pinned_at) WHERE pinned_at IS NOT NULL;
+CREATE INDEX ix_reactions_user ON reactions (project_id, room_id, user_id, seq);
+CREATE INDEX ix_reactions_emoji ON reactions (project_id, room_id, seq, emoji, rev);
 CREATE INDEX ix_blocks_blocked ON blocks (project_id, blocked_id, user_id);
 CREATE INDEX ix_users_display_name
 ON users (project_id, coalesce(display_name_folded, display_name))

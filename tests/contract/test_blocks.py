@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import httpx
+import pytest
+
 from tests.contract.servers import ChatApi, in_room, of_user, refused
 
 User = dict[str, Any]
@@ -139,3 +142,60 @@ async def test_a_deleted_user_blocks_nobody_and_is_not_listed(api: ChatApi) -> N
     assert (await read(api, f"{of_user(user)}/unread"))["messages"] == 0
     await act(api, "DELETE", user, gone)
     assert (await read(api, f"{of_user(user)}/unread"))["messages"] == 1
+
+
+async def direct_room(api: ChatApi, *users: User, **more: Any) -> httpx.Response:
+    body = {"user_ids": [user["id"] for user in users], **more}
+    return await api.send("PUT", "/api/v1/projects/{pid}/direct", json=body)
+
+
+async def say(api: ChatApi, room: dict[str, Any], user: User) -> httpx.Response:
+    body = {"content": "hello", "user_id": user["id"]}
+    return await api.send("POST", f"{in_room(room)}/messages", json=body)
+
+
+@pytest.mark.parametrize("blocker", [0, 1])
+async def test_no_direct_room_of_the_two_is_made(api: ChatApi, blocker: int) -> None:
+    """Whoever of them blocks; nor one with others by one of the two. The others make theirs, and so do they afterwards."""
+    pair = [await api.user(), await api.user()]
+    third = await api.user()
+    await act(api, "PUT", pair[blocker], pair[1 - blocker])
+    refused(await direct_room(api, *pair), 403, "blocked")
+    refused(await direct_room(api, *pair, third, created_by=pair[0]["id"]), 403, "blocked")
+    for user in pair:
+        assert (await direct_room(api, user)).status_code == 201
+        assert (await direct_room(api, user, third)).status_code == 201
+    listed = await read(api, f"/api/v1/projects/{{pid}}/rooms?member_id={pair[0]['id']}")
+    assert listed["total"] == 2
+    await act(api, "DELETE", pair[blocker], pair[1 - blocker])
+    assert (await direct_room(api, *pair)).status_code == 201
+
+
+@pytest.mark.parametrize("blocker", [0, 1])
+async def test_nobody_posts_to_a_direct_room_of_the_two(api: ChatApi, blocker: int) -> None:
+    """With key or token. It is still there to read; other rooms of both go on."""
+    pair = [await api.user(), await api.user()]
+    third = await api.user()
+    room = (await direct_room(api, *pair)).json()
+    others = [
+        (await direct_room(api, *pair, third)).json(),
+        (await direct_room(api, pair[0], third)).json(),
+        await api.room(*pair),
+    ]
+    first = await api.say(room, pair[0], "hello")
+    await act(api, "PUT", pair[blocker], pair[1 - blocker])
+    assert (await direct_room(api, *pair)).status_code == 200
+    for user in pair:
+        refused(await say(api, room, user), 403, "blocked")
+        token = await api.token(user)
+        sent = await api.as_user(
+            token, "POST", f"{in_room(room)}/messages", json={"content": "hello"}
+        )
+        refused(sent, 403, "blocked")
+        read_again = await api.as_user(token, "GET", f"{in_room(room)}/messages")
+        assert [each["id"] for each in read_again.json()["items"]] == [first["id"]]
+    for other in others:
+        assert (await say(api, other, pair[0])).status_code == 201
+    assert (await read(api, in_room(room)))["last_seq"] == 1
+    await act(api, "DELETE", pair[blocker], pair[1 - blocker])
+    assert (await say(api, room, pair[1])).json()["seq"] == 2

@@ -24,6 +24,16 @@ BLOCKED: Final = (
 )
 """The SQL condition that the member of the row `{reader}` blocks the user of the row `{author}`."""
 
+IN_DIRECT_ROOM: Final = (
+    "(EXISTS (SELECT 1 FROM members o JOIN blocks b ON b.project_id = o.project_id"
+    " AND b.user_id = o.user_id AND b.blocked_id = {author}"
+    " WHERE o.project_id = $1 AND o.room_id = $2)"
+    " OR EXISTS (SELECT 1 FROM members o JOIN blocks b ON b.project_id = o.project_id"
+    " AND b.user_id = {author} AND b.blocked_id = o.user_id"
+    " WHERE o.project_id = $1 AND o.room_id = $2))"
+)
+"""The SQL condition that one of the members of the room $2 blocks the member {author}, or the other way round."""
+
 _OF_USER = "project_id = $1 AND user_id = $2"
 _PAIR = f"{_OF_USER} AND blocked_id = $3"
 _GROWN = (

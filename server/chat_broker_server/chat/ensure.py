@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from chat_broker_kit.database.transactions import Query, Steps
-from chat_broker_server.chat import direct, members, rooms
+from chat_broker_server.chat import blocks, direct, members, rooms
 from chat_broker_server.chat.events import Happened
 from chat_broker_server.chat.models import Room, RoomDraft
 
@@ -35,13 +35,18 @@ def existing(pid: str, name: Name, user_ids: Sequence[str]) -> Steps[Room | None
 
 
 def direct_room(pid: str, user_ids: Sequence[str], created_by: str) -> Steps[Ensured]:
-    """The room of exactly these users. Raises NotFound `user_not_found`."""
+    """The room of exactly these users. Raises NotFound `user_not_found`.
+
+    Raises Forbidden `blocked`, unless it is there, if its creator blocks one of the others, or one of them the creator.
+    """
     draft = RoomDraft(name="", created_by=created_by, private=True, member_ids=list(user_ids))
     key = direct.key_of(user_ids)
     yield from rooms.require_users(pid, user_ids)
     while True:
         room = yield from rooms.insert(pid, draft, direct_key=key)
         if room is not None:
+            others = [user_id for user_id in user_ids if user_id != created_by]
+            yield from blocks.refuse_blocked(pid, created_by, others)
             return Ensured((yield from direct.complete(pid, room)), True, [])
         room_id = yield from _find(pid, ("direct_key", key))
         if room_id is not None:

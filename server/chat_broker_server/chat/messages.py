@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from chat_broker_kit.database.transactions import Query, Rows, Shortcut, Steps, Undo
 from chat_broker_kit.text.timestamps import parse_timestamp
 from chat_broker_server.chat import (
+    blocks,
     changes,
     direct,
     events,
@@ -70,16 +71,19 @@ _INSERT_WITH_MORE = (
 # For Postgres, made in each session that wants it. Each statement of a function that may change something sees what was
 # committed before it, so all that follows the lock is as it is when this commits. Another text needs another name.
 _POSTING = f"""
-CREATE OR REPLACE FUNCTION pg_temp.post_4(
+CREATE OR REPLACE FUNCTION pg_temp.post_5(
   text, text, text, text, text, text, text, text, text, text, text, bigint, text[]
 ) RETURNS TABLE (number bigint, author text, shown text, said_at text, avatar text) LANGUAGE plpgsql AS $$
 DECLARE
   rules text;
+  sort text;
   countable bigint;
 BEGIN
-  SELECT settings INTO rules FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL
+  SELECT settings, CASE WHEN member_count = 2 THEN kind END INTO rules, sort
+    FROM rooms WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL
     AND (kind IS NULL OR member_count > 1) FOR NO KEY UPDATE;
   IF NOT FOUND THEN RETURN; END IF;
+  IF sort = 'direct' AND {blocks.IN_DIRECT_ROOM.format(author="$5")} THEN RETURN; END IF;
   SELECT u.username, u.display_name, u.avatar_url INTO author, shown, avatar
     FROM members m JOIN users u ON u.project_id = m.project_id AND u.id = m.user_id
     WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $5 AND u.status <> 'suspended'
@@ -102,7 +106,7 @@ BEGIN
 END $$"""
 _CALL_POSTING = (
     "SELECT number, author, shown, said_at, avatar"
-    " FROM pg_temp.post_4($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+    " FROM pg_temp.post_5($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 _GAP = msgspec.Raw(b"\0")
 
@@ -141,6 +145,7 @@ class Edit(NamedTuple):
 _TO_POST = (
     "SELECT r.last_seq, r.last_message_at, r.counted, u.username, u.display_name, u.avatar_url,"
     " u.status, m.role, r.settings, CASE WHEN r.kind = 'direct' AND r.member_count = 1 THEN r.direct_key END,"
+    f" CASE WHEN r.kind = 'direct' AND r.member_count = 2 THEN {blocks.IN_DIRECT_ROOM.format(author='$3')} END,"
     " i.fingerprint, i.answer FROM members m"
     " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
     " AND r.deleted_at IS NULL"
@@ -171,7 +176,7 @@ def post(
         yield from _refuse_used(pid, room_id, idempotency_key)
         yield from members.refuse_non_member(pid, room_id, hide_private=hide_private)
     number, now, counted, username, display_name, avatar_url, status, role, *rest = rows[0]
-    settings, key_of_one, *stored = rest
+    settings, key_of_one, is_blocked, *stored = rest
     if idempotency_key is not None and stored[0] is not None:
         yield from _replay(pid, room_id, idempotency_key, stored)
     if status == "suspended":
@@ -189,6 +194,8 @@ def post(
             raise Undo(((yield from read(pid, room_id, earlier))[0], None))
     if key_of_one is not None and key_of_one != direct.key_of((draft.user_id,)):
         raise direct.nobody_there()
+    if is_blocked:
+        raise blocks.blocked()
     roles.require(role, "post", room_settings.from_text(settings))
     place = _Place(new_id(), number, username, display_name, now, avatar_url)
     message = _fresh(room_id, draft, place)

@@ -250,7 +250,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("m", 5, U, "n", None, "x", None, "{}", "", None, None, None, None, None, 1)
     ],
     "SELECT r.last_seq, r.last_message_at…m.user_id = $3": [
-        (500, "now", None, "n", None, None, "active", "member", None, None, None, None)
+        (500, "now", None, "n", None, None, "active", "member", None, None, 0, None, None)
     ],
     "SELECT r.last_seq, r.last_message_at…u.id = $3": [(500, "now", None, "n", None, None)],
     "SELECT q.id": [("m", 5, U, "n", None, "x")],

@@ -171,6 +171,8 @@ class Mine(Model, frozen=True, kw_only=True):
 class Room(Model, frozen=True, kw_only=True):
     """A room. *unread*, *mine* and *last_message* are None unless the room was listed for a member.
 
+    *settings* holds those of the room's settings that were changed, by name; None: none was.
+
     *rev* counts the room's changes, new messages apart (None: none yet); `last_seq` counts its messages. *small* is
     False for a room with many members, which is told less. Both are None on a server without `changes`.
     """
@@ -195,10 +197,14 @@ class Room(Model, frozen=True, kw_only=True):
     unread: int | None = None
     mine: Mine | None = None
     last_message: Message | None = None
+    settings: dict[str, Any] | None = None
 
 
 class Member(Model, frozen=True, kw_only=True):
-    """One user's membership in one room. *role* is `owner`, `member`, or another role of the server."""
+    """One user's membership in one room. *role* is `owner`, `moderator`, `member` or `guest`.
+
+    Messages below *from_seq* are hidden from the member. It is there for the API key and for the member alone; None: none is.
+    """
 
     user_id: str
     room_id: str | None = None
@@ -208,6 +214,7 @@ class Member(Model, frozen=True, kw_only=True):
     joined_at: datetime | None = None
     last_read_seq: int | None = None
     rev: int | None = None
+    from_seq: int | None = None
 
 
 class AddedMembers(Model, frozen=True, kw_only=True):

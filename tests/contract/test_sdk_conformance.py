@@ -125,6 +125,7 @@ async def test_features_that_a_server_does_not_name_are_not_offered_rather_than_
             "external_rooms",
             "blocks",
             "directory",
+            "roles",
         )
     }
     assert "0 wrong" in table(findings)

@@ -1,6 +1,6 @@
 """client.rooms: rooms, memberships and read marks."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from chat_broker_sdk._errors import ValidationError
@@ -179,14 +179,23 @@ class AsyncRooms(AsyncRoomState):
         description: str | UnsetType | None = UNSET,
         private: bool | UnsetType = UNSET,
         metadata: dict[str, Any] | UnsetType | None = UNSET,
+        settings: Mapping[str, Any] | UnsetType = UNSET,
         **more: Any,
     ) -> Room:
         """Change the fields that are passed; None clears one. *more*: fields of a newer server.
 
-        Raises UnsupportedOperationError where not offered.
+        Of *settings* those that are named change, such as `{"read_only": True}`; they need the feature `roles`. An
+        unknown one raises ValidationError. Raises UnsupportedOperationError where not offered.
         """
+        if settings is not UNSET:
+            await self._api.require("roles")
         body = without_unset(
-            more, name=name, description=description, private=private, metadata=metadata
+            more,
+            name=name,
+            description=description,
+            private=private,
+            metadata=metadata,
+            settings=settings,
         )
         return await self._api.request("PATCH", self._path(room_id), Room, body=body)
 
@@ -274,10 +283,17 @@ class AsyncRooms(AsyncRoomState):
             "GET", self._member_path(room_id, user_id), Member, auth="either"
         )
 
-    async def put_member(self, room_id: str, user_id: str, *, role: str | None = None) -> Member:
-        """Add a member, or change a member's role (`owner`, `member`)."""
+    async def put_member(
+        self, room_id: str, user_id: str, *, role: str | None = None, by: str | None = None
+    ) -> Member:
+        """Add a member, or change a member's role (see `set_role`).
+
+        *by*: the member who does it, with their rights and no others; it needs the feature `roles`.
+        """
+        if by is not None:
+            await self._api.require("roles")
         return await self._api.request(
-            "PUT", self._member_path(room_id, user_id), Member, body=without_none(role=role)
+            "PUT", self._member_path(room_id, user_id), Member, body=without_none(role=role, by=by)
         )
 
     async def add_members(
@@ -301,6 +317,25 @@ class AsyncRooms(AsyncRoomState):
             idempotency_key=idempotency_key,
         )
 
-    async def remove_member(self, room_id: str, user_id: str) -> None:
-        """End a user's membership. Raises NotFoundError if the user is not in the room."""
-        await self._api.request("DELETE", self._member_path(room_id, user_id))
+    async def set_role(
+        self, room_id: str, user_id: str, role: str, *, by: str | None = None
+    ) -> Member:
+        """Give a user a role: `owner`, `moderator`, `member` or `guest`. Who is no member becomes one.
+
+        *by*: the member who does it; AuthenticationError (`owner_only`) if they are no owner. Raises ConflictError
+        (`last_owner`) where the room would have no owner. Feature `roles`.
+        """
+        await self._api.require("roles")
+        return await self.put_member(room_id, user_id, role=role, by=by)
+
+    async def remove_member(self, room_id: str, user_id: str, *, by: str | None = None) -> None:
+        """End a user's membership. Raises NotFoundError if the user is not in the room.
+
+        *by*: the member who does it; AuthenticationError (`owner_only`) for a member of their rank or above. It needs
+        the feature `roles`.
+        """
+        query = None
+        if by is not None:
+            await self._api.require("roles")
+            query = {"by": by}
+        await self._api.request("DELETE", self._member_path(room_id, user_id), query=query)

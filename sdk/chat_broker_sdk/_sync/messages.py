@@ -67,6 +67,7 @@ class Messages:
         after: int | None = ...,
         around: int | None = ...,
         ids: Sequence[str] | None = ...,
+        from_seq: int | None = ...,
     ) -> Page[Message]: ...
 
     @overload
@@ -80,6 +81,7 @@ class Messages:
         after: int | None = ...,
         around: int | None = ...,
         ids: Sequence[str] | None = ...,
+        from_seq: int | None = ...,
         into: type[T],
     ) -> T: ...
 
@@ -93,12 +95,13 @@ class Messages:
         after: int | None = None,
         around: int | None = None,
         ids: Sequence[str] | None = None,
+        from_seq: int | None = None,
         into: Any = _PAGE,
     ) -> Any:
         """One page, by number and newest first, or by cursor: *before* and *after* are a `seq`.
 
         *around*: messages on both sides of a `seq`; *ids*: at most 50 of them, unknown ones left out. Both are in order
-        of `seq`, and need the feature `changes`.
+        of `seq`, and need the feature `changes`. *from_seq*: without messages below it; it needs the feature `roles`.
         *into*: another type for msgspec to decode the response into; `bytes` for the body as it is, of which only the
         content type has been checked.
         """
@@ -109,6 +112,9 @@ class Messages:
             self._api.require("changes")
             chosen = None if ids is None else ",".join(checked_id(each, "ids") for each in ids)
             query = {**(query or {}), "around": around, "ids": chosen}
+        if from_seq is not None:
+            self._api.require("roles")
+            query = {**(query or {}), "from_seq": from_seq}
         return self._api.request("GET", self._path(room_id), into, auth="either", query=query)
 
     def iterate(
@@ -180,29 +186,48 @@ class Messages:
             if before is not None and not fresh:
                 return
 
-    def get(self, room_id: str, message_id: str) -> Message:
-        """Fetch one message; a deleted one without its content. Feature `changes`."""
+    def get(self, room_id: str, message_id: str, *, from_seq: int | None = None) -> Message:
+        """Fetch one message; a deleted one without its content. Feature `changes`.
+
+        Raises NotFoundError for one below *from_seq*, which needs the feature `roles`.
+        """
         self._api.require("changes")
+        if from_seq is not None:
+            self._api.require("roles")
         return self._api.request(
-            "GET", self._message_path(room_id, message_id), Message, auth="either"
+            "GET",
+            self._message_path(room_id, message_id),
+            Message,
+            auth="either",
+            query=None if from_seq is None else {"from_seq": from_seq},
         )
 
     def update(
-        self, room_id: str, message_id: str, *, content: str, if_rev: int | None = None
+        self,
+        room_id: str,
+        message_id: str,
+        *,
+        content: str,
+        if_rev: int | None = None,
+        user_id: str | None = None,
     ) -> Message:
         """Change a message's content. It keeps its `seq` and gets an `edited_at`.
 
         With *if_rev*, only if that is still the message's `rev` (0: never changed). Otherwise raises ConflictError
         (`changed`) with the present `rev`. *if_rev* needs the feature `changes`.
+        *user_id*: the API key edits as this user, who has to be the author, and in time: AuthenticationError
+        (`not_the_author`, `too_late`). It needs the feature `roles`.
         """
         if if_rev is not None:
             self._api.require("changes")
+        if user_id is not None:
+            self._api.require("roles")
         return self._api.request(
             "PATCH",
             self._message_path(room_id, message_id),
             Message,
             auth="either",
-            body=without_none(content=content, if_rev=if_rev),
+            body=without_none(content=content, if_rev=if_rev, user_id=user_id),
         )
 
     def delete(self, room_id: str, message_id: str) -> None:

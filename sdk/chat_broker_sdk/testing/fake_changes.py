@@ -5,7 +5,7 @@ from typing import Any
 
 from .fake_store import FakeStore, Json, Problem, Seen, number
 
-FEATURES = ("changes", "mine", "sync", "direct", "external_rooms", "blocks", "directory")
+FEATURES = ("changes", "mine", "sync", "direct", "external_rooms", "blocks", "directory", "roles")
 LIMITS = {"content": 8000, "metadata": 4096, "body": 65536, "answer": 524288, "page": 200}
 MOST_CHANGES = 200
 MOST_ROOMS = 200

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from . import fake_changes, fake_people, fake_rooms
+from . import fake_changes, fake_people, fake_roles, fake_rooms
 from .fake_store import FakeStore, Json, Problem, Seen, encoded, number
 
 _USER_FILTERS = ("external_user_id", "status")
@@ -171,7 +171,9 @@ def _rooms(
         case "PATCH", [room_id]:
             if body.keys() - {"metadata"}:
                 fake_rooms.refuse_direct(store, room_id)
-            room = _changed(store, store.room(room_id), body, _ROOM_FIELDS)
+            fields = {name: value for name, value in body.items() if name != "settings"}
+            room = _changed(store, store.room(room_id), fields, _ROOM_FIELDS)
+            fake_roles.change_settings(store, room, body)
             store.change(room_id, "room", "", None)
             store.publish("room_updated", room_id, room)
             return 200, room
@@ -275,10 +277,11 @@ def _members(
         case "POST", []:
             return 200, fake_rooms.add_members(store, room_id, request.body or {})
         case "GET", [user_id] if user_id in members:
-            return 200, members[user_id]
+            return 200, fake_roles.whole_member(store, room_id, user_id, caller)
         case "PUT", [user_id]:
-            return 200, store.join(room_id, user_id, (request.body or {}).get("role"))
+            return 200, fake_roles.put(store, room_id, user_id, request.body or {})
         case "DELETE", [user_id] if user_id in members:
+            fake_roles.may_remove(store, request, room_id, user_id)
             store.leave(room_id, user_id)
             return 204, None
     raise Problem(404, "not_found")
@@ -290,9 +293,8 @@ def _messages(
     store.room(room_id, caller)
     body = request.body or {}
     messages = store.messages[room_id]
-    if caller is not None:
-        hidden = store.side(room_id, caller)["from_seq"]
-        messages = [each for each in messages if each["seq"] >= hidden]
+    first = fake_roles.seen_from(store, request, room_id, caller)
+    messages = [each for each in messages if each["seq"] >= first]
     match request.method, rest:
         case "POST", []:
             if caller and body.get("user_id", caller) != caller:
@@ -307,7 +309,8 @@ def _messages(
                     return 200, message
             raise Problem(404, "message_not_found")
         case "PATCH", [message_id]:
-            message = _own(store, room_id, message_id, caller)
+            message = store.message(room_id, message_id)
+            fake_roles.may_change(store, message, caller or body.get("user_id"), request)
             if body.get("if_rev") not in {None, message.get("rev", 0)}:
                 raise Problem(409, "changed", rev=message.get("rev", 0))
             message.update(content=body["content"], edited_at=store.timestamp())
@@ -316,7 +319,8 @@ def _messages(
             store.publish("message_updated", room_id, {**message, "change": reason})
             return 200, message
         case "DELETE", [message_id]:
-            message = _own(store, room_id, message_id, caller)
+            message = store.message(room_id, message_id)
+            fake_roles.may_change(store, message, caller, request)
             if message["deleted_at"] is None:
                 message.update(content="", metadata={}, deleted_at=store.timestamp())
                 store.change(room_id, "message", message_id, message)
@@ -331,15 +335,6 @@ def _changed(store: "FakeStore", thing: "Json", body: "Json", allowed: set[str])
             raise Problem(400, "bad_request", field=name)
     thing.update(body, updated_at=store.timestamp())
     return thing
-
-
-def _own(store: "FakeStore", room_id: str, message_id: str, caller: str | None) -> "Json":
-    """The message. 403 unless *caller* is its author, the room's owner, or has the API key."""
-    message = store.message(room_id, message_id)
-    members = store.members[room_id]
-    if caller not in {None, message["user_id"]} and members[caller or ""]["role"] != "owner":
-        raise Problem(403, "forbidden")
-    return message
 
 
 def _matches(user: "Json", request: "Seen") -> bool:

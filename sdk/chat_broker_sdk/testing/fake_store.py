@@ -226,6 +226,8 @@ class FakeStore:
         room, user = _get_or_404(self.rooms, room_id), self.user(user_id)
         members = self.members[room_id]
         if user_id not in members:
+            if not members and room["kind"] == "room":
+                role = "owner"
             members[user_id] = {
                 "room_id": room_id,
                 "user_id": user_id,
@@ -236,6 +238,8 @@ class FakeStore:
                 "last_read_seq": room["last_seq"],
             }
             self.sides[room_id, user_id] = _new_side()
+            if room.get("settings", {}).get("history") == "joined":
+                self.sides[room_id, user_id]["from_seq"] = room["last_seq"] + 1
             self.joins += 1
             self.joined_as[room_id, user_id] = self.joins
             self._count_members(room)
@@ -257,6 +261,18 @@ class FakeStore:
             self._count_members(room)
             rev = self.change(room_id, "member", user_id, None)
             self.publish("user_left", room_id, {**_member_event(member), "rev": rev})
+            self._keep_owner(room_id)
+
+    def _keep_owner(self, room_id: str) -> None:
+        """Make the longest-standing of the highest role the owner, if there is none."""
+        order = {"owner": 0, "moderator": 1, "member": 2, "guest": 3}
+        # Members are in the order in which they joined.
+        heir = min(
+            self.members[room_id].values(), key=lambda each: order[each["role"]], default=None
+        )
+        of_its_kind = self.rooms[room_id]["kind"] == "room"
+        if of_its_kind and heir is not None and heir["role"] != "owner":
+            self.join(room_id, heir["user_id"], "owner")
 
     def _count_members(self, room: Json) -> None:
         count = room["member_count"] = len(self.members[room["id"]])
@@ -281,7 +297,7 @@ class FakeStore:
     # -- messages -------------------------------------------------------------------------------
 
     def post(self, room_id: str, user_id: str, body: Json) -> Json:
-        """Create a message. A repeated client_msg_id returns the first one."""
+        """Create a message. A repeated client_msg_id returns the first one. 403 for who only reads."""
         room = _get_or_404(self.rooms, room_id)
         if user_id not in self.members[room_id]:
             raise Problem(403, "not_a_member")
@@ -293,6 +309,9 @@ class FakeStore:
                 return message
         if len(self.direct.get(room_id, ())) > 1 and room["member_count"] == 1:
             raise Problem(409, "nobody_there")
+        role, settings = self.members[room_id][user_id]["role"], room.get("settings", {})
+        if role == "guest" or (role == "member" and settings.get("read_only")):
+            raise Problem(403, "read_only")
         user = self.user(user_id)
         room["last_seq"] += 1
         room["last_message_at"] = self.timestamp()

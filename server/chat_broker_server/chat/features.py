@@ -23,6 +23,7 @@ FEATURES: Final[tuple[str, ...]] = (
     "blocks",
     "directory",
     "receipts",
+    "roles",
 )
 
 LIMITS: Final = Limits(

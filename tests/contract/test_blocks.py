@@ -173,7 +173,7 @@ async def test_no_direct_room_of_the_two_is_made(api: ChatApi, blocker: int) -> 
 
 @pytest.mark.parametrize("blocker", [0, 1])
 async def test_nobody_posts_to_a_direct_room_of_the_two(api: ChatApi, blocker: int) -> None:
-    """With key or token. It is still there to read; other rooms of both go on."""
+    """With key or token, nor says something by an edit or a reaction. It is still there to read; other rooms of both go on."""
     pair = [await api.user(), await api.user()]
     third = await api.user()
     room = (await direct_room(api, *pair)).json()
@@ -194,6 +194,10 @@ async def test_nobody_posts_to_a_direct_room_of_the_two(api: ChatApi, blocker: i
         refused(sent, 403, "blocked")
         read_again = await api.as_user(token, "GET", f"{in_room(room)}/messages")
         assert [each["id"] for each in read_again.json()["items"]] == [first["id"]]
+    message = f"{in_room(room)}/messages/{first['id']}"
+    refused(await api.send("PATCH", message, json={"content": "again"}), 403, "blocked")
+    thumb = f"{message}/reactions/%F0%9F%91%8D"
+    assert (await api.as_user(await api.token(pair[1]), "PUT", thumb)).status_code == 403
     for other in others:
         assert (await say(api, other, pair[0])).status_code == 201
     assert (await read(api, in_room(room)))["last_seq"] == 1

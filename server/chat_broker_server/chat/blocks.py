@@ -148,6 +148,19 @@ def refuse_blocked(pid: str, user_id: str, other_ids: Iterable[str]) -> Steps[No
             raise blocked()
 
 
+def refuse_in_direct_room(pid: str, room_id: str, user_id: str) -> Steps[None]:
+    """Raise Forbidden `blocked` in a direct room of two of whom one blocks the other. *user_id*: one of them."""
+    rows = yield Query(
+        "SELECT 1 FROM rooms WHERE project_id = $1 AND id = $2 AND kind = 'direct'"
+        f" AND member_count = 2 AND {IN_DIRECT_ROOM.format(author='$3')}",
+        pid,
+        room_id,
+        user_id,
+    )
+    if rows:
+        raise blocked()
+
+
 def blocked() -> Forbidden:
     """The error of a direct room that may not be made or posted to. It does not tell who blocks whom."""
     return Forbidden("blocked", "One of the users of this direct room blocks another.")

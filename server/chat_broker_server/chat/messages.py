@@ -480,6 +480,8 @@ def edit(pid: str, room_id: str, message_id: str, edit: Edit, by: str | None) ->
         raise Conflict("message_deleted", "The message was deleted.")
     if flags & SYSTEM:
         raise Conflict("not_editable", "A system message cannot be edited.")
+    if room.kind == "direct":
+        yield from blocks.refuse_in_direct_room(pid, room_id, message.user_id)
     present = 0 if message.rev is UNSET else message.rev
     if edit.if_rev not in {None, present}:
         raise Changed(present)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Steps, Undo
-from chat_broker_server.chat import events, message_lock, message_parts, roles
+from chat_broker_server.chat import blocks, events, message_lock, message_parts, roles
 from chat_broker_server.chat.cursors import decoded, encoded
 from chat_broker_server.chat.events import Event
 from chat_broker_server.chat.ids import timestamp
@@ -85,6 +85,8 @@ def add(
     roles.require(role, "react", locked.settings)
     message = locked.message
     message_lock.refuse_deleted(message)
+    if locked.direct:
+        yield from blocks.refuse_in_direct_room(pid, room_id, actor.user_id or "")
     present = _reactions_of(message)
     earlier = next((each for each in present if each.emoji == emoji), None)
     if earlier is None and len(present) >= MOST_EMOJI:

@@ -70,6 +70,24 @@ async def _unread(world: World) -> None:
     expect(mine.unread == 1, f"unblocked, unread is {mine.unread}")
 
 
+@check(_BLOCKS, "no direct room of the two is made or posted to")
+async def _direct(world: World) -> None:
+    ann, bob = await world.people()
+    users, rooms = world.client.users, world.client.rooms
+    await users.blocks(bob.id)
+    room = world.delete_later(await rooms.ensure_direct([ann.id, bob.id]))
+    post = world.client.messages.create
+    await users.block(bob.id, ann.id)
+    try:
+        for user in (ann, bob):
+            await refused(post(room.id, content="x", user_id=user.id), 403, "blocked")
+        expect((await rooms.ensure_direct([ann.id, bob.id])).id == room.id, "it is gone")
+        await rooms.delete(room.id)
+        await refused(rooms.ensure_direct([ann.id, bob.id]), 403, "blocked")
+    finally:
+        await users.unblock(bob.id, ann.id)
+
+
 @check(_DIRECTORY, "users are found by what their names begin with, not by who blocks")
 async def _directory(world: World) -> None:
     ann, bob = await world.people()

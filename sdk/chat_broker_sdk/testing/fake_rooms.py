@@ -62,6 +62,8 @@ def ensure_direct(store: FakeStore, body: Json) -> tuple[int, Json]:
     for room_id, pair in store.direct.items():
         if pair == set(users) and room_id in store.rooms:
             return 200, store.rooms[room_id]
+    if any(store.blocked(creator, other) for other in users):
+        raise Problem(403, "blocked")
     room = store.create_room(
         {"name": "-", "created_by": creator, "private": True, "member_ids": users}
     )

@@ -279,6 +279,10 @@ class FakeStore:
         # A room that has been large is small again when it is clearly so.
         room["small"] = count <= (SMALL_ROOM if room.get("small", True) else SMALL_AGAIN)
 
+    def blocked(self, user_id: str, other_id: str) -> bool:
+        """Whether one of the two blocks the other."""
+        return other_id in self.blocks.get(user_id, ()) or user_id in self.blocks.get(other_id, ())
+
     def mark_read(self, room_id: str, user_id: str, seq: int) -> Json:
         """Move the read mark up to *seq*, never back."""
         room, member = _get_or_404(self.rooms, room_id), _get_or_404(self.members[room_id], user_id)
@@ -309,6 +313,10 @@ class FakeStore:
                 return message
         if len(self.direct.get(room_id, ())) > 1 and room["member_count"] == 1:
             raise Problem(409, "nobody_there")
+        if len(self.direct.get(room_id, ())) == 2 and any(
+            self.blocked(user_id, other_id) for other_id in self.direct[room_id]
+        ):
+            raise Problem(403, "blocked")
         role, settings = self.members[room_id][user_id]["role"], room.get("settings", {})
         if role == "guest" or (role == "member" and settings.get("read_only")):
             raise Problem(403, "read_only")

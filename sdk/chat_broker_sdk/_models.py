@@ -122,11 +122,36 @@ class ChangeReason(Model, frozen=True, kw_only=True):
     added: bool | None = None
 
 
+class Reaction(Model, frozen=True, kw_only=True):
+    """An emoji put to a message by *count* users. *user_ids*: the newest ten of them, the last one first."""
+
+    emoji: str
+    count: int
+    user_ids: tuple[str, ...] = ()
+
+
+class ReactionsOf(Model, frozen=True, kw_only=True):
+    """The wire's frame around the reactions to a message."""
+
+    reactions: tuple[Reaction, ...]
+
+
+class Reactor(Model, frozen=True, kw_only=True):
+    """Who reacted to a message, and with what."""
+
+    emoji: str
+    user_id: str
+    username: str | None = None
+    display_name: str | None = None
+    created_at: datetime | None = None
+
+
 class Message(Model, frozen=True, kw_only=True):
     """A message. *seq* counts from 1 in each room, without a gap, and is the order of display.
 
     A deleted message keeps its place, with empty content and *deleted_at*. *rev* is the room's `rev` at the
     message's last change, None if it was never changed. *change* says why the message is sent again; only live.
+    *reactions* are in order of their first use. *pinned_by*: None, if the key pinned it in nobody's name.
     """
 
     id: str
@@ -142,6 +167,9 @@ class Message(Model, frozen=True, kw_only=True):
     edited_at: datetime | None = None
     deleted_at: datetime | None = None
     rev: int | None = None
+    reactions: tuple[Reaction, ...] = ()
+    pinned_at: datetime | None = None
+    pinned_by: str | None = None
     change: ChangeReason | None = None
 
 
@@ -272,20 +300,22 @@ class Change(Model, frozen=True, kw_only=True):
 class Changes(Model, frozen=True, kw_only=True):
     """One answer of `rooms.changes`, by `rev`. The next one follows the `rev` of the last item.
 
-    *rev* is the room's. *reset*: the changes asked for are not kept, and the room is to be read anew.
+    *rev* is the room's. *reset*: the changes asked for are not kept, and the room is to be read anew. *mine*: as in Page.
     """
 
     items: tuple[Change, ...]
     rev: int = 0
     has_more: bool = False
     reset: bool = False
+    mine: dict[str, tuple[str, ...]] = {}
 
 
 class Delta(Model, frozen=True, kw_only=True):
     """What a client lacks of one room: *missed* messages, oldest first, and what *changed* of older ones.
 
     *reset*: the client's copy of the room is worthless. *partial*: changes and *mine* are not known, because the
-    server does not offer them. *mine* is None for a user who only looks.
+    server does not offer them. *mine* is None for a user who only looks. *own_reactions*: the member's, by message id, to
+    messages that do not show all users of a reaction.
     """
 
     room: Room
@@ -299,6 +329,7 @@ class Delta(Model, frozen=True, kw_only=True):
     has_more: bool = False
     members_online: int | None = None
     partial: bool = False
+    own_reactions: dict[str, tuple[str, ...]] = {}
 
 
 class SyncResult(Model, frozen=True, kw_only=True):
@@ -340,7 +371,8 @@ class AuthInfo(Model, frozen=True, kw_only=True):
 class Page(Model, Generic[T], frozen=True, kw_only=True):
     """One page of a list. *next_cursor* and *has_more* are None unless the list was read by cursor.
 
-    *has_before* and *has_after* are there when messages around a `seq` were asked for.
+    *has_before* and *has_after* are there when messages around a `seq` were asked for. *mine*: the reader's own reactions
+    by message id, of messages that do not show all users of a reaction.
     """
 
     items: tuple[T, ...]
@@ -352,6 +384,7 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
     has_more: bool | None = None
     has_before: bool | None = None
     has_after: bool | None = None
+    mine: dict[str, tuple[str, ...]] = {}
 
     @property
     def is_last(self) -> bool:
@@ -364,12 +397,16 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
 
 
 class CursorPage(Model, Generic[T], frozen=True, kw_only=True):
-    """One page of a list that has cursors alone. The next page is had with *next_cursor*, None on the last one."""
+    """One page of a list that has cursors alone. The next page is had with *next_cursor*, None on the last one.
+
+    *mine*: as in Page.
+    """
 
     items: tuple[T, ...]
     limit: int | None = None
     next_cursor: str | None = None
     has_more: bool = False
+    mine: dict[str, tuple[str, ...]] = {}
 
 
 class MemberPage(Model, frozen=True, kw_only=True):
@@ -391,7 +428,7 @@ class JoinedRoom(Model, frozen=True, kw_only=True):
     """The result of `socket.join_room`: the room, how many members are online, missed messages and what changed.
 
     *has_more*: `missed` or `changed` is not complete. The socket fetches the rest itself. *rev* and *epoch* are None on
-    a server that does not number changes. *reset*: what was known of the room is worthless.
+    a server that does not number changes. *reset*: what was known of the room is worthless. *own_reactions*: as in Delta.
     """
 
     ok: bool = True
@@ -405,6 +442,7 @@ class JoinedRoom(Model, frozen=True, kw_only=True):
     epoch: str | None = None
     reset: bool = False
     changed: tuple[Change, ...] = ()
+    own_reactions: dict[str, tuple[str, ...]] = {}
 
 
 class MemberEvent(Model, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 from ._errors import ConfigurationError, ValidationError
 
@@ -19,7 +19,10 @@ _HOST = re.compile(
 )
 _EXTERNAL_ROOM = r"external:[A-Za-z0-9._:@~-]{1,128}"
 _ROOM = re.compile(f"{_ID.pattern}|{_EXTERNAL_ROOM}")
-_SEGMENT = rf"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|{_EXTERNAL_ROOM})"
+# Escaped, without what would be another path when unescaped: controls, space, `%`, `.`, `/` and `\`.
+_EMOJI = r"(?=[^/?]*%)(?![^/?]*%(?:[01]|2[05EF]|5C|7F))(?:[A-Za-z0-9_~-]|%[0-9A-F]{2}){2,64}"
+_EMOJI_SEGMENT = re.compile(_EMOJI)
+_SEGMENT = rf"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|{_EXTERNAL_ROOM}|{_EMOJI})"
 _PATH_AND_QUERY = re.compile(rf"(?:/{_SEGMENT})+(?:\?[A-Za-z0-9_.~%=&+-]+)?")
 
 Query = Mapping[str, str | int | bool | None]
@@ -130,6 +133,24 @@ def checked_room(value: object) -> str:
 @lru_cache(maxsize=4096)
 def _is_room(text: str) -> bool:
     return _ROOM.fullmatch(text) is not None
+
+
+def emoji_segment(value: object) -> str:
+    """*value* as a path segment, if it may be one emoji or `:name:`. Raises ValidationError (`bad_emoji`).
+
+    Whether it is one the server decides.
+    """
+    if isinstance(value, str):
+        try:
+            segment = quote(value, safe="")
+        except UnicodeEncodeError:  # half a surrogate pair
+            segment = ""
+        if _EMOJI_SEGMENT.fullmatch(segment):
+            return segment
+    raise ValidationError(
+        "emoji is neither one emoji nor a name between colons, of at most 64 bytes",
+        code="bad_emoji",
+    )
 
 
 @lru_cache(maxsize=4096)

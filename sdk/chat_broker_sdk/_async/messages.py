@@ -6,27 +6,17 @@ from typing import Any, TypeVar, overload
 from chat_broker_sdk._errors import ValidationError
 from chat_broker_sdk._fields import without_none
 from chat_broker_sdk._models import Message, Page
-from chat_broker_sdk._urls import checked_id, checked_room
+from chat_broker_sdk._urls import checked_id
 
-from .api import AsyncApi
+from .reactions import AsyncReactions
 
 T = TypeVar("T")
 
 _PAGE = Page[Message]
 
 
-class AsyncMessages:
+class AsyncMessages(AsyncReactions):
     """The messages of a room. With the API key, for any member; with a token alone, for its user."""
-
-    def __init__(self, api: AsyncApi) -> None:
-        self._api = api
-        self._routes = api.dialect.routes
-
-    def _path(self, room_id: str) -> tuple[str, ...]:
-        return self._routes.rooms, checked_room(room_id), self._routes.messages
-
-    def _message_path(self, room_id: str, message_id: str) -> tuple[str, ...]:
-        return *self._path(room_id), checked_id(message_id, "message_id")
 
     async def create(
         self,
@@ -68,6 +58,7 @@ class AsyncMessages:
         around: int | None = ...,
         ids: Sequence[str] | None = ...,
         from_seq: int | None = ...,
+        viewer_id: str | None = ...,
     ) -> Page[Message]: ...
 
     @overload
@@ -82,6 +73,7 @@ class AsyncMessages:
         around: int | None = ...,
         ids: Sequence[str] | None = ...,
         from_seq: int | None = ...,
+        viewer_id: str | None = ...,
         into: type[T],
     ) -> T: ...
 
@@ -96,12 +88,15 @@ class AsyncMessages:
         around: int | None = None,
         ids: Sequence[str] | None = None,
         from_seq: int | None = None,
+        viewer_id: str | None = None,
         into: Any = _PAGE,
     ) -> Any:
         """One page, by number and newest first, or by cursor: *before* and *after* are a `seq`.
 
         *around*: messages on both sides of a `seq`; *ids*: at most 50 of them, unknown ones left out. Both are in order
         of `seq`, and need the feature `changes`. *from_seq*: without messages below it; it needs the feature `roles`.
+        *viewer_id*: with the API key, whose own reactions the page's `mine` tells;
+        needs the feature `reactions`.
         *into*: another type for msgspec to decode the response into; `bytes` for the body as it is, of which only the
         content type has been checked.
         """
@@ -115,6 +110,9 @@ class AsyncMessages:
         if from_seq is not None:
             await self._api.require("roles")
             query = {**(query or {}), "from_seq": from_seq}
+        if viewer_id is not None:
+            await self._api.require("reactions")
+            query = {**(query or {}), "viewer_id": checked_id(viewer_id, "viewer_id")}
         return await self._api.request("GET", self._path(room_id), into, auth="either", query=query)
 
     async def iterate(

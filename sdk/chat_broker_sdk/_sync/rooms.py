@@ -5,11 +5,21 @@ from typing import Any, Literal, overload
 
 from chat_broker_sdk._errors import ValidationError
 from chat_broker_sdk._fields import UNSET, UnsetType, without_none, without_unset
-from chat_broker_sdk._models import AddedMembers, CursorPage, Member, MemberPage, Page, Room
+from chat_broker_sdk._models import (
+    AddedMembers,
+    CursorPage,
+    Member,
+    MemberPage,
+    Message,
+    Page,
+    Room,
+)
 from chat_broker_sdk._pages import PageWalk
 from chat_broker_sdk._urls import checked_id
 
 from .room_state import RoomState
+
+_PINS = Page[Message]
 
 
 class Rooms(RoomState):
@@ -196,6 +206,17 @@ class Rooms(RoomState):
             settings=settings,
         )
         return self._api.request("PATCH", self._path(room_id), Room, body=body)
+
+    def pins(self, room_id: str, *, viewer_id: str | None = None) -> Page[Message]:
+        """All pinned messages of the room, newest pin first, at most 50. Feature `pins`.
+
+        *viewer_id*: with the API key, whose own reactions the page's `mine` tells.
+        """
+        self._api.require("pins")
+        query = None if viewer_id is None else {"viewer_id": checked_id(viewer_id, "viewer_id")}
+        return self._api.request(
+            "GET", self._path(room_id, self._routes.pins), _PINS, auth="either", query=query
+        )
 
     def delete(self, room_id: str) -> None:
         """Delete a room. Raises UnsupportedOperationError where not offered."""

@@ -5,8 +5,27 @@ from typing import Any
 
 from .fake_store import FakeStore, Json, Problem, Seen, number
 
-FEATURES = ("changes", "mine", "sync", "direct", "external_rooms", "blocks", "directory", "roles")
-LIMITS = {"content": 8000, "metadata": 4096, "body": 65536, "answer": 524288, "page": 200}
+FEATURES = (
+    "changes",
+    "mine",
+    "sync",
+    "direct",
+    "external_rooms",
+    "blocks",
+    "directory",
+    "roles",
+    "reactions",
+    "pins",
+)
+LIMITS = {
+    "content": 8000,
+    "metadata": 4096,
+    "body": 65536,
+    "answer": 524288,
+    "page": 200,
+    "pins": 50,
+    "reactions": 20,
+}
 MOST_CHANGES = 200
 MOST_ROOMS = 200
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from . import fake_changes, fake_people, fake_roles, fake_rooms
+from . import fake_changes, fake_people, fake_reactions, fake_roles, fake_rooms
 from .fake_store import FakeStore, Json, Problem, Seen, encoded, number
 
 _USER_FILTERS = ("external_user_id", "status")
@@ -200,8 +200,9 @@ def _rooms(
             return 200, _room_state(store, request, rest, caller)
         case _, [room_id, "members", *member]:
             return _members(store, request, room_id, member, caller)
-        case _, [room_id, "messages", *message]:
-            return _messages(store, request, room_id, message, caller)
+        case _, [room_id, ("messages" | "pins") as part, *message]:
+            answer = _messages if part == "messages" and len(message) < 2 else _reactions
+            return answer(store, request, room_id, message, caller)
     raise Problem(405, "method_not_allowed")
 
 
@@ -301,7 +302,8 @@ def _messages(
                 raise Problem(403, "forbidden")
             return 201, store.post(room_id, caller or body.get("user_id", ""), body)
         case "GET", []:
-            return 200, _window(store, request, messages)
+            page = _window(store, request, messages)
+            return 200, _with_own_reactions(store, request, page, caller)
         case "GET", [message_id]:
             _need(store, "changes")
             for message in messages:
@@ -323,10 +325,52 @@ def _messages(
             fake_roles.may_change(store, message, caller, request)
             if message["deleted_at"] is None:
                 message.update(content="", metadata={}, deleted_at=store.timestamp())
+                fake_reactions.forget(store, message)
                 store.change(room_id, "message", message_id, message)
                 store.publish("message_deleted", room_id, message)
             return 204, None
     raise Problem(404, "not_found")
+
+
+def _reactions(
+    store: "FakeStore", request: "Seen", room_id: str, rest: list[str], caller: str | None
+) -> tuple[int, Any]:
+    """Reactions to a message, its pin; with nothing in *rest* the pins of the room."""
+    method = request.method
+    _need(store, "reactions" if "reactions" in rest else "pins")
+    store.room(room_id, caller)
+    hidden = 1 if caller is None else store.side(room_id, caller)["from_seq"]
+    if not rest and method == "GET":
+        page = {"items": fake_reactions.pins(store, room_id, hidden)}
+        return 200, _with_own_reactions(store, request, page, caller)
+    if len(rest) < 2:
+        raise Problem(405, "method_not_allowed")
+    message_id, part, *more = rest
+    seqs = [each["seq"] for each in store.messages[room_id] if each["id"] == message_id]
+    if not seqs or seqs[0] < hidden:
+        raise Problem(404, "message_not_found")
+    match method, part, more:
+        case "GET", "reactions", []:
+            return 200, fake_reactions.reactors(store, request, room_id, message_id)
+        case (("PUT" | "DELETE"), "reactions", [emoji]) if caller is not None:
+            add = method == "PUT"
+            return 200, fake_reactions.react(store, room_id, message_id, emoji, caller, add=add)
+        case (("PUT" | "DELETE"), "reactions", [emoji, user_id]) if caller is None:
+            add = method == "PUT"
+            return 200, fake_reactions.react(store, room_id, message_id, emoji, user_id, add=add)
+        case (("PUT" | "DELETE"), "pin", []):
+            pinner = caller or (request.body or {}).get("user_id")
+            act = fake_reactions.pin if method == "PUT" else fake_reactions.unpin
+            return 200, act(store, room_id, message_id, pinner, by_token=caller is not None)
+    raise Problem(404, "not_found")
+
+
+def _with_own_reactions(
+    store: "FakeStore", request: "Seen", page: "Json", caller: str | None
+) -> "Json":
+    reader = caller or request.query.get("viewer_id")
+    own = fake_reactions.own(store, page["items"], reader)
+    return {**page, "mine": own} if own else page
 
 
 def _changed(store: "FakeStore", thing: "Json", body: "Json", allowed: set[str]) -> "Json":

@@ -55,6 +55,9 @@ class FakeStore:
         self.epoch = _id()
         # Of each room: (kind, object) → rev of its last change.
         self.changes: dict[str, dict[tuple[str, str], int]] = {}
+        # Of each message: who reacted, in order. The pinned messages, newest pin last.
+        self.reactions: dict[str, list[Json]] = {}
+        self.pinned: list[str] = []
         # (room, user) → the member's own side; → number of the join, counted over all rooms.
         self.sides: dict[tuple[str, str], Json] = {}
         self.joined_as: dict[tuple[str, str], int] = {}

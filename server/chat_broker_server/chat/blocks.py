@@ -38,7 +38,7 @@ _OF_USER = "project_id = $1 AND user_id = $2"
 _PAIR = f"{_OF_USER} AND blocked_id = $3"
 _GROWN = (
     "UPDATE users SET version = coalesce(version, 0) + 1"
-    " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING 1"
+    " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING version"
 )
 # A block of a deleted user stays, so that what they have said does not become unread. It is not listed.
 _LISTED = (
@@ -47,17 +47,17 @@ _LISTED = (
 )
 
 
-def block(pid: str, user_id: str, blocked_id: str) -> Steps[bool]:
-    """Block a user. Returns whether that changed something.
+def block(pid: str, user_id: str, blocked_id: str) -> Steps[int | None]:
+    """Block a user. Returns the new version of the user who blocks, see `version_of`; None if nothing has changed.
 
     Raises NotFound for no such user, Conflict `too_many_blocks`, and BadInput for the user themself.
     """
     if user_id == blocked_id:
         raise BadInput.field("user", "is the user who blocks: name another one")
     # This locks the user until the COMMIT, so that two blocks at once do not exceed the limit.
-    yield from _raise_version(pid, user_id)
+    version = yield from _raise_version(pid, user_id)
     if (yield Query(f"SELECT 1 FROM blocks WHERE {_PAIR}", pid, user_id, blocked_id)):
-        raise Undo(answer=False)
+        raise Undo(None)
     count = yield Query(f"SELECT count(*) FROM {_LISTED}", pid, user_id)
     if count[0][0] >= MOST:
         raise Conflict(
@@ -74,12 +74,12 @@ def block(pid: str, user_id: str, blocked_id: str) -> Steps[bool]:
     )
     if not added:
         raise NotFound.user()
-    return True
+    return version
 
 
-def unblock(pid: str, user_id: str, blocked_id: str) -> Steps[bool]:
-    """End a block. Returns whether there was one. Raises NotFound for no such user who blocks."""
-    yield from _raise_version(pid, user_id)
+def unblock(pid: str, user_id: str, blocked_id: str) -> Steps[int | None]:
+    """End a block. Returns as `block`. Raises NotFound for no such user who blocks."""
+    version = yield from _raise_version(pid, user_id)
     ended = yield Query(
         f"DELETE FROM blocks WHERE {_PAIR} RETURNING 1",
         pid,
@@ -87,8 +87,8 @@ def unblock(pid: str, user_id: str, blocked_id: str) -> Steps[bool]:
         blocked_id,
     )
     if not ended:
-        raise Undo(answer=False)
-    return True
+        raise Undo(None)
+    return version
 
 
 def page(pid: str, user_id: str, number: int, limit: int) -> Steps[Page]:
@@ -166,6 +166,8 @@ def blocked() -> Forbidden:
     return Forbidden("blocked", "One of the users of this direct room blocks another.")
 
 
-def _raise_version(pid: str, user_id: str) -> Steps[None]:
-    if not (yield Query(_GROWN, pid, user_id)):
+def _raise_version(pid: str, user_id: str) -> Steps[int]:
+    rows = yield Query(_GROWN, pid, user_id)
+    if not rows:
         raise NotFound.user()
+    return int(rows[0][0])

@@ -121,8 +121,8 @@ class MineChanged(msgspec.Struct, frozen=True):
     room_ids: list[str]
     from_seq: int | None = None
     """The first message that the user sees; None if that did not change."""
-    reload: bool = False
-    """It has changed in all rooms; `room_ids` is empty."""
+    version: int | None = None
+    """The user's own version, if their side of all rooms may have changed; `room_ids` is empty."""
 
 
 class ProfileChanged(msgspec.Struct, frozen=True):

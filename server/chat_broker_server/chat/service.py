@@ -726,12 +726,12 @@ class Chat:
         if room_ids:
             self._publish(MineChanged(pid, user_id, room_ids, from_seq))
 
-    def _publish_reload(self, pid: str, user_id: str) -> Callable[[bool], None]:
+    def _publish_reload(self, pid: str, user_id: str) -> Callable[[int | None], None]:
         """Publishes, if something was changed, that the user's own side of all rooms is to be read anew."""
 
-        def publish(changed: bool) -> None:
-            if changed:
-                self._publish(MineChanged(pid, user_id, [], reload=True))
+        def publish(version: int | None) -> None:
+            if version is not None:
+                self._publish(MineChanged(pid, user_id, [], version=version))
 
         return publish
 

@@ -61,7 +61,7 @@ class MineHint(msgspec.Struct, frozen=True, tag="mine", omit_defaults=True):
     user_id: str
     room_ids: list[str]
     from_seq: int | None = None
-    reload: bool = False
+    version: int | None = None
 
 
 class ProfileHint(msgspec.Struct, frozen=True, tag="profile"):

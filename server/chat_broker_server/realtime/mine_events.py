@@ -59,6 +59,8 @@ class MineEvents:
         self._watching = watching
         self._spawn = spawn
         self._waiting: dict[UserKey, dict[str, None]] = {}
+        self._versions: dict[UserKey, int] = {}
+        """The users' own versions, as they were told last."""
 
     def note(self, changed: MineChanged) -> None:
         """Tell the change soon. What the user has hidden is hidden from their sockets at once."""
@@ -70,10 +72,12 @@ class MineEvents:
                 for room_id in changed.room_ids:
                     key = (changed.project_id, room_id)
                     self._fanout.hide(key, connection, changed.from_seq)
-        if changed.reload:
-            self._send(user, _RELOAD)
-            return
         if not any(connection.knows_revs for connection in connections):
+            return
+        if changed.version is not None:
+            if changed.version > self._versions.get(user, -1):
+                self._versions[user] = changed.version
+                self._send(user, _RELOAD)
             return
         waiting = self._waiting.get(user)
         if waiting is not None:
@@ -81,6 +85,18 @@ class MineEvents:
             return
         self._waiting[user] = dict.fromkeys(changed.room_ids)
         self._spawn(self._tell(user))
+
+    def compare_version(self, user: UserKey, version: int) -> None:
+        """Tell a change whose hint was lost. *version* is the user's own, as the database has it."""
+        known = self._versions.setdefault(user, version)
+        if version > known:
+            self._versions[user] = version
+            self._send(user, _RELOAD)
+
+    def forget_absent(self) -> None:
+        """Forget the versions of users who have no connection here any more."""
+        for user in [user for user in self._versions if not self._connections.of(user)]:
+            del self._versions[user]
 
     async def _tell(self, user: UserKey) -> None:
         try:

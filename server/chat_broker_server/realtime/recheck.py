@@ -15,6 +15,7 @@ _MEMBERSHIPS = (
     "SELECT user_id, room_id, joined_at, coalesce(version, 0), coalesce(from_seq, 1) FROM members"  # noqa: S608  # only markers
     f" WHERE project_id = $1 AND user_id IN ({_MARKS})"
 )
+_VERSIONS = f"SELECT id, coalesce(version, 0) FROM users WHERE project_id = $1 AND id IN ({_MARKS})"  # noqa: S608  # only markers
 _ROOMS = (
     f"SELECT r.id, r.last_seq, coalesce(r.rev, 0), r.private, {SMALL} FROM rooms r"  # noqa: S608  # only markers
     f" WHERE r.project_id = $1 AND r.deleted_at IS NULL AND r.id IN ({_MARKS})"
@@ -29,6 +30,11 @@ async def sides(
     for user_id, room_id, *side in await _read(database, _MEMBERSHIPS, pid, found):
         found[user_id][room_id] = Side(*side)
     return found
+
+
+async def versions(database: Database, pid: str, user_ids: Iterable[str]) -> dict[str, int]:
+    """Of each of these users the version of their own, see `chat/blocks.py`."""
+    return {row[0]: row[1] for row in await _read(database, _VERSIONS, pid, user_ids)}
 
 
 class RoomState(NamedTuple):

@@ -140,6 +140,7 @@ class Realtime:
         self._watching.on_mine_changed(
             lambda user, room_id: mine_events.note(MineChanged(*user, [room_id]))
         )
+        self._watching.on_answer(mine_events.compare_version)
         return mine_events
 
     def _connect_library(self, chat: Chat) -> Dispatcher:
@@ -231,7 +232,7 @@ class Realtime:
             self._mine_events.note(event)
             self._nodes.broadcast(
                 MineHint(
-                    event.project_id, event.user_id, event.room_ids, event.from_seq, event.reload
+                    event.project_id, event.user_id, event.room_ids, event.from_seq, event.version
                 )
             )
             return
@@ -321,7 +322,7 @@ class Realtime:
             case MineHint():
                 self._mine_events.note(
                     MineChanged(
-                        body.project_id, body.user_id, body.room_ids, body.from_seq, body.reload
+                        body.project_id, body.user_id, body.room_ids, body.from_seq, body.version
                     )
                 )
             case ProfileHint():
@@ -389,6 +390,7 @@ class Realtime:
     async def recheck(self) -> None:
         """Check all connections against the database: their tokens, memberships, and the counters of each room."""
         await self._sessions.recheck()
+        self._mine_events.forget_absent()
         by_project: dict[str, set[str]] = {}
         for pid, user_id in self._sessions.connections.users():
             by_project.setdefault(pid, set()).add(user_id)
@@ -427,6 +429,9 @@ class Realtime:
         ]
         sides = await recheck.sides(self._chat.database, pid, user_ids)
         await self._watching.compare_sides(pid, sides)
+        versions = await recheck.versions(self._chat.database, pid, user_ids)
+        for user_id, version in versions.items():
+            self._mine_events.compare_version((pid, user_id), version)
         for connection, key in subscribed:
             claims = connection.claims
             if claims is None or key[1] in sides[claims.sub] or key not in connection.rooms:

@@ -61,6 +61,7 @@ class Watching:
         self._watched = WatchedUsers()
         self._activity = ActivityEvents(chat, self._watched, spawn)
         self._on_mine_changed: Callable[[UserKey, str], None] = lambda *_: None
+        self._on_answer: Callable[[UserKey, int], None] = lambda *_: None
 
     @property
     def users(self) -> int:
@@ -92,6 +93,7 @@ class Watching:
             free = (self._limits.send_queue_bytes - connection.send_queue.waiting) // 2
             size = min(sizes.LARGEST_RESPONSE, free)
             answer = await self._chat.sync(*key, query._replace(size=size))
+            self._on_answer(key, answer.version)
         except BaseException:
             self._abandon_joins(connection, watcher)
             if is_new:
@@ -415,6 +417,10 @@ class Watching:
     def on_mine_changed(self, tell: Callable[[UserKey, str], None]) -> None:
         """Call *tell* for a room of a user whose own side has changed unheard."""
         self._on_mine_changed = tell
+
+    def on_answer(self, note: Callable[[UserKey, int], None]) -> None:
+        """Call *note* with a user's own version that a client was told."""
+        self._on_answer = note
 
     async def compare_sides(self, pid: str, sides: Mapping[str, Mapping[str, Side]]) -> None:
         """Compare the rooms that are told with the users' *sides* as they were just read, and tell what was not heard."""

@@ -180,10 +180,12 @@ async def test_who_watches_hears_within_ten_seconds_without_redis(
     come = await one.room(alice, bob)
     await one.chat.post(PID, kept.id, alice.id, "hello")
     await one.chat.update_mine(PID, kept.id, bob.id, MineChanges(pinned=True))
+    await one.chat.block(PID, bob.id, (await one.user("carol")).id)
     for socket in (there, bot):
+        await socket.until(lambda socket=socket: {"reload": True} in socket.payloads("mine"))
         assert (await socket.hears("roomRemoved"))[0]["room_id"] == lost.id
         assert (await socket.hears("roomAdded"))[0]["room"]["id"] == come.id
-        await socket.hears("mine")
+        await socket.until(lambda socket=socket: len(socket.payloads("mine")) == 2)
     assert (await there.hears("roomActivity"))[0]["room_id"] == kept.id
     assert (await bot.hears("message"))[0]["room_id"] == kept.id
     for room in (lost, come):

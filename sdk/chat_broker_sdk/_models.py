@@ -446,13 +446,17 @@ class JoinedRoom(Model, frozen=True, kw_only=True):
 
 
 class MemberEvent(Model, frozen=True, kw_only=True):
-    """A user joined or left a room, or started or stopped typing there."""
+    """A user joined or left a room, or started or stopped typing there.
+
+    *role* is that of a user who joined, None for a plain member.
+    """
 
     room_id: str
     user_id: str
     username: str | None = None
     display_name: str | None = None
     rev: int | None = None
+    role: str | None = None
 
 
 class RoomDeleted(Model, frozen=True, kw_only=True):

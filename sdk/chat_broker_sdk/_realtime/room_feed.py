@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from chat_broker_sdk._models import Change, MemberEvent, Message, Model
 
 STOP = frozenset({"token_revoked", "user_suspended", "user_deleted", "token_invalid"})
@@ -58,7 +60,9 @@ def missed_change(change: Change, room_id: str) -> RoomChange | None:
         event = "message_deleted" if deleted else "message_updated"
         return RoomChange(change.rev, event, change.message)
     if change.room is not None:
-        return RoomChange(change.rev, "room_updated", change.room)
+        # As it is now, and its rev is the room's. An application that resumes from there would miss what follows.
+        room = msgspec.structs.replace(change.room, rev=change.rev)
+        return RoomChange(change.rev, "room_updated", room)
     if change.member is not None:
         return RoomChange(change.rev, "member_updated", change.member)
     if change.kind == "member" and change.user_id is not None:

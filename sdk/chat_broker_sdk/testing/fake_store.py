@@ -247,7 +247,10 @@ class FakeStore:
             self.joined_as[room_id, user_id] = self.joins
             self._count_members(room)
             rev = self.change(room_id, "member", user_id, members[user_id])
-            self.publish("user_joined", room_id, {**_member_event(members[user_id]), "rev": rev})
+            joined = {**_member_event(members[user_id]), "rev": rev}
+            if role not in {None, "member"}:
+                joined["role"] = role
+            self.publish("user_joined", room_id, joined)
         elif role and role != members[user_id]["role"]:
             members[user_id]["role"] = role
             self.change(room_id, "member", user_id, members[user_id])

@@ -250,7 +250,7 @@ def events_of(pid: str, state: State, after_rev: int) -> Iterator[Event]:
         if state.member is None:
             yield events.user_left(pid, state.user, state.rev)
         elif (state.joined_rev or 0) > after_rev:
-            yield events.user_joined(pid, state.user, state.rev)
+            yield events.user_joined(pid, state.member, state.rev)
         if state.member is not None and state.rev != state.joined_rev:
             yield events.member_updated(pid, state.member, state.rev)
 

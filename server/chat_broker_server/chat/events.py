@@ -7,7 +7,7 @@ Events of one connection alone (`error`, `tokenExpiring`) are in `realtime/error
 from typing import Final, Literal
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from chat_broker_server.chat.models import (
     ChangedMessage,
@@ -105,7 +105,10 @@ def user_stopped_typing(pid: str, user: RoomUser) -> Event:
 
 
 def _of_user(name: str, pid: str, user: RoomUser | Member, rev: int) -> Event:
-    payload = RoomUser(user.room_id, user.user_id, user.username, user.display_name, rev)
+    role: str | UnsetType = UNSET
+    if name == "userJoined" and isinstance(user, Member) and user.role != "member":
+        role = user.role
+    payload = RoomUser(user.room_id, user.user_id, user.username, user.display_name, rev, role)
     return Event(name, pid, user.room_id, _encode(payload), rev=rev, user_id=user.user_id)
 
 

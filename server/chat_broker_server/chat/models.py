@@ -410,6 +410,8 @@ class RoomUser(msgspec.Struct, frozen=True):
     username: str
     display_name: str | None
     rev: int | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+    """Of who joined as something else than a plain member."""
 
 
 class TokenResponse(msgspec.Struct, frozen=True):

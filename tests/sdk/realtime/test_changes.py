@@ -155,6 +155,38 @@ async def test_members_who_came_and_went_meanwhile(client: AsyncChatClient) -> N
     await bob.me.aclose()
 
 
+async def test_a_change_of_the_room_has_its_own_rev(client: AsyncChatClient) -> None:
+    """Not the room's: an application that resumes from the last rev it heard would miss what came after that change."""
+    bob, room, _ann, _ = await scene(client)
+    revs: list[int | None] = []
+    bob.socket.on_room_updated(lambda updated: revs.append(updated.rev))
+    joined = await bob.socket.join_room(room)
+    await bob.socket.disconnect()
+    await client.rooms.update(room, name="New")
+    (first, _) = (await client.messages.list(room, after=0)).items
+    await client.messages.update(room, first.id, content="later")
+    await bob.socket.connect()
+    await bob.socket.join_room(room, since_seq=2, since_rev=joined.rev)
+    await until(lambda: bob.told == [("room", "New"), ("updated", "later")])
+    assert revs == [(joined.rev or 0) + 1]
+    await bob.me.aclose()
+
+
+async def test_who_joins_with_a_role_is_told_with_it(client: AsyncChatClient) -> None:
+    """It is one event; a plain member's has no role."""
+    bob, room, _ann, _ = await scene(client)
+    eve = await client.users.create(username="eve", external_user_id="3")
+    dan = await client.users.create(username="dan", external_user_id="4")
+    roles: list[str | None] = []
+    bob.socket.on_user_joined(lambda event: roles.append(event.role))
+    await bob.socket.join_room(room)
+    await client.rooms.put_member(room, eve.id, role="owner")
+    await client.rooms.put_member(room, dan.id)
+    await until(lambda: len(roles) == 2)
+    assert roles == ["owner", None]
+    await bob.me.aclose()
+
+
 async def test_more_changes_than_one_answer_holds_are_fetched_in_steps(
     client: AsyncChatClient,
 ) -> None:

@@ -26,6 +26,7 @@ class Routes:
     unread: str = "unread"
     sync: str = "sync"
     settings: str = "settings"
+    mentions: str = "mentions"
     blocks: str = "blocks"
     directory: str = "directory"
 

@@ -146,11 +146,26 @@ class Reactor(Model, frozen=True, kw_only=True):
     created_at: datetime | None = None
 
 
+class Quote(Model, frozen=True, kw_only=True):
+    """The message that another one answers, as it is now: its first 200 characters, none if it was deleted."""
+
+    id: str
+    seq: int | None = None
+    user_id: str | None = None
+    username: str | None = None
+    display_name: str | None = None
+    content: str = ""
+
+
 class Message(Model, frozen=True, kw_only=True):
     """A message. *seq* counts from 1 in each room, without a gap, and is the order of display.
 
     A deleted message keeps its place, with empty content and *deleted_at*. *rev* is the room's `rev` at the
     message's last change, None if it was never changed. *change* says why the message is sent again; only live.
+
+    *type*: `text`, or `system` for one that tells what happened, which *event* says: its `name`, and what goes with it.
+    *mentions*: the users whom it names, by id; *mention_room*: everybody. A *silent* message is unread for nobody.
+    *author_deleted*: its author is no user any more.
     *reactions* are in order of their first use. *pinned_by*: None, if the key pinned it in nobody's name.
     """
 
@@ -167,6 +182,14 @@ class Message(Model, frozen=True, kw_only=True):
     edited_at: datetime | None = None
     deleted_at: datetime | None = None
     rev: int | None = None
+    avatar_url: str | None = None
+    type: str = "text"
+    event: dict[str, Any] | None = None
+    reply_to: Quote | None = None
+    mentions: tuple[str, ...] = ()
+    mention_room: bool = False
+    silent: bool = False
+    author_deleted: bool = False
     reactions: tuple[Reaction, ...] = ()
     pinned_at: datetime | None = None
     pinned_by: str | None = None
@@ -242,6 +265,7 @@ class Member(Model, frozen=True, kw_only=True):
     joined_at: datetime | None = None
     last_read_seq: int | None = None
     rev: int | None = None
+    avatar_url: str | None = None
     from_seq: int | None = None
 
 

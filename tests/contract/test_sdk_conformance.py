@@ -123,6 +123,8 @@ async def test_features_that_a_server_does_not_name_are_not_offered_rather_than_
             "sync",
             "direct",
             "external_rooms",
+            "replies",
+            "mentions",
             "blocks",
             "directory",
             "roles",

@@ -22,19 +22,44 @@ class AsyncMessages(AsyncReactions):
         self,
         room_id: str,
         *,
-        content: str,
+        content: str | None = None,
         user_id: str | None = None,
         client_msg_id: str | None = None,
         metadata: dict[str, Any] | None = None,
+        reply_to: str | None = None,
+        mentions: Sequence[str] | None = None,
+        mention_room: bool = False,
+        silent: bool = False,
+        event: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Message:
         """Post *content* (1 to 8,000 characters) in the room as *user_id*. Retries never post it twice.
 
         A repeated *client_msg_id* returns the first message. Raises AuthenticationError (`not_a_member`) if the
         user is not in the room.
+
+        *reply_to*: the id of the message of this room that it answers; raises NotFoundError (`message_not_found`) for
+        any other. Feature `replies`. *mentions*: the ids of at most 50 members; raises ValidationError about
+        `mentions[n]` for one who is none. *mention_room* names everybody, in a large room for owners and moderators
+        alone. Both need the feature `mentions`. *silent*: told, but unread for nobody.
+        *event*: makes it a system message, which the API key alone posts: an object with a `name`, and what goes with
+        it. Only then *content* may be left out.
         """
+        if reply_to is not None:
+            await self._api.require("replies")
+        if mentions or mention_room:
+            await self._api.require("mentions")
         body = without_none(
-            content=content, user_id=user_id, client_msg_id=client_msg_id, metadata=metadata
+            content=content,
+            user_id=user_id,
+            client_msg_id=client_msg_id,
+            metadata=metadata,
+            reply_to=reply_to,
+            mentions=list(mentions) if mentions else None,
+            mention_room=mention_room or None,
+            silent=silent or None,
+            type=None if event is None else "system",
+            event=event,
         )
         return await self._api.request(
             "POST",
@@ -207,19 +232,25 @@ class AsyncMessages(AsyncReactions):
         room_id: str,
         message_id: str,
         *,
-        content: str,
+        content: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        mentions: Sequence[str] | None = None,
         if_rev: int | None = None,
         user_id: str | None = None,
     ) -> Message:
-        """Change a message's content. It keeps its `seq` and gets an `edited_at`.
+        """Change a message's content, metadata or mentions. It keeps its `seq` and gets an `edited_at`.
 
+        *mentions* replaces the list: users whom it adds are told that they are named; `[]` names nobody. Feature `mentions`.
         With *if_rev*, only if that is still the message's `rev` (0: never changed). Otherwise raises ConflictError
         (`changed`) with the present `rev`. *if_rev* needs the feature `changes`.
         *user_id*: the API key edits as this user, who has to be the author, and in time: AuthenticationError
         (`not_the_author`, `too_late`). It needs the feature `roles`.
+        Raises ConflictError (`message_deleted`, or `not_editable` for a system message).
         """
         if if_rev is not None:
             await self._api.require("changes")
+        if mentions is not None:
+            await self._api.require("mentions")
         if user_id is not None:
             await self._api.require("roles")
         return await self._api.request(
@@ -227,9 +258,23 @@ class AsyncMessages(AsyncReactions):
             self._message_path(room_id, message_id),
             Message,
             auth="either",
-            body=without_none(content=content, if_rev=if_rev, user_id=user_id),
+            body=without_none(
+                content=content,
+                metadata=metadata,
+                mentions=None if mentions is None else list(mentions),
+                if_rev=if_rev,
+                user_id=user_id,
+            ),
         )
 
-    async def delete(self, room_id: str, message_id: str) -> None:
-        """Delete a message. It keeps its `seq`, without content. Raises UnsupportedOperationError where not offered."""
-        await self._api.request("DELETE", self._message_path(room_id, message_id), auth="either")
+    async def delete(self, room_id: str, message_id: str, *, purge: bool = False) -> None:
+        """Delete a message. It keeps its `seq`, without content. Raises UnsupportedOperationError where not offered.
+
+        *purge*: also remove its text from the answers that are stored for an Idempotency-Key. The API key alone may.
+        """
+        await self._api.request(
+            "DELETE",
+            self._message_path(room_id, message_id),
+            auth="either",
+            query={"purge": "true"} if purge else None,
+        )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from chat_broker_sdk._fields import UNSET, UnsetType, without_unset
-from chat_broker_sdk._models import Page, PublicUser, PublicUsers, UserSettings
+from chat_broker_sdk._models import CursorPage, Message, Page, PublicUser, PublicUsers, UserSettings
 from chat_broker_sdk._pages import PageWalk
 from chat_broker_sdk._urls import checked_id
 
@@ -50,6 +50,34 @@ class People:
         return self._api.request(
             "PATCH", self._path(user_id, self._routes.settings), UserSettings, body=body
         )
+
+    # -- mentions -------------------------------------------------------------------------------
+
+    def mentions(
+        self, user_id: str, *, cursor: str | None = None, limit: int | None = None
+    ) -> CursorPage[Message]:
+        """One page of the messages of others that name the user, or everybody with them, newest first.
+
+        They are of all rooms that the user is in. The next page is had with *cursor*. Feature `mentions`.
+        """
+        self._api.require("mentions")
+        return self._api.request(
+            "GET",
+            self._path(user_id, self._routes.mentions),
+            CursorPage[Message],
+            query={"cursor": cursor, "limit": limit},
+        )
+
+    def iterate_mentions(self, user_id: str, *, limit: int = 50) -> Iterator[Message]:
+        """Each message of others that names the user once, newest first. Feature `mentions`."""
+        cursor: str | None = None
+        while True:
+            page = self.mentions(user_id, cursor=cursor, limit=limit)
+            for message in page.items:
+                yield message
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     # -- blocks ---------------------------------------------------------------------------------
 

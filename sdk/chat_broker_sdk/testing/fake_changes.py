@@ -11,6 +11,8 @@ FEATURES = (
     "sync",
     "direct",
     "external_rooms",
+    "replies",
+    "mentions",
     "blocks",
     "directory",
     "roles",
@@ -90,7 +92,7 @@ def mine(store: FakeStore, room_id: str, user_id: str) -> Json:
         "joined_at": member["joined_at"],
         "last_read_seq": member["last_read_seq"],
         "unread": store.unread(room_id, user_id),
-        "mentions": 0,
+        "mentions": store.unread(room_id, user_id, naming=user_id),
         "following": True,
         **{name: value for name, value in side.items() if name != "archived_seq"},
         "archived": _archived(store, room_id, side),
@@ -189,7 +191,7 @@ def totals(store: FakeStore, user_id: str) -> Json:
     return {
         "rooms": len(unread),
         "messages": sum(side["unread"] for _, side in counted),
-        "mentions": 0,
+        "mentions": sum(side["mentions"] for _, side in counted),
         "direct": sum(room["kind"] == "direct" for room in unread),
     }
 

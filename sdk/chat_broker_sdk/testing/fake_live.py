@@ -243,7 +243,7 @@ class FakeWire:
             "client_msg_id": draft.get("clientMsgId"),
             "metadata": draft.get("metadata"),
         }
-        return {"message": self._live.store.post(draft["roomId"], self.user_id, body)}
+        return {"message": self._live.store.post(draft["roomId"], self.user_id, body, {})}
 
     def _type(self, event: str, room_id: str) -> "Json":
         if room_id not in self.rooms:

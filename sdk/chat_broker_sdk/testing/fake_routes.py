@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from . import fake_changes, fake_people, fake_reactions, fake_roles, fake_rooms
+from . import fake_changes, fake_messages, fake_people, fake_reactions, fake_roles, fake_rooms
 from .fake_store import FakeStore, Json, Problem, Seen, encoded, number
 
 _USER_FILTERS = ("external_user_id", "status")
@@ -119,6 +119,9 @@ def _users(store: "FakeStore", request: "Seen", rest: list[str]) -> tuple[int, A
         case "POST", [user_id, "read"]:
             _need(store, "mine")
             return 200, fake_changes.mark_all_read(store, user_id, body)
+        case "GET", [user_id, "mentions"]:
+            _need(store, "mentions")
+            return 200, fake_messages.mentions(store, request, user_id)
         case _, [user_id, "settings" | "blocks" | "directory", *_]:
             return _people(store, request, rest)
     raise Problem(405, "method_not_allowed")
@@ -300,7 +303,8 @@ def _messages(
         case "POST", []:
             if caller and body.get("user_id", caller) != caller:
                 raise Problem(403, "forbidden")
-            return 201, store.post(room_id, caller or body.get("user_id", ""), body)
+            user_id = caller or body.get("user_id", "")
+            return 201, _posted(store, room_id, user_id, body)
         case "GET", []:
             page = _window(store, request, messages)
             return 200, _with_own_reactions(store, request, page, caller)
@@ -315,7 +319,7 @@ def _messages(
             fake_roles.may_change(store, message, caller or body.get("user_id"), request)
             if body.get("if_rev") not in {None, message.get("rev", 0)}:
                 raise Problem(409, "changed", rev=message.get("rev", 0))
-            message.update(content=body["content"], edited_at=store.timestamp())
+            fake_messages.edit(store, message, body)
             store.change(room_id, "message", message_id, message)
             reason = {"kind": "edited", **({"user_id": caller} if caller else {})}
             store.publish("message_updated", room_id, {**message, "change": reason})
@@ -324,7 +328,7 @@ def _messages(
             message = store.message(room_id, message_id)
             fake_roles.may_change(store, message, caller, request)
             if message["deleted_at"] is None:
-                message.update(content="", metadata={}, deleted_at=store.timestamp())
+                fake_messages.delete(store, message)
                 fake_reactions.forget(store, message)
                 store.change(room_id, "message", message_id, message)
                 store.publish("message_deleted", room_id, message)
@@ -371,6 +375,12 @@ def _with_own_reactions(
     reader = caller or request.query.get("viewer_id")
     own = fake_reactions.own(store, page["items"], reader)
     return {**page, "mine": own} if own else page
+
+
+def _posted(store: "FakeStore", room_id: str, user_id: str, body: "Json") -> "Json":
+    if user_id not in store.members[room_id]:
+        raise Problem(403, "not_a_member")
+    return store.post(room_id, user_id, body, fake_messages.more(store, room_id, user_id, body))
 
 
 def _changed(store: "FakeStore", thing: "Json", body: "Json", allowed: set[str]) -> "Json":

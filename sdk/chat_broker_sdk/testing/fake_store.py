@@ -207,13 +207,21 @@ class FakeStore:
         _get_or_404(self.members[room_id], user_id)
         return self.sides[room_id, user_id]
 
-    def unread(self, room_id: str, user_id: str) -> int:
-        """How many messages of others the member has not read. Not counted: deleted ones, and those of the blocked."""
+    def unread(self, room_id: str, user_id: str, *, naming: str | None = None) -> int:
+        """How many messages of others the member has not read; with *naming*, only those that name this user.
+
+        Not counted: deleted, silent and system messages, and those of the blocked.
+        """
         ignored = {user_id, *self.blocks.get(user_id, ())}
         read = self.members[room_id][user_id]["last_read_seq"]
         start = max(read, self.side(room_id, user_id)["from_seq"] - 1)
         return sum(
-            each["seq"] > start and each["user_id"] not in ignored and each["deleted_at"] is None
+            each["seq"] > start
+            and each["user_id"] not in ignored
+            and each["deleted_at"] is None
+            and "silent" not in each
+            and "type" not in each
+            and (naming is None or "mention_room" in each or naming in each.get("mentions", ()))
             for each in self.messages[room_id]
         )
 
@@ -306,8 +314,8 @@ class FakeStore:
 
     # -- messages -------------------------------------------------------------------------------
 
-    def post(self, room_id: str, user_id: str, body: Json) -> Json:
-        """Create a message. A repeated client_msg_id returns the first one. 403 for who only reads."""
+    def post(self, room_id: str, user_id: str, body: Json, more: Json) -> Json:
+        """Create a message with the fields *more*. A repeated client_msg_id returns the first one. 403 for who only reads."""
         room = _get_or_404(self.rooms, room_id)
         if user_id not in self.members[room_id]:
             raise Problem(403, "not_a_member")
@@ -342,6 +350,8 @@ class FakeStore:
             "created_at": self.timestamp(),
             "edited_at": None,
             "deleted_at": None,
+            **({"avatar_url": user["avatar_url"]} if user["avatar_url"] else {}),
+            **more,
         }
         self.messages[room_id].append(message)
         self.publish("message", room_id, message)

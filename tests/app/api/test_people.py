@@ -9,7 +9,7 @@ import pytest
 from tests.app.api.test_sync import ok, over_fake, pair
 from tests.app.brokers import Person, Running, code_of, running
 
-ALL = ("changes", "mine", "sync", "blocks", "directory")
+ALL = ("changes", "mine", "sync", "direct", "blocks", "directory")
 UNTOUCHED = {"presence": "visible", "receipts": True, "notify": None, "push_preview": True}
 
 
@@ -82,6 +82,26 @@ async def test_blocks_are_the_callers_own_and_the_blocked_are_not_told(on_both: 
     for _ in range(2):
         await done(bob, "DELETE", f"/me/blocks/{await alice.id()}")
     assert (await ok(bob, "GET", "/unread"))["messages"] == 1
+
+
+async def test_nobody_posts_to_a_direct_room_of_two_of_whom_one_blocks(on_both: Running) -> None:
+    """Neither of the two; the answer does not tell who of them blocks. Both still read it."""
+    alice, bob, room = await pair(on_both)
+    chat = on_both.app.state.upstream.chat
+    direct = (await chat.rooms.ensure_direct([await alice.id(), await bob.id()])).id
+    message = await alice.say(direct)
+    await done(bob, "PUT", "/me/blocks/external:alice")
+    refusals = set()
+    for person in (alice, bob):
+        answer = await person.post(f"/rooms/{direct}/messages", {"content": "hello"})
+        assert (answer.status_code, code_of(answer)) == (403, "blocked")
+        refusals.add(answer.json()["detail"])
+        page = await ok(person, "GET", f"/rooms/{direct}/messages")
+        assert [each["id"] for each in page["items"]] == [message["id"]]
+        await person.say(room)
+    assert len(refusals) == 1
+    await done(bob, "DELETE", "/me/blocks/external:alice")
+    await alice.say(direct)
 
 
 async def test_who_cannot_be_blocked_is_told_to_the_caller(on_both: Running) -> None:

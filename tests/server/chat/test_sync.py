@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import UNSET
 
 from chat_broker_server.chat.models import (
     Delta,
@@ -49,6 +51,7 @@ class Client:
         self.deltas: dict[str, Delta] = {}
         self.messages: dict[str, dict[int, Message]] = {}
         self.token: str | None = None
+        self.version = 0
 
     @property
     def have(self) -> dict[str, Had]:
@@ -60,9 +63,14 @@ class Client:
     async def sync(self, **options: Any) -> int:
         """All pages. Returns how many rooms were answered."""
         have, cursor, count = self.have, None, 0
+        version, reload = self.version, False
         while True:
-            query = SyncQuery(have, "one", token=self.token, cursor=cursor, **options)
+            query = SyncQuery(
+                have, "one", token=self.token, cursor=cursor, have_version=version, **options
+            )
             answer = await self.chat.sync(P, self.user_id, query)
+            assert answer.reload == (True if answer.version != version else UNSET)
+            self.version, reload = answer.version, answer.reload is True
             for room_id in answer.removed:
                 self.deltas.pop(room_id, None)
                 self.messages.pop(room_id, None)
@@ -73,10 +81,18 @@ class Client:
                 assert isinstance(answer.token, str)
                 self.token = answer.token
                 assert answer.unread == await self.chat.totals(P, self.user_id)
+                if reload:
+                    await self._reload()
                 return count
             assert answer.cursor is not None
             assert len(answer.deltas) <= options.get("limit", 50)
             cursor = answer.cursor
+
+    async def _reload(self) -> None:
+        """Read `mine` of all rooms anew."""
+        for room_id, delta in self.deltas.items():
+            mine = await self.chat.mine(P, room_id, self.user_id)
+            self.deltas[room_id] = msgspec.structs.replace(delta, mine=mine)
 
     async def _apply(self, delta: Delta) -> None:
         room_id, before = delta.room.id, self.deltas.get(delta.room.id)
@@ -133,7 +149,7 @@ class History:
             draft = RoomDraft(name="r", created_by=self.other, member_ids=members)
             self.room_ids.append((await chat.create_room(P, draft)).id)
         room_id = chance.choice(self.room_ids)
-        match chance.randrange(9):
+        match chance.randrange(10):
             case 0 | 1 | 2:
                 message = await chat.post(P, room_id, self.other, "x")
                 self.posted.append((room_id, message.id))
@@ -149,6 +165,9 @@ class History:
                 await chat.remove_member(P, room_id, self.me)
             case 7:
                 await chat.update_room(P, room_id, RoomChanges(name=f"{chance.random()}"))
+            case 9:
+                act = chat.block if chance.random() < 0.5 else chat.unblock
+                await act(P, self.me, self.other)
             case 8 if await chat.member(P, room_id, self.me) is not None:
                 await self._own(room_id)
             case _:

@@ -90,8 +90,9 @@ async def test_owners_and_moderators_pin(api: ChatApi) -> None:
     assert (await api.as_user(token, "GET", f"{in_room(room)}/pins")).json() == {"items": []}
     answer = await api.as_user(await api.token(stranger), "GET", f"{in_room(room)}/pins")
     refused(answer, 404, "room_not_found")
-    answer = await api.send("PUT", path, json={"user_id": stranger["id"]})
-    refused(answer, 403, "not_a_member")
+    for user, code in ((stranger, "not_a_member"), (member, "owner_only")):
+        answer = await api.send("PUT", path, json={"user_id": user["id"]})
+        refused(answer, 403, code)
 
 
 async def test_what_is_hidden_from_a_member_is_not_pinned_for_them(api: ChatApi) -> None:
@@ -109,3 +110,10 @@ async def test_what_is_hidden_from_a_member_is_not_pinned_for_them(api: ChatApi)
     answer = await api.as_user(token, "PUT", f"{messages}/{one['id']}/reactions/%F0%9F%91%8D")
     refused(answer, 404, "message_not_found")
     assert len(await pins(api, room)) == 2
+    query = {"member_id": member["id"]}
+    answer = await api.send("GET", f"{in_room(room)}/pins", params=query)
+    assert [message["id"] for message in answer.json()["items"]] == [two["id"]]
+    answer = await api.send("GET", f"{messages}/{one['id']}/reactions", params=query)
+    refused(answer, 404, "message_not_found")
+    emoji = f"{messages}/{one['id']}/reactions/%F0%9F%91%8D/{member['id']}"
+    refused(await api.send("PUT", emoji), 404, "message_not_found")

@@ -61,20 +61,22 @@ class AsyncReactions:
         emoji: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
+        member_id: str | None = None,
     ) -> CursorPage[Reactor]:
         """One page of who reacted, with *emoji* alone or with any: by first use, of each the last one first.
 
-        *cursor*: `next_cursor` of the page before. Feature `reactions`.
+        *cursor*: `next_cursor` of the page before. *member_id*: with the API key, of a message that this member sees. Feature
+        `reactions`.
         """
         await self._api.require("reactions")
         path = self._message_path(room_id, message_id, self._routes.reactions)
-        query = {"emoji": emoji, "cursor": cursor, "limit": limit}
+        query = {"emoji": emoji, "cursor": cursor, "limit": limit, "member_id": member_id}
         return await self._api.request("GET", path, _REACTORS, auth="either", query=query)
 
     # -- pins -----------------------------------------------------------------------------------
 
     async def pin(self, room_id: str, message_id: str, *, user_id: str | None = None) -> Message:
-        """Pin a message in the name of *user_id*; one that is pinned stays as it is. Feature `pins`.
+        """Pin a message as *user_id*, who must be allowed to; one that is pinned stays as it is. Feature `pins`.
 
         Without *user_id* the API key pins it in nobody's name, a token alone in that of its user. Raises ConflictError
         (`too_many_pins`, `message_deleted`), AuthenticationError (`owner_only`) for members.

@@ -209,13 +209,13 @@ class AsyncRooms(AsyncRoomState):
         )
         return await self._api.request("PATCH", self._path(room_id), Room, body=body)
 
-    async def pins(self, room_id: str, *, viewer_id: str | None = None) -> Page[Message]:
+    async def pins(self, room_id: str, *, member_id: str | None = None) -> Page[Message]:
         """All pinned messages of the room, newest pin first, at most 50. Feature `pins`.
 
-        *viewer_id*: with the API key, whose own reactions the page's `mine` tells.
+        *member_id*: with the API key, those that this member sees, and their own reactions in the page's `mine`.
         """
         await self._api.require("pins")
-        query = None if viewer_id is None else {"viewer_id": checked_id(viewer_id, "viewer_id")}
+        query = None if member_id is None else {"member_id": checked_id(member_id, "member_id")}
         return await self._api.request(
             "GET", self._path(room_id, self._routes.pins), _PINS, auth="either", query=query
         )

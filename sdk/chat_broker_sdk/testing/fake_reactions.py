@@ -73,11 +73,9 @@ def reactors(store: FakeStore, request: Seen, room_id: str, message_id: str) -> 
     }
 
 
-def pin(
-    store: FakeStore, room_id: str, message_id: str, user_id: str | None, *, by_token: bool
-) -> Json:
+def pin(store: FakeStore, room_id: str, message_id: str, user_id: str | None) -> Json:
     """Pin the message."""
-    message = _pinnable(store, room_id, message_id, user_id, by_token=by_token)
+    message = _pinnable(store, room_id, message_id, user_id)
     if message["deleted_at"] is not None:
         raise Problem(409, "message_deleted")
     if "pinned_at" not in message:
@@ -91,11 +89,9 @@ def pin(
     return message
 
 
-def unpin(
-    store: FakeStore, room_id: str, message_id: str, user_id: str | None, *, by_token: bool
-) -> Json:
+def unpin(store: FakeStore, room_id: str, message_id: str, user_id: str | None) -> Json:
     """End the pin of the message, if there is one."""
-    message = _pinnable(store, room_id, message_id, user_id, by_token=by_token)
+    message = _pinnable(store, room_id, message_id, user_id)
     if message.pop("pinned_at", None) is not None:
         message.pop("pinned_by", None)
         store.pinned.remove(message["id"])
@@ -165,14 +161,12 @@ def _require_member(store: FakeStore, room_id: str, user_id: str) -> Json:
     return member
 
 
-def _pinnable(
-    store: FakeStore, room_id: str, message_id: str, user_id: str | None, *, by_token: bool
-) -> Json:
+def _pinnable(store: FakeStore, room_id: str, message_id: str, user_id: str | None) -> Json:
     message = store.message(room_id, message_id)
     if user_id is not None:
         member = _require_member(store, room_id, user_id)
         direct = store.rooms[room_id]["kind"] == "direct"
-        if by_token and not direct and member["role"] not in {"owner", "moderator"}:
+        if not direct and member["role"] not in {"owner", "moderator"}:
             raise Problem(403, "owner_only")
     return message
 

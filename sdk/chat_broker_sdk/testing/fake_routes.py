@@ -343,7 +343,8 @@ def _reactions(
     method = request.method
     _need(store, "reactions" if "reactions" in rest else "pins")
     store.room(room_id, caller)
-    hidden = 1 if caller is None else store.side(room_id, caller)["from_seq"]
+    reader = caller or request.query.get("member_id")
+    hidden = 1 if reader is None else store.side(room_id, reader)["from_seq"]
     if not rest and method == "GET":
         page = {"items": fake_reactions.pins(store, room_id, hidden)}
         return 200, _with_own_reactions(store, request, page, caller)
@@ -365,14 +366,14 @@ def _reactions(
         case (("PUT" | "DELETE"), "pin", []):
             pinner = caller or (request.body or {}).get("user_id")
             act = fake_reactions.pin if method == "PUT" else fake_reactions.unpin
-            return 200, act(store, room_id, message_id, pinner, by_token=caller is not None)
+            return 200, act(store, room_id, message_id, pinner)
     raise Problem(404, "not_found")
 
 
 def _with_own_reactions(
     store: "FakeStore", request: "Seen", page: "Json", caller: str | None
 ) -> "Json":
-    reader = caller or request.query.get("viewer_id")
+    reader = caller or request.query.get("viewer_id") or request.query.get("member_id")
     own = fake_reactions.own(store, page["items"], reader)
     return {**page, "mine": own} if own else page
 

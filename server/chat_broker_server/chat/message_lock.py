@@ -62,12 +62,12 @@ def lock(pid: str, room_id: str, message_id: str, actor: Actor) -> Steps[Locked]
     if actor.by_token and role is None:
         raise NotFound.room()
     (message,) = yield from message_parts.read(pid, room_id, (columns,))
-    if actor.by_token and message.seq < from_seq:
+    if message.seq < from_seq:
         raise NotFound.the_message()
     return Locked(
         rev,
         message,
-        from_seq or 1,
+        from_seq,
         columns[-1] or 0,
         role,
         status == "suspended",

@@ -85,12 +85,11 @@ def listed(pid: str, room_id: str, from_seq: int) -> Steps[list[Message]]:
 
 
 def _locked(pid: str, room_id: str, message_id: str, actor: Actor) -> Steps[Locked]:
-    """The message, if *actor* may pin and unpin in the room. The API key may."""
+    """The message, if *actor* may pin and unpin in the room. The API key in nobody's name may."""
     locked = yield from message_lock.lock(pid, room_id, message_id, actor)
     if actor.user_id is not None:
         role = yield from message_lock.require_acting_member(pid, room_id, locked, actor)
-        if actor.by_token:
-            roles.require(role, "pin", locked.settings, direct=locked.direct)
+        roles.require(role, "pin", locked.settings, direct=locked.direct)
     return locked
 
 

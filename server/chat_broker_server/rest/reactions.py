@@ -4,10 +4,11 @@ from chat_broker_server.chat import emoji, validation
 from chat_broker_server.chat.message_lock import Actor
 from chat_broker_server.chat.models import Pins
 from chat_broker_server.chat.reactions import Wanted
+from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.errors import BadInput
 from chat_broker_server.rest import own_reactions
-from chat_broker_server.rest.request import Request, Response, checked, ok, page_limit
-from chat_broker_server.rest.rooms import first_seq, own_user_id, viewer_id
+from chat_broker_server.rest.request import Request, Response, checked, number, ok, page_limit
+from chat_broker_server.rest.rooms import own_user_id, require_reader, viewer_id
 
 _CURSOR = validation.text(1024)
 _PIN = {"user_id": validation.optional(validation.identifier)}
@@ -41,13 +42,13 @@ async def remove(request: Request) -> Response:
 
 async def list_all(request: Request) -> Response:
     """GET …/reactions: who reacted, next to a cursor."""
-    query = request.query("emoji", "cursor", "limit", "from_seq")
+    query = request.query("emoji", "cursor", "limit", "member_id", "from_seq")
     wanted = Wanted(
         checked(query, "emoji", emoji.reaction),
         checked(query, "cursor", _CURSOR),
         page_limit(query),
     )
-    from_seq = await first_seq(request, query)
+    _, from_seq = await _reader(request, query)
     return ok(
         await request.chat.reactions(
             request.pid,
@@ -79,11 +80,19 @@ async def unpin(request: Request) -> Response:
 
 async def list_pins(request: Request) -> Response:
     """GET …/pins: all of them, newest pin first."""
-    query = request.query("viewer_id", "from_seq")
-    reader_id = viewer_id(request, query)
-    from_seq = await first_seq(request, query)
+    query = request.query("viewer_id", "member_id", "from_seq")
+    reader_id, from_seq = await _reader(request, query)
     pinned = await request.chat.pins(request.pid, request.ids["room_id"], from_seq=from_seq)
     return ok(await own_reactions.add(request, reader_id, Pins(pinned), pinned))
+
+
+async def _reader(request: Request, query: dict[str, str]) -> tuple[str | None, int]:
+    """Whose own reactions to tell, and the first message to answer. With the API key `member_id` names a reader who is a
+    member and sees no more than that, `viewer_id` any."""
+    member_id = checked(query, "member_id", validation.identifier)
+    seen = await require_reader(request, member_id)
+    reader_id = member_id or viewer_id(request, query)
+    return reader_id, max(seen, number(query, "from_seq", 0, MAX_SEQ, 1))
 
 
 async def _reaction(request: Request) -> str:

@@ -125,7 +125,7 @@ async def open_server(
         stack.push_async_callback(realtime.close)
         housekeeping = asyncio.create_task(run_housekeeping(database))
         stack.push_async_callback(cancel_and_wait, housekeeping)
-        rest = Rest(Services(chat, tokens, keys, realtime.close_user))
+        rest = Rest(Services(chat, tokens, keys, realtime.close_user, realtime.presence))
         yield Server(database, rest, tokens, realtime, project_id)
 
 

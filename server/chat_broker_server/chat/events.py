@@ -17,6 +17,7 @@ from chat_broker_server.chat.models import (
     Receipt,
     Room,
     RoomUser,
+    Signal,
 )
 
 ALL_USERS: Final = ""
@@ -24,6 +25,9 @@ ALL_USERS: Final = ""
 
 TYPING: Final = frozenset({"userTyping", "userStoppedTyping"})
 """The events that are not sent to the user whom they are about."""
+SIGNAL: Final = "signal"
+MEMBERSHIPS: Final = {"userJoined": 1, "userLeft": -1}
+"""The events that sockets in large rooms hear of their own user alone, and how they change the number of members."""
 MESSAGE_CHANGES: Final = frozenset({"messageUpdated", "messageDeleted"})
 """The events of changes that must not overtake their message."""
 UNKNOWN_TO_OLD_CLIENTS: Final = frozenset({"memberUpdated"})
@@ -52,6 +56,8 @@ class Event(msgspec.Struct, frozen=True):
     """The user who joined, left or types; None for other events."""
     reason: Departure | None = None
     """Why the user left; None for other events."""
+    sent_by: str | None = None
+    """The socket of this node that is not told, as it sent the event."""
 
 
 def message_posted(pid: str, message: Message) -> Event:
@@ -96,8 +102,14 @@ def room_deleted(pid: str, room_id: str) -> Event:
     return Event("roomDeleted", pid, room_id, _encode({"room_id": room_id}))
 
 
-def user_typing(pid: str, user: RoomUser) -> Event:
+def user_typing(pid: str, user: RoomUser, expires_in: int) -> Event:
+    """*expires_in*: seconds after which clients end it themselves."""
+    user = msgspec.structs.replace(user, expires_in=expires_in)
     return Event("userTyping", pid, user.room_id, _encode(user), user_id=user.user_id)
+
+
+def signalled(pid: str, room_id: str, signal: Signal, sent_by: str | None) -> Event:
+    return Event(SIGNAL, pid, room_id, _encode(signal), sent_by=sent_by)
 
 
 def user_stopped_typing(pid: str, user: RoomUser) -> Event:
@@ -151,7 +163,34 @@ class ReceiptsMoved(msgspec.Struct, frozen=True):
     """By room."""
 
 
-Happened = Event | MineChanged | ProfileChanged | ReceiptsMoved | MembersAdded
+class UserSignalled(msgspec.Struct, frozen=True):
+    """A signal to all sockets of a user."""
+
+    project_id: str
+    user_id: str
+    payload: bytes
+    """JSON."""
+
+
+class PrivacyChanged(msgspec.Struct, frozen=True):
+    """A user has set what others see of them."""
+
+    project_id: str
+    user_id: str
+    hidden: bool
+    """Whether they are seen online."""
+    receipts: bool
+
+
+Happened = (
+    Event
+    | MineChanged
+    | PrivacyChanged
+    | ProfileChanged
+    | ReceiptsMoved
+    | MembersAdded
+    | UserSignalled
+)
 """What is published after a COMMIT."""
 
 

@@ -23,6 +23,8 @@ FEATURES: Final[tuple[str, ...]] = (
     "blocks",
     "directory",
     "receipts",
+    "presence",
+    "signals",
     "roles",
 )
 

@@ -40,6 +40,12 @@ _SMALL_AGAIN = 80
 SMALL = f"coalesce(NOT r.light, r.member_count <= {SMALL_ROOM})"
 """The SQL condition that the room of the row `r` is small."""
 
+
+def is_small(count: int, *, was_small: bool) -> bool:
+    """Whether a room is small that has *count* members now."""
+    return count <= (SMALL_ROOM if was_small else _SMALL_AGAIN)
+
+
 _CHUNK = 50
 _AMONG = (
     "SELECT user_id FROM members WHERE project_id = $1 AND room_id = $2"

@@ -412,6 +412,31 @@ class RoomUser(msgspec.Struct, frozen=True):
     rev: int | UnsetType = UNSET
     role: str | UnsetType = UNSET
     """Of who joined as something else than a plain member."""
+    expires_in: int | UnsetType = UNSET
+    """Of userTyping: seconds after which the user types no more, unless it is told again."""
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """Whether a user is online."""
+
+    user_id: str
+    online: bool | None
+    """None for a user who does not want to be seen."""
+    last_seen_at: str | UnsetType = UNSET
+    """Not there for a user who was never seen, or does not want to be."""
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Payload of `signal`."""
+
+    room_id: str | None
+    """None for one to a user."""
+    user_id: str | None
+    """Who sent it; None for the API key."""
+    username: str | None
+    name: str
+    data: Any
+    at: str
 
 
 class TokenResponse(msgspec.Struct, frozen=True):

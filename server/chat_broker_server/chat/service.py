@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Database
 from chat_broker_server.chat import (
@@ -24,9 +25,11 @@ from chat_broker_server.chat import (
     messages,
     mine,
     pins,
+    presence,
     reactions,
     receipts,
     rooms,
+    signals,
     user_settings,
     users,
     watched,
@@ -39,10 +42,13 @@ from chat_broker_server.chat.events import (
     Happened,
     MembersAdded,
     MineChanged,
+    PrivacyChanged,
     ProfileChanged,
     ReceiptsMoved,
+    UserSignalled,
 )
 from chat_broker_server.chat.features import FEATURES, LIMITS
+from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.member_lists import MemberFilter
 from chat_broker_server.chat.message_lock import Actor
 from chat_broker_server.chat.mine import Marked
@@ -67,6 +73,7 @@ from chat_broker_server.chat.models import (
     Room,
     RoomChanges,
     RoomDraft,
+    Signal,
     Sync,
     Totals,
     User,
@@ -150,7 +157,15 @@ class Chat:
         self, pid: str, user_id: str, changes: UserSettingsChanges
     ) -> UserSettings:
         """Change the user's settings. Raises NotFound."""
-        return await self._database.write(partial(user_settings.update, pid, user_id, changes))
+
+        def publish(settings: UserSettings) -> None:
+            if changes.presence is not UNSET or changes.receipts is not UNSET:
+                hidden = settings.presence == "hidden"
+                self._publish(PrivacyChanged(pid, user_id, hidden, settings.receipts))
+
+        return await self._database.write(
+            partial(user_settings.update, pid, user_id, changes), publish
+        )
 
     async def block(self, pid: str, user_id: str, blocked_id: str) -> None:
         """Block a user for another one. Raises NotFound, Conflict `too_many_blocks`, BadInput for one and the same."""
@@ -707,6 +722,45 @@ class Chat:
     async def receipts(self, pid: str, room_id: str) -> list[Receipt]:
         """The receipts of a small room's members who show them."""
         return await self._database.read(partial(receipts.of_room, pid, room_id))
+
+    # presence
+
+    async def seen(
+        self, pid: str, user_ids: Sequence[str], reader_id: str | None
+    ) -> list[presence.Seen]:
+        """Those of the users that there are; with *reader_id* themselves, and users who are in a room with them."""
+        slow = reader_id is not None
+        return await self._database.read(
+            partial(presence.seen, pid, user_ids, reader_id), slow=slow
+        )
+
+    async def note_seen(self, pid: str, times: Mapping[str, str]) -> None:
+        """Write when these users were last seen, unless they were seen later."""
+        await self._database.write(partial(presence.note_seen, pid, times))
+
+    # signals
+
+    async def signal(
+        self, pid: str, room_id: str, signal: Signal, *, sent_by: str | None = None
+    ) -> None:
+        """Tell the room's sockets, but the one that sent it, if its user may do so.
+
+        Raises NotFound, Forbidden `read_only`, or `owner_only` in a large room.
+        """
+        if signal.user_id is not None:
+            await self._database.read(partial(signals.require, pid, room_id, signal.user_id))
+        self._publish(events.signalled(pid, room_id, signal, sent_by))
+
+    async def signal_room(self, pid: str, room_id: str, name: str, data: Any) -> None:
+        """Tell all sockets of the room. Raises NotFound."""
+        await self.get_room(pid, room_id)
+        await self.signal(pid, room_id, Signal(room_id, None, None, name, data, timestamp()))
+
+    async def signal_user(self, pid: str, user_id: str, name: str, data: Any) -> None:
+        """Tell all sockets of the user. Raises NotFound."""
+        await self.get_user(pid, user_id)
+        signal = Signal(None, None, None, name, data, timestamp())
+        self._publish(UserSignalled(pid, user_id, msgspec.json.encode(signal)))
 
     async def totals(self, pid: str, user_id: str) -> Totals:
         """What is unread in all rooms of the user. Raises NotFound."""

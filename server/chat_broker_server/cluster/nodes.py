@@ -78,6 +78,38 @@ class ReceiptHint(msgspec.Struct, frozen=True, tag="receipt"):
     receipts: dict[str, Receipt]
 
 
+class SignalHint(msgspec.Struct, frozen=True, tag="signal"):
+    """A `UserSignalled`."""
+
+    project_id: str
+    user_id: str
+    payload: msgspec.Raw
+
+
+class PrivacyHint(msgspec.Struct, frozen=True, tag="privacy"):
+    """A `PrivacyChanged`."""
+
+    project_id: str
+    user_id: str
+    hidden: bool
+    receipts: bool
+
+
+class OnlineChange(msgspec.Struct, frozen=True, tag="user", omit_defaults=True):
+    """Users whose first socket on the sender has opened, or whose last one has closed."""
+
+    project_id: str
+    came: list[str] = []  # msgspec copies empty defaults
+    went: list[str] = []
+
+
+class UsersOnline(msgspec.Struct, frozen=True, tag="users"):
+    """All users of a part, by project, that have a socket on the sender."""
+
+    part: int
+    users: dict[str, list[str]]
+
+
 class Close(msgspec.Struct, frozen=True, tag="close", omit_defaults=True):
     """Disconnect a user's sockets, and answer with Closed."""
 
@@ -114,6 +146,10 @@ Body = (
     | MineHint
     | ProfileHint
     | ReceiptHint
+    | SignalHint
+    | PrivacyHint
+    | OnlineChange
+    | UsersOnline
     | Close
     | Closed
     | PresenceUpdate
@@ -157,6 +193,11 @@ class Nodes:
     @property
     def state(self) -> str:
         return self._bus.state
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this node comes first by name among those that are alive: exactly one of them does, as a rule."""
+        return all(self.name < other for other in self._alive)
 
     @property
     def others(self) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from chat_broker_kit.token_bucket import TokenBucket
 from chat_broker_server.credentials.tokens import Claims
@@ -36,6 +36,7 @@ class Connection:
         "send_queue",
         "strikes",
         "timer",
+        "watched_users",
     )
 
     def __init__(self, eio_sid: str, send_queue: SendQueue, limits: Limits) -> None:
@@ -51,6 +52,7 @@ class Connection:
             False  # only then does it get kinds of events that older clients do not know
         )
         self.sees_receipts = True  # False for a user who shows none, as read with the last joinRoom
+        self.watched_users: tuple[WatchedUser, ...] = ()  # whose presence it is told
         self.lock = asyncio.Lock()
         self.events = TokenBucket(limits.events_per_second, limits.event_burst, now)
         self.refusals = TokenBucket(1.0, limits.refused_burst, now)
@@ -66,8 +68,23 @@ class Connection:
         self.timer = timer
 
 
+class WatchedUser:
+    """A user whom sockets of this node watch."""
+
+    __slots__ = ("hidden", "key", "watchers")
+
+    def __init__(self, key: UserKey) -> None:
+        self.key = key
+        self.hidden = False
+        self.watchers: set[Connection] = set()
+
+
 class Connections:
     def __init__(self) -> None:
+        self.came: Callable[[UserKey], None] = lambda _: None
+        """Called when the first socket of a user has signed in."""
+        self.went: Callable[[UserKey], None] = lambda _: None
+        """Called when the last one has signed out or ended."""
         self._by_sid: dict[str, Connection] = {}
         self._by_user: dict[UserKey, set[Connection]] = {}
 
@@ -97,7 +114,11 @@ class Connections:
 
     def sign_in(self, connection: Connection, claims: Claims) -> None:
         connection.claims = claims
-        self._by_user.setdefault((claims.pid, claims.sub), set()).add(connection)
+        user = (claims.pid, claims.sub)
+        others = self._by_user.setdefault(user, set())
+        others.add(connection)
+        if len(others) == 1:
+            self.came(user)
 
     def sign_out(self, connection: Connection) -> None:
         if connection.claims is None:
@@ -109,6 +130,7 @@ class Connections:
             others.discard(connection)
             if not others:
                 del self._by_user[key]
+                self.went(key)
 
     def remove(self, connection: Connection) -> None:
         self.sign_out(connection)

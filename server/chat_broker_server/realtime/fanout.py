@@ -14,16 +14,19 @@ from typing import Final, NamedTuple
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from chat_broker_kit.logs.sampling import SampledEvents
-from chat_broker_server.chat import delta, sizes
+from chat_broker_server.chat import delta, members, sizes
 from chat_broker_server.chat.delta import Lost
 from chat_broker_server.chat.events import (
+    MEMBERSHIPS,
     MESSAGE_CHANGES,
     Event,
     message_posted,
+    room_updated,
 )
-from chat_broker_server.chat.models import Message
+from chat_broker_server.chat.models import Message, Room
 from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.connections import Connection, RoomKey
@@ -97,6 +100,7 @@ class RoomFanout:
     __slots__ = (
         "_schedule_flush",
         "_schedule_gap_fill",
+        "_tell_size",
         "_told",
         "_told_again_after",
         "ahead",
@@ -108,8 +112,10 @@ class RoomFanout:
         "hold",
         "last_delivered_rev",
         "last_delivered_seq",
+        "members",
         "out_of_order",
         "removed_while_joining",
+        "small",
         "subscribers",
         "unsent",
         "unsent_bytes",
@@ -120,11 +126,16 @@ class RoomFanout:
         self,
         schedule_flush: Callable[["RoomFanout"], None],
         schedule_gap_fill: Callable[["RoomFanout"], None],
+        tell_size: Callable[[], None],
         told_again_after: float,
     ) -> None:
-        """*schedule_flush* calls `flush` at the end of this turn of the event loop."""
+        """*schedule_flush* calls `flush` at the end of this turn of the event loop.
+
+        *tell_size* is called when another number of members is to be told as a state of the room.
+        """
         self._schedule_flush = schedule_flush
         self._schedule_gap_fill = schedule_gap_fill
+        self._tell_size = tell_size
         self._told_again_after = told_again_after
         self._told = RecentlyTold(told_again_after)
         self.unsent: list[EncodedPacket] = []
@@ -137,6 +148,9 @@ class RoomFanout:
         self.removed_while_joining: set[Connection] = set()
         # Connections of members who have hidden what was said, with the first message that they see.
         self.hidden: dict[Connection, int] = {}
+        # As the last subscriber has read it, counted on with those who come and go.
+        self.members = 0
+        self.small = True
         # None until the first subscriber has read it from the database.
         self.last_delivered_seq: int | None = None
         self.highest_seq = 0  # of all messages that are known to exist
@@ -197,6 +211,14 @@ class RoomFanout:
         elif self.unsent_bytes > _MAX_UNSENT_BYTES:
             self.flush()
 
+    def send_unnumbered(self, ready: EncodedPacket) -> None:
+        """Send to all, also to those who have more than was delivered here."""
+        self.flush()
+        for backlog in self.backlogs.values():
+            backlog.add(None, None, ready)
+        for connection in (*self.subscribers, *self.ahead):
+            connection.send_queue.send(ready)
+
     def _send_to_some(self, change: WaitingChange, rev: int) -> None:
         """Send the event of a change that older clients do not know, or of a message that not all see."""
         self.flush()
@@ -210,6 +232,17 @@ class RoomFanout:
                 and self.sees(connection, change.message_seq)
                 and (known is None or not known.covers(None, rev))
             ):
+                connection.send_queue.send(change.packet)
+        self._catch_up()
+
+    def _send_to_user(self, change: WaitingChange, rev: int) -> None:
+        """Send the event of a membership to the sockets of its own user."""
+        self.flush()
+        for connection, backlog in self.backlogs.items():
+            if change.is_about(connection):
+                backlog.add(None, rev, change.packet)
+        for connection in (*self.subscribers, *self.ahead):
+            if change.is_about(connection):
                 connection.send_queue.send(change.packet)
         self._catch_up()
 
@@ -299,6 +332,15 @@ class RoomFanout:
             self.send_change(change, rev)
 
     def send_change(self, change: WaitingChange, rev: int) -> None:
+        if change.event.name in MEMBERSHIPS:
+            was_small = self.small
+            self.members += MEMBERSHIPS[change.event.name]
+            self.small = members.is_small(self.members, was_small=was_small)
+            if not (was_small and self.small):
+                self._tell_size()
+            if not self.small:
+                self._send_to_user(change, rev)
+                return
         if change.message_seq is not None:
             self._told.note(change.message_seq)
         if change.unknown_to_old_clients or (self.hidden and change.message_seq is not None):
@@ -313,6 +355,8 @@ class Fanout:
     def __init__(
         self, read_missed: ReadMissed, read_changes: ReadChanges, limits: Limits, counts: Counts
     ) -> None:
+        self.tell_size: Callable[[RoomKey], None] = lambda _: None
+        """Called when another number of members is to be told as a state of the room, see `tell_room`."""
         self._read_missed = read_missed
         self._read_changes = read_changes
         self._limits = limits
@@ -357,6 +401,7 @@ class Fanout:
             room = self._rooms[key] = RoomFanout(
                 self._schedule_flush,
                 partial(self._schedule_gap_fill, key),
+                lambda: self.tell_size(key),
                 self._limits.told_again_after,
             )
         if connection in room.backlogs:
@@ -526,6 +571,27 @@ class Fanout:
             if is_told(connection):
                 self._counts.events_out += 1
                 connection.send_queue.send(ready)
+
+    def note_size(self, key: RoomKey, count: int, *, small: bool) -> None:
+        """Note how many members the room has in the database, and whether it is small."""
+        room = self._rooms.get(key)
+        if room is not None:
+            room.members = count
+            room.small = small
+
+    def is_small(self, key: RoomKey) -> bool:
+        """Whether the room is small; True for one that no socket of this node has joined."""
+        room = self._rooms.get(key)
+        return room is None or room.small
+
+    def tell_room(self, state: Room) -> None:
+        """Tell the room as it is, as of the last change that was delivered here."""
+        room = self._rooms.get((state.project_id, state.id))
+        if room is None or room.last_delivered_seq is None:
+            return
+        state = msgspec.structs.replace(state, rev=room.last_delivered_rev or UNSET)
+        event = room_updated(state)
+        room.send_unnumbered(packets.event(event.name, event.payload))
 
     def note_counters(self, key: RoomKey, last_seq: int, rev: int) -> None:
         """Note how far the room is in the database, and read the messages and changes that do not arrive."""

@@ -1,21 +1,32 @@
 """What each client event does, and its acknowledgement: the contract's table, row by row."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from chat_broker_server.chat import sizes, validation
+from chat_broker_server.chat import signals, sizes, validation
 from chat_broker_server.chat.delta import Known, Reader, first_seq_of
-from chat_broker_server.chat.models import Change, Delta, Message, Mine, OwnReactions, Receipt, Room
+from chat_broker_server.chat.ids import timestamp
+from chat_broker_server.chat.models import (
+    Change,
+    Delta,
+    Message,
+    Mine,
+    OwnReactions,
+    Presence,
+    Receipt,
+    Room,
+    Signal,
+)
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.chat.sync import Had, SyncQuery
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.errors import ChatError, NotFound
 from chat_broker_server.realtime import requests
-from chat_broker_server.realtime.connections import Connection, RoomKey
+from chat_broker_server.realtime.connections import Connection, RoomKey, UserKey
 from chat_broker_server.realtime.fanout import Counters
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.subscriptions import Subscriptions
@@ -25,6 +36,7 @@ _encode = msgspec.json.Encoder().encode
 _OK: Final = _encode({"ok": True})
 _READS: Final = 3  # attempts to read a room without a gap to its backlog
 
+WatchPresence = Callable[[Connection, UserKey, Sequence[str]], Awaitable[list[Presence]]]
 RefreshToken = Callable[[Connection, Claims, str], Awaitable[Claims]]
 
 
@@ -63,10 +75,13 @@ class EventHandlers:
         subscriptions: Subscriptions,
         watching: Watching,
         limits: Limits,
+        *,
+        watch_presence: WatchPresence,
         refresh: RefreshToken,
     ) -> None:
-        """*refresh* replaces the token of a connection, or raises ChatError."""
+        """*watch_presence* has a connection told of users. *refresh* replaces the token of one, or raises ChatError."""
         self._chat = chat
+        self._watch_presence = watch_presence
         self._subscriptions = subscriptions
         self._watching = watching
         self._limits = limits
@@ -106,6 +121,14 @@ class EventHandlers:
                 connection.knows_revs = True
                 self._watching.stop(connection)
                 return Acknowledgement()
+            case requests.Signal():
+                return await self._signal(connection, claims, event)
+            case requests.WatchPresence():
+                connection.knows_revs = True
+                found = await self._watch_presence(
+                    connection, (claims.pid, claims.sub), event.user_ids
+                )
+                return Acknowledgement(_encode({"ok": True, "presence": found}))
             case requests.Refresh():
                 fresh = await self._refresh(connection, claims, event.token)
                 return Acknowledgement(
@@ -114,7 +137,7 @@ class EventHandlers:
 
     async def _by_id(self, claims: Claims, event: requests.ClientEvent) -> requests.ClientEvent:
         """*event* with the id of the room that it names by the app's own."""
-        if isinstance(event, requests.Refresh | requests.WatchRooms | requests.UnwatchRooms):
+        if not isinstance(event, requests.OfRoom):
             return event
         room_id = await self._chat.room_id(claims.pid, event.room_id)
         return msgspec.structs.replace(event, room_id=room_id)
@@ -164,6 +187,7 @@ class EventHandlers:
             connection.sees_receipts = delta.receipts is not UNSET
         rooms.hide(key, connection, first_seq_of(delta.room, delta.mine))
         self._watching.joined(connection, key)
+        rooms.note_size(key, delta.room.member_count, small=delta.room.small)
         online = self._subscriptions.subscribe(connection, claims, key, peeks=peeks)
         payload = self._joined(connection, _acknowledgement(delta, online))
         return Acknowledgement(payload, lambda: rooms.subscribe(key, connection, counters))
@@ -238,10 +262,31 @@ class EventHandlers:
         )
         return Acknowledgement(payload, start_telling)
 
+    async def _signal(
+        self, connection: Connection, claims: Claims, event: requests.Signal
+    ) -> Acknowledgement:
+        connection.knows_revs = True
+        checked = {"name": event.name, "data": event.data}
+        validation.fields(checked, {"name": signals.name, "data": signals.data})
+        key = (claims.pid, event.room_id)
+        await self._require_joined(connection, claims, key)
+        signal = Signal(key[1], claims.sub, claims.name, event.name, event.data, timestamp())
+        await self._chat.signal(*key, signal, sent_by=connection.eio_sid)
+        return Acknowledgement()
+
     async def _type(
         self, connection: Connection, claims: Claims, event: requests.Typing
     ) -> Acknowledgement:
         key = (claims.pid, event.room_id)
+        await self._require_joined(connection, claims, key)
+        if event.starts:
+            self._subscriptions.start_typing(connection, claims, key)
+        else:
+            self._subscriptions.stop_typing(connection, claims, key)
+        return Acknowledgement()
+
+    async def _require_joined(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
+        """Raise an error unless the socket has joined the room, and not only peeks."""
         if key in connection.peeked_rooms:
             raise ChatError("not_joined", "Join the room without peek first.")
         if key not in connection.rooms:
@@ -249,11 +294,6 @@ class EventHandlers:
             if await self._chat.member(*key, claims.sub) is None:
                 raise NotFound.room()
             raise ChatError("not_joined", "Join the room on this socket first.")
-        if event.starts:
-            self._subscriptions.start_typing(connection, claims, key)
-        else:
-            self._subscriptions.stop_typing(connection, claims, key)
-        return Acknowledgement()
 
 
 def _acknowledgement(delta: Delta, online: int) -> JoinAcknowledgement:

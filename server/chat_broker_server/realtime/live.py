@@ -5,7 +5,7 @@ a thread one second later, or at the first socket request.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ import structlog
 
 from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_server.chat.events import CloseResult, Happened
+from chat_broker_server.chat.models import Presence
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.credentials.tokens import Tokens
@@ -79,6 +80,13 @@ class LazyRealtime:
         if self._realtime is None:
             return CloseResult()
         return await self._realtime.close_user(pid, user_id, code, session_id=session_id)
+
+    async def presence(
+        self, pid: str, user_ids: Sequence[str], reader_id: str | None
+    ) -> list[Presence]:
+        """As Realtime.presence."""
+        realtime = self._realtime or await self._loaded()
+        return await realtime.presence(pid, user_ids, reader_id)
 
     async def disconnect_sockets(self) -> None:
         """As Realtime.disconnect_sockets; sockets that come before it is loaded are refused, too."""

@@ -13,6 +13,7 @@ import msgspec
 
 from chat_broker_server.chat.events import UNKNOWN_TO_OLD_CLIENTS, Event
 from chat_broker_server.realtime import packets
+from chat_broker_server.realtime.connections import Connection
 from chat_broker_server.realtime.packets import EncodedPacket
 
 
@@ -29,6 +30,10 @@ class WaitingChange(NamedTuple):
     def of(cls, event: Event, message_seq: int | None) -> "WaitingChange":
         packet = packets.event(event.name, event.payload)
         return cls(event, packet, message_seq, event.name in UNKNOWN_TO_OLD_CLIENTS)
+
+    def is_about(self, connection: Connection) -> bool:
+        """Whether the event is about the user of *connection*."""
+        return connection.claims is not None and connection.claims.sub == self.event.user_id
 
 
 class RecentlyTold:

@@ -14,6 +14,8 @@ class Presence:
 
     def __init__(self, broadcast: Callable[[PresenceUpdate], None]) -> None:
         self._broadcast = broadcast
+        self.changed: Callable[[RoomKey], None] = lambda _: None
+        """Called when another user is in a room, or one less."""
         self._here: dict[RoomKey, dict[str, int]] = {}
         self._other_nodes: dict[RoomKey, dict[str, set[str]]] = {}
         self._to_announce: list[RoomKey] = []
@@ -30,6 +32,7 @@ class Presence:
         users[user_id] = users.get(user_id, 0) + 1
         if users[user_id] == 1:
             self._broadcast(PresenceUpdate(*room, came=[user_id]))
+            self.changed(room)
 
     def remove(self, room: RoomKey, user_id: str) -> None:
         """Called for each socket of this node that unsubscribes."""
@@ -42,19 +45,24 @@ class Presence:
             if not users:
                 del self._here[room]
             self._broadcast(PresenceUpdate(*room, went=[user_id]))
+            self.changed(room)
 
     def update_node(self, node: str, update: PresenceUpdate) -> None:
         room = (update.project_id, update.room_id)
         nodes = self._other_nodes.setdefault(room, {})
         users = nodes.setdefault(node, set())
+        before = set(users) if update.whole else len(users)
         if update.whole:
             users.clear()
         users.update(update.came)
         users.difference_update(update.went)
+        is_change = users != before if update.whole else len(users) != before
         if not users:
             del nodes[node]
             if not nodes:
                 del self._other_nodes[room]
+        if is_change:
+            self.changed(room)
 
     def remove_node(self, node: str) -> None:
         for room in [room for room, nodes in self._other_nodes.items() if node in nodes]:
@@ -62,6 +70,7 @@ class Presence:
             del nodes[node]
             if not nodes:
                 del self._other_nodes[room]
+            self.changed(room)
 
     def announce(self, rooms: Iterable[RoomKey] | None = None) -> None:
         """Send the users of *rooms* to the other nodes again; without *rooms*, of the next few rooms."""

@@ -17,7 +17,7 @@ _MEMBERSHIPS = (
 )
 _VERSIONS = f"SELECT id, coalesce(version, 0) FROM users WHERE project_id = $1 AND id IN ({_MARKS})"  # noqa: S608  # only markers
 _ROOMS = (
-    f"SELECT r.id, r.last_seq, coalesce(r.rev, 0), r.private, {SMALL} FROM rooms r"  # noqa: S608  # only markers
+    f"SELECT r.id, r.last_seq, coalesce(r.rev, 0), r.private, {SMALL}, r.member_count FROM rooms r"  # noqa: S608  # only markers
     f" WHERE r.project_id = $1 AND r.deleted_at IS NULL AND r.id IN ({_MARKS})"
 )
 
@@ -42,12 +42,13 @@ class RoomState(NamedTuple):
     rev: int
     private: bool
     small: bool
+    members: int
 
 
 async def rooms(database: Database, pid: str, room_ids: Iterable[str]) -> dict[str, RoomState]:
     """The state of each of these rooms; deleted rooms are left out."""
     rows = await _read(database, _ROOMS, pid, room_ids)
-    return {row[0]: RoomState(row[1], row[2], bool(row[3]), bool(row[4])) for row in rows}
+    return {row[0]: RoomState(row[1], row[2], bool(row[3]), bool(row[4]), row[5]) for row in rows}
 
 
 async def _read(database: Database, sql: str, pid: str, values: Iterable[str]) -> Rows:

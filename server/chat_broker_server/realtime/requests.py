@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 
+from chat_broker_server.chat.presence import MOST_WATCHED
 from chat_broker_server.chat.sizes import LARGEST_PAGE
 from chat_broker_server.chat.validation import HAD_ROOMS, as_integer
 from chat_broker_server.errors import BadInput
@@ -31,11 +32,13 @@ Triple = tuple[Seq, Seq, Seq]
 Opaque = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
-class _Event(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+class OfRoom(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """An event about one room."""
+
     room_id: RoomId
 
 
-class Join(_Event, frozen=True):
+class Join(OfRoom, frozen=True):
     """Listen to a room, and become a member if it is not private."""
 
     knows_revs: ClassVar[bool] = False
@@ -53,25 +56,25 @@ class RevJoin(Join, frozen=True):
     knows_revs = True
 
 
-class Leave(_Event, frozen=True):
+class Leave(OfRoom, frozen=True):
     """Stop listening to a room on this socket; membership stays."""
 
 
-class Post(_Event, frozen=True):
+class Post(OfRoom, frozen=True):
     content: str
     client_msg_id: str | None = None
     metadata: dict[str, Any] | None = None
 
 
-class Typing(_Event, frozen=True):
+class Typing(OfRoom, frozen=True):
     starts: bool
 
 
-class MarkRead(_Event, frozen=True):
+class MarkRead(OfRoom, frozen=True):
     seq: Seq
 
 
-class MarkDelivered(_Event, frozen=True):
+class MarkDelivered(OfRoom, frozen=True):
     """Messages up to `seq` have reached this device."""
 
     seq: Seq
@@ -94,6 +97,22 @@ class UnwatchRooms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hear only of the rooms that this socket has joined."""
 
 
+class Signal(OfRoom, frozen=True):
+    """Tell the other sockets of the room something that is not stored."""
+
+    name: str
+    data: Any = None
+
+
+class WatchPresence(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Tell who of these users comes and goes, in place of those named before."""
+
+    user_ids: Annotated[
+        list[Annotated[str, msgspec.Meta(min_length=1, max_length=64)]],
+        msgspec.Meta(max_length=MOST_WATCHED),
+    ]
+
+
 class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TOKEN)]
 
@@ -102,7 +121,17 @@ class Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ClientEvent = (
-    Join | Leave | Post | Typing | MarkRead | MarkDelivered | WatchRooms | UnwatchRooms | Refresh
+    Join
+    | Leave
+    | Post
+    | Typing
+    | MarkRead
+    | MarkDelivered
+    | WatchRooms
+    | UnwatchRooms
+    | Signal
+    | WatchPresence
+    | Refresh
 )
 
 
@@ -159,6 +188,12 @@ _SHAPES: Final = {
         f" from 1 to {LARGEST_PAGE}, have_version a version, deliver activity or all, the others texts",
     ),
     "unwatchRooms": _Shape(UnwatchRooms, "unwatchRooms()"),
+    "sendSignal": _Shape(
+        Signal, "sendSignal({roomId, name, data?}): roomId and name text, data any JSON"
+    ),
+    "watchPresence": _Shape(
+        WatchPresence, f"watchPresence({{userIds}}): a list of at most {MOST_WATCHED} texts"
+    ),
     "refreshToken": _Shape(Refresh, "refreshToken({token}): token text"),
 }
 _EVENTS: Final = _SHAPES | {

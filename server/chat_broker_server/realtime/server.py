@@ -14,7 +14,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,14 +24,18 @@ import socketio
 from chat_broker_kit.logs.sampling import SampledLog
 from chat_broker_kit.tasks import cancel_and_wait
 from chat_broker_server.chat.events import (
+    SIGNAL,
     CloseResult,
     Event,
     Happened,
     MembersAdded,
     MineChanged,
+    PrivacyChanged,
     ProfileChanged,
     ReceiptsMoved,
+    UserSignalled,
 )
+from chat_broker_server.chat.models import Presence as PresenceState
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.cluster.bus import Bus, LocalBus
 from chat_broker_server.cluster.nodes import (
@@ -42,14 +46,18 @@ from chat_broker_server.cluster.nodes import (
     MembersHint,
     MineHint,
     Nodes,
+    OnlineChange,
     PresenceUpdate,
+    PrivacyHint,
     ProfileHint,
     ReceiptHint,
     RoomEvent,
+    SignalHint,
+    UsersOnline,
 )
 from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.errors import ChatError
-from chat_broker_server.realtime import recheck
+from chat_broker_server.realtime import packets, recheck
 from chat_broker_server.realtime.clock import Clock, LoopClock
 from chat_broker_server.realtime.connections import Connection, RoomKey
 from chat_broker_server.realtime.context import Context, Counts
@@ -63,10 +71,13 @@ from chat_broker_server.realtime.origins import OriginPolicy
 from chat_broker_server.realtime.polling_upgrade import PollingUpgrades
 from chat_broker_server.realtime.presence import Presence
 from chat_broker_server.realtime.receipt_events import ReceiptEvents
+from chat_broker_server.realtime.room_online import RoomOnline
+from chat_broker_server.realtime.room_updates import RoomUpdates
 from chat_broker_server.realtime.sessions import Sessions
 from chat_broker_server.realtime.socketio_library import open_library
 from chat_broker_server.realtime.subscriptions import Subscriptions
 from chat_broker_server.realtime.user_events import UserEvents
+from chat_broker_server.realtime.user_presence import UserPresence
 from chat_broker_server.realtime.watching import Watching
 from chat_broker_server.realtime.websocket_server import Takeover, WebSocketServer
 
@@ -94,8 +105,7 @@ class Realtime:
             self._limits, self._counts, self._log, clock or LoopClock(), self._spawn
         )
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._recheck_now = asyncio.Event()
-        self._hints_lost = False
+        self._recheck_now, self._hints_lost = asyncio.Event(), False
         self._nodes = Nodes(
             bus or LocalBus(),
             heartbeat=self._limits.heartbeat,
@@ -104,6 +114,7 @@ class Realtime:
             on_recovered=self._on_recovered,
         )
         self._presence = Presence(self._nodes.broadcast)
+        self._users = UserPresence(chat, self._context, self._nodes.broadcast)
         self._fanout = Fanout(chat.missed, chat.lost_changes, self._limits, self._counts)
         self._subscriptions = Subscriptions(
             chat, self._fanout, self._presence, self._limits, self.publish
@@ -120,8 +131,9 @@ class Realtime:
             unsubscribe_all=self._unsubscribe_all,
         )
         self._mine_events = self._open_mine_events(chat)
-        self._user_events = UserEvents(chat, self._fanout, self._spawn)
+        self._user_events = UserEvents(chat, self._fanout, self._users.events.watchers, self._spawn)
         self._receipt_events = ReceiptEvents(self._fanout, chat.receipts, self._context.clock)
+        self._tell_numbers(chat)
         dispatcher = self._connect_library(chat)
         self._websockets = self._own_websockets(
             dispatcher, Takeover.of(own=own_websockets, upgrades=library.can_move)
@@ -133,6 +145,14 @@ class Realtime:
             self._context,
             origins or OriginPolicy(),
         )
+
+    def _tell_numbers(self, chat: Chat) -> None:
+        """Note who comes and goes, and have rooms told how many members they have and how many are online."""
+        self._users.listen(self._sessions.connections)
+        online = RoomOnline(self._fanout, self._presence.online, self._context.clock)
+        self._presence.changed = online.note
+        sizes = RoomUpdates(self._fanout, chat.get_room, self._context.clock, self._spawn)
+        self._fanout.tell_size = sizes.note
 
     def _open_mine_events(self, chat: Chat) -> MineEvents:
         connections = self._sessions.connections
@@ -146,7 +166,12 @@ class Realtime:
     def _connect_library(self, chat: Chat) -> Dispatcher:
         """Have the dispatcher read all packets of python-socketio's connections."""
         handlers = EventHandlers(
-            chat, self._subscriptions, self._watching, self._limits, self._sessions.refresh
+            chat,
+            self._subscriptions,
+            self._watching,
+            self._limits,
+            watch_presence=self._users.events.watch,
+            refresh=self._sessions.refresh,
         )
         dispatcher = Dispatcher(self._sessions, handlers, self._context, dict(self._eio.handlers))
         self._eio.on("connect", dispatcher.on_connect)
@@ -202,6 +227,7 @@ class Realtime:
             connection.after(None)
             connection.send_queue.abort()
         await cancel_and_wait(*self._tasks)
+        await self._users.close()
         await self._nodes.close()
 
     def facts(self) -> dict[str, int | str]:
@@ -248,6 +274,18 @@ class Realtime:
             self._watching.note_added(event)
             self._nodes.broadcast(MembersHint(event.project_id, event.room_id, event.user_ids))
             return
+        if isinstance(event, PrivacyChanged):
+            self._note_privacy(event)
+            self._nodes.broadcast(
+                PrivacyHint(event.project_id, event.user_id, event.hidden, event.receipts)
+            )
+            return
+        if isinstance(event, UserSignalled):
+            self._signal_user(event)
+            self._nodes.broadcast(
+                SignalHint(event.project_id, event.user_id, msgspec.Raw(event.payload))
+            )
+            return
         self._deliver(event)
         self._nodes.broadcast(
             RoomEvent(
@@ -261,6 +299,12 @@ class Realtime:
                 event.reason,
             )
         )
+
+    async def presence(
+        self, pid: str, user_ids: Sequence[str], reader_id: str | None
+    ) -> list[PresenceState]:
+        """Whether users are online. With *reader_id*, of themselves and of users who are in a room with them."""
+        return await self._users.of(pid, user_ids, reader_id)
 
     async def close_user(
         self, pid: str, user_id: str, code: str, *, session_id: str | None = None
@@ -279,6 +323,18 @@ class Realtime:
         took = round((time.monotonic() - started_at) * 1000)
         return CloseResult(closed_here + closed_elsewhere, 1 + answered, 1 + others, took)
 
+    def _note_privacy(self, changed: PrivacyChanged) -> None:
+        user = (changed.project_id, changed.user_id)
+        for connection in self._sessions.connections.of(user):
+            connection.sees_receipts = changed.receipts
+        self._users.events.note_hidden(user, hidden=changed.hidden)
+
+    def _signal_user(self, signal: UserSignalled) -> None:
+        ready = packets.event(SIGNAL, signal.payload)
+        for connection in self._sessions.connections.of((signal.project_id, signal.user_id)):
+            if connection.knows_revs:
+                connection.send_queue.send(ready)
+
     def _deliver(self, event: Event) -> None:
         suspended = self._subscriptions.deliver(event)
         self._watching.note(event)
@@ -296,6 +352,7 @@ class Realtime:
     def _unsubscribe_all(self, connection: Connection) -> None:
         self._watching.stop(connection)
         self._subscriptions.unsubscribe_all(connection)
+        self._users.events.unwatch(connection)
 
     # -- called by Nodes --------------------------------------------------------------------------
 
@@ -327,6 +384,16 @@ class Realtime:
                 )
             case ProfileHint():
                 self._user_events.note((body.project_id, body.user_id))
+            case PrivacyHint():
+                self._note_privacy(
+                    PrivacyChanged(body.project_id, body.user_id, body.hidden, body.receipts)
+                )
+            case OnlineChange():
+                self._users.online.update_node(node, body)
+            case UsersOnline():
+                self._users.online.replace_part(node, body)
+            case SignalHint():
+                self._signal_user(UserSignalled(body.project_id, body.user_id, bytes(body.payload)))
             case ReceiptHint():
                 self._receipt_events.note(ReceiptsMoved(body.project_id, body.receipts))
             case Close():
@@ -338,15 +405,18 @@ class Realtime:
                 self._presence.update_node(node, body)
             case Hello():
                 self._presence.announce_all()
+                self._users.online.announce_all()
             case _:
                 pass
 
     def _on_node_left(self, node: str) -> None:
         self._presence.remove_node(node)
+        self._users.online.remove_node(node, writes=self._nodes.is_first)
 
     def _on_recovered(self) -> None:
         """Messages of other nodes were lost: check against the database at once."""
         self._presence.announce_all()
+        self._users.online.announce_all()
         self._hints_lost = True
         self._recheck_now.set()
 
@@ -368,6 +438,8 @@ class Realtime:
                         self._sessions.check_ping(socket, timeout)
                 if self.bus_state != "off":
                     self._presence.announce()
+                    self._users.online.announce()
+                self._users.online.write_again()
                 self._sessions.remove_old_closings()
             except Exception:  # noqa: BLE001  # a bug must not end the checks
                 self._log.exception("socket.watch_failed")
@@ -413,6 +485,7 @@ class Realtime:
                 if room is None or room.private:
                     self._subscriptions.end_peeking((pid, room_id))
                 if room is not None:
+                    self._fanout.note_size((pid, room_id), room.members, small=room.small)
                     self._fanout.note_counters((pid, room_id), room.last_seq, room.rev)
                     small += [(pid, room_id)] if room.small else []
         if hints_lost:

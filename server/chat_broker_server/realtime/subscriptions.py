@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from chat_broker_server.chat.events import TYPING, Event, user_stopped_typing, user_typing
+from chat_broker_server.chat.events import SIGNAL, TYPING, Event, user_stopped_typing, user_typing
 from chat_broker_server.chat.models import RoomUser
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.credentials.tokens import Claims
@@ -29,6 +29,7 @@ class Subscriptions:
         self.fanout = rooms
         self._chat = chat
         self._presence = presence
+        self._typing_seconds = limits.typing_seconds
         self._typing = TypingStates(limits.typing_seconds, self._publish_stopped)
         self._publish = publish
 
@@ -85,10 +86,10 @@ class Subscriptions:
             self.fanout.replace_send_queue(key, connection)
 
     def start_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
-        """Publish `userTyping` unless the user is typing already."""
+        """Publish `userTyping`, in a small room, unless the user was told to be typing a moment ago."""
         user = _room_user(connection, claims, key)
-        if self._typing.start(connection, key, user):
-            self._publish(user_typing(key[0], user))
+        if self.fanout.is_small(key) and self._typing.start(connection, key, user):
+            self._publish(user_typing(key[0], user, round(self._typing_seconds)))
 
     def stop_typing(self, connection: Connection, claims: Claims, key: RoomKey) -> None:
         """Publish `userStoppedTyping` if the user was typing on this socket only."""
@@ -101,6 +102,12 @@ class Subscriptions:
     def deliver(self, event: Event) -> list[Connection]:
         """Send *event* to the room's subscribers. Returns suspended connections, for which to call `recheck`."""
         key = (event.project_id, event.room_id)
+        if event.name == SIGNAL:
+            ready = packets.event(event.name, event.payload)
+            self.fanout.send_to_some(
+                key, ready, lambda each: each.knows_revs and each.eio_sid != event.sent_by
+            )
+            return []
         if event.name in TYPING:
             ready = packets.event(event.name, event.payload)
             self.fanout.send_to_others(key, ready, about=event.user_id or "")

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from chat_broker_server.chat.models import RoomUser
 from chat_broker_server.realtime.connections import Connection, RoomKey
 
 _Key = tuple[RoomKey, str]
+_TOLD_AGAIN: Final = 1 / 3
+"""After this part of a state's time it is told again, so that clients who end it themselves hear that it goes on."""
 
 
 class TypingStates:
@@ -17,20 +20,23 @@ class TypingStates:
         self._seconds = seconds
         self._ended = ended
         self._states: dict[_Key, dict[Connection, asyncio.TimerHandle]] = {}
+        self._told_at: dict[_Key, float] = {}
 
     def __len__(self) -> int:
         return len(self._states)
 
     def start(self, connection: Connection, room: RoomKey, user: RoomUser) -> bool:
-        """Start or prolong the state. True if the user was not typing before."""
-        sockets = self._states.setdefault((room, user.user_id), {})
-        new = not sockets
+        """Start or prolong the state. True if it is to be told."""
+        key, loop = (room, user.user_id), asyncio.get_running_loop()
+        sockets = self._states.setdefault(key, {})
+        told_again_at = self._told_at.get(key, float("-inf")) + self._seconds * _TOLD_AGAIN
+        is_told = not sockets or loop.time() >= told_again_at
+        if is_told:
+            self._told_at[key] = loop.time()
         if (timer := sockets.get(connection)) is not None:
             timer.cancel()
-        sockets[connection] = asyncio.get_running_loop().call_later(
-            self._seconds, self._time_out, connection, room, user
-        )
-        return new
+        sockets[connection] = loop.call_later(self._seconds, self._time_out, connection, room, user)
+        return is_told
 
     def stop(self, connection: Connection, room: RoomKey, user_id: str) -> bool:
         """End the state of this socket. True if the user types on no other socket."""
@@ -41,6 +47,7 @@ class TypingStates:
         if sockets:
             return False
         del self._states[room, user_id]
+        del self._told_at[room, user_id]
         return True
 
     def _time_out(self, connection: Connection, room: RoomKey, user: RoomUser) -> None:

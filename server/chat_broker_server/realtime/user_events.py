@@ -4,7 +4,7 @@ A change is a hint. What is told is read from the database then.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -22,13 +22,21 @@ _encode = msgspec.json.Encoder().encode
 
 
 class UserEvents:
-    """The event `userUpdated` for the sockets of this node that joined a small room with the user.
+    """The event `userUpdated` for the sockets of this node that joined a small room with the user, or watch them.
 
     Older clients are not told.
     """
 
-    def __init__(self, chat: Chat, fanout: Fanout, spawn: Callable[[Awaitable[None]], Any]) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        fanout: Fanout,
+        watchers: Callable[[UserKey], Iterable[Connection]],
+        spawn: Callable[[Awaitable[None]], Any],
+    ) -> None:
+        """*watchers*: the connections that watch whether a user is online."""
         self._chat = chat
+        self._watchers = watchers
         self._fanout = fanout
         self._spawn = spawn
         self._changed: dict[UserKey, bool] = {}
@@ -37,7 +45,7 @@ class UserEvents:
         """Tell soon what others see of the user now."""
         if user in self._changed:
             self._changed[user] = True
-        elif len(self._fanout):
+        elif len(self._fanout) or self._watchers(user):
             self._changed[user] = True
             self._spawn(self._tell(user))
 
@@ -57,9 +65,10 @@ class UserEvents:
 
     def _seeing(self, user: UserKey, room_ids: list[str]) -> set[Connection]:
         """The connections that see the user, who is in these small rooms."""
-        return {
+        joined = {
             connection
             for room_id in room_ids
             for connection in self._fanout.members((user[0], room_id))
             if connection.knows_revs
         }
+        return joined.union(self._watchers(user))

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -15,7 +15,7 @@ from chat_broker_kit.http.headers import LARGEST_BODY
 from chat_broker_kit.http.media_types import is_json
 from chat_broker_kit.http.problems import FieldError
 from chat_broker_server.chat.events import CloseResult
-from chat_broker_server.chat.models import IdempotencyKey
+from chat_broker_server.chat.models import IdempotencyKey, Presence
 from chat_broker_server.chat.service import Chat
 from chat_broker_server.chat.sizes import LARGEST_PAGE
 from chat_broker_server.credentials.api_keys import ApiKeys
@@ -30,6 +30,8 @@ from chat_broker_server.errors import (
 
 Receive = Callable[[], Awaitable[Any]]
 CloseUser = Callable[..., Awaitable[CloseResult]]
+ReadPresence = Callable[[str, Sequence[str], str | None], Awaitable[list[Presence]]]
+"""(project, users, reader) → whether those of them are online whom the reader may see; None is the API key."""
 
 BODY_LIMIT = LARGEST_BODY
 BODY_SECONDS = 30.0
@@ -52,6 +54,7 @@ class Services:
     tokens: Tokens
     keys: ApiKeys
     close_user: CloseUser
+    presence: ReadPresence
 
 
 def known_headers(sent: Iterable[tuple[str, str]]) -> dict[str, str]:

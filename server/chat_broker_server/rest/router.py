@@ -27,7 +27,18 @@ from chat_broker_server.errors import (
     NotFound,
 )
 from chat_broker_server.observability.logs import bug
-from chat_broker_server.rest import auth, messages, mine, people, reactions, rooms, sync, users
+from chat_broker_server.rest import (
+    auth,
+    messages,
+    mine,
+    people,
+    presence,
+    reactions,
+    rooms,
+    signals,
+    sync,
+    users,
+)
 from chat_broker_server.rest.problems import problem
 from chat_broker_server.rest.request import (
     ClientGone,
@@ -86,6 +97,9 @@ ROUTES: tuple[tuple[str, str, Credential, Handler], ...] = (
     ("GET", f"{_U}/{{user_id}}/unread", Credential.KEY, mine.unread),
     ("POST", f"{_U}/{{user_id}}/read", Credential.KEY, mine.mark_many_read),
     ("GET", f"{_U}/{{user_id}}/mentions", Credential.KEY, messages.list_mentions),
+    ("GET", f"{_P}/presence", Credential.KEY, presence.get),
+    ("POST", f"{_U}/{{user_id}}/signals", Credential.KEY, signals.to_user),
+    ("POST", f"{_R}/{{room_id}}/signals", Credential.KEY, signals.to_room),
     ("GET", _R, Credential.EITHER, rooms.list_all),
     ("POST", _R, Credential.KEY, rooms.create),
     ("PUT", f"{_P}/direct", Credential.KEY, rooms.ensure_direct),

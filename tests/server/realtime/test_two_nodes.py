@@ -16,6 +16,7 @@ from chat_broker_server.cluster.bus import RedisBus
 from chat_broker_server.realtime.limits import Limits
 from tests.programs import free_port, wait_for_port
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
+from tests.server.realtime.manual_clock import ManualClock
 from tests.server.realtime.socket_client import connected
 
 pytestmark = pytest.mark.services("redis")
@@ -122,6 +123,78 @@ async def test_blocks_and_new_names_are_told_on_both_nodes(nodes: Pair) -> None:
     await one.chat.update_user(PID, alice.id, UserChanges(display_name="Alice"))
     (told,) = await there.hears("userUpdated")
     assert (told["id"], told["display_name"]) == (alice.id, "Alice")
+
+
+async def test_who_is_online_is_known_on_both_nodes(
+    database_url: str, redis_server: RedisServer
+) -> None:
+    """Told by the node where they are, and to those who watch on the other one; a dead node's users go after it."""
+    clocks = ManualClock(), ManualClock()
+    limits = Limits(heartbeat=0.2)
+    async with AsyncExitStack() as stack:
+        one, two = [
+            await stack.enter_async_context(
+                running_node(database_url, limits=limits, redis_url=redis_server.url, clock=clock)
+            )
+            for clock in clocks
+        ]
+        await until(lambda: one.fact("nodes") == two.fact("nodes") == 2, within=20)
+        alice, bob, carol = [await one.user(name) for name in ("alice", "bob", "carol")]
+        await one.room(alice, bob, carol)
+        watching = await two.socket(alice)
+        await watching.call("watchPresence", {"userIds": [bob.id, carol.id]})
+        bobs = await one.socket(bob)
+        (told,) = await watching.hears("presence")
+        assert told["changes"] == [{"user_id": bob.id, "online": True}]
+        clocks[1].advance(2)
+        await bobs.close()
+        await until(lambda: two.realtime._users.online._leaving)
+        await one.socket(carol)
+        await watching.hears("presence", 2)
+        clocks[0].advance(16)
+        clocks[1].advance(16)
+        told = (await watching.hears("presence", 3))[2]
+        assert [(each["user_id"], each["online"]) for each in told["changes"]] == [(bob.id, False)]
+        assert (await two.realtime.presence(PID, [carol.id], None))[0].online is True
+        one.realtime._nodes._bus.send = lambda _: None  # type: ignore[method-assign]  # dead, to the other
+        await until(lambda: two.fact("nodes") == 1)
+        assert (await two.realtime.presence(PID, [carol.id], None))[0].online is True
+        clocks[1].advance(16)
+        told = (await watching.hears("presence", 4))[3]
+        assert [(each["user_id"], each["online"]) for each in told["changes"]] == [
+            (carol.id, False)
+        ]
+
+
+async def test_who_is_online_is_learnt_again_after_an_outage(
+    nodes: Pair, redis_server: RedisServer
+) -> None:
+    one, two = nodes
+    alice = await one.user("alice")
+    redis_server.stop()
+    await until(lambda: str(one.fact("bus_state")).startswith("degraded"))
+    await one.socket(alice)
+    redis_server.start()
+    await until(lambda: two.realtime._users.online.is_online((PID, alice.id)), within=20)
+
+
+async def test_signals_reach_sockets_of_both_nodes(nodes: Pair) -> None:
+    one, two = nodes
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, bob)
+    here, there = await one.socket(alice), await two.socket(bob)
+    for socket in (here, there):
+        await socket.call("joinRoom", {"roomId": room.id, "sinceRev": 0})
+    await here.call("sendSignal", {"roomId": room.id, "name": "wave"})
+    await one.chat.signal_room(PID, room.id, "bell", {"x": 1})
+    await one.chat.signal_user(PID, bob.id, "toast", None)
+    told = await there.hears("signal", 3)
+    assert [(each["name"], each["room_id"], each["user_id"]) for each in told] == [
+        ("wave", room.id, alice.id),
+        ("bell", room.id, None),
+        ("toast", None, None),
+    ]
+    assert [each["name"] for each in await here.hears("signal")] == ["bell"]
 
 
 async def test_receipts_are_told_on_both_nodes(nodes: Pair, redis_server: RedisServer) -> None:

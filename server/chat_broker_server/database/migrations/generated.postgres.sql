@@ -195,6 +195,7 @@ CREATE TABLE users (
     external_user_id_folded text COLLATE "C",
     display_name_folded text,
     username_twin text COLLATE "C",
+    last_seen_at text,
     presence text,
     receipts boolean,
     notify text,

@@ -178,7 +178,7 @@ CREATE TABLE users (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     -- A deleted user stays as a tombstone, so that messages keep a name.
-    deleted_at TEXT, external_user_id_folded TEXT, display_name_folded TEXT, username_twin TEXT, presence TEXT, receipts BOOLEAN, notify TEXT, push_preview BOOLEAN, version BIGINT,
+    deleted_at TEXT, external_user_id_folded TEXT, display_name_folded TEXT, username_twin TEXT, last_seen_at TEXT, presence TEXT, receipts BOOLEAN, notify TEXT, push_preview BOOLEAN, version BIGINT,
     CONSTRAINT pk_users PRIMARY KEY (project_id, id),
     CONSTRAINT ck_users_status CHECK (status IN ('active', 'suspended')),
     CONSTRAINT fk_users_projects FOREIGN KEY(project_id) REFERENCES projects (id)

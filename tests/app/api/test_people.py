@@ -173,7 +173,7 @@ async def _is_off(broker: Running) -> None:
 
 
 async def test_what_is_not_offered_is_501_with_its_name(tmp_path: Path) -> None:
-    """Switched off by the operator, or lacking at the Chat API."""
+    """Switched off by the operator, or lacking at the Chat API. Settings go on where blocks alone are switched off."""
     calls = (
         ("GET", "/me/settings", None, "blocks"),
         ("PATCH", "/me/settings", {"receipts": False}, "blocks"),
@@ -183,15 +183,19 @@ async def test_what_is_not_offered_is_501_with_its_name(tmp_path: Path) -> None:
         ("GET", "/users?q=a", None, "directory"),
     )
     for number, (features, off) in enumerate(((ALL, "blocks,directory"), (("changes",), ""))):
+        lacking = calls[2:] if off else calls
         folder = tmp_path / str(number)
         folder.mkdir()
         async with over_fake(folder, features, features_off=off, directory=True) as (broker, fake):
             alice = await broker.sign_in("alice")
-            for method, path, body, feature in calls:
+            for method, path, body, feature in lacking:
                 answer = await alice.call(method, path, body)
                 assert (answer.status_code, code_of(answer)) == (501, "unsupported"), path
                 assert answer.json()["feature"] == feature
             assert fake.count("blocks|settings|directory") == 0
+            if off:
+                changed = await ok(alice, "PATCH", "/me/settings", {"presence": "hidden"})
+                assert await ok(alice, "GET", "/me/settings") == changed
 
 
 async def test_nobody_asks_without_a_credential(on_both: Running) -> None:

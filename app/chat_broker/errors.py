@@ -248,6 +248,18 @@ def blocked() -> Refused:
     return Refused("blocked", "One of the users of this direct room blocks another.")
 
 
+def owner_only() -> Refused:
+    return Refused("owner_only", "Your role in this room does not allow this: only its owner may.")
+
+
+def read_only() -> Refused:
+    return Refused("read_only", "You only read in this room: its owner decides who posts.")
+
+
+def too_late() -> Refused:
+    return Refused("too_late", "The time in which this message could be edited is over.")
+
+
 def unsupported(feature: str) -> NotSupported:
     """The optional *feature* is not offered here."""
     error = NotSupported("unsupported", f"The feature {feature} is not offered here.")
@@ -337,6 +349,9 @@ _ABOUT_THE_USER: dict[str | None, Callable[[], BrokerError]] = {
     "user_suspended": user_suspended,
     "user_deleted": user_deleted,
     "directory_off": directory_off,
+    "owner_only": owner_only,
+    "read_only": read_only,
+    "too_late": too_late,
     "blocked": blocked,
     "not_a_member": room_not_found,
 }
@@ -351,6 +366,7 @@ _CONFLICTS: dict[str | None, str] = {
     "too_many_blocks": "You block 1,000 users already: unblock one of them first.",
     "idempotency_in_progress": "The first call with this Idempotency-Key is still running.",
     "message_deleted": "This message was deleted.",
+    "last_owner": "A room needs an owner: make somebody else the owner first.",
 }
 
 

@@ -22,7 +22,9 @@ from chat_broker.api.requests import (
     window_of,
 )
 from chat_broker.chat.broker import Broker, Window
+from chat_broker.chat.policy import ROLES, Role
 from chat_broker.chat.principal import Principal
+from chat_broker.errors import BadInput
 from chat_broker_kit.http.headers import values_of
 
 B = TypeVar("B", bound=Body)
@@ -127,6 +129,14 @@ def _nothing(query: bytes) -> None:
     read_query(query)
 
 
+def _role(scope: Scope) -> Role:
+    named: str = scope["path_params"]["role"]
+    for role in ROLES:
+        if role == named:
+            return role
+    raise BadInput.field("role", f"is one of {', '.join(ROLES)}")
+
+
 Me = Annotated[Principal, Depends(Admitted("read"))]
 """Who is asking to see something."""
 MeWriting = Annotated[Principal, Depends(Admitted("write"))]
@@ -143,6 +153,7 @@ WindowWanted = Annotated[Window, Depends(ReadQuery(lambda query: window_of(query
 RoomId = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["room_id"]))]
 MessageId = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["message_id"]))]
 KeyId = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["key_id"]))]
+NamedRole = Annotated[Role, Depends(Read(_role))]
 UserReference = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["user"]))]
 """A chat user id, or `external:` and the app's own id."""
 IdempotencyKey = Annotated[

@@ -2,7 +2,7 @@
 
 import re
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -29,6 +29,10 @@ MOST_MESSAGE_IDS = 50
 LARGEST_METADATA = 4096
 MOST_MEMBERS = 100
 LARGEST_SEQ = 2**53
+LONGEST_EDIT_WINDOW = 10 * 365 * 24 * 3600
+"""Seconds."""
+LONGEST_RETENTION = 100 * 365
+"""Days."""
 LONGEST_REMEMBERED = 128
 """Bytes of the longest query string whose reading is cached: longer ones would fill the memory."""
 
@@ -125,6 +129,21 @@ class RoomDraft(Body):
     metadata: Metadata | None = None
 
 
+class SettingsEdit(Body):
+    """Which settings of a room to change; others stay."""
+
+    read_only: bool = False
+    slow_mode: Annotated[Whole, Field(ge=0, le=3600)] = 0
+    history: Literal["all", "joined"] = "all"
+    invites: Literal["owners", "members"] = "owners"
+    system_messages: bool = False
+    edit_window: Annotated[Whole, Field(ge=0, le=LONGEST_EDIT_WINDOW)] = 0
+    retention_days: Annotated[Whole, Field(ge=0, le=LONGEST_RETENTION)] = 0
+    reactions: bool = True
+    threads: bool = True
+    attachments: bool = True
+
+
 class RoomEdit(Body):
     """What to change about a room; what is left out stays, null empties."""
 
@@ -132,6 +151,14 @@ class RoomEdit(Body):
     description: Description | None = None
     private: bool = False
     metadata: Metadata | None = None
+    settings: SettingsEdit = SettingsEdit()
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent, and of the settings those that were."""
+        changes = super().changes()
+        if "settings" in changes:
+            changes["settings"] = self.settings.changes()
+        return changes
 
 
 class MessageDraft(Body):

@@ -9,6 +9,7 @@ from chat_broker.api.dependencies import (
     IdempotencyKey,
     Me,
     MeWriting,
+    NamedRole,
     NoQuery,
     PageWanted,
     ReadQuery,
@@ -103,14 +104,41 @@ async def list_members(room_id: RoomId, me: Me, window: PageWanted, broker: TheB
 async def add_member(
     room_id: RoomId, user: UserReference, me: MeWriting, _: Empty, broker: TheBroker
 ) -> Response:
-    """Add a user to a room that the caller owns."""
+    """Add a user to a room that the caller owns or moderates."""
     return as_json(views.member(await broker.add_member(me, room_id, user)))
+
+
+# The user stands last, since an external id may hold `/role/owner`.
+@router.put("/{room_id}/roles/{role}/{user:path}", **describe(answer=views.MemberView))
+async def set_role(
+    room_id: RoomId,
+    role: NamedRole,
+    user: UserReference,
+    me: MeWriting,
+    _: Empty,
+    broker: TheBroker,
+) -> Response:
+    """Give a user a role in a room that the caller owns."""
+    return as_json(views.member(await broker.set_role(me, room_id, user, role)))
+
+
+@router.delete("/{room_id}/roles/{role}/{user:path}", **describe(answer=views.MemberView))
+async def end_role(
+    room_id: RoomId,
+    role: NamedRole,
+    user: UserReference,
+    me: MeWriting,
+    _: Empty,
+    broker: TheBroker,
+) -> Response:
+    """Take a role from a user, who stays as an ordinary member."""
+    return as_json(views.member(await broker.end_role(me, room_id, user, role)))
 
 
 @router.delete("/{room_id}/members/{user:path}", **describe(status=204))
 async def remove_member(
     room_id: RoomId, user: UserReference, me: MeWriting, _: Empty, broker: TheBroker
 ) -> Response:
-    """Remove a member from a room that the caller owns, or the caller from any."""
+    """Remove a member of a lower rank from a room that the caller owns or moderates, or the caller from any."""
     await broker.remove_member(me, room_id, user)
     return nothing()

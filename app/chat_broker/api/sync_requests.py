@@ -70,6 +70,7 @@ class MineEdit(Body):
     archived: Literal["no", "until_message", "yes"] = "no"
     pinned: bool = False
     marked_unread: bool = False
+    clear_history: Literal[True] = True
 
     def changes(self) -> dict[str, Any]:
         """The fields that were sent."""

@@ -10,7 +10,7 @@ from chat_broker.chat.authors import Authors
 from chat_broker.chat.features import Features
 from chat_broker.chat.identities import EXTERNAL, Identities
 from chat_broker.chat.ids import is_id
-from chat_broker.chat.memberships import Memberships
+from chat_broker.chat.memberships import Membership, Memberships
 from chat_broker.chat.message_cache import SaidMessages, SaidPage
 from chat_broker.chat.own_rooms import OwnRooms
 from chat_broker.chat.people import People
@@ -22,7 +22,10 @@ from chat_broker.errors import (
     Refused,
     from_chat,
     message_not_found,
+    owner_only,
+    read_only,
     room_not_found,
+    user_not_found,
 )
 from chat_broker_sdk import AsyncChatClient, ChatUser, Member, Message, Page, ReadMark, Room
 
@@ -79,7 +82,7 @@ class Broker:
         self._exposed = frozenset(exposed_fields)
         self.features = features
         self.people = People(chat, identities, features)
-        self.own = OwnRooms(chat, identities, self.features, self._may)
+        self.own = OwnRooms(chat, identities, self.features, self._may, memberships.changed)
 
     def cached_user_id(self, me: Principal) -> str | None:
         """The id of the principal's chat user, if this process knows it; for logs."""
@@ -115,8 +118,10 @@ class Broker:
         return await self._chat.rooms.get(room_id)
 
     async def update_room(self, me: Principal, room_id: str, changes: dict[str, Any]) -> Room:
-        """Change a room the caller owns: `name`, `description`, `private`, `metadata`."""
+        """Change a room the caller owns: `name`, `description`, `private`, `metadata`, some `settings`."""
         await self._may(me, Action.UPDATE_ROOM, room_id)
+        if "settings" in changes:
+            await self.features.require("roles")
         return await self._chat.rooms.update(room_id, **changes)
 
     async def delete_room(self, me: Principal, room_id: str) -> None:
@@ -172,30 +177,65 @@ class Broker:
         }
 
     async def add_member(self, me: Principal, room_id: str, who: str) -> Member:
-        """Add a user to a room that the caller owns. *who*: a chat user id or `external:<id>`."""
-        await self._may(me, Action.ADD_MEMBER, room_id)
+        """Add a user to a room that the caller owns or moderates. *who*: a chat user id or `external:<id>`."""
+        user_id = await self._may(me, Action.ADD_MEMBER, room_id)
         other = await self._identities.resolve(who)
+        by = await self._named(user_id)
         try:
-            return await self._chat.rooms.put_member(room_id, other)
+            return await self._chat.rooms.put_member(room_id, other, by=by)
         finally:
             await self._memberships.changed(room_id)
 
     async def remove_member(self, me: Principal, room_id: str, who: str) -> None:
-        """Remove a member from a room that the caller owns, or the caller from any."""
+        """Remove a member of a lower rank from a room that the caller moderates, anybody from one they own, or the caller."""
         user_id, role = await self._role(me, room_id)
         own = who in (user_id, EXTERNAL + me.external_id)
         _permit(decide(Action.REMOVE_MEMBER, Facts(role=role, own=own)))
         other = user_id if own else await self._identities.resolve(who)
+        by = await self._named(user_id)
         try:
-            await self._chat.rooms.remove_member(room_id, other)
+            await self._chat.rooms.remove_member(room_id, other, by=by)
         finally:
             await self._memberships.changed(room_id)
+
+    async def set_role(self, me: Principal, room_id: str, who: str, role: Role) -> Member:
+        """Give a user a role in a room that the caller owns; who is no member becomes one."""
+        user_id = await self._may(me, Action.SET_ROLE, room_id)
+        await self.features.require("roles")
+        other = await self._resolved(me, user_id, who)
+        try:
+            return await self._chat.rooms.set_role(room_id, other, role, by=user_id)
+        finally:
+            await self._memberships.changed(room_id)
+
+    async def end_role(self, me: Principal, room_id: str, who: str, role: Role) -> Member:
+        """Make a member with this *role* an ordinary one, in a room that the caller owns. Who has another role keeps it."""
+        user_id = await self._may(me, Action.SET_ROLE, room_id)
+        await self.features.require("roles")
+        other = await self._resolved(me, user_id, who)
+        member = await self._memberships.look(room_id, other)
+        if member is None:
+            raise user_not_found()
+        if member.role != role:
+            return member
+        try:
+            return await self._chat.rooms.set_role(room_id, other, "member", by=user_id)
+        finally:
+            await self._memberships.changed(room_id)
+
+    async def _resolved(self, me: Principal, user_id: str, who: str) -> str:
+        own = who in (user_id, EXTERNAL + me.external_id)
+        return user_id if own else await self._identities.resolve(who)
+
+    async def _named(self, user_id: str) -> str | None:
+        """The user to name as who does it; None for a Chat API that does not know roles."""
+        return user_id if await self._chat.supports("roles") else None
 
     # -- messages -------------------------------------------------------------------------------
 
     async def messages(self, me: Principal, room_id: str, window: Window) -> SaidPage:
         """What was said in a room of the caller's."""
-        await self._may(me, Action.READ, room_id)
+        _, member = await self._member(me, room_id)
         if window.around is not None or window.ids is not None:
             await self.features.require("changes")
         page = await self._chat.messages.list(
@@ -206,6 +246,7 @@ class Broker:
             after=window.after,
             around=window.around,
             ids=window.ids,
+            from_seq=member.from_seq,
             into=bytes,
         )
         said = self._messages.page(page)
@@ -214,11 +255,11 @@ class Broker:
 
     async def message(self, me: Principal, room_id: str, message_id: str) -> Message:
         """One message in a room of the caller's."""
-        await self._may(me, Action.READ, room_id)
+        _, member = await self._member(me, room_id)
         await self.features.require("changes")
         if not is_id(message_id):
             raise message_not_found()
-        message = await self._chat.messages.get(room_id, message_id)
+        message = await self._chat.messages.get(room_id, message_id, from_seq=member.from_seq)
         self._authors.remember(room_id, (message,))
         return message
 
@@ -251,16 +292,26 @@ class Broker:
         user_id, role = await self._role(me, room_id)
         if if_rev is not None:
             await self.features.require("changes")
-        chat, own = await self._in_whose_name(user_id, role, room_id, message_id)
-        _permit(decide(Action.EDIT_MESSAGE, Facts(role=role, own=own)))
         try:
+            if (by := await self._named_for(user_id, message_id)) is not None:
+                return await self._chat.messages.update(
+                    room_id, message_id, content=content, if_rev=if_rev, user_id=by
+                )
+            chat, own = await self._in_whose_name(user_id, role, room_id, message_id)
+            _permit(decide(Action.EDIT_MESSAGE, Facts(role=role, own=own)))
             return await chat.messages.update(room_id, message_id, content=content, if_rev=if_rev)
         except chat_broker_sdk.AuthenticationError as error:
             raise _not_the_author(error) from None
 
     async def delete_message(self, me: Principal, room_id: str, message_id: str) -> None:
-        """Empty a message of the caller's, or any in a room they own."""
+        """Empty a message of the caller's, any in a room they own, any but an owner's in one they moderate."""
         user_id, role = await self._role(me, room_id)
+        if (by := await self._named_for(user_id, message_id)) is not None:
+            try:
+                await self._chat.messages.delete(room_id, message_id, user_id=by)
+            except chat_broker_sdk.AuthenticationError as error:
+                raise _not_the_author(error) from None
+            return
         if role == "owner":
             _permit(decide(Action.DELETE_MESSAGE, Facts(role=role)))
             if not is_id(message_id):
@@ -273,6 +324,12 @@ class Broker:
             await chat.messages.delete(room_id, message_id)
         except chat_broker_sdk.AuthenticationError as error:
             raise _not_the_author(error) from None
+
+    async def _named_for(self, user_id: str, message_id: str) -> str | None:
+        """`_named`, for a change of this message: the Chat API judges by role and author, since both may change."""
+        if not is_id(message_id):
+            raise message_not_found()
+        return await self._named(user_id)
 
     async def _in_whose_name(
         self, user_id: str, role: Role, room_id: str, message_id: str
@@ -307,17 +364,23 @@ class Broker:
 
     async def _role(self, me: Principal, room_id: str) -> tuple[str, Role]:
         """The caller's chat user id and role; a stranger gets the answer of a room that is not there."""
+        user_id, member = await self._member(me, room_id)
+        return user_id, member.role
+
+    async def _member(self, me: Principal, room_id: str) -> tuple[str, Membership]:
+        """`_role`, with all that is remembered of the membership. Who is a member may read."""
         user_id = await self._identities.active_id(me)
-        role = await self._memberships.role(room_id, user_id)
-        if role is None:
+        member = await self._memberships.of(room_id, user_id)
+        if member is None:
             raise room_not_found()
-        return user_id, role
+        return user_id, member
 
 
 _REFUSALS: dict[str, Callable[[], BrokerError]] = {
     "room_not_found": room_not_found,
-    "owner_only": lambda: Refused("owner_only", "Only the room's owner may do this."),
+    "owner_only": owner_only,
     "author_only": lambda: Refused("author_only", "Only the message's author may do this."),
+    "read_only": read_only,
 }
 
 

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import chat_broker_sdk
 from chat_broker.chat.ids import is_id
-from chat_broker.chat.policy import Role
+from chat_broker.chat.policy import ROLES, Role
 from chat_broker.chat.ports import RoomChanges
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_sdk import AsyncChatClient, Member
@@ -13,6 +14,13 @@ from chat_broker_sdk import AsyncChatClient, Member
 CACHED_FOR = 5.0
 """Seconds for which a membership is remembered, unless a broker changes it (broker.md)."""
 MOST = 50_000
+
+
+class Membership(NamedTuple):
+    """What the broker remembers of a member. Messages below *from_seq* are hidden from them; None: none is."""
+
+    role: Role
+    from_seq: int | None = None
 
 
 class Memberships:
@@ -31,10 +39,10 @@ class Memberships:
         self._chat = chat
         self._changes = changes
         self._clock = clock
-        self._known = BoundedCache[tuple[str, str], tuple[str, Role]](MOST, clock=clock)
+        self._known = BoundedCache[tuple[str, str], tuple[str, Membership]](MOST, clock=clock)
 
-    async def role(self, room_id: str, user_id: str) -> Role | None:
-        """The user's role in the room; None if they are not in it, or there is no such room."""
+    async def of(self, room_id: str, user_id: str) -> Membership | None:
+        """The user's membership in the room; None if they are not in it, or there is no such room."""
         mark = await self._changes.mark(room_id)
         key = (room_id, user_id)
         known = self._known.get(key)
@@ -46,13 +54,13 @@ class Memberships:
         if member is None:
             self._known.forget(key)
             return None
-        role: Role = "owner" if member.role == "owner" else "member"
+        membership = Membership(role_of(member), member.from_seq)
         if mark is not None:
-            self._known.put(key, (mark, role), until=until)
-        return role
+            self._known.put(key, (mark, membership), until=until)
+        return membership
 
     async def look(self, room_id: str, user_id: str) -> Member | None:
-        """The membership as it is now, always asked for; None as for `role`."""
+        """The membership as it is now, always asked for; None as for `of`."""
         if not is_id(room_id):
             return None
         try:
@@ -63,5 +71,10 @@ class Memberships:
             return None
 
     async def changed(self, room_id: str) -> None:
-        """A member came or left: every replica asks again."""
+        """A member came or left, or has another role or history: every replica asks again."""
         await self._changes.changed(room_id)
+
+
+def role_of(member: Member) -> Role:
+    """The member's role; `member` for one that the broker does not know."""
+    return next((role for role in ROLES if role == member.role), "member")

@@ -47,12 +47,19 @@ class OwnRooms:
     """What keeps a caller's copy of their rooms right. Acts as the caller and no other user; membership comes first."""
 
     def __init__(
-        self, chat: AsyncChatClient, identities: Identities, features: Features, may: May
+        self,
+        chat: AsyncChatClient,
+        identities: Identities,
+        features: Features,
+        may: May,
+        changed: Callable[[str], Awaitable[None]],
     ) -> None:
+        """*changed*: called with a room of which a membership is to be read anew."""
         self._chat = chat
         self._identities = identities
         self._features = features
         self._may = may
+        self._changed = changed
 
     async def rooms(self, me: Principal, query: RoomQuery) -> Page[Room] | CursorPage[Room]:
         """The caller's rooms with `unread`, or the open ones."""
@@ -99,7 +106,11 @@ class OwnRooms:
         """Change the caller's own side of a room."""
         user_id = await self._may(me, Action.READ, room_id)
         await self._features.require("mine")
-        return await self._chat.rooms.update_mine(room_id, user_id=user_id, **changes)
+        try:
+            return await self._chat.rooms.update_mine(room_id, user_id=user_id, **changes)
+        finally:
+            if "clear_history" in changes:
+                await self._changed(room_id)
 
     async def mark_delivered(self, me: Principal, room_id: str, seq: int) -> DeliveredMark:
         """Say that messages up to *seq* have reached a device of the caller's."""

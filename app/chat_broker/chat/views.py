@@ -31,6 +31,13 @@ class MessageView(Struct):
     rev: int | UnsetType = UNSET
 
 
+SETTINGS = (
+    *("read_only", "slow_mode", "history", "invites", "system_messages", "edit_window"),
+    *("retention_days", "reactions", "threads", "attachments"),
+)
+"""The settings of a room that frontends know."""
+
+
 class MineView(Struct):
     """The caller's own side of a room, which only the caller sees."""
 
@@ -71,6 +78,7 @@ class RoomView(Struct):
     rev: int | UnsetType = UNSET
     mine: MineView | UnsetType = UNSET
     last_message: MessageView | UnsetType | None = UNSET
+    settings: dict[str, Any] | UnsetType = UNSET
 
 
 class MemberView(Struct):
@@ -202,6 +210,8 @@ def room(one: Room, *, for_member: bool = True) -> RoomView:
         UNSET if one.small is None else one.small,
         UNSET if one.rev is None else one.rev,
     )
+    if one.settings:
+        view.settings = {name: one.settings[name] for name in SETTINGS if name in one.settings}
     if one.mine is not None:
         view.mine = mine(one.mine)
         view.last_message = None if one.last_message is None else message(one.last_message)

@@ -265,14 +265,21 @@ class Messages(Reactions):
             ),
         )
 
-    def delete(self, room_id: str, message_id: str, *, purge: bool = False) -> None:
+    def delete(
+        self, room_id: str, message_id: str, *, user_id: str | None = None, purge: bool = False
+    ) -> None:
         """Delete a message. It keeps its `seq`, without content. Raises UnsupportedOperationError where not offered.
 
+        *user_id*: the API key deletes as this user, who may delete it by their role: AuthenticationError
+        (`not_the_author`). It needs the feature `roles`.
         *purge*: also remove its text from the answers that are stored for an Idempotency-Key. The API key alone may.
         """
+        query: dict[str, int | str | None] = {}
+        if user_id is not None:
+            self._api.require("roles")
+            query["user_id"] = user_id
+        if purge:
+            query["purge"] = "true"
         self._api.request(
-            "DELETE",
-            self._message_path(room_id, message_id),
-            auth="either",
-            query={"purge": "true"} if purge else None,
+            "DELETE", self._message_path(room_id, message_id), auth="either", query=query or None
         )

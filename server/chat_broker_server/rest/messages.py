@@ -200,9 +200,7 @@ async def edit(request: Request) -> Response:
         raise BadInput(
             message="There is nothing to change: send content, metadata, mentions or some of them."
         )
-    by = request.token_user_id
-    if body.get("user_id") is not None:
-        by = acting_user_id(request, body["user_id"])
+    by = _by(request, body.get("user_id"))
     return ok(
         await request.chat.edit(
             request.pid,
@@ -218,17 +216,26 @@ async def edit(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    purge = checked(request.query("purge"), "purge", _YES_NO) == "true"
+    query = request.query("purge", "user_id")
+    purge = checked(query, "purge", _YES_NO) == "true"
     if purge and request.token_user_id is not None:
         raise Forbidden("api_key_required", "Purging a message needs the project's API key.")
+    user_id = checked(query, "user_id", validation.identifier)
     await request.chat.delete_message(
         request.pid,
         request.ids["room_id"],
         request.ids["message_id"],
-        by=request.token_user_id,
+        by=_by(request, user_id),
         purge=purge,
     )
     return NO_CONTENT
+
+
+def _by(request: Request, named: str | None) -> str | None:
+    """Who changes a message: the token's user, or the one whom the API key names; None: the API key, which may all."""
+    if request.token_user_id is None:
+        return named
+    return acting_user_id(request, named)
 
 
 async def list_mentions(request: Request) -> Response:

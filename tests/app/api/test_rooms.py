@@ -18,6 +18,10 @@ ON_ROOMS: list[tuple[str, str, Any]] = [
     ("PUT", "/members/external:alice", None),
     ("DELETE", "/members/external:alice", None),
     ("DELETE", "/members/external:eve", None),
+    ("PUT", "/roles/owner/external:eve", None),
+    ("DELETE", "/roles/owner/external:alice", None),
+    ("PATCH", "", {"settings": {"read_only": True}}),
+    ("PATCH", "/mine", {"clear_history": True}),
     ("GET", "/messages", None),
     ("GET", "/messages?before=5", None),
     ("POST", "/messages", {"content": "x"}),
@@ -119,11 +123,11 @@ async def test_membership_is_remembered_but_not_for_long(tmp_path: Path) -> None
         known = Memberships(chat, LocalRoomChanges(), clock=lambda: now[0])
         broker.upstream.seen.clear()
         for now[0] in (100.0, 102.0, 104.9):
-            assert await known.role(room, me) == "owner"
+            assert await known.of(room, me) == ("owner", None)
         assert len(broker.upstream.seen) == 1
         await chat.rooms.remove_member(room, me)
         now[0] = 105.0
-        assert await known.role(room, me) is None
+        assert await known.of(room, me) is None
 
 
 async def test_absence_is_never_remembered(broker: Running) -> None:

@@ -10,6 +10,7 @@ import chat_broker_sdk
 from chat_broker.admin.operations.bans import BanOperations, identity_of
 from chat_broker.chat.bans import MintGuard
 from chat_broker.chat.ids import is_id
+from chat_broker.chat.memberships import role_of
 from chat_broker.chat.policy import Action, Decision, Facts, decide
 from chat_broker.errors import BadInput, Conflict, NotFound, user_not_found
 from chat_broker_kit.text.one_line import is_one_line
@@ -125,11 +126,13 @@ class UserOperations:
         role = None
         if room is not None:
             with contextlib.suppress(chat_broker_sdk.NotFoundError):
-                role = (await self._chat.rooms.member(room_id, user.id)).role
+                role = role_of(await self._chat.rooms.member(room_id, user.id))
         facts = Facts(
             room_exists=room is not None,
             private=room is not None and room.private,
-            role=None if role is None else "owner" if role == "owner" else "member",
+            role=role,
+            settings=(room.settings or {}) if room is not None else {},
+            direct=room is not None and room.kind == "direct",
             banned=ban is not None,
             suspended=user.status == "suspended",
         )

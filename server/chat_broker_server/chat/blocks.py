@@ -148,8 +148,8 @@ def refuse_blocked(pid: str, user_id: str, other_ids: Iterable[str]) -> Steps[No
             raise blocked()
 
 
-def refuse_in_direct_room(pid: str, room_id: str, user_id: str) -> Steps[None]:
-    """Raise Forbidden `blocked` in a direct room of two of whom one blocks the other. *user_id*: one of them."""
+def in_direct_room(pid: str, room_id: str, user_id: str) -> Steps[bool]:
+    """Whether this is a direct room of two of whom one blocks the other. *user_id*: one of them."""
     rows = yield Query(
         "SELECT 1 FROM rooms WHERE project_id = $1 AND id = $2 AND kind = 'direct'"
         f" AND member_count = 2 AND {IN_DIRECT_ROOM.format(author='$3')}",
@@ -157,7 +157,12 @@ def refuse_in_direct_room(pid: str, room_id: str, user_id: str) -> Steps[None]:
         room_id,
         user_id,
     )
-    if rows:
+    return bool(rows)
+
+
+def refuse_in_direct_room(pid: str, room_id: str, user_id: str) -> Steps[None]:
+    """Raise Forbidden `blocked` where `in_direct_room` holds."""
+    if (yield from in_direct_room(pid, room_id, user_id)):
         raise blocked()
 
 

@@ -183,6 +183,10 @@ class Chat:
         """A page of the users whom the user blocks. Raises NotFound."""
         return await self._database.read(partial(blocks.page, pid, user_id, page, limit))
 
+    async def is_blocked(self, pid: str, room_id: str, user_id: str) -> bool:
+        """Whether this is a direct room of two, *user_id* and another, of whom one blocks the other."""
+        return await self._database.read(partial(blocks.in_direct_room, pid, room_id, user_id))
+
     async def find_users(self, pid: str, reader_id: str, q: str, limit: int) -> list[PublicUser]:
         """Users whose username or display name begins with *q*, as the reader may see them. Raises NotFound."""
         return await self._database.read(partial(directory.find, pid, reader_id, q, limit))
@@ -745,7 +749,7 @@ class Chat:
     ) -> None:
         """Tell the room's sockets, but the one that sent it, if its user may do so.
 
-        Raises NotFound, Forbidden `read_only`, or `owner_only` in a large room.
+        Raises NotFound, Forbidden `read_only`, `blocked`, or `owner_only` in a large room.
         """
         if signal.user_id is not None:
             await self._database.read(partial(signals.require, pid, room_id, signal.user_id))

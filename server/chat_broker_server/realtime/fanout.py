@@ -579,6 +579,11 @@ class Fanout:
             room.members = count
             room.small = small
 
+    def has_two_members(self, key: RoomKey) -> bool:
+        """Whether the room may be a direct one of two."""
+        room = self._rooms.get(key)
+        return room is not None and room.members == 2
+
     def is_small(self, key: RoomKey) -> bool:
         """Whether the room is small; True for one that no socket of this node has joined."""
         room = self._rooms.get(key)

@@ -280,6 +280,10 @@ class EventHandlers:
         key = (claims.pid, event.room_id)
         await self._require_joined(connection, claims, key)
         if event.starts:
+            if self._subscriptions.fanout.has_two_members(key) and await self._chat.is_blocked(
+                *key, claims.sub
+            ):
+                return Acknowledgement()  # passed on to nobody
             self._subscriptions.start_typing(connection, claims, key)
         else:
             self._subscriptions.stop_typing(connection, claims, key)

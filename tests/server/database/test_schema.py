@@ -84,7 +84,7 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "block": partial(blocks.block, P, U, "other"),
     "unblock": partial(blocks.unblock, P, U, "other"),
     "blocks": partial(blocks.page, P, U, 1, 50),
-    "blocks in a direct room": partial(blocks.refuse_in_direct_room, P, R, U),
+    "blocks in a direct room": partial(blocks.in_direct_room, P, R, U),
     "many blocks": partial(blocks.are_many, P, U),
     "blocks between two": partial(blocks.between, P, U, "other"),
     "blocks of a deleted user": partial(blocks.end_all, P, U),

@@ -75,3 +75,13 @@ async def test_large_rooms_are_not_told(node: LiveNode) -> None:
     await node.chat.update_user(PID, bob.id, UserChanges(display_name="Bob"))
     await socket.quiet()
     assert socket.payloads("userUpdated") == []
+
+
+async def test_who_watches_a_user_is_told_without_a_joined_room(node: LiveNode) -> None:
+    alice, bob = await node.user("alice"), await node.user("bob")
+    await node.room(alice, bob)
+    socket = await node.socket(alice)
+    await socket.call("watchPresence", {"userIds": [bob.id]})
+    await node.chat.update_user(PID, bob.id, UserChanges(display_name="Bob"))
+    (told,) = await socket.hears("userUpdated")
+    assert (told["id"], told["display_name"]) == (bob.id, "Bob")

@@ -5,6 +5,7 @@ No web framework here: rules raise these errors, `application` and `http.edge` s
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -260,6 +261,18 @@ def too_late() -> Refused:
     return Refused("too_late", "The time in which this message could be edited is over.")
 
 
+def not_mentionable(fields: Sequence[str]) -> BadInput:
+    """For mentions of users who are no members of the room. *fields*: their places, such as `mentions[0]`."""
+    text = "is not a member of the room"
+    errors = [FieldError(field, text) for field in fields]
+    return BadInput(message=f"{fields[0]}: {text}", errors=errors)
+
+
+def everybody_by_moderators() -> Refused:
+    """For a member who may not mention everybody in a large room."""
+    return Refused("owner_only", "In this room only owners and moderators may mention everybody.")
+
+
 def unsupported(feature: str) -> NotSupported:
     """The optional *feature* is not offered here."""
     error = NotSupported("unsupported", f"The feature {feature} is not offered here.")
@@ -324,11 +337,15 @@ def _from_validation(error: chat_broker_sdk.ValidationError) -> BrokerError:
         return IdempotencyKeyReused()
     if error.status == 413:
         return TooLarge()
+    strangers = [each.field for each in error.errors if _MENTION.fullmatch(each.field)]
+    if error.status == 400 and strangers:
+        return not_mentionable(strangers)
     if error.status in {400, 422}:
         return BadInput(message="The Chat API does not accept this input.")
     return BadUpstream()
 
 
+_MENTION = re.compile(r"mentions\[[0-9]{1,2}\]")
 _FROM_CHAT: dict[type, Callable[[Any], BrokerError]] = {
     chat_broker_sdk.CircuitOpenError: lambda error: Unavailable(
         "upstream_unavailable", retry_after=error.retry_after
@@ -367,6 +384,7 @@ _CONFLICTS: dict[str | None, str] = {
     "idempotency_in_progress": "The first call with this Idempotency-Key is still running.",
     "message_deleted": "This message was deleted.",
     "last_owner": "A room needs an owner: make somebody else the owner first.",
+    "not_editable": "A system message cannot be edited.",
 }
 
 

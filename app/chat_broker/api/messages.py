@@ -60,8 +60,8 @@ async def get_message(
 async def edit_message(
     room_id: RoomId, message_id: MessageId, me: MeWriting, edit: Edit, broker: TheBroker
 ) -> Response:
-    """Replace what a message of the caller's says; with `if_rev`, only if that is still its rev."""
-    message = await broker.edit_message(me, room_id, message_id, edit.content, if_rev=edit.if_rev)
+    """Change a message of the caller's; with `if_rev`, only if that is still its rev."""
+    message = await broker.edit_message(me, room_id, message_id, edit.changes())
     return as_json(views.message(message))
 
 

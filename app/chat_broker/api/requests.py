@@ -28,6 +28,7 @@ DEEPEST = 1_000_000
 MOST_MESSAGE_IDS = 50
 LARGEST_METADATA = 4096
 MOST_MEMBERS = 100
+MOST_MENTIONS = 50
 LARGEST_SEQ = 2**53
 LONGEST_EDIT_WINDOW = 10 * 365 * 24 * 3600
 """Seconds."""
@@ -46,6 +47,10 @@ _HARMLESS = frozenset(
         "content",
         "client_msg_id",
         "metadata",
+        "reply_to",
+        "mentions",
+        "mention_room",
+        "silent",
         "seq",
         "expires_in",
         "page",
@@ -92,6 +97,7 @@ Description = Annotated[str, Field(max_length=1000)]
 Content = Annotated[str, Field(min_length=1, max_length=8000)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 ClientId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(one_line)]
+MessageReference = Annotated[str, Field(min_length=1, max_length=64)]
 Someone = Annotated[str, Field(min_length=1, max_length=264)]
 
 
@@ -167,13 +173,28 @@ class MessageDraft(Body):
     content: Content
     client_msg_id: ClientId | None = None
     metadata: Metadata | None = None
+    reply_to: MessageReference | None = None
+    mentions: Annotated[list[Someone], Field(max_length=MOST_MENTIONS)] | None = None
+    mention_room: bool | None = None
+    silent: bool | None = None
 
 
 class MessageEdit(Body):
-    """What a message should say instead."""
+    """What to change about a message; what is left out stays."""
 
-    content: Content
+    content: Content = Field("")
+    metadata: Metadata | None = None
+    mentions: Annotated[list[Someone], Field(max_length=MOST_MENTIONS)] | None = None
     if_rev: Annotated[Whole, Field(ge=0, le=LARGEST_SEQ)] | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent. Raises BadInput for none."""
+        changes = super().changes()
+        if not changes.keys() - {"if_rev"}:
+            raise BadInput(
+                message="There is nothing to change: send content, metadata or mentions."
+            )
+        return changes
 
 
 class ReadUpTo(Body):

@@ -22,6 +22,7 @@ from chat_broker.api.sync_requests import (
     SeqMark,
     SyncRequest,
     read_changes_query,
+    read_cursor_query,
 )
 from chat_broker.chat import sync_views, views
 
@@ -32,6 +33,7 @@ router = APIRouter(tags=["sync"])
 room_router = APIRouter(prefix="/rooms/{room_id}", tags=["sync"])
 
 Changed = Annotated[dict[str, Any], Depends(ReadQuery(read_changes_query))]
+Mentioned = Annotated[dict[str, Any], Depends(ReadQuery(read_cursor_query))]
 Delivered = Annotated[SeqMark, Depends(BodyOf(SeqMark))]
 Edit = Annotated[MineEdit, Depends(BodyOf(MineEdit))]
 Marks = Annotated[RoomsRead, Depends(BodyOf(RoomsRead))]
@@ -48,6 +50,23 @@ async def get_features(_me: Me, _: NoQuery, broker: TheBroker) -> Response:
 async def get_unread(me: Me, _: NoQuery, broker: TheBroker) -> Response:
     """What is unread in the caller's rooms that are neither silenced nor archived."""
     return as_json(sync_views.totals(await broker.own.unread(me)))
+
+
+@router.get(
+    "/mentions",
+    **describe(
+        answer=sync_views.MentionsView,
+        parameters=[
+            parameter(
+                "cursor", {"type": "string", "maxLength": 512}, "`next_cursor` of the page before"
+            ),
+            parameter("limit", {"type": "integer", "minimum": 1, "maximum": 200}, "50 unless told"),
+        ],
+    ),
+)
+async def list_mentions(me: Me, wanted: Mentioned, broker: TheBroker) -> Response:
+    """Messages of others that name the caller, or everybody with them, newest first."""
+    return as_json(sync_views.mentions(await broker.own.mentions(me, **wanted)))
 
 
 @router.post("/read", **describe(body=RoomsRead, answer=sync_views.AllReadView))

@@ -108,6 +108,15 @@ def read_changes_query(query_string: bytes) -> dict[str, Any]:
     }
 
 
+def read_cursor_query(query_string: bytes) -> dict[str, Any]:
+    """Which part of a list that has cursors alone."""
+    query = read_query(query_string, frozenset({"cursor", "limit"}))
+    return {
+        "cursor": _text(query, "cursor", LONGEST_CURSOR),
+        "limit": read_number(query, "limit", 1, LARGEST_LIMIT),
+    }
+
+
 def read_room_query(query_string: bytes) -> RoomQuery:
     """Which rooms are asked for."""
     query = read_query(query_string, ROOMS_QUERY)

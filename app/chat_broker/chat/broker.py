@@ -1,7 +1,8 @@
 """The rules: who may do what in rooms, in whose name. Knows no web framework and no database."""
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_args
 
@@ -19,15 +20,21 @@ from chat_broker.chat.principal import Principal
 from chat_broker.chat.tokens import ChatTokens
 from chat_broker.errors import (
     BrokerError,
+    NotFound,
     Refused,
+    everybody_by_moderators,
     from_chat,
     message_not_found,
+    not_mentionable,
     owner_only,
     read_only,
     room_not_found,
     user_not_found,
 )
 from chat_broker_sdk import AsyncChatClient, ChatUser, Member, Message, Page, ReadMark, Room
+
+LOOKUPS_AT_ONCE = 8
+"""Users that one request looks up at the same time."""
 
 T = TypeVar("T")
 
@@ -53,6 +60,14 @@ class NewMessage(Protocol):
     def client_msg_id(self) -> str | None: ...
     @property
     def metadata(self) -> dict[str, Any] | None: ...
+    @property
+    def reply_to(self) -> str | None: ...
+    @property
+    def mentions(self) -> Sequence[str] | None: ...
+    @property
+    def mention_room(self) -> bool | None: ...
+    @property
+    def silent(self) -> bool | None: ...
 
 
 class Broker:
@@ -169,8 +184,9 @@ class Broker:
         users = await self._identities.profiles([member.user_id for member in members])
         return {
             user.id: {
-                "avatar_url": user.avatar_url,
-                **{name: getattr(user, name) for name in self._exposed if name != "metadata"},
+                **{
+                    name: getattr(user, name) for name in self._exposed - {"metadata", "avatar_url"}
+                },
                 **({"metadata": user.metadata or {}} if "metadata" in self._exposed else {}),
             }
             for user in users
@@ -268,38 +284,73 @@ class Broker:
     ) -> Message:
         """Post the *new* message in the room, as the caller."""
         user_id = await self._may(me, Action.POST, room_id)
-        message = await self._chat.messages.create(
-            room_id,
-            content=new.content,
-            user_id=user_id,
-            client_msg_id=new.client_msg_id,
-            metadata=new.metadata,
-            idempotency_key=_keyed(idempotency_key, user_id, room_id),
-        )
+        more = await self._more(new) if _has_more(new) else {}
+        try:
+            message = await self._chat.messages.create(
+                room_id,
+                content=new.content,
+                user_id=user_id,
+                client_msg_id=new.client_msg_id,
+                metadata=new.metadata,
+                idempotency_key=_keyed(idempotency_key, user_id, room_id),
+                **more,
+            )
+        except chat_broker_sdk.AuthenticationError as error:
+            if new.mention_room and error.code == "owner_only":
+                raise everybody_by_moderators() from None
+            raise
         self._authors.remember(room_id, (message,))
         return message
 
+    async def _more(self, new: NewMessage) -> dict[str, Any]:
+        """What the *new* message has that most have not, as arguments of the SDK's `create`."""
+        if new.reply_to is not None:
+            await self.features.require("replies")
+            if not is_id(new.reply_to):
+                raise message_not_found()
+        if new.mentions or new.mention_room:
+            await self.features.require("mentions")
+        return {
+            "reply_to": new.reply_to,
+            "mentions": await self._mentioned(new.mentions or ()),
+            "mention_room": bool(new.mention_room),
+            "silent": bool(new.silent),
+        }
+
+    async def _mentioned(self, names: Sequence[str]) -> list[str]:
+        """The ids of the users whom a caller mentions. Raises BadInput about `mentions[n]` for those who are none."""
+        turn = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+        async def mentioned(name: str) -> str | None:
+            async with turn:
+                try:
+                    return await self._identities.resolve(name)
+                except NotFound:
+                    return None
+
+        found = await asyncio.gather(*(mentioned(name) for name in names))
+        unknown = [f"mentions[{place}]" for place, user_id in enumerate(found) if user_id is None]
+        if unknown:
+            raise not_mentionable(unknown)
+        return [user_id for user_id in found if user_id is not None]
+
     async def edit_message(
-        self,
-        me: Principal,
-        room_id: str,
-        message_id: str,
-        content: str,
-        *,
-        if_rev: int | None = None,
+        self, me: Principal, room_id: str, message_id: str, changes: Mapping[str, Any]
     ) -> Message:
-        """Replace what a message of the caller's says; with *if_rev*, only if that is its `rev`."""
+        """Change a message of the caller's: `content`, `metadata`, `mentions`; with `if_rev`, only if that is its `rev`."""
         user_id, role = await self._role(me, room_id)
-        if if_rev is not None:
+        changed = dict(changes)
+        if changed.get("if_rev") is not None:
             await self.features.require("changes")
+        if "mentions" in changed:
+            await self.features.require("mentions")
+            changed["mentions"] = await self._mentioned(changed["mentions"] or ())
         try:
             if (by := await self._named_for(user_id, message_id)) is not None:
-                return await self._chat.messages.update(
-                    room_id, message_id, content=content, if_rev=if_rev, user_id=by
-                )
+                return await self._chat.messages.update(room_id, message_id, user_id=by, **changed)
             chat, own = await self._in_whose_name(user_id, role, room_id, message_id)
             _permit(decide(Action.EDIT_MESSAGE, Facts(role=role, own=own)))
-            return await chat.messages.update(room_id, message_id, content=content, if_rev=if_rev)
+            return await chat.messages.update(room_id, message_id, **changed)
         except chat_broker_sdk.AuthenticationError as error:
             raise _not_the_author(error) from None
 
@@ -382,6 +433,10 @@ _REFUSALS: dict[str, Callable[[], BrokerError]] = {
     "author_only": lambda: Refused("author_only", "Only the message's author may do this."),
     "read_only": read_only,
 }
+
+
+def _has_more(new: NewMessage) -> bool:
+    return bool(new.reply_to is not None or new.mentions or new.mention_room or new.silent)
 
 
 # What is asked all day, decided beforehand.

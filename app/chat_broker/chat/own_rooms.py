@@ -13,6 +13,7 @@ from chat_broker_sdk import (
     Changes,
     CursorPage,
     DeliveredMark,
+    Message,
     Mine,
     Page,
     Room,
@@ -129,6 +130,14 @@ class OwnRooms:
         user_id = await self._identities.active_id(me)
         self._features.refuse_switched_off("mine")
         return await self._chat.users.unread(user_id)
+
+    async def mentions(
+        self, me: Principal, *, cursor: str | None, limit: int | None
+    ) -> CursorPage[Message]:
+        """Messages of others that name the caller, newest first."""
+        user_id = await self._identities.active_id(me)
+        await self._features.require("mentions")
+        return await self._chat.users.mentions(user_id, cursor=cursor, limit=limit)
 
     async def sync(self, me: Principal, query: Mapping[str, Any]) -> SyncResult:
         """What the caller lacks of all their rooms. *query*: arguments of the SDK's `sync`."""

@@ -13,6 +13,7 @@ from chat_broker_sdk import (
     CursorPage,
     DeliveredMark,
     Delta,
+    Message,
     Room,
     SyncResult,
     Totals,
@@ -107,6 +108,21 @@ class RoomsView(Struct):
     limit: int | None
     next_cursor: str | None
     has_more: bool
+
+
+class MentionsView(Struct):
+    """Messages that name the caller, newest first. The next ones are had with *next_cursor*."""
+
+    items: list[views.MessageView]
+    limit: int | None
+    next_cursor: str | None
+    has_more: bool
+
+
+def mentions(page: CursorPage[Message]) -> MentionsView:
+    """A page of messages that name the caller."""
+    items = [views.message(each) for each in page.items]
+    return MentionsView(items, page.limit, page.next_cursor, page.has_more)
 
 
 def features(offer: Offer) -> FeaturesView:

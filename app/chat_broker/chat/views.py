@@ -8,9 +8,20 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from chat_broker.upstream.tokens import OwnerOfToken
-from chat_broker_sdk import ChatUser, Member, Message, Mine, Page, ReadMark, Room
+from chat_broker_sdk import ChatUser, Member, Message, Mine, Page, Quote, ReadMark, Room
 
 encode = msgspec.json.Encoder().encode
+
+
+class QuoteView(Struct):
+    """The beginning of the message that another one answers, as it is now."""
+
+    id: str
+    seq: int | None
+    user_id: str | None
+    username: str | None
+    display_name: str | None
+    content: str
 
 
 class MessageView(Struct):
@@ -29,6 +40,14 @@ class MessageView(Struct):
     edited_at: str | None
     deleted_at: str | None
     rev: int | UnsetType = UNSET
+    avatar_url: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    event: dict[str, Any] | UnsetType = UNSET
+    reply_to: QuoteView | UnsetType = UNSET
+    mentions: tuple[str, ...] | UnsetType = UNSET
+    mention_room: bool | UnsetType = UNSET
+    silent: bool | UnsetType = UNSET
+    author_deleted: bool | UnsetType = UNSET
 
 
 SETTINGS = (
@@ -82,7 +101,7 @@ class RoomView(Struct):
 
 
 class MemberView(Struct):
-    """A member of a room. The last fields are there if the operator exposes them."""
+    """A member of a room. The last two fields are there if the operator exposes them."""
 
     room_id: str | None
     user_id: str
@@ -92,7 +111,7 @@ class MemberView(Struct):
     joined_at: str | None
     last_read_seq: int | None
     rev: int | UnsetType = UNSET
-    avatar_url: str | UnsetType | None = UNSET
+    avatar_url: str | UnsetType = UNSET
     external_user_id: str | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
@@ -249,6 +268,7 @@ def member(one: Member, exposed: dict[str, Any] | None = None) -> MemberView:
         instant(one.joined_at),
         one.last_read_seq,
         UNSET if one.rev is None else one.rev,
+        one.avatar_url or UNSET,
         **(exposed or {}),
     )
 
@@ -269,7 +289,19 @@ def message(one: Message) -> MessageView:
         instant(one.edited_at) if one.edited_at else None,
         instant(one.deleted_at) if one.deleted_at else None,
         UNSET if one.rev is None else one.rev,
+        one.avatar_url or UNSET,
+        UNSET if one.type == "text" else one.type,
+        UNSET if one.event is None else one.event,
+        UNSET if one.reply_to is None else _quote(one.reply_to),
+        one.mentions or UNSET,
+        one.mention_room or UNSET,
+        one.silent or UNSET,
+        one.author_deleted or UNSET,
     )
+
+
+def _quote(one: Quote) -> QuoteView:
+    return QuoteView(one.id, one.seq, one.user_id, one.username, one.display_name, one.content)
 
 
 def me(one: ChatUser) -> MeView:

@@ -32,7 +32,10 @@ def more(store: FakeStore, room_id: str, user_id: str, body: Json) -> Json:
             raise Problem(400, "bad_request", field="event")
         fields |= {"type": "system", "event": event}
     if body.get("reply_to"):
-        fields["reply_to"] = _quote(store.message(room_id, body["reply_to"]))
+        there = {each["id"]: each for each in store.messages[room_id]}
+        if body["reply_to"] not in there:
+            raise Problem(404, "message_not_found")
+        fields["reply_to"] = _quote(there[body["reply_to"]])
     if body.get("mentions"):
         fields["mentions"] = named(store, room_id, body["mentions"])
     if body.get("mention_room"):

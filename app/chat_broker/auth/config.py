@@ -85,6 +85,7 @@ def _read(settings: Settings) -> tuple[AuthConfig, list[str]]:
             username=settings.auth_claim_username,
             name=settings.auth_claim_name,
             email=settings.auth_claim_email,
+            avatar=settings.auth_claim_avatar,
         ),
         aliased=aliased,
         issuers=tuple(issuers),

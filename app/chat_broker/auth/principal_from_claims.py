@@ -8,6 +8,9 @@ from chat_broker.auth.errors import BadToken
 from chat_broker.auth.subject import MAX_SUBJECT_LENGTH, check_subject, claim_value
 from chat_broker.chat.principal import Principal
 
+LONGEST_ADDRESS = 2048
+"""Characters of an avatar's address."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimNames:
@@ -17,6 +20,7 @@ class ClaimNames:
     username: str = "preferred_username"
     name: str = "name"
     email: str = "email"
+    avatar: str = "picture"
 
 
 def principal_from(
@@ -48,6 +52,7 @@ def principal_from(
         email=_plain_text(claim_value(claims, names.email)),
         expires_at=expires_at,
         carrier=carrier,
+        avatar_url=_address(claim_value(claims, names.avatar)),
     )
 
 
@@ -57,13 +62,21 @@ def lacks_profile(principal: Principal) -> bool:
 
 
 def with_profile(principal: Principal, profile: Mapping[str, Any], names: ClaimNames) -> Principal:
-    """*principal* with names and e-mail from *profile* where its claims have none. Its id stays."""
+    """*principal* with names, e-mail and avatar from *profile* where its claims have none. Its id stays."""
     return replace(
         principal,
         username=principal.username or _plain_text(claim_value(profile, names.username)),
         name=principal.name or _plain_text(claim_value(profile, names.name)),
         email=principal.email or _plain_text(claim_value(profile, names.email)),
+        avatar_url=principal.avatar_url or _address(claim_value(profile, names.avatar)),
     )
+
+
+def _address(value: object) -> str | None:
+    """*value* if it is text that may be an address. A bad one is left out, as a bad name is."""
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ADDRESS:
+        return None
+    return value.strip() or None
 
 
 def _plain_text(value: object) -> str | None:

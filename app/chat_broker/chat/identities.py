@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import chat_broker_sdk
 from chat_broker.chat.ids import is_id
@@ -29,7 +30,7 @@ MOST_PROFILES = 5_000
 PROFILES_AT_ONCE = 10
 NOT_STORED = "writes_unavailable"
 """The Chat API's code for a change that it cannot store at the moment, though it answers."""
-LONGEST_USERNAME, LONGEST_NAME, LONGEST_EMAIL = 64, 128, 254
+LONGEST_USERNAME, LONGEST_NAME, LONGEST_EMAIL, LONGEST_ADDRESS = 64, 128, 254, 2048
 
 _NOT_FOR_USERNAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
@@ -72,7 +73,7 @@ class Identities:
         return (await self._look(me)).id
 
     async def up_to_date_id(self, me: Principal) -> str:
-        """The id of the principal's chat user in any standing, once their name and e-mail address are as the principal's."""
+        """The id of the principal's chat user in any standing, once their name, e-mail address and avatar are as the principal's."""
         known = self._known.get(me.user)
         if known is not None and known.up_to_date is me:
             return known.link.user_id
@@ -134,7 +135,13 @@ class Identities:
             raise user_deleted()
         moved = await self._links.move(
             link,
-            to=replace(link, user_id=found.id, display_name=found.display_name, email=found.email),
+            to=replace(
+                link,
+                user_id=found.id,
+                display_name=found.display_name,
+                email=found.email,
+                avatar_url=found.avatar_url,
+            ),
         )
         if moved is None:
             self._known.forget(key)
@@ -215,6 +222,7 @@ class Identities:
                     external_id=external_id,
                     display_name=user.display_name,
                     email=user.email,
+                    avatar_url=user.avatar_url,
                 )
             )
             # The user with this external id is another principal's: the same subject of another
@@ -232,6 +240,7 @@ class Identities:
                     external_user_id=external_id,
                     display_name=_display_name(me),
                     email=_email(me),
+                    avatar_url=_avatar_url(me),
                 )
             except chat_broker_sdk.ConflictError:
                 found = await self._chat.users.find(external_id)
@@ -272,6 +281,8 @@ def _news(me: Principal, link: Link) -> dict[str, Any]:
         news["display_name"] = name
     if (email := _email(me)) is not None and email != link.email:
         news["email"] = email
+    if (avatar := _avatar_url(me)) is not None and avatar != link.avatar_url:
+        news["avatar_url"] = avatar
     return news
 
 
@@ -284,6 +295,18 @@ def _email(me: Principal) -> str | None:
     email = (me.email or "").strip()
     usable = len(email) <= LONGEST_EMAIL and is_one_line(email) and _EMAIL.fullmatch(email)
     return email if usable else None
+
+
+def _avatar_url(me: Principal) -> str | None:
+    """The claim, if it is an http(s) URL. Other schemes could run in a browser that shows it."""
+    address = (me.avatar_url or "").strip()
+    if len(address) > LONGEST_ADDRESS or " " in address or not is_one_line(address):
+        return None
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    return address if parts.scheme in {"http", "https"} and parts.hostname else None
 
 
 def _usernames(me: Principal) -> list[str]:

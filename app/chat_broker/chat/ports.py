@@ -17,7 +17,7 @@ class StateUnavailable(Exception):  # noqa: N818 - the state of things, not a bu
 class Link:
     """A principal, keyed by (issuer, subject), and their chat user in one project.
 
-    *display_name* and *email* are what the Chat API was last told.
+    *display_name*, *email* and *avatar_url* are what the Chat API was last told.
     """
 
     project_id: str
@@ -27,6 +27,7 @@ class Link:
     external_id: str
     display_name: str | None = None
     email: str | None = None
+    avatar_url: str | None = None
 
 
 class Links(Protocol):
@@ -44,7 +45,7 @@ class Links(Protocol):
         ...
 
     async def note(self, link: Link, told: Mapping[str, str]) -> None:
-        """Keep what the Chat API was just *told* of the link's user: a display name, an e-mail address, or both.
+        """Keep what the Chat API was just *told* of the link's user: a display name, an e-mail address, an avatar.
 
         Nothing is kept if the link leads to another user by now.
         """

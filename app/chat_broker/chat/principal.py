@@ -10,8 +10,8 @@ Carrier = Literal["bearer", "cookie", "header"]
 class Principal:
     """An app user whose credential was checked, keyed by (issuer, subject).
 
-    *external_id* is what the chat user is called upstream; *username*, *name* and *email* are claims,
-    true or not. *expires_at* is the end of the app's own credential in epoch seconds, leeway included; None if
+    *external_id* is what the chat user is called upstream; *username*, *name*, *email* and *avatar_url* are
+    claims, true or not. *expires_at* is the end of the app's own credential in epoch seconds, leeway included; None if
     it has none. *carrier* says how the credential came: a browser sends a cookie by itself, and it or a proxy
     in front may have added a header, so those need more. A browser never sends a bearer token by itself.
     """
@@ -24,6 +24,7 @@ class Principal:
     email: str | None = None
     expires_at: int | None = None
     carrier: Carrier = "bearer"
+    avatar_url: str | None = None
     user: str = field(init=False, repr=False, compare=False)
     """Issuer and subject as one text, for what is kept of each user: asked for several times in each request.
 

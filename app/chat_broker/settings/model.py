@@ -213,6 +213,7 @@ class Settings(BaseSettings):
     )
     auth_claim_name: str = Field("name", description="Claim that becomes the display name")
     auth_claim_email: str = Field("email", description="Claim that becomes the e-mail address")
+    auth_claim_avatar: str = Field("picture", description="Claim that becomes the avatar's URL")
 
     # What it allows
     admin_key: SecretStr | None = Field(

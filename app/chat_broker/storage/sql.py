@@ -30,9 +30,13 @@ _SAME = (
     " WHERE project_id = :project_id AND issuer = :issuer AND subject = :subject"
     " AND user_id = :user_id"
 )
-_NOTE = {name: f"UPDATE links SET {name} = :{name}{_SAME}" for name in ("display_name", "email")}
+_NOTE = {
+    name: f"UPDATE links SET {name} = :{name}{_SAME}"
+    for name in ("display_name", "email", "avatar_url")
+}
 _MOVE = (
-    "UPDATE links SET user_id = :to, display_name = :display_name, email = :email"
+    "UPDATE links SET user_id = :to, display_name = :display_name, email = :email,"
+    " avatar_url = :avatar_url"
     f"{_SAME} RETURNING user_id"
 )
 

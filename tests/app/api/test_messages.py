@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 
+from chat_broker.api.requests import MessageDraft
+from chat_broker.auth.principal_from_claims import ClaimNames, principal_from
+from chat_broker.chat import views
+from chat_broker.chat.broker import Window
+from chat_broker.chat.principal import Principal
 from tests.app.api.test_sync import over_fake, pair
 from tests.app.brokers import Person, Running, code_of, running
 
@@ -179,3 +184,34 @@ async def test_nobody_asks_for_mentions_without_a_credential(on_both: Running) -
     alice = await on_both.sign_in("alice")
     answer = await alice.get("/mentions?user_id=somebody")
     assert (answer.status_code, code_of(answer)) == (400, "identity_not_allowed")
+
+
+async def test_the_avatar_of_the_credential_is_shown_with_the_name(tmp_path: Path) -> None:
+    """In `me`, members and messages; a changed one is told once, and what is no http(s) URL never."""
+    one, two = "https://example.com/1.png", "https://example.com/2.png"
+    async with running(tmp_path) as broker:
+        rules = broker.app.broker
+
+        def claims(picture: Any) -> Principal:
+            return principal_from(
+                {"sub": "zoe", "preferred_username": "zoe", "picture": picture},
+                ClaimNames(),
+                issuer="iss",
+                alias=None,
+                expires_at=None,
+                carrier="bearer",
+            )
+
+        zoe = claims(one)
+        assert (await rules.whoami(zoe)).avatar_url == one
+        room = await rules.create_room(zoe, {"name": "r"})
+        message = await rules.post_message(zoe, room.id, MessageDraft(content="x"))
+        assert views.message(message).avatar_url == one
+        members = await rules.members(zoe, room.id, Window())
+        assert [views.member(each).avatar_url for each in members.items] == [one]
+        assert (await rules.whoami(claims(two))).avatar_url == two
+        for bad in (None, 5, "", "javascript:alert(1)", "data:image/png;base64,AA", "x" * 3000):
+            assert (await rules.whoami(claims(bad))).avatar_url == two
+        broker.upstream.seen.clear()
+        await rules.whoami(claims(two))
+        assert not [path for path in broker.upstream.paths() if path.startswith("PATCH")]

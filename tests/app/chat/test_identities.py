@@ -40,6 +40,7 @@ READS = [
     "/rooms/{room}/mine",
     "/features",
     "/unread",
+    "/mentions",
 ]
 
 

@@ -37,7 +37,7 @@ OLDEST = (
     "CREATE TABLE broker_schema (version_num VARCHAR(32) PRIMARY KEY)",
     "INSERT INTO broker_schema VALUES ('0001')",
 )
-LINK = Link("p", "https://issuer", "sub", "u1", "ext", "Name", "a@b.example")
+LINK = Link("p", "https://issuer", "sub", "u1", "ext", "Name", "a@b.example", "https://a/b.png")
 
 
 @pytest.fixture(

@@ -67,7 +67,7 @@ CREATE TABLE broker_schema (
     version_num character varying(32) NOT NULL,
     CONSTRAINT broker_schema_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO broker_schema VALUES ('0003');
+INSERT INTO broker_schema VALUES ('0004');
 CREATE TABLE links (
     project_id character varying(64) NOT NULL,
     issuer text NOT NULL,
@@ -76,6 +76,7 @@ CREATE TABLE links (
     external_id text NOT NULL,
     display_name text,
     email text,
+    avatar_url text,
     CONSTRAINT links_pkey PRIMARY KEY (project_id, issuer, subject),
     CONSTRAINT links_one_principal_per_user UNIQUE (project_id, user_id)
 );

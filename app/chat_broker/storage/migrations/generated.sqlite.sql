@@ -64,7 +64,7 @@ CREATE TABLE broker_deployment (
     PRIMARY KEY (one)
 );
 CREATE TABLE broker_schema (version_num VARCHAR(32) NOT NULL, CONSTRAINT broker_schema_pkc PRIMARY KEY (version_num));
-INSERT INTO "broker_schema" VALUES('0003');
+INSERT INTO "broker_schema" VALUES('0004');
 CREATE TABLE links (
     project_id VARCHAR(64) NOT NULL,
     issuer TEXT NOT NULL,
@@ -72,7 +72,7 @@ CREATE TABLE links (
     user_id VARCHAR(64) NOT NULL,
     external_id TEXT NOT NULL,
     display_name TEXT,
-    email TEXT,
+    email TEXT, avatar_url TEXT,
     PRIMARY KEY (project_id, issuer, subject),
     CONSTRAINT links_one_principal_per_user UNIQUE (project_id, user_id)
 );

@@ -227,6 +227,19 @@ def user_not_found() -> NotFound:
     return NotFound("user_not_found", "There is no such user.")
 
 
+def named_user_not_found(field: str, name: str) -> NotFound:
+    """For one of several users, as the caller named them in *field*."""
+    errors = [FieldError(field, "is no user")]
+    return NotFound("user_not_found", f"There is no user {name}.", errors=errors)
+
+
+_DIRECT_ROOM = "The members of a direct room stay as they are. Hide it with `archived`."
+
+
+def direct_room() -> Conflict:
+    return Conflict("direct_room", _DIRECT_ROOM)
+
+
 def message_not_found() -> NotFound:
     return NotFound("message_not_found", "There is no such message.")
 
@@ -385,6 +398,8 @@ _CONFLICTS: dict[str | None, str] = {
     "message_deleted": "This message was deleted.",
     "last_owner": "A room needs an owner: make somebody else the owner first.",
     "not_editable": "A system message cannot be edited.",
+    "direct_room": _DIRECT_ROOM,
+    "nobody_there": "All others of this direct room are gone: nobody would read this.",
 }
 
 

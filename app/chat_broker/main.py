@@ -69,6 +69,7 @@ FRONTEND = (
     token.router,
     people.router,
     sync.router,
+    rooms.direct_router,
     rooms.router,
     sync.room_router,
     messages.router,

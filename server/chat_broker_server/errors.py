@@ -81,6 +81,12 @@ class NotFound(ChatError):  # noqa: N818
         return cls("user_not_found", "There is no such user.")
 
     @classmethod
+    def named_user(cls, field: str, user_id: str) -> "NotFound":
+        """For one of several users: *field* is where the request names them."""
+        errors = [FieldError(field, "is no user")]
+        return cls("user_not_found", f"There is no user {user_id}.", errors=errors)
+
+    @classmethod
     def room(cls) -> "NotFound":
         return cls("room_not_found", "There is no such room.")
 

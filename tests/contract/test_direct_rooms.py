@@ -64,6 +64,7 @@ async def test_who_is_named_has_to_be_there(api: ChatApi) -> None:
         "user_not_found",
     )
     assert "no-one" in gone["message"]
+    assert gone["errors"][0]["field"] == "user_ids[1]"
     for body in (
         {},
         {"user_ids": []},

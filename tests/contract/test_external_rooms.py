@@ -95,8 +95,13 @@ async def test_what_is_no_id_of_a_room_is_refused(api: ChatApi) -> None:
         {**body, "user_ids": []},
     ):
         refused(await api.send("PUT", named("never"), json=wrong), 400, "invalid_input")
-    for missing in ({**body, "created_by": "nobody"}, {**body, "member_ids": ["nobody"]}):
-        refused(await api.send("PUT", named("never"), json=missing), 404, "user_not_found")
+    for missing, field in (
+        ({**body, "created_by": "nobody"}, "created_by"),
+        ({**body, "member_ids": [alice["id"], "nobody"]}, "member_ids[1]"),
+    ):
+        refusal = refused(await api.send("PUT", named("never"), json=missing), 404)
+        assert refusal["code"] == "user_not_found"
+        assert refusal["errors"][0]["field"] == field
     refused(await api.send("GET", named("never")), 404, "room_not_found")
     token = await api.token(alice)
     refused(await api.as_user(token, "PUT", named("never"), json=body), 403, "api_key_required")

@@ -45,6 +45,7 @@ async def test_all_become_members_or_none(api: ChatApi) -> None:
     body = {"user_ids": [bob["id"], gone["id"], "nobody"]}
     refusal = refused(await api.send("POST", path, json=body), 404, "user_not_found")
     assert gone["id"] in refusal["message"]
+    assert refusal["errors"] == [{"field": "user_ids[1]", "message": "is no user"}]
     assert (await api.send("GET", in_room(room))).json() == room
     for wrong in (
         {},
@@ -164,3 +165,34 @@ async def test_all_members_page_after_page(api: ChatApi) -> None:
     refused(await api.send("GET", missing), 404, "room_not_found")
     assert made(await api.send("POST", "/api/v1/projects/{pid}/rooms", json={
         "name": "x", "created_by": alice["id"]}))["member_count"] == 1  # fmt: skip
+
+
+async def test_a_member_who_is_named_adds_with_their_own_rights(api: ChatApi) -> None:
+    """`by`, as in the route of one member."""
+    alice, bob, carol, eve = [await api.user(name) for name in ("alice", "bob", "carol", "eve")]
+    room = await api.room(alice, bob)
+    path = f"{in_room(room)}/members"
+    body = {"user_ids": [carol["id"]]}
+    refused(await api.send("POST", path, json={**body, "by": bob["id"]}), 403, "owner_only")
+    refused(await api.send("POST", path, json={**body, "by": eve["id"]}), 404, "room_not_found")
+    await api.send("PUT", f"{path}/{bob['id']}", json={"role": "moderator"})
+    refused(
+        await api.send("POST", path, json={**body, "by": bob["id"], "role": "owner"}),
+        403,
+        "owner_only",
+    )
+    assert [each["user_id"] for each in (await added(api, room, carol, by=bob["id"]))["added"]] == [
+        carol["id"]
+    ]
+    direct = made(
+        await api.send(
+            "PUT", "/api/v1/projects/{pid}/direct", json={"user_ids": [alice["id"], bob["id"]]}
+        )
+    )
+    for method, below, sent in (
+        ("POST", "/members", {**body, "by": bob["id"]}),
+        ("PUT", f"/members/{carol['id']}", {"by": bob["id"]}),
+        ("PUT", f"/members/{alice['id']}", {"by": bob["id"], "role": "owner"}),
+        ("DELETE", f"/members/{alice['id']}?by={bob['id']}", None),
+    ):
+        refused(await api.send(method, in_room(direct) + below, json=sent), 409, "direct_room")

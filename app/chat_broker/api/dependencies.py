@@ -72,6 +72,21 @@ class Read(Generic[T]):
         return self.of(request.scope)
 
 
+class ReadRoom:
+    """A dependency: the id of the room in the path, which may be named by the app's own id of it.
+
+    It stands behind the principal in a signature: whoever is not admitted has nothing looked up.
+    """
+
+    async def __call__(self, request: Request) -> str:
+        """As FastAPI asks."""
+        scope = request.scope
+        name: str = scope["path_params"]["room_id"]
+        if ":" not in name:
+            return name
+        return await the_broker(scope).room_id(scope["state"]["principal"], name)
+
+
 class ReadSender(Read[T]):
     """The same, of what header lines and peer alone say: it is the same for the same lines from the same peer."""
 
@@ -150,7 +165,9 @@ NoQuery = Annotated[None, Depends(ReadQuery(_nothing))]
 PageWanted = Annotated[Window, Depends(ReadQuery(lambda query: window_of(query, PAGED)))]
 WindowWanted = Annotated[Window, Depends(ReadQuery(lambda query: window_of(query, CURSORED)))]
 # FastAPI would have pydantic build a validator for each, and load its old version to do so: 6 % of a start.
-RoomId = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["room_id"]))]
+RoomId = Annotated[str, Depends(ReadRoom())]
+RoomName = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["room_id"]))]
+"""The same as it was named, for operators."""
 MessageId = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["message_id"]))]
 KeyId = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["key_id"]))]
 NamedRole = Annotated[Role, Depends(Read(_role))]

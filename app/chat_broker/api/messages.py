@@ -30,7 +30,7 @@ Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 
 @router.get("/messages", **describe(answer=PageOf(views.MessageView), parameters=CURSOR))
 async def list_messages(
-    room_id: RoomId, me: Me, window: WindowWanted, broker: TheBroker
+    me: Me, room_id: RoomId, window: WindowWanted, broker: TheBroker
 ) -> Response:
     """What was said in a room of the caller's: by page, or next to a cursor."""
     return Json((await broker.messages(me, room_id, window)).view, 200)
@@ -41,7 +41,7 @@ async def list_messages(
     **describe(body=MessageDraft, answer=views.MessageView, status=201, parameters=[KEY]),
 )
 async def post_message(
-    room_id: RoomId, me: MeWriting, draft: Draft, key: IdempotencyKey, broker: TheBroker
+    me: MeWriting, room_id: RoomId, draft: Draft, key: IdempotencyKey, broker: TheBroker
 ) -> Response:
     """Say something, as the caller."""
     message = await broker.post_message(me, room_id, draft, idempotency_key=key)
@@ -50,7 +50,7 @@ async def post_message(
 
 @router.get("/messages/{message_id}", **describe(answer=views.MessageView))
 async def get_message(
-    room_id: RoomId, message_id: MessageId, me: Me, _: NoQuery, broker: TheBroker
+    me: Me, room_id: RoomId, message_id: MessageId, _: NoQuery, broker: TheBroker
 ) -> Response:
     """One message in a room of the caller's; a deleted one without its content."""
     return as_json(views.message(await broker.message(me, room_id, message_id)))
@@ -58,7 +58,7 @@ async def get_message(
 
 @router.patch("/messages/{message_id}", **describe(body=MessageEdit, answer=views.MessageView))
 async def edit_message(
-    room_id: RoomId, message_id: MessageId, me: MeWriting, edit: Edit, broker: TheBroker
+    me: MeWriting, room_id: RoomId, message_id: MessageId, edit: Edit, broker: TheBroker
 ) -> Response:
     """Change a message of the caller's; with `if_rev`, only if that is still its rev."""
     message = await broker.edit_message(me, room_id, message_id, edit.changes())
@@ -67,7 +67,7 @@ async def edit_message(
 
 @router.delete("/messages/{message_id}", **describe(status=204))
 async def delete_message(
-    room_id: RoomId, message_id: MessageId, me: MeWriting, _: Empty, broker: TheBroker
+    me: MeWriting, room_id: RoomId, message_id: MessageId, _: Empty, broker: TheBroker
 ) -> Response:
     """Empty a message of the caller's, or any in a room they own."""
     await broker.delete_message(me, room_id, message_id)
@@ -75,6 +75,6 @@ async def delete_message(
 
 
 @router.put("/read", **describe(body=ReadUpTo, answer=views.ReadMarkView))
-async def mark_read(room_id: RoomId, me: MeWriting, mark: UpTo, broker: TheBroker) -> Response:
+async def mark_read(me: MeWriting, room_id: RoomId, mark: UpTo, broker: TheBroker) -> Response:
     """Move the caller's read mark; it never moves back."""
     return as_json(views.read_mark(await broker.mark_read(me, room_id, mark.seq)))

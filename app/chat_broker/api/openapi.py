@@ -55,6 +55,15 @@ ROOMS = [
     parameter("archived", {"type": "boolean"}, "Rooms one has archived, or the others"),
     parameter("cursor", {"type": "string"}, "next_cursor of the answer before"),
 ]
+MEMBERS = [
+    *PAGE,
+    parameter("ids", {"type": "string"}, "At most 100 users, separated by commas"),
+    parameter("as", _words("owner", "moderator", "member", "guest"), "Members with this role"),
+    parameter("q", {"type": "string", "maxLength": 128}, "Part of a name"),
+    parameter(
+        "cursor", {"type": "string"}, "next_cursor of the answer before; empty: from the beginning"
+    ),
+]
 KEY = parameter(
     "Idempotency-Key",
     {"type": "string", "maxLength": 255},

@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
-from chat_broker.chat.broker import Window
+from chat_broker.chat.broker import MOST_AT_ONCE, SomeMembers, Window
 from chat_broker.chat.ids import is_id
 from chat_broker.errors import BadInput, UnsupportedMediaType
 from chat_broker_kit.http.media_types import is_json
@@ -29,11 +29,15 @@ MOST_MESSAGE_IDS = 50
 LARGEST_METADATA = 4096
 MOST_MEMBERS = 100
 MOST_MENTIONS = 50
+MOST_OF_A_DIRECT_ROOM = 8
 LARGEST_SEQ = 2**53
 LONGEST_EDIT_WINDOW = 10 * 365 * 24 * 3600
 """Seconds."""
 LONGEST_RETENTION = 100 * 365
 """Days."""
+LONGEST_SOMEONE = 264
+LONGEST_SEARCH = 128
+LONGEST_CURSOR = 512
 LONGEST_REMEMBERED = 128
 """Bytes of the longest query string whose reading is cached: longer ones would fill the memory."""
 
@@ -98,7 +102,7 @@ Content = Annotated[str, Field(min_length=1, max_length=8000)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 ClientId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(one_line)]
 MessageReference = Annotated[str, Field(min_length=1, max_length=64)]
-Someone = Annotated[str, Field(min_length=1, max_length=264)]
+Someone = Annotated[str, Field(min_length=1, max_length=LONGEST_SOMEONE)]
 
 
 class Body(BaseModel):
@@ -148,6 +152,18 @@ class SettingsEdit(Body):
     reactions: bool = True
     threads: bool = True
     attachments: bool = True
+
+
+class DirectWish(Body):
+    """Whom a direct room is with, the caller apart: nobody else for a room of notes."""
+
+    with_: Annotated[list[Someone], Field(alias="with", max_length=MOST_OF_A_DIRECT_ROOM)]
+
+
+class NewMembers(Body):
+    """Users to add to a room."""
+
+    users: Annotated[list[Someone], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
 class RoomEdit(Body):
@@ -359,6 +375,44 @@ def window_of(query_string: bytes, known: frozenset[str]) -> Window:
 @lru_cache(maxsize=1024)  # asked for the same again and again
 def _window_of(query_string: bytes, known: frozenset[str]) -> Window:
     return read_window(read_query(query_string, known))
+
+
+MEMBERS_QUERY = PAGED | {"ids", "as", "q", "cursor"}
+ROLES = ("owner", "moderator", "member", "guest")
+
+
+def read_members_query(query_string: bytes) -> SomeMembers | Window:
+    """Which members are asked for: a page of all, or some."""
+    query = read_query(query_string, MEMBERS_QUERY)
+    role, ids = query.get("as"), None
+    if role is not None and role not in ROLES:
+        raise BadInput.field("as", f"is {' or '.join(ROLES)}")
+    window = read_window({name: query[name] for name in query.keys() & PAGED})
+    if len(query.keys() & {"ids", "as", "q", "cursor"}) == 0:
+        return window
+    if "ids" in query:
+        if len(query) > 1:
+            raise BadInput.field("ids", "goes alone")
+        ids = tuple(query["ids"].split(","))
+        if len(ids) > MOST_AT_ONCE or not all(1 <= len(each) <= LONGEST_SOMEONE for each in ids):
+            raise BadInput.field("ids", f"must be 1 to {MOST_AT_ONCE} users, separated by commas")
+    if "cursor" in query and window.page is not None:
+        raise BadInput.field("page", "goes with no cursor")
+    return SomeMembers(
+        window.page,
+        window.limit,
+        ids,
+        role,
+        _line(query, "q", LONGEST_SEARCH, least=1),
+        _line(query, "cursor", LONGEST_CURSOR),
+    )
+
+
+def _line(query: dict[str, str], name: str, longest: int, *, least: int = 0) -> str | None:
+    value = query.get(name)
+    if value is not None and not (least <= len(value) <= longest and is_one_line(value)):
+        raise BadInput.field(name, f"must be {least} to {longest} characters in one line")
+    return value
 
 
 def read_number(query: dict[str, str], name: str, least: int, most: int) -> int | None:

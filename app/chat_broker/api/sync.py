@@ -99,7 +99,7 @@ async def sync_rooms(request: Request, me: Me, known: Known, broker: TheBroker) 
         ],
     ),
 )
-async def list_changes(room_id: RoomId, me: Me, wanted: Changed, broker: TheBroker) -> Response:
+async def list_changes(me: Me, room_id: RoomId, wanted: Changed, broker: TheBroker) -> Response:
     """What changed in a room of the caller's, new messages apart: each object once, as it is now."""
     page = await broker.own.changes(me, room_id, **wanted)
     members = [change.member for change in page.items if change.member]
@@ -107,20 +107,20 @@ async def list_changes(room_id: RoomId, me: Me, wanted: Changed, broker: TheBrok
 
 
 @room_router.get("/mine", **describe(answer=views.MineView))
-async def get_mine(room_id: RoomId, me: Me, _: NoQuery, broker: TheBroker) -> Response:
+async def get_mine(me: Me, room_id: RoomId, _: NoQuery, broker: TheBroker) -> Response:
     """The caller's own side of a room, which only the caller sees."""
     return as_json(views.mine(await broker.own.mine(me, room_id)))
 
 
 @room_router.patch("/mine", **describe(body=MineEdit, answer=views.MineView))
-async def update_mine(room_id: RoomId, me: MeWriting, edit: Edit, broker: TheBroker) -> Response:
+async def update_mine(me: MeWriting, room_id: RoomId, edit: Edit, broker: TheBroker) -> Response:
     """Mute, archive, pin a room for the caller alone."""
     return as_json(views.mine(await broker.own.update_mine(me, room_id, edit.changes())))
 
 
 @room_router.put("/delivered", **describe(body=SeqMark, answer=sync_views.DeliveredView))
 async def mark_delivered(
-    room_id: RoomId, me: MeWriting, mark: Delivered, broker: TheBroker
+    me: MeWriting, room_id: RoomId, mark: Delivered, broker: TheBroker
 ) -> Response:
     """Say that messages have reached a device of the caller's; the mark never moves back."""
     return as_json(sync_views.delivered(await broker.own.mark_delivered(me, room_id, mark.seq)))

@@ -7,6 +7,8 @@ from pydantic import AfterValidator, Field
 from chat_broker.api.requests import (
     LARGEST_LIMIT,
     LARGEST_SEQ,
+    LONGEST_CURSOR,
+    LONGEST_SEARCH,
     Body,
     Whole,
     read_number,
@@ -21,8 +23,7 @@ from chat_broker_kit.text.timestamps import parse_timestamp
 MOST_ROOMS_KNOWN = 500
 MOST_ROOMS_MARKED = 200
 MOST_MESSAGES = 20
-LONGEST_CURSOR = 512
-LONGEST_QUERY = 128
+LONGEST_QUERY = LONGEST_SEARCH
 CHANGES_QUERY = frozenset({"since_rev", "from_seq", "limit"})
 ROOMS_QUERY = frozenset({"scope", "page", "limit", "q", "sort", "kind", "archived", "cursor"})
 
@@ -37,6 +38,7 @@ def _instant(text: str) -> str:
 
 Count = Annotated[Whole, Field(ge=0, le=LARGEST_SEQ)]
 RoomReference = Annotated[str, Field(min_length=1, max_length=64)]
+NamedRoom = Annotated[str, Field(min_length=1, max_length=137)]
 Opaque = Annotated[str, Field(max_length=LONGEST_CURSOR)]
 
 
@@ -50,8 +52,7 @@ class RoomsRead(Body):
     """The rooms to mark as read, up to a seq each, or all of them."""
 
     rooms: (
-        Annotated[dict[RoomReference, Count], Field(min_length=1, max_length=MOST_ROOMS_MARKED)]
-        | None
+        Annotated[dict[NamedRoom, Count], Field(min_length=1, max_length=MOST_ROOMS_MARKED)] | None
     ) = None
     all: Literal[True] | None = None
 

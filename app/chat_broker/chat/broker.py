@@ -8,8 +8,9 @@ from typing import Any, Protocol, TypeVar, get_args
 
 import chat_broker_sdk
 from chat_broker.chat.authors import Authors
+from chat_broker.chat.direct_rooms import DirectRooms
 from chat_broker.chat.features import Features
-from chat_broker.chat.identities import EXTERNAL, Identities
+from chat_broker.chat.identities import EXTERNAL, Identities, naming
 from chat_broker.chat.ids import is_id
 from chat_broker.chat.memberships import Membership, Memberships
 from chat_broker.chat.message_cache import SaidMessages, SaidPage
@@ -17,6 +18,7 @@ from chat_broker.chat.own_rooms import OwnRooms
 from chat_broker.chat.people import People
 from chat_broker.chat.policy import Action, Decision, Facts, Role, decide
 from chat_broker.chat.principal import Principal
+from chat_broker.chat.room_names import RoomNames, is_room_name
 from chat_broker.chat.tokens import ChatTokens
 from chat_broker.errors import (
     BrokerError,
@@ -31,7 +33,17 @@ from chat_broker.errors import (
     room_not_found,
     user_not_found,
 )
-from chat_broker_sdk import AsyncChatClient, ChatUser, Member, Message, Page, ReadMark, Room
+from chat_broker_sdk import (
+    AddedMembers,
+    AsyncChatClient,
+    ChatUser,
+    Member,
+    MemberPage,
+    Message,
+    Page,
+    ReadMark,
+    Room,
+)
 
 LOOKUPS_AT_ONCE = 8
 """Users that one request looks up at the same time."""
@@ -49,6 +61,22 @@ class Window:
     after: int | None = None
     around: int | None = None
     ids: tuple[str, ...] | None = None
+
+
+MOST_AT_ONCE = 100
+"""Users whom one request may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SomeMembers:
+    """Which members: some by id, those with a role or a text in their name, or what follows a cursor."""
+
+    page: int | None = None
+    limit: int | None = None
+    ids: tuple[str, ...] | None = None
+    role: str | None = None
+    q: str | None = None
+    cursor: str | None = None
 
 
 class NewMessage(Protocol):
@@ -96,7 +124,9 @@ class Broker:
         self._messages = SaidMessages()
         self._exposed = frozenset(exposed_fields)
         self.features = features
+        self._names = RoomNames(chat)
         self.people = People(chat, identities, features)
+        self.direct = DirectRooms(chat, identities, features)
         self.own = OwnRooms(chat, identities, self.features, self._may, memberships.changed)
 
     def cached_user_id(self, me: Principal) -> str | None:
@@ -106,6 +136,17 @@ class Broker:
     async def whoami(self, me: Principal) -> ChatUser:
         """The caller's chat user as they are now, with the name and e-mail address of their credential."""
         return await self._identities.current(me)
+
+    async def room_id(self, me: Principal, name: str) -> str:
+        """The id of the room that the caller names by it, or by `external:` and the app's own.
+
+        A name that no room has is returned as it is, and treated as an id that no room has: a stranger learns nothing.
+        """
+        await self._identities.active_id(me)
+        if not is_room_name(name):
+            return name
+        await self.features.require("external_rooms")
+        return await self._names.id_of(name)
 
     # -- rooms ----------------------------------------------------------------------------------
 
@@ -119,13 +160,14 @@ class Broker:
     ) -> Room:
         """A new room with these *fields* that the caller owns. Raises NotFound `user_not_found` for a stranger."""
         user_id = await self._identities.active_id(me)
-        members = [await self._identities.resolve(name) for name in member_ids]
-        return await self._chat.rooms.create(
-            created_by=user_id,
-            member_ids=list(dict.fromkeys(members)) or None,
-            idempotency_key=_keyed(idempotency_key, user_id, "rooms"),
-            **fields,
-        )
+        members = await self._identities.resolve_all(member_ids, "member_ids")
+        with naming(members, "member_ids"):
+            return await self._chat.rooms.create(
+                created_by=user_id,
+                member_ids=list(members) or None,
+                idempotency_key=_keyed(idempotency_key, user_id, "rooms"),
+                **fields,
+            )
 
     async def room(self, me: Principal, room_id: str) -> Room:
         """One room of the caller's."""
@@ -145,6 +187,7 @@ class Broker:
         try:
             await self._chat.rooms.delete(room_id)
         finally:
+            self._names.forget()
             await self._memberships.changed(room_id)
 
     async def join(self, me: Principal, room_id: str) -> Member:
@@ -177,6 +220,24 @@ class Broker:
         await self._may(me, Action.READ, room_id)
         return await self._chat.rooms.members(room_id, page=window.page, limit=window.limit)
 
+    async def some_members(self, me: Principal, room_id: str, wanted: SomeMembers) -> MemberPage:
+        """Some of those who are in a room of the caller's. Users who are not there are left out."""
+        await self._may(me, Action.READ, room_id)
+        ids: list[str] | None = None
+        if wanted.ids is not None:
+            ids = await self._identities.known_among(wanted.ids)
+            if not ids:
+                return MemberPage(items=(), page=1, limit=MOST_AT_ONCE, total=0, total_pages=0)
+        return await self._chat.rooms.members(
+            room_id,
+            page=wanted.page,
+            limit=wanted.limit,
+            ids=ids,
+            role=wanted.role,
+            q=wanted.q,
+            cursor=wanted.cursor,
+        )
+
     async def exposed(self, members: Sequence[Member]) -> dict[str, dict[str, Any]]:
         """What the operator lets members see of each other beyond names, by chat user id."""
         if not self._exposed:
@@ -194,7 +255,7 @@ class Broker:
 
     async def add_member(self, me: Principal, room_id: str, who: str) -> Member:
         """Add a user to a room that the caller owns or moderates. *who*: a chat user id or `external:<id>`."""
-        user_id = await self._may(me, Action.ADD_MEMBER, room_id)
+        user_id = await self._may_change_members(me, room_id, Action.ADD_MEMBER)
         other = await self._identities.resolve(who)
         by = await self._named(user_id)
         try:
@@ -202,11 +263,37 @@ class Broker:
         finally:
             await self._memberships.changed(room_id)
 
+    async def add_members(
+        self,
+        me: Principal,
+        room_id: str,
+        users: Sequence[str],
+        *,
+        idempotency_key: str | None = None,
+    ) -> AddedMembers:
+        """Add all of these users to a room that the caller owns or moderates, or none. *users*: as in `add_member`."""
+        user_id = await self._may_change_members(me, room_id, Action.ADD_MEMBER)
+        others = await self._identities.resolve_all(users, "users")
+        by = await self._named(user_id)
+        try:
+            with naming(others, "users"):
+                return await self._chat.rooms.add_members(
+                    room_id,
+                    list(others),
+                    by=by,
+                    idempotency_key=_keyed(idempotency_key, user_id, f"{room_id}/members"),
+                )
+        finally:
+            await self._memberships.changed(room_id)
+
     async def remove_member(self, me: Principal, room_id: str, who: str) -> None:
         """Remove a member of a lower rank from a room that the caller moderates, anybody from one they own, or the caller."""
         user_id, role = await self._role(me, room_id)
         own = who in (user_id, EXTERNAL + me.external_id)
-        _permit(decide(Action.REMOVE_MEMBER, Facts(role=role, own=own)))
+        decision = decide(Action.REMOVE_MEMBER, Facts(role=role, own=own))
+        if not decision.allowed:
+            await self.direct.refuse(room_id)
+        _permit(decision)
         other = user_id if own else await self._identities.resolve(who)
         by = await self._named(user_id)
         try:
@@ -216,7 +303,7 @@ class Broker:
 
     async def set_role(self, me: Principal, room_id: str, who: str, role: Role) -> Member:
         """Give a user a role in a room that the caller owns; who is no member becomes one."""
-        user_id = await self._may(me, Action.SET_ROLE, room_id)
+        user_id = await self._may_change_members(me, room_id, Action.SET_ROLE)
         await self.features.require("roles")
         other = await self._resolved(me, user_id, who)
         try:
@@ -226,7 +313,7 @@ class Broker:
 
     async def end_role(self, me: Principal, room_id: str, who: str, role: Role) -> Member:
         """Make a member with this *role* an ordinary one, in a room that the caller owns. Who has another role keeps it."""
-        user_id = await self._may(me, Action.SET_ROLE, room_id)
+        user_id = await self._may_change_members(me, room_id, Action.SET_ROLE)
         await self.features.require("roles")
         other = await self._resolved(me, user_id, who)
         member = await self._memberships.look(room_id, other)
@@ -411,6 +498,15 @@ class Broker:
         """The caller's chat user id, if they may; raises what the refusal answers."""
         user_id, role = await self._role(me, room_id)
         _permit(_MEMBERS_MAY.get((action, role)) or decide(action, Facts(role=role)))
+        return user_id
+
+    async def _may_change_members(self, me: Principal, room_id: str, action: Action) -> str:
+        """As `_may`. In a direct room nobody may, which is another answer than that others may."""
+        user_id, role = await self._role(me, room_id)
+        decision = decide(action, Facts(role=role))
+        if not decision.allowed:
+            await self.direct.refuse(room_id)
+        _permit(decision)
         return user_id
 
     async def _role(self, me: Principal, room_id: str) -> tuple[str, Role]:

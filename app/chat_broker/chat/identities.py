@@ -5,8 +5,8 @@ import hashlib
 import re
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,14 @@ import chat_broker_sdk
 from chat_broker.chat.ids import is_id
 from chat_broker.chat.ports import Link, Links, StateUnavailable
 from chat_broker.chat.principal import Principal
-from chat_broker.errors import Conflict, user_deleted, user_not_found, user_suspended
+from chat_broker.errors import (
+    Conflict,
+    NotFound,
+    named_user_not_found,
+    user_deleted,
+    user_not_found,
+    user_suspended,
+)
 from chat_broker_kit.bounded_cache import BoundedCache
 from chat_broker_kit.text.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser
@@ -32,6 +39,7 @@ NOT_STORED = "writes_unavailable"
 """The Chat API's code for a change that it cannot store at the moment, though it answers."""
 LONGEST_USERNAME, LONGEST_NAME, LONGEST_EMAIL, LONGEST_ADDRESS = 64, 128, 254, 2048
 
+_LIST_ITEM = re.compile(r"[a-z_]+\[([0-9]{1,4})\]")
 _NOT_FOR_USERNAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
@@ -166,6 +174,41 @@ class Identities:
             raise user_not_found()
         return found.id
 
+    async def resolve_all(self, names: Sequence[str], field: str) -> dict[str, str]:
+        """The ids of the users whom a caller names in the list *field*, each with its name, in order.
+
+        Raises NotFound `user_not_found`, which names the first that cannot be a user.
+        """
+        user_ids = await self._each(names)
+        missing = next((at for at, user_id in enumerate(user_ids) if user_id is None), None)
+        if missing is not None:
+            before = [user_id for user_id in user_ids[:missing] if user_id is not None]
+            there = {user.id for user in await self.profiles(before)}
+            missing = next((at for at, each in enumerate(before) if each not in there), missing)
+            raise named_user_not_found(f"{field}[{missing}]", names[missing])
+        resolved: dict[str, str] = {}
+        for user_id, name in zip(user_ids, names, strict=True):
+            resolved.setdefault(user_id or "", name)
+        return resolved
+
+    async def known_among(self, names: Sequence[str]) -> list[str]:
+        """The ids of those whom a caller names, each once, without those who cannot be users."""
+        user_ids = await self._each(names)
+        return list(dict.fromkeys(user_id for user_id in user_ids if user_id is not None))
+
+    async def _each(self, names: Sequence[str]) -> list[str | None]:
+        """What `resolve` answers to each name; None for one who cannot be a user."""
+        turn = asyncio.Semaphore(PROFILES_AT_ONCE)
+
+        async def resolved(name: str) -> str | None:
+            async with turn:
+                try:
+                    return await self.resolve(name)
+                except NotFound:
+                    return None
+
+        return await asyncio.gather(*(resolved(name) for name in names))
+
     async def profiles(self, user_ids: Sequence[str]) -> list[ChatUser]:
         """The users as they were within the last half minute; without those that are gone."""
         turn = asyncio.Semaphore(PROFILES_AT_ONCE)
@@ -268,6 +311,22 @@ class Identities:
             present = replace(present, **changes)
         self._known.put(me.user, _Known(present))
         return present
+
+
+@contextmanager
+def naming(resolved: Mapping[str, str], field: str) -> Iterator[None]:
+    """Have a call that names the users *resolved* fail with the name that the caller gave the first who is missing.
+
+    The Chat API says which of the ids it was; *field* is the caller's list of names.
+    """
+    try:
+        yield
+    except chat_broker_sdk.NotFoundError as error:
+        number = _LIST_ITEM.fullmatch(error.errors[0].field) if error.errors else None
+        names = list(resolved.values())
+        if error.code != "user_not_found" or number is None or int(number[1]) >= len(names):
+            raise
+        raise named_user_not_found(f"{field}[{number[1]}]", names[int(number[1])]) from None
 
 
 def _user_taken() -> Conflict:

@@ -7,8 +7,19 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from chat_broker.chat.people_views import PublicUserView, public_user
 from chat_broker.upstream.tokens import OwnerOfToken
-from chat_broker_sdk import ChatUser, Member, Message, Mine, Page, Quote, ReadMark, Room
+from chat_broker_sdk import (
+    ChatUser,
+    Member,
+    MemberPage,
+    Message,
+    Mine,
+    Page,
+    Quote,
+    ReadMark,
+    Room,
+)
 
 encode = msgspec.json.Encoder().encode
 
@@ -77,7 +88,7 @@ class MineView(Struct):
 
 
 class RoomView(Struct):
-    """A room. *metadata* is for members; *unread*, *mine* and *last_message* for the member it was listed for."""
+    """A room; a direct one has *members*. *metadata* is for members; *unread*, *mine* and *last_message* for the member it was listed for."""
 
     id: str
     project_id: str | None
@@ -95,6 +106,8 @@ class RoomView(Struct):
     kind: str = "room"
     small: bool | UnsetType = UNSET
     rev: int | UnsetType = UNSET
+    external_id: str | UnsetType = UNSET
+    members: list[PublicUserView] | UnsetType = UNSET
     mine: MineView | UnsetType = UNSET
     last_message: MessageView | UnsetType | None = UNSET
     settings: dict[str, Any] | UnsetType = UNSET
@@ -194,6 +207,25 @@ class PageView(Struct):
     has_after: bool | UnsetType = UNSET
 
 
+class MembersView(Struct):
+    """Some members. What follows is had with *next_cursor*; *page* and the totals are there without a cursor."""
+
+    items: list[MemberView]
+    limit: int | None
+    page: int | UnsetType = UNSET
+    total: int | UnsetType = UNSET
+    total_pages: int | UnsetType = msgspec.field(name="totalPages", default=UNSET)
+    next_cursor: str | None = None
+    has_more: bool = False
+
+
+class AddedView(Struct):
+    """Who was made a member, and the ids of those who were members before."""
+
+    added: list[MemberView]
+    there: list[str]
+
+
 def instant(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC with `Z`; milliseconds unless there is more to tell."""
     if moment is None:
@@ -231,6 +263,10 @@ def room(one: Room, *, for_member: bool = True) -> RoomView:
     )
     if one.settings:
         view.settings = {name: one.settings[name] for name in SETTINGS if name in one.settings}
+    if one.external_id is not None:
+        view.external_id = one.external_id
+    if one.kind == "direct":
+        view.members = [public_user(user) for user in one.members]
     if one.mine is not None:
         view.mine = mine(one.mine)
         view.last_message = None if one.last_message is None else message(one.last_message)
@@ -302,6 +338,19 @@ def message(one: Message) -> MessageView:
 
 def _quote(one: Quote) -> QuoteView:
     return QuoteView(one.id, one.seq, one.user_id, one.username, one.display_name, one.content)
+
+
+def some_members(of: MemberPage, items: list[MemberView]) -> MembersView:
+    """Some members, as the caller sees them."""
+    return MembersView(
+        items,
+        of.limit,
+        UNSET if of.page is None else of.page,
+        UNSET if of.total is None else of.total,
+        UNSET if of.total_pages is None else of.total_pages,
+        of.next_cursor,
+        of.has_more,
+    )
 
 
 def me(one: ChatUser) -> MeView:

@@ -203,6 +203,10 @@ class Dispatcher:
             arguments = request.target.arguments()
             if route.principal_at >= 0:
                 arguments[route.principal_at] = me
+            if request.target.room_name and me is not None:
+                arguments[route.room_at] = await self._app.broker.room_id(
+                    me, request.target.room_name
+                )
             if route.request_at >= 0:
                 arguments[route.request_at] = Request(request.scope, _body_is_read)
             for at, read in route.readers:

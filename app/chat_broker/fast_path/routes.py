@@ -29,7 +29,7 @@ MOST_PEERS = 16
 LONGEST_TARGET = 256
 """Bytes of a request line that is worth caching."""
 
-_LINE = re.compile(rb"([A-Z]+) (/[A-Za-z0-9._~/-]*)(?:\?([A-Za-z0-9._~=&-]*))? HTTP/1\.1")
+_LINE = re.compile(rb"([A-Z]+) (/[A-Za-z0-9._~:@/-]*)(?:\?([A-Za-z0-9._~=&-]*))? HTTP/1\.1")
 
 
 class Input(Protocol):
@@ -144,7 +144,7 @@ def _dependency(hint: Any) -> Any:
 class Target:
     """Where a request line leads: the route, what it puts into the scope, and the arguments that follow from it alone."""
 
-    __slots__ = ("_arguments", "_queries", "query", "route", "scope_fields")
+    __slots__ = ("_arguments", "_queries", "query", "room_name", "route", "scope_fields")
 
     def __init__(
         self, route: HotRoute, room: str, query: bytes, scope_fields: Mapping[str, Any]
@@ -152,6 +152,8 @@ class Target:
         self.route = route
         self.query = query
         self.scope_fields = scope_fields
+        self.room_name = room if ":" in room else ""
+        """By which the room is named, if not by its id."""
         self._arguments: list[Any] = [None] * route.parameters
         if route.room_at >= 0:
             self._arguments[route.room_at] = room

@@ -317,17 +317,20 @@ class Rooms(RoomState):
         user_ids: Sequence[str],
         *,
         role: str | None = None,
+        by: str | None = None,
         idempotency_key: str | None = None,
     ) -> AddedMembers:
         """Make all of these users (at most 100) members with *role*, or none. Who is one keeps their role.
 
-        Raises NotFoundError (`user_not_found`, which names the first missing), and ConflictError (`direct_room`).
+        *by*: the member who does it, with their rights and no others; it needs the feature `roles`. Raises NotFoundError (`user_not_found`, which names the first missing), and ConflictError (`direct_room`).
         """
+        if by is not None:
+            self._api.require("roles")
         return self._api.request(
             "POST",
             self._path(room_id, self._routes.members),
             AddedMembers,
-            body=without_none(user_ids=[*user_ids], role=role),
+            body=without_none(user_ids=[*user_ids], role=role, by=by),
             creates=True,
             idempotency_key=idempotency_key,
         )

@@ -55,8 +55,8 @@ def needs_roles(store: FakeStore) -> None:
         raise Problem(400, "bad_request")
 
 
-def put(store: FakeStore, room_id: str, user_id: str, body: Json) -> Json:
-    """The membership, with the role that *body* names, by the member that it names."""
+def may_add(store: FakeStore, room_id: str, body: Json) -> Any:
+    """The role that *body* names. 403 `owner_only` unless the member that it names may add members with it."""
     role, by = body.get("role"), body.get("by")
     if role is not None and role not in ROLES:
         raise Problem(400, "bad_request", field="role")
@@ -65,6 +65,12 @@ def put(store: FakeStore, room_id: str, user_id: str, body: Json) -> Json:
         actor = _role_of(store, room_id, by)
         if actor != "owner" and (role is not None or actor != "moderator"):
             raise Problem(403, "owner_only")
+    return role
+
+
+def put(store: FakeStore, room_id: str, user_id: str, body: Json) -> Json:
+    """The membership, with the role that *body* names, by the member that it names."""
+    role = may_add(store, room_id, body)
     present = store.members[room_id].get(user_id)
     if present is not None and present["role"] == "owner" and role not in {None, "owner"}:
         owners = [each for each in store.members[room_id].values() if each["role"] == "owner"]

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from . import fake_roles
 from .fake_store import FakeStore, Json, Problem, Seen, number
 
 EXTERNAL = "external:"
@@ -43,7 +44,7 @@ def ensure(store: FakeStore, name: str, body: Json) -> tuple[int, Json]:
     if not name.startswith(EXTERNAL) or set(body) - _ROOM_FIELDS or not body.get("name"):
         raise Problem(400, "bad_request")
     users = [body.get("created_by", ""), *(body.get("member_ids") or ())]
-    _require_users(store, users)
+    _require_users(store, users, "member_ids")
     found = room_id(store, name)
     if found not in store.rooms:
         return 201, create(store, {**body, "external_id": own_id})
@@ -84,12 +85,13 @@ def refuse_direct(store: FakeStore, room_id: str) -> None:
 def add_members(store: FakeStore, room_id: str, body: Json) -> Json:
     """Make all users members, or none."""
     users = list(dict.fromkeys(body.get("user_ids") or ()))
-    if not 1 <= len(users) <= MOST_MEMBERS or set(body) - {"user_ids", "role"}:
+    if not 1 <= len(users) <= MOST_MEMBERS or set(body) - {"user_ids", "role", "by"}:
         raise Problem(400, "bad_request", field="user_ids")
     refuse_direct(store, room_id)
+    role = fake_roles.may_add(store, room_id, body)
     _require_users(store, users)
     new = [user_id for user_id in users if user_id not in store.members[room_id]]
-    added = [store.join(room_id, user_id, body.get("role")) for user_id in new]
+    added = [store.join(room_id, user_id, role) for user_id in new]
     return {"added": added, "there": [user_id for user_id in users if user_id not in new]}
 
 
@@ -133,7 +135,7 @@ def some_members(store: FakeStore, room_id: str, request: Seen) -> Json:
     return {**answer, "page": page, "total": total, "totalPages": -(-total // limit)}
 
 
-def _require_users(store: FakeStore, user_ids: list[str]) -> None:
-    for user_id in user_ids:
+def _require_users(store: FakeStore, user_ids: list[str], field: str = "user_ids") -> None:
+    for at, user_id in enumerate(user_ids):
         if user_id not in store.users:
-            raise Problem(404, "user_not_found")
+            raise Problem(404, "user_not_found", field=f"{field}[{at}]")

@@ -41,7 +41,8 @@ def direct_room(pid: str, user_ids: Sequence[str], created_by: str) -> Steps[Ens
     """
     draft = RoomDraft(name="", created_by=created_by, private=True, member_ids=list(user_ids))
     key = direct.key_of(user_ids)
-    yield from rooms.require_users(pid, user_ids)
+    places = {user_id: f"user_ids[{number}]" for number, user_id in enumerate(user_ids)}
+    yield from rooms.require_users(pid, places)
     while True:
         room = yield from rooms.insert(pid, draft, direct_key=key)
         if room is not None:
@@ -56,7 +57,7 @@ def direct_room(pid: str, user_ids: Sequence[str], created_by: str) -> Steps[Ens
 def external_room(pid: str, draft: RoomDraft) -> Steps[Ensured]:
     """The room with the draft's external id, and all users of the draft in it. Raises NotFound `user_not_found`."""
     user_ids = rooms.users_of(draft)
-    yield from rooms.require_users(pid, user_ids)
+    yield from rooms.require_users(pid, rooms.places_of(draft))
     while True:
         room = yield from rooms.insert(pid, draft)
         if room is not None:

@@ -163,11 +163,7 @@ def put(
 
     Raises Forbidden `owner_only`, and Conflict `last_owner` if the room would be left without one.
     """
-    room = yield from lock(pid, room_id)
-    if by is not None:
-        actor = yield from role_of(pid, room_id, by)
-        require(actor, "add_member" if role is None else "set_role", room.settings)
-    direct.refuse_locked(room.kind)
+    room = yield from _lock_to_add(pid, room_id, role, by)
     member = yield from get(pid, room_id, user_id)
     if member is None:
         return (yield from _add(pid, room_id, user_id, role or "member", room))
@@ -188,17 +184,31 @@ def put(
     return (yield from _set_role(pid, member, role))
 
 
+def _lock_to_add(pid: str, room_id: str, role: str | None, by: str | None) -> Steps[LockedRoom]:
+    """Lock a room to which *by* may add members with *role*, or whose members *by* may give it."""
+    room = yield from lock(pid, room_id)
+    actor = None if by is None else (yield from role_of(pid, room_id, by))
+    direct.refuse_locked(room.kind)
+    if actor is not None:
+        require(actor, "add_member" if role is None else "set_role", room.settings)
+    return room
+
+
+class NewMembers(NamedTuple):
+    """Users to make members with *role* (None: `member`). *by* is the member who does it, None for the API key."""
+
+    user_ids: Sequence[str]
+    role: str | None = None
+    by: str | None = None
+
+
 def add_many(
-    pid: str,
-    room_id: str,
-    user_ids: Sequence[str],
-    role: str | None,
-    idempotency_key: IdempotencyKey | None,
+    pid: str, room_id: str, new_members: NewMembers, idempotency_key: IdempotencyKey | None
 ) -> Steps[tuple[AddedMembers, list[Happened]]]:
     """Make all of these users members, or none. Raises NotFound `user_not_found`, which names the first missing."""
+    user_ids, role, by = new_members
     yield from idempotency.claim(pid, idempotency_key)
-    room = yield from lock(pid, room_id)
-    direct.refuse_locked(room.kind)
+    room = yield from _lock_to_add(pid, room_id, role, by)
     joined, happened = yield from add(pid, room_id, user_ids, role or "member", room)
     new = {member.user_id for member in joined}
     there = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in new]
@@ -219,7 +229,8 @@ def add(
         try:
             member, more = yield from _add(pid, room_id, user_id, role, room)
         except NotFound:
-            raise NotFound("user_not_found", f"There is no user {user_id}.") from None
+            number = list(user_ids).index(user_id)
+            raise NotFound.named_user(f"user_ids[{number}]", user_id) from None
         if more:
             room = room._replace(member_count=room.member_count + 1)
             joined.append(member)
@@ -247,13 +258,13 @@ def leave(
     room = yield from lock(pid, room_id)
     actor = None if by in {None, user_id} else (yield from role_of(pid, room_id, str(by)))
     member = yield from get(pid, room_id, user_id)
+    if member is None and room.private and hide_private:
+        raise NotFound.room()
+    direct.refuse_locked(room.kind)
     if actor is not None:
         require(actor, "remove_member", room.settings)
         if member is not None and not outranks(actor, member.role):
             raise owner_only()
-    if member is None and room.private and hide_private:
-        raise NotFound.room()
-    direct.refuse_locked(room.kind)
     if member is None:
         return []
     return (yield from remove(pid, room_id, member, room))

@@ -1,6 +1,6 @@
 """Transactions about rooms."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -173,7 +173,7 @@ def get(pid: str, room_id: str) -> Steps[Room]:
 
 def create(pid: str, draft: RoomDraft, idempotency_key: IdempotencyKey | None) -> Steps[Room]:
     yield from idempotency.claim(pid, idempotency_key)
-    yield from require_users(pid, users_of(draft))
+    yield from require_users(pid, places_of(draft))
     room = yield from insert(pid, draft)
     if room is None:
         raise Conflict(
@@ -188,17 +188,29 @@ def users_of(draft: RoomDraft) -> list[str]:
     return list(dict.fromkeys([draft.created_by, *draft.member_ids]))
 
 
-def require_users(pid: str, user_ids: Sequence[str]) -> Steps[None]:
-    """Lock these users, so that none is deleted before this transaction ends. Raises NotFound, which names the first missing."""
+def places_of(draft: RoomDraft) -> dict[str, str]:
+    """The members of a new room, and the field that names each."""
+    places = {draft.created_by: "created_by"}
+    for number, user_id in enumerate(draft.member_ids):
+        places.setdefault(user_id, f"member_ids[{number}]")
+    return places
+
+
+def require_users(pid: str, places: Mapping[str, str]) -> Steps[None]:
+    """Lock users, so that none is deleted before this transaction ends. Raises NotFound, which names the first missing.
+
+    *places*: the field of the request that names each user.
+    """
     found: set[str] = set()
+    user_ids = list(places)
     for at in range(0, len(user_ids), _CHUNK):
-        chunk = list(user_ids[at : at + _CHUNK])
+        chunk = user_ids[at : at + _CHUNK]
         # Padded, so that there is one prepared statement.
         rows = yield Query(_USERS, pid, *chunk, *chunk[-1:] * (_CHUNK - len(chunk)))
         found |= {row[0] for row in rows}
     for user_id in user_ids:
         if user_id not in found:
-            raise NotFound("user_not_found", f"There is no user {user_id}.")
+            raise NotFound.named_user(places[user_id], user_id)
 
 
 def insert(pid: str, draft: RoomDraft, *, direct_key: str | None = None) -> Steps[Room | None]:

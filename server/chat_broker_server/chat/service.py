@@ -50,6 +50,7 @@ from chat_broker_server.chat.events import (
 from chat_broker_server.chat.features import FEATURES, LIMITS
 from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.member_lists import MemberFilter
+from chat_broker_server.chat.members import NewMembers
 from chat_broker_server.chat.message_lock import Actor
 from chat_broker_server.chat.mine import Marked
 from chat_broker_server.chat.models import (
@@ -357,17 +358,16 @@ class Chat:
         self,
         pid: str,
         room_id: str,
-        user_ids: Sequence[str],
+        new_members: NewMembers,
         *,
-        role: str | None = None,
         idempotency: IdempotencyKey | None = None,
     ) -> AddedMembers:
-        """Make all of these users members with *role* (None: `member`), or none. Who is one keeps their role.
+        """Make all of these users members, or none. Who is one keeps their role.
 
-        Raises NotFound `user_not_found`, which names the first missing, and Conflict `direct_room`.
+        Raises NotFound `user_not_found`, which names the first missing, Forbidden `owner_only` and Conflict `direct_room`.
         """
         added, _ = await self._database.write(
-            partial(members.add_many, pid, room_id, user_ids, role, idempotency),
+            partial(members.add_many, pid, room_id, new_members, idempotency),
             lambda result: self._publish_all(result[1]),
         )
         return added

@@ -6,6 +6,7 @@ For a user, a room they are no member of is NotFound, as one that does not exist
 from chat_broker_server.chat import validation
 from chat_broker_server.chat.idempotency import Replayed
 from chat_broker_server.chat.member_lists import MOST_IDS, MemberFilter
+from chat_broker_server.chat.members import NewMembers
 from chat_broker_server.chat.models import CursorPage, Page
 from chat_broker_server.chat.rooms import RoomFilter
 from chat_broker_server.chat.validation import MAX_SEQ
@@ -33,14 +34,11 @@ _DIRECT = {
     "user_ids": validation.identifiers(8, 1),
     "created_by": validation.optional(validation.identifier),
 }
-_MEMBERS = {
-    "user_ids": validation.identifiers(100, 1),
-    "role": validation.optional(validation.role),
-}
 _MEMBER = {
     "role": validation.optional(validation.role),
     "by": validation.optional(validation.identifier),
 }
+_MEMBERS = {**_MEMBER, "user_ids": validation.identifiers(100, 1)}
 
 
 async def create(request: Request) -> Response:
@@ -192,8 +190,7 @@ async def add_members(request: Request) -> Response:
         added = await request.chat.add_members(
             request.pid,
             request.ids["room_id"],
-            fields["user_ids"],
-            role=fields.get("role"),
+            NewMembers(fields["user_ids"], fields.get("role"), fields.get("by")),
             idempotency=request.idempotency(body),
         )
     except Replayed as replayed:

@@ -14,6 +14,8 @@ PAYLOADS = [
     "%u002e%u002e", "%3f", "%3fx=1", "a%3fuser_id=1", "%23", "a%23b", "%00", "a%00", "%0d%0a", "a%0d%0aHost:%20evil",
     "%0a", "%09", "%20", "a%20b", "+", "a+b", "%7f", "http:%2f%2fevil.test", "%2f%2fevil.test", "evil.test:80", "@evil",
     "%40evil.test", "*", "$", "~", "a:b", "a,b", "[]", "%5b%5d", "'", "%22", "a" * 65, "a" * 5000, "null%2f..%2fx",
+    "external:", "external:..%2f", "external:%2e%2e%2fx", "external:a%2fb", "external:a%3fx=1", "external:a%23", "external:%00", "external:a%20b",
+    "external:é", "external:" + "a" * 129, "External:a", "external%253Aa", "external:a;b", "external:..", "external%3A..%3A~@",
     "%e2%80%8b", "%f0%9f%92%a9", "-%2f-", "_%2f..",
 ]  # fmt: skip
 
@@ -34,9 +36,10 @@ ROUTES = [
 ]
 
 _ID = r"[A-Za-z0-9_-]{1,64}"
+_ROOM = rf"({_ID}|external:[A-Za-z0-9._:@~-]{{1,128}})"
 _PROJECT = "default-[0-9a-f]{16}"
 _EXPECTED = re.compile(
-    rf"GET /api/v1/project|(GET|POST|PATCH|PUT|DELETE) /api/v1/projects/{_PROJECT}/(users(/{_ID}(/token|/revoke)?)?|rooms(/{_ID}(/join|/leave|/read"
+    rf"GET /api/v1/project|(GET|POST|PATCH|PUT|DELETE) /api/v1/projects/{_PROJECT}/(users(/{_ID}(/token|/revoke)?)?|rooms(/{_ROOM}(/join|/leave|/read"
     rf"|/members(/{_ID})?|/messages(/{_ID})?)?)?)(\?[a-z_]+=[A-Za-z0-9_.~%+-]*(&[a-z_]+=[A-Za-z0-9_.~%+-]*)*)?"
 )
 

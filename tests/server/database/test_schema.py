@@ -123,7 +123,7 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "members by name": partial(
         member_lists.after, P, R, member_lists.MemberFilter(q="n"), encoded(U), 50
     ),
-    "several members": partial(members.add_many, P, R, ["v", "w"], None, None),
+    "several members": partial(members.add_many, P, R, members.NewMembers(["v", "w"], by=U), None),
     "members": partial(members.page, P, R, 1, 50),
     "messages, page": partial(messages.page, P, R, 3, 50),
     "messages, before": partial(messages.between, P, R, 100, None, 50),

@@ -12,6 +12,7 @@ from chat_broker.chat.bans import MintGuard
 from chat_broker.chat.ids import is_id
 from chat_broker.chat.memberships import role_of
 from chat_broker.chat.policy import Action, Decision, Facts, decide
+from chat_broker.chat.room_names import is_room_name
 from chat_broker.errors import BadInput, Conflict, NotFound, user_not_found
 from chat_broker_kit.text.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser, Page, Room
@@ -126,7 +127,7 @@ class UserOperations:
         role = None
         if room is not None:
             with contextlib.suppress(chat_broker_sdk.NotFoundError):
-                role = role_of(await self._chat.rooms.member(room_id, user.id))
+                role = role_of(await self._chat.rooms.member(room.id, user.id))
         facts = Facts(
             room_exists=room is not None,
             private=room is not None and room.private,
@@ -142,7 +143,7 @@ class UserOperations:
             "status": user.status,
             "banned": facts.banned,
             "banned_until": None if ban is None else ban.until,
-            "room_id": room_id,
+            "room_id": room_id if room is None else room.id,
             "room_exists": facts.room_exists,
             "private": None if room is None else room.private,
             "member": facts.role is not None,
@@ -151,7 +152,8 @@ class UserOperations:
         return decide(action, facts), shown
 
     async def _room(self, room_id: str) -> Room | None:
-        if not is_id(room_id):
+        """The room with this id, or with `external:` and the app's own."""
+        if not is_id(room_id) and not is_room_name(room_id):
             return None
         try:
             return await self._chat.rooms.get(room_id)

@@ -13,7 +13,7 @@ from chat_broker.admin.routes.router import (
     query_of,
     read_reason,
 )
-from chat_broker.api.dependencies import MessageId, RoomId
+from chat_broker.api.dependencies import MessageId, RoomName
 from chat_broker.api.openapi import CURSOR, PAGE, PageOf
 from chat_broker.api.requests import CURSORED, read_window
 from chat_broker.api.responses import as_json, nothing
@@ -38,7 +38,7 @@ async def list_rooms(request: Request) -> Response:
     "/rooms/{room_id}/messages", **described(answer=PageOf(views.MessageView), parameters=CURSOR)
 )
 @needs(AdminScope.ROOMS_READ, "rooms.messages", CURSORED)
-async def list_messages(request: Request, room_id: RoomId) -> Response:
+async def list_messages(request: Request, room_id: RoomName) -> Response:
     """Messages of any room, by page or next to a cursor."""
     window = read_window(query_of(request))
     page = await admin_services(request).rooms.messages(
@@ -49,7 +49,7 @@ async def list_messages(request: Request, room_id: RoomId) -> Response:
 
 @router.delete("/rooms/{room_id}", **described(status=204))
 @needs(AdminScope.ROOMS_WRITE, "rooms.delete")
-async def delete_room(request: Request, room_id: RoomId) -> Response:
+async def delete_room(request: Request, room_id: RoomName) -> Response:
     """Delete any room."""
     await read_reason(request)
     await admin_services(request).rooms.delete(room_id)
@@ -58,7 +58,7 @@ async def delete_room(request: Request, room_id: RoomId) -> Response:
 
 @router.delete("/rooms/{room_id}/messages/{message_id}", **described(status=204))
 @needs(AdminScope.ROOMS_WRITE, "messages.delete")
-async def delete_message(request: Request, room_id: RoomId, message_id: MessageId) -> Response:
+async def delete_message(request: Request, room_id: RoomName, message_id: MessageId) -> Response:
     """Delete any message; its place in the room stays, empty."""
     context = audit_context(request)
     context.subject = message_id

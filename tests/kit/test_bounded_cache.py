@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import BoundedCache, ExpiringCache
 
 
 @dataclass
@@ -45,7 +45,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 def test_an_entry_lasts_for_its_seconds_and_no_longer() -> None:
     """Reading it makes it last no longer; writing it does."""
-    cache = BoundedCache[str, int](3, seconds=5.0, clock=(clock := Clock()))
+    cache = ExpiringCache[str, int](3, seconds=5.0, clock=(clock := Clock()))
     cache.put("a", 1)
     clock.now = 4.9
     assert cache.get("a") == 1
@@ -59,7 +59,7 @@ def test_an_entry_lasts_for_its_seconds_and_no_longer() -> None:
 
 def test_an_entry_may_end_at_an_instant_of_its_own() -> None:
     """A slow answer is believed from when it was asked for; a token no longer than it lives."""
-    cache = BoundedCache[str, int](3, seconds=5.0, clock=(clock := Clock()))
+    cache = ExpiringCache[str, int](3, seconds=5.0, clock=(clock := Clock()))
     cache.put("short", 1, until=1.0)
     cache.put("long", 1, until=60.0)
     clock.now = 59.0
@@ -67,7 +67,7 @@ def test_an_entry_may_end_at_an_instant_of_its_own() -> None:
 
 
 def test_without_seconds_nothing_ends_by_itself() -> None:
-    cache = BoundedCache[str, int](3, clock=(clock := Clock()))
+    cache = ExpiringCache[str, int](3, clock=(clock := Clock()))
     cache.put("a", 1)
     clock.now = 1e12
     assert cache.get("a") == 1

@@ -553,7 +553,7 @@ async def test_a_page_of_messages_can_be_had_as_another_type(client: AsyncChatCl
     assert caught.value.code == "bad_response"
 
 
-async def test_only_the_keys_headers_are_shared_with_the_transport() -> None:
+async def test_a_users_token_is_not_shared_with_the_transport() -> None:
     """One tuple for all calls with the key, another for those with a body; a user's token belongs to its request alone."""
     seen: list[Request] = []
 
@@ -568,9 +568,26 @@ async def test_only_the_keys_headers_are_shared_with_the_transport() -> None:
         await client.users.list()
         await client.users.find("1")
         token = (await client.users.generate_token(ann.id)).token
-        await client.as_user(token).auth.verify()
+        assert (await client.auth.verify(token)).user.user_id == ann.id
     *by_key, by_token = seen
     assert len({(id(request.shared), request.body is None) for request in by_key}) == 2
     assert all(KEY in dict(request.headers).values() for request in by_key)
-    assert by_token.shared == ()
-    assert f"Bearer {token}" in dict(by_token.headers).values()
+    assert f"Bearer {token}" not in dict(by_token.shared).values()
+    assert f"Bearer {token}" in dict(by_token.own).values()
+    assert KEY not in dict(by_token.headers).values()
+
+
+async def test_auth_verifies_any_token_and_repeats_none() -> None:
+    """`verify(token)` says whose a token is; what cannot be one is refused without a request, and without its text."""
+    transport = AsgiTransport(FakeChatApi(api_key=KEY))
+    async with AsyncChatClient("https://h", api_key=KEY, transport=transport) as chat:
+        ann = await chat.users.create(username="ann", external_user_id="1")
+        token = (await chat.users.generate_token(ann.id)).token
+        assert (await chat.auth.verify(token)).user.user_id == ann.id
+        with pytest.raises(AuthenticationError) as refused:
+            await chat.auth.verify("eyJ.no-such.token")
+        assert "no-such" not in str(refused.value)
+        with pytest.raises(ConfigurationError, match="chat token") as malformed:
+            await chat.auth.verify("two words")
+        assert malformed.value.code == "bad_token"
+        assert "two words" not in str(malformed.value)

@@ -76,14 +76,14 @@ class MemoryCounters:
     def count(self, uses: Sequence[tuple[Limit, str]]) -> list[Usage]:
         """Count one use of each, unless one is refused."""
         usages: list[Usage] = []
-        now = self._clock()
+        now, known = self._clock(), self._windows
         for limit, key in uses:
-            windows = self._windows.get(limit.name)
+            windows = known.get(limit.name)
             if windows is None or now >= windows.end:
                 windows = self._at(now, limit)
-            counts, before = windows.now, windows.before
+            counts = windows.now
             used = counts.get(key, 0)
-            usage = judge(limit, before.get(key, 0) if before else 0, used, now - windows.start)
+            usage = judge(limit, windows.before.get(key, 0), used, now - windows.start)
             if not usage.allowed:
                 return self._refused(uses, usages)
             counts[key] = used + 1

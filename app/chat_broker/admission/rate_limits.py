@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import repeat
 from typing import Literal
 
 from chat_broker.admission.counters import MOST_KEYS, Counters, MemoryCounters
 from chat_broker.errors import TooManyRequests
 from chat_broker.http.rate_limit_headers import Limit, Usage, headers_for
 from chat_broker.settings import read_rates
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import ExpiringCache
 from chat_broker_kit.http.address_key import address_key
 
 Kind = Literal["token", "sign_out", "write", "read"]
@@ -98,7 +99,7 @@ class Limiter:
         self._shared = shared
         self._on_failure = on_failure
         self._clock = clock
-        self._shut = BoundedCache[str, list[Usage]](MOST_KEYS, clock=clock)
+        self._shut = ExpiringCache[str, list[Usage]](MOST_KEYS, clock=clock)
         self._kinds: dict[Kind, tuple[Limit, ...]] = {
             "token": rates.token,
             "sign_out": rates.sign_out,
@@ -123,11 +124,8 @@ class Limiter:
     def spend(self, kind: Kind, *, user: str, address: str) -> Awaitable[list[Usage]]:
         """Count one request of *user* from *address*. Raises TooMany. One round trip with Redis."""
         key = address_key(address)
-        uses = []  # not by comprehensions: each costs as much as all of this
-        for limit in self._kinds[kind]:
-            uses.append((limit, user))  # noqa: PERF401
-        for limit in self.rates.address:
-            uses.append((limit, key))  # noqa: PERF401
+        # Not by comprehensions: each costs as much as all of this.
+        uses = [*zip(self._kinds[kind], repeat(user)), *zip(self.rates.address, repeat(key))]
         return self._hit(uses, key)
 
     async def count_more(self, kind: Kind, *, user: str, times: int) -> None:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
+from starlette.types import Scope
 
 from chat_broker.api.dependencies import (
     BodyOf,
@@ -14,6 +15,8 @@ from chat_broker.api.dependencies import (
     MeMinting,
     MeSigningOut,
     NoQuery,
+    Read,
+    ReadHeader,
     ReadSender,
     TheBroker,
     the_gate,
@@ -30,6 +33,9 @@ from chat_broker_sdk import AuthInfo
 router = APIRouter(tags=["token"])
 
 Wish = Annotated[TokenWish, Depends(BodyOf(TokenWish, optional=True))]
+TheScope = Annotated[Scope, Depends(Read(lambda scope: scope))]
+Authorization = Annotated[list[str], Depends(ReadHeader(b"authorization", lambda values: values))]
+"""All values of the header: judged after the address is counted."""
 Empty = Annotated[Nothing, Depends(BodyOf(Nothing, optional=True))]
 TheSockets = Annotated[views.SocketServer, Depends(ReadSender(sockets_for))]
 
@@ -61,17 +67,17 @@ async def whoami(me: Me, _: NoQuery, broker: TheBroker) -> Response:
 
 
 @router.get("/verify", **describe(answer=views.VerifiedView, credential=None))
-async def verify(request: Request, _: NoQuery, broker: TheBroker) -> Response:
+async def verify(_: NoQuery, scope: TheScope, sent: Authorization, broker: TheBroker) -> Response:
     """What the Chat API says of a chat token, sent as bearer."""
-    gate = the_gate(request.scope)
-    await gate.admit_address(request.scope)
-    token = chat_token_of(request.headers.getlist("authorization"))
+    gate = the_gate(scope)
+    await gate.admit_address(scope)
+    token = chat_token_of(sent)
     try:
         if not gate.may_be_chat_token(token):
             raise no_chat_token()
         return as_json(verified_view(await broker.tokens.verify(token)))
     except NotSignedIn:
-        await gate.refused(request.scope)
+        await gate.refused(scope)
         raise
 
 

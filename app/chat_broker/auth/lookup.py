@@ -17,7 +17,7 @@ from chat_broker.auth.provider import (
     NotSent,
     ProviderResponse,
 )
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import ExpiringCache
 from chat_broker_kit.breaker import Breaker
 from chat_broker_kit.logs.sampling import SampledEvents
 from chat_broker_kit.urls.location import location
@@ -78,8 +78,8 @@ class CredentialLookup:
         self._breaker = Breaker(clock=clock)
         self._clock = clock
         # Apart, so that a flood of invalid credentials does not push out valid ones.
-        self._valid = BoundedCache[bytes, LookupResult](CACHE_SIZE, clock=clock)
-        self._invalid = BoundedCache[bytes, LookupResult](CACHE_SIZE, clock=clock)
+        self._valid = ExpiringCache[bytes, LookupResult](CACHE_SIZE, clock=clock)
+        self._invalid = ExpiringCache[bytes, LookupResult](CACHE_SIZE, clock=clock)
         self._pending: dict[bytes, asyncio.Task[LookupResult]] = {}
         self._unreachable_since: float | None = None
         self._last_at = float("-inf")

@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeVar
 
 from chat_broker.chat.ports import Ban
 from chat_broker.errors import Conflict, user_suspended
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import ExpiringCache
 from chat_broker_kit.text.timestamps import format_timestamp, parse_timestamp
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ class BanStatuses:
         self._clock = clock
         self._now = now
         self._most = most
-        self._known = BoundedCache[str, BanStatus](most, clock=clock)
+        self._known = ExpiringCache[str, BanStatus](most, clock=clock)
         self._readings = 0
         self._revocations = 0
         self._revoked: OrderedDict[str, int] = OrderedDict()

@@ -497,7 +497,8 @@ class Broker:
     async def _may(self, me: Principal, action: Action, room_id: str) -> str:
         """The caller's chat user id, if they may; raises what the refusal answers."""
         user_id, role = await self._role(me, room_id)
-        _permit(_MEMBERS_MAY.get((action, role)) or decide(action, Facts(role=role)))
+        if (action, role) not in _ALLOWED:
+            _permit(decide(action, Facts(role=role)))
         return user_id
 
     async def _may_change_members(self, me: Principal, room_id: str, action: Action) -> str:
@@ -536,11 +537,12 @@ def _has_more(new: NewMessage) -> bool:
 
 
 # What is asked all day, decided beforehand.
-_MEMBERS_MAY: dict[tuple[Action, Role], Decision] = {
-    (action, role): decide(action, Facts(role=role))
+_ALLOWED: frozenset[tuple[Action, Role]] = frozenset(
+    (action, role)
     for action in (Action.READ, Action.POST)
     for role in get_args(Role)
-}
+    if decide(action, Facts(role=role)).allowed
+)
 
 
 def _permit(decision: Decision) -> None:

@@ -23,7 +23,7 @@ from chat_broker.errors import (
     user_not_found,
     user_suspended,
 )
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import BoundedCache, ExpiringCache
 from chat_broker_kit.text.one_line import is_one_line
 from chat_broker_sdk import AsyncChatClient, ChatUser
 
@@ -68,7 +68,7 @@ class Identities:
         self._clock = clock
         self._known = BoundedCache[str, _Known](MOST)
         self._under_way: dict[str, asyncio.Task[Link]] = {}
-        self._profiles = BoundedCache[str, ChatUser](MOST_PROFILES, clock=clock)
+        self._profiles = ExpiringCache[str, ChatUser](MOST_PROFILES, clock=clock)
 
     async def active_id(self, me: Principal) -> str:
         """The id of the principal's chat user, who is created on first sight.

@@ -8,7 +8,7 @@ import chat_broker_sdk
 from chat_broker.chat.ids import is_id
 from chat_broker.chat.policy import ROLES, Role
 from chat_broker.chat.ports import RoomChanges
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import ExpiringCache
 from chat_broker_sdk import AsyncChatClient, Member
 
 CACHED_FOR = 5.0
@@ -39,7 +39,7 @@ class Memberships:
         self._chat = chat
         self._changes = changes
         self._clock = clock
-        self._known = BoundedCache[tuple[str, str], tuple[str, Membership]](MOST, clock=clock)
+        self._known = ExpiringCache[tuple[str, str], tuple[str, Membership]](MOST, clock=clock)
 
     async def of(self, room_id: str, user_id: str) -> Membership | None:
         """The user's membership in the room; None if they are not in it, or there is no such room."""

@@ -91,7 +91,7 @@ class ChatTokens:
     async def verify(self, token: str) -> AuthInfo:
         """What the Chat API says of a chat token. Raises NotSignedIn with the Chat API's code."""
         try:
-            return await self._chat.as_user(token).auth.verify()
+            return await self._chat.auth.verify(token)
         except chat_broker_sdk.ConfigurationError:
             pass  # nothing that could be a token, or be sent as one
         except chat_broker_sdk.AuthenticationError as error:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import structlog
-from fastapi import Request
-from starlette.types import Message, Scope
+from starlette.types import Scope
 
 from chat_broker.admission.gate import Gate
 from chat_broker.api.responses import EXPECTED, expected_error, lines_of, with_usual
@@ -124,6 +123,7 @@ class Dispatcher:
     ) -> None:
         self._app = app
         self._edge = edge
+        self._has_admin_port = edge.admin_port is not None
         self._cors = cors
         self.routes = HotRoutes(app, routes=routes, hot=hot, prefix=prefix)
         self.header_cache = HeaderCache()
@@ -145,7 +145,9 @@ class Dispatcher:
             return None
         request = FastRequest(target, head, peer, connection_scope=scope, scope=scope)
         request.complete(scope)
-        return None if self._is_hidden(request) else self._identified(request)
+        if self._has_admin_port and self._edge.hides(request.scope):
+            return None
+        return self._identified(request)
 
     def cached_request(
         self, data: bytes, connection_scope: Scope, peer: Peer
@@ -163,13 +165,12 @@ class Dispatcher:
         if target is None:
             return None
         request = FastRequest(target, head, peer, connection_scope=connection_scope)
-        if self._is_hidden(request) or self._identified(request).principal is None:
+        if self._identified(request).principal is None:
+            return None
+        if self._has_admin_port and self._edge.hides(request.scope):
             return None
         request.body = body
         return request
-
-    def _is_hidden(self, request: FastRequest) -> bool:
-        return self._edge.admin_port is not None and self._edge.hides(request.scope)
 
     def _identified(self, request: FastRequest) -> FastRequest:
         head = request.head
@@ -207,8 +208,6 @@ class Dispatcher:
                 arguments[route.room_at] = await self._app.broker.room_id(
                     me, request.target.room_name
                 )
-            if route.request_at >= 0:
-                arguments[route.request_at] = Request(request.scope, _body_is_read)
             for at, read in route.readers:
                 arguments[at] = read(request)
             if route.broker_at >= 0:
@@ -234,8 +233,8 @@ class Dispatcher:
         """Count the request and write its line of the access log."""
         target = request.target
         record = AccessRecord(
-            target.scope_fields["method"],
-            target.scope_fields["path"],
+            target.method,
+            target.path,
             target.route.template,
             status,
             time.perf_counter() - request.started_at,
@@ -279,10 +278,6 @@ def _problem(error: BrokerError, request: FastRequest) -> tuple[int, bytes, byte
     request.scope["state"]["principal"] = request.principal  # the log names who was refused
     status, headers, body = error_answer(error, request.scope)
     return status, with_usual(headers), body
-
-
-async def _body_is_read() -> Message:
-    return {"type": "http.disconnect"}
 
 
 def switched_on() -> bool:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
 
-from fastapi import Request
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.types import Scope
@@ -56,7 +55,7 @@ class UnsupportedRouteError(Exception):
 class HotRoute:
     """One route: how to get each argument, in the order of the signature. Raises UnsupportedRouteError."""
 
-    __slots__ = ("after", "before", "broker_at", "endpoint", "kind", "parameters", "principal_at", "queries", "readers", "request_at", "room_at", "template")  # fmt: skip
+    __slots__ = ("after", "before", "broker_at", "endpoint", "kind", "parameters", "principal_at", "queries", "readers", "room_at", "template")  # fmt: skip
 
     def __init__(self, route: APIRoute, prefix: str) -> None:
         self.endpoint = route.endpoint
@@ -70,7 +69,7 @@ class HotRoute:
         self.kind: Kind | None = None
         """What admission is asked for; None for a route without it."""
         # Where in the list of arguments each of these goes; nowhere if below zero.
-        self.principal_at = self.request_at = self.broker_at = self.room_at = -1
+        self.principal_at = self.broker_at = self.room_at = -1
         self.queries: list[tuple[int, Callable[[bytes], Any]]] = []
         self.readers: list[tuple[int, Reader]] = []
         signature = inspect.signature(route.endpoint)
@@ -79,9 +78,7 @@ class HotRoute:
         for at, (name, parameter) in enumerate(signature.parameters.items()):
             if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
                 raise UnsupportedRouteError(route.path)
-            if hints[name] is Request:
-                self.request_at = at
-            elif brace and name == room_name:
+            if brace and name == room_name:
                 self.room_at = at
             else:
                 self._add(at, _dependency(hints[name]))
@@ -144,7 +141,7 @@ def _dependency(hint: Any) -> Any:
 class Target:
     """Where a request line leads: the route, what it puts into the scope, and the arguments that follow from it alone."""
 
-    __slots__ = ("_arguments", "_queries", "query", "room_name", "route", "scope_fields")
+    __slots__ = ("_arguments", "_queries", "method", "path", "query", "room_name", "route", "scope_fields")  # fmt: skip
 
     def __init__(
         self, route: HotRoute, room: str, query: bytes, scope_fields: Mapping[str, Any]
@@ -154,6 +151,8 @@ class Target:
         self.scope_fields = scope_fields
         self.room_name = room if ":" in room else ""
         """By which the room is named, if not by its id."""
+        self.method: str = scope_fields["method"]
+        self.path: str = scope_fields["path"]
         self._arguments: list[Any] = [None] * route.parameters
         if route.room_at >= 0:
             self._arguments[route.room_at] = room

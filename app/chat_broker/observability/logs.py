@@ -71,34 +71,29 @@ class _AccessLog:
         self.batches = False
         """`configure` has chosen JSON. Otherwise lines pass through structlog, one at a time."""
         self.enabled = True
-        self._waiting: list[tuple[AccessRecord, float]] = []
+        self.waiting: list[tuple[AccessRecord, float]] = []
         """Records, each with its time."""
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         """The loop that will call `flush`; None if none will."""
 
-    def add(self, record: AccessRecord) -> None:
-        self._waiting.append((record, time.time()))
-        if self._loop is None or self._loop.is_closed():
-            self._schedule()
-
-    def _schedule(self) -> None:
+    def schedule(self) -> None:
         """Have `flush` called; at once outside of an event loop."""
         try:
-            self._loop = asyncio.get_running_loop()
+            self.loop = asyncio.get_running_loop()
         except RuntimeError:
             self.flush()
             return
-        self._loop.call_later(WRITTEN_WITHIN, self.flush)
+        self.loop.call_later(WRITTEN_WITHIN, self.flush)
 
     def flush(self) -> None:
-        self._loop = None
+        self.loop = None
         self.write()
         stdout.flush()
 
     def write(self) -> None:
         """Write the waiting lines into the buffer of stdout."""
-        if waiting := self._waiting:
-            self._waiting = []
+        if waiting := self.waiting:
+            self.waiting = []
             _put("".join([_access_line(record, at) for record, at in waiting]))
 
 
@@ -111,7 +106,9 @@ write_access_log = _access.flush
 def log_request(record: AccessRecord) -> None:
     """Write one line of the access log. Bypasses structlog for JSON, since every request calls it."""
     if _access.batches:
-        _access.add(record)
+        _access.waiting.append((record, time.time()))
+        if _access.loop is None or _access.loop.is_closed():
+            _access.schedule()
     elif _access.enabled:
         event = {
             "method": record.method,

@@ -41,8 +41,8 @@ from chat_broker_sdk._version import __version__
 from chat_broker_sdk._waiting import Lock, sleep
 
 T = TypeVar("T")
-Auth = Literal["key", "user", "either"]
-"""The credential of a call. `either`: the API key, or the token where there is no key."""
+Auth = Literal["key", "user", "either"] | UserToken
+"""The credential of a call. `either`: the API key, or the token where there is no key. A token: that one."""
 
 _COMMON: tuple[Header, ...] = (
     ("Accept", "application/json"),
@@ -50,6 +50,7 @@ _COMMON: tuple[Header, ...] = (
     ("User-Agent", f"chat-broker-sdk-python/{__version__}"),
 )
 _JSON_BODY: tuple[Header, ...] = (("Content-Type", "application/json"),)
+_COMMON_WITH_BODY = _COMMON + _JSON_BODY
 _ENCODER = msgspec.json.Encoder()
 _MAX_CACHED_URLS = 4096
 
@@ -281,15 +282,20 @@ class Api:
         if self._key_headers is not None and credential is self.key:
             shared = self._key_headers(content is not None)
             return Request(method, address, headers, content, shared=shared)
-        # Not shared: transports cache shared headers, and there are many tokens.
-        content_type = () if content is None else _JSON_BODY
-        own = (*_COMMON, credential.header(self.dialect), *content_type)
-        return Request(method, address, own + headers, content)
+        # The token is not shared: transports cache shared headers, and there are many tokens.
+        common = _COMMON if content is None else _COMMON_WITH_BODY
+        own = (credential.header(self.dialect), *headers)
+        return Request(method, address, own, content, shared=common)
 
     def _credential(self, auth: Auth) -> ApiKey | UserToken:
-        credential = self.token if auth == "user" else self.key
-        if credential is None and auth == "either":
+        if auth == "key":
+            credential: ApiKey | UserToken | None = self.key
+        elif isinstance(auth, UserToken):
+            return auth
+        elif auth == "user":
             credential = self.token
+        else:
+            credential = self.key or self.token
         if credential is not None:
             return credential
         if auth == "user":

@@ -21,7 +21,7 @@ TIMEOUT_RESOLUTION = 0.02
 """Seconds after its deadline within which a request is ended."""
 MAX_POOLS = 64
 MAX_HEADS = 64
-MAX_REQUEST_LINES = 4096
+MAX_TARGETS = 4096
 
 Origin = tuple[str, str, int]
 
@@ -53,7 +53,7 @@ class HttptoolsTransport:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._timeout_timer: asyncio.TimerHandle | None = None
         self._pools: dict[str, _OriginPool] = {}
-        self._request_lines: dict[tuple[str, str], tuple[_OriginPool, bytes]] = {}
+        self._targets: dict[tuple[str, str], _Target] = {}
 
     async def send(self, request: Request, *, timeout: float) -> Response:  # noqa: ASYNC109 - the seam's argument
         """One attempt, as Transport promises."""
@@ -63,8 +63,8 @@ class HttptoolsTransport:
             self._change_loop()
         now = monotonic()
         deadline = now + timeout
-        cached = self._request_lines.get((request.method, request.url))
-        pool, line = self._resolve(request) if cached is None else cached
+        target = self._targets.get((request.method, request.url)) or self._resolve(request)
+        pool = target.pool
         failure: ChatError
         limit = self._limit
         try:
@@ -85,7 +85,7 @@ class HttptoolsTransport:
                     )
                 try:
                     # One expression, so that no local variable, and so no traceback, holds the head.
-                    response = await connection.request(pool.encode(request, line), request.method)
+                    response = await connection.request(target.encode(request), request.method)
                 except BaseException:
                     connection.abort()
                     raise
@@ -124,16 +124,18 @@ class HttptoolsTransport:
         self._limit = ConnectionLimit(self._limit.size)
         self._idle_timer = self._timeout_timer = None
 
-    def _resolve(self, request: Request) -> "tuple[_OriginPool, bytes]":
-        """The pool and the request line of *request*, now cached. Raises ConfigurationError for an unsafe URL."""
+    def _resolve(self, request: Request) -> "_Target":
+        """Where *request* goes, now cached. Raises ConfigurationError for an unsafe URL."""
         method, url = request.method, request.url
         slash = url.find("/", 8)
         prefix, target = (url, "/") if slash < 0 else (url[:slash], url[slash:])
         line = f"{method} {target} HTTP/1.1\r\n"
         if not (line.isascii() and line[:-2].isprintable()):
             raise _bad_head()
-        resolved = self._pools.get(prefix) or self._add_pool(prefix), line.encode()
-        return put_bounded(self._request_lines, (method, url), resolved, MAX_REQUEST_LINES)
+        pool = self._pools.get(prefix) or self._add_pool(prefix)
+        end = b"\r\n" if method in _BODILESS else b"Content-Length: 0\r\n\r\n"
+        resolved = _Target(pool, line.encode(), end)
+        return put_bounded(self._targets, (method, url), resolved, MAX_TARGETS)
 
     def _add_pool(self, prefix: str) -> "_OriginPool":
         origin, host = _parse_origin(prefix)
@@ -225,7 +227,7 @@ class HttptoolsTransport:
 
 
 class _OriginPool:
-    """One origin: its idle connections, and its encoded request heads."""
+    """One origin: its idle connections, and its encoded shared headers."""
 
     __slots__ = ("_heads", "_host", "idle", "origin")
 
@@ -235,23 +237,42 @@ class _OriginPool:
         self.origin = origin
         self._heads: dict[int, tuple[tuple[Header, ...], bytes]] = {}
 
-    def encode(self, request: Request, line: bytes) -> bytes:
-        """The whole message, from its request *line* on. Raises ConfigurationError for an unsafe header."""
-        shared, own, body = request.shared, request.own, request.body
+    def head(self, shared: tuple[Header, ...]) -> bytes:
+        """The lines of Host and *shared*. Raises ConfigurationError for an unsafe header."""
         cached = self._heads.get(id(shared))
         if cached is not None and cached[0] is shared:
-            head = cached[1]
-        else:
-            # The entry holds the headers themselves, so that no other object gets their id.
-            head = _encode_headers((("Host", self._host), *shared))
-            put_bounded(self._heads, id(shared), (shared, head), MAX_HEADS)
-        if own:
-            head += _encode_headers(own)
-        if body is not None:
-            length = f"Content-Length: {len(body)}\r\n\r\n".encode()
-            return b"".join((line, head, length, body))
-        end = b"\r\n" if request.method in _BODILESS else b"Content-Length: 0\r\n\r\n"
-        return b"".join((line, head, end))
+            return cached[1]
+        # The entry holds the headers themselves, so that no other object gets their id.
+        head = _encode_headers((("Host", self._host), *shared))
+        put_bounded(self._heads, id(shared), (shared, head), MAX_HEADS)
+        return head
+
+
+class _Target:
+    """A method and a URL: the pool of its origin, and the encoded head of the message that was sent there last."""
+
+    __slots__ = ("_end", "_head", "_line", "_shared", "pool")
+
+    def __init__(self, pool: _OriginPool, line: bytes, end: bytes) -> None:
+        """*line* is the request line; *end* ends the head of a message without a body."""
+        self.pool = pool
+        self._line = line
+        self._end = end
+        self._shared: tuple[Header, ...] | None = None
+        self._head = b""
+
+    def encode(self, request: Request) -> bytes:
+        """The whole message. Raises ConfigurationError for an unsafe header."""
+        if request.shared is not self._shared:
+            self._head = self._line + self.pool.head(request.shared)
+            self._shared = request.shared
+        head = self._head
+        if request.own:
+            head += _encode_headers(request.own)
+        body = request.body
+        if body is None:
+            return head + self._end
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 def _encode_headers(headers: tuple[Header, ...]) -> bytes:

@@ -20,7 +20,7 @@ from chat_broker.auth.principal_from_claims import (
     with_profile,
 )
 from chat_broker.chat.principal import Principal
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import ExpiringCache
 
 REMEMBERED_TOKENS = 10_000
 
@@ -70,7 +70,7 @@ class JwtMode:
         self._names = names
         self._aliased = aliased
         self._now = now
-        self._verified = BoundedCache[bytes, _VerifiedToken](REMEMBERED_TOKENS, clock=now)
+        self._verified = ExpiringCache[bytes, _VerifiedToken](REMEMBERED_TOKENS, clock=now)
 
     def find(self, request: HTTPConnection) -> Credential | None:
         """A bearer token in the form of a JWT, or the cookie in any form."""

@@ -11,7 +11,7 @@ import structlog
 
 from chat_broker.auth.jwt.discovery import Endpoint
 from chat_broker.auth.provider import BadResponse, NoResponse, NotSent, ProviderResponse
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import ExpiringCache
 from chat_broker_kit.breaker import Breaker
 
 if TYPE_CHECKING:  # it loads httpx
@@ -57,8 +57,8 @@ class Userinfo:
         self._endpoint = Endpoint(http, issuer, "userinfo_endpoint", url, allowed_hosts)
         self._clock = clock
         self._breaker = Breaker(clock=clock)
-        self._by_subject = BoundedCache[bytes, Profile](PROFILES_KEPT, clock=clock)
-        self._failed_tokens = BoundedCache[bytes, Profile](PROFILES_KEPT, clock=clock)
+        self._by_subject = ExpiringCache[bytes, Profile](PROFILES_KEPT, clock=clock)
+        self._failed_tokens = ExpiringCache[bytes, Profile](PROFILES_KEPT, clock=clock)
         """By the digest of the token."""
         self._pending: dict[bytes, asyncio.Task[Profile]] = {}
 

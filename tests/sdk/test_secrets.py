@@ -116,8 +116,10 @@ async def answering(answer: bytes | None, asked: asyncio.Event | None = None) ->
     """A server that gives every request the same bytes, or nothing at all; *asked* is set by the first."""
     done = asyncio.Event()
     asked = asked or asyncio.Event()
+    closing: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        closing.append(writer)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
             asked.set()
@@ -133,6 +135,9 @@ async def answering(answer: bytes | None, asked: asyncio.Event | None = None) ->
     finally:
         done.set()
         server.close()
+        for writer in closing:
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 ANSWERS = [

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import chat_broker_sdk
-from chat_broker_kit.bounded_cache import BoundedCache
+from chat_broker_kit.bounded_cache import ExpiringCache
 from chat_broker_sdk import AsyncChatClient
 
 CACHED_FOR = 5.0
@@ -26,7 +26,7 @@ class RoomNames:
     def __init__(self, chat: AsyncChatClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._chat = chat
         self._clock = clock
-        self._known = BoundedCache[str, str](MOST, clock=clock)
+        self._known = ExpiringCache[str, str](MOST, clock=clock)
 
     async def id_of(self, name: str) -> str:
         """The id of the room; *name* itself if no room has it.

@@ -41,6 +41,9 @@ class Events:
     start_typing: str = "startTyping"
     stop_typing: str = "stopTyping"
     mark_read: str = "markRead"
+    mark_delivered: str = "markDelivered"
+    watch_rooms: str = "watchRooms"
+    unwatch_rooms: str = "unwatchRooms"
     refresh_token: str = "refreshToken"  # noqa: S105 - an event name
 
     message: str = "message"
@@ -53,6 +56,10 @@ class Events:
     user_stopped_typing: str = "userStoppedTyping"
     room_updated: str = "roomUpdated"
     room_deleted: str = "roomDeleted"
+    room_added: str = "roomAdded"
+    room_removed: str = "roomRemoved"
+    room_activity: str = "roomActivity"
+    mine: str = "mine"
     user_updated: str = "userUpdated"
     token_expiring: str = "tokenExpiring"  # noqa: S105 - an event name
     error: str = "error"

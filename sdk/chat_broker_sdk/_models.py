@@ -489,6 +489,39 @@ class RoomDeleted(Model, frozen=True, kw_only=True):
     room_id: str
 
 
+class RoomRemoved(Model, frozen=True, kw_only=True):
+    """A room is not the user's any more. *reason*: `left`, `removed`, `banned`, `deleted`; None if it is not known."""
+
+    room_id: str
+    reason: str | None = None
+
+
+class RoomActivity(Model, frozen=True, kw_only=True):
+    """Something was said in a room, or its newest message has changed. *last_message* is that message as it is now.
+
+    *unread* and *mentions* are the user's, in small rooms; None in others.
+    """
+
+    room_id: str
+    last_seq: int
+    rev: int = 0
+    last_message: Message | None = None
+    unread: int | None = None
+    mentions: int | None = None
+
+
+class MineEvent(Model, frozen=True, kw_only=True):
+    """The user's own side of a room as it is now, and what is unread in all rooms.
+
+    *reload*: it has changed in all rooms, and is to be read anew; the other fields are None.
+    """
+
+    room_id: str | None = None
+    mine: Mine | None = None
+    totals: Totals | None = None
+    reload: bool = False
+
+
 class TokenExpiring(Model, frozen=True, kw_only=True):
     """The connection's token expires in *expires_in* seconds."""
 

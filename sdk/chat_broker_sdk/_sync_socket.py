@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from chat_broker_sdk._async.realtime import AsyncChatSocket
-from chat_broker_sdk._models import JoinedRoom, Message, ReadMark
+from chat_broker_sdk._models import DeliveredMark, JoinedRoom, Message, ReadMark, SyncResult
 from chat_broker_sdk._realtime.connection import TokenResult, TokenSource
 from chat_broker_sdk._realtime.events import EventMethods
 from chat_broker_sdk._realtime.handlers import Handler, Handlers
+from chat_broker_sdk._realtime.room_watch import Have
 from chat_broker_sdk._realtime.wire import ConnectOptions
 from chat_broker_sdk._transports.background import BackgroundLoop
 
@@ -77,15 +78,25 @@ class ChatSocket(EventMethods):
         *,
         since_seq: int | None = None,
         since_rev: int | None = None,
+        from_seq: int | None = None,
         epoch: str | None = None,
+        peek: bool = False,
     ) -> JoinedRoom:
         """Receive the room's events. With *since_seq*, first receive each message after that `seq`.
 
-        With *since_rev* and *epoch* of an earlier result, also what changed since then. Makes the user a member of a
-        room that is not private. Raises WebSocketError with the server's code.
+        With *since_rev* and *epoch* of an earlier result, also what changed since then of messages after *from_seq*.
+        Makes the user a member of a room that is not private, unless they *peek*. Raises WebSocketError with the
+        server's code.
         """
         return self._background.run(
-            self._socket.join_room(room_id, since_seq=since_seq, since_rev=since_rev, epoch=epoch)
+            self._socket.join_room(
+                room_id,
+                since_seq=since_seq,
+                since_rev=since_rev,
+                from_seq=from_seq,
+                epoch=epoch,
+                peek=peek,
+            )
         )
 
     def leave_room(self, room_id: str) -> None:
@@ -118,6 +129,46 @@ class ChatSocket(EventMethods):
     def mark_read(self, room_id: str, *, seq: int) -> ReadMark:
         """Move this user's read mark up to *seq*. It never moves back."""
         return self._background.run(self._socket.mark_read(room_id, seq=seq))
+
+    def mark_delivered(self, room_id: str, *, seq: int) -> DeliveredMark:
+        """Say that messages up to *seq* have reached this device. The socket does so by itself in small rooms."""
+        return self._background.run(self._socket.mark_delivered(room_id, seq=seq))
+
+    def watch_rooms(  # noqa: PLR0913 - one keyword a field of the contract
+        self,
+        *,
+        have: Have | None = None,
+        have_version: int | None = None,
+        epoch: str | None = None,
+        messages: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        token: str | None = None,
+        deliver: str | None = None,
+    ) -> SyncResult:
+        """Hear of all rooms of the user: which come and go, and where something is said. Needs the feature `sync`.
+
+        The arguments and the result are those of `client.sync`. What is answered is also told through `on_room_added`
+        and `on_room_removed`, before any later event. After a reconnect the socket watches again by itself. *deliver*
+        `all`: every event of every room. Raises WebSocketError with the server's code, UnsupportedOperationError if
+        the server does not offer it.
+        """
+        return self._background.run(
+            self._socket.watch_rooms(
+                have=have,
+                have_version=have_version,
+                epoch=epoch,
+                messages=messages,
+                limit=limit,
+                cursor=cursor,
+                token=token,
+                deliver=deliver,
+            )
+        )
+
+    def unwatch_rooms(self) -> None:
+        """Hear only of the rooms that this socket has joined."""
+        self._background.run(self._socket.unwatch_rooms())
 
 
 def _in_thread(token_function: Callable[[], Any]) -> Callable[[], Any]:

@@ -6,19 +6,25 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from chat_broker_sdk._dialect import Events
-from chat_broker_sdk._errors import WebSocketError, bad_response
+from chat_broker_sdk._errors import WebSocketError, bad_response, unsupported
 from chat_broker_sdk._fields import without_none
 from chat_broker_sdk._models import (
+    DeliveredMark,
+    Delta,
     JoinedRoom,
     Member,
     MemberEvent,
     Message,
+    MineEvent,
     Model,
     PublicUser,
     ReadMark,
     Room,
+    RoomActivity,
     RoomDeleted,
+    RoomRemoved,
     SocketErrorEvent,
+    SyncResult,
     TokenExpiring,
     build,
 )
@@ -28,9 +34,11 @@ from chat_broker_sdk._realtime.connection import (
     random_pause,
     token_function_of,
 )
+from chat_broker_sdk._realtime.delivery_marks import DeliveryMarks
 from chat_broker_sdk._realtime.events import EventMethods
 from chat_broker_sdk._realtime.handlers import MAX_WAITING, Handlers, Runner, run_here
 from chat_broker_sdk._realtime.room_feed import RoomChange, RoomFeed, may_join_again, missed_change
+from chat_broker_sdk._realtime.room_watch import Have, RoomWatch, Told
 from chat_broker_sdk._realtime.wire import ConnectOptions
 from chat_broker_sdk._urls import checked_room
 
@@ -57,6 +65,8 @@ class AsyncChatSocket(EventMethods):
         self._joins_by_name = 0
         self._early: list[tuple[str, Any]] = []
         self._join_limit = asyncio.Semaphore(MAX_CONCURRENT_JOINS)
+        self._watch: RoomWatch | None = None
+        self._delivered = DeliveryMarks(self._send_delivered)
         self._dropping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._connection = LiveConnection(
@@ -101,6 +111,8 @@ class AsyncChatSocket(EventMethods):
             task.cancel()
         self._feeds.clear()
         self._ids_by_name.clear()
+        self._watch = None
+        self._delivered = DeliveryMarks(self._send_delivered)
         await self._handlers.stop()
 
     async def wait(self) -> None:
@@ -123,12 +135,16 @@ class AsyncChatSocket(EventMethods):
         *,
         since_seq: int | None = None,
         since_rev: int | None = None,
+        from_seq: int | None = None,
         epoch: str | None = None,
+        peek: bool = False,
     ) -> JoinedRoom:
         """Receive the room's events. With *since_seq*, first receive each message after that `seq`.
 
         With *since_rev* and *epoch* of an earlier result, also what changed since then: edits, deletions, fields of the
-        room, members. They need a server with the feature `changes`.
+        room, members. *from_seq* is the oldest message that the client has: nothing is told of changes of older ones.
+        They need a server with the feature `changes`, as *peek* does: listen to a room that is not private without
+        becoming a member of it.
 
         Makes the user a member of a room that is not private; `rooms.leave` undoes that, `leave_room` does not. If the
         missed messages take several responses, this returns after the first, and the rest is fetched meanwhile. After a
@@ -137,7 +153,7 @@ class AsyncChatSocket(EventMethods):
         """
         name = checked_room(room_id)
         feed = RoomFeed(since_seq, since_rev=since_rev, max_held=MAX_WAITING)
-        feed.epoch = epoch
+        feed.epoch, feed.from_seq, feed.peek = epoch, from_seq, peek
         if ":" in name:
             room_id, joined = await self._join_by_name(name, feed)
         else:
@@ -196,10 +212,120 @@ class AsyncChatSocket(EventMethods):
         del acknowledgement["ok"]
         return _parsed(acknowledgement, ReadMark)
 
+    async def mark_delivered(self, room_id: str, *, seq: int) -> DeliveredMark:
+        """Say that messages up to *seq* have reached this device. The socket does so by itself in joined small rooms,
+        and in small rooms that are watched, at most once a second a room.
+        """
+        return await self._mark_delivered(checked_room(room_id), seq, repeatable=True)
+
+    async def _send_delivered(self, room_id: str, seq: int) -> None:
+        await self._mark_delivered(room_id, seq, repeatable=False)
+
+    async def _mark_delivered(self, room_id: str, seq: int, *, repeatable: bool) -> DeliveredMark:
+        acknowledgement = await self._connection.call(
+            self._events.mark_delivered, {"roomId": room_id, "seq": seq}, repeatable=repeatable
+        )
+        del acknowledgement["ok"]
+        return _parsed(acknowledgement, DeliveredMark)
+
+    # -- all rooms of the user ------------------------------------------------------------------
+
+    async def watch_rooms(
+        self,
+        *,
+        have: Have | None = None,
+        have_version: int | None = None,
+        epoch: str | None = None,
+        messages: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        token: str | None = None,
+        deliver: str | None = None,
+    ) -> SyncResult:
+        """Hear of all rooms of the user: which come and go, and where something is said. Needs the feature `sync`.
+
+        The arguments and the result are those of `client.sync`: what the client knows, and a page of rooms that differ.
+        Each of these is also told through `on_room_added` and `on_room_removed`, before any later event, so handlers
+        alone make a list of rooms that is never stale. While `has_more`, call again with *cursor* alone for the next
+        page. After a reconnect the socket watches again by itself, and tells what has changed meanwhile.
+
+        *deliver* `all`: every event of every room, as if it was joined; for users in at most 1,000 rooms. Raises
+        WebSocketError with the server's code, UnsupportedOperationError if the server does not offer it.
+        """
+        watch = self._watch
+        if watch is None or cursor is None:
+            options = without_none(messages=messages, limit=limit, deliver=deliver)
+            watch = self._watch = RoomWatch(options)
+            watch.begin(have or {}, epoch=epoch, token=token, have_version=have_version)
+        try:
+            return await self._ask_for_rooms(watch, cursor)
+        except WebSocketError as error:
+            if cursor is None and self._watch is watch:
+                self._watch = None
+            if error.code in {"unknown_event", "unsupported"}:
+                raise unsupported("sync") from None
+            raise
+
+    async def unwatch_rooms(self) -> None:
+        """Hear only of the rooms that this socket has joined."""
+        self._watch = None
+        await self._connection.call(self._events.unwatch_rooms)
+
+    async def _ask_for_rooms(self, watch: RoomWatch, cursor: str | None) -> SyncResult:
+        """One page, told through the handlers."""
+        request, answer = watch.request(cursor), None
+        try:
+            acknowledgement = await self._connection.call(self._events.watch_rooms, request)
+            del acknowledgement["ok"]
+            answer = _parsed(acknowledgement, SyncResult)
+            return answer
+        finally:
+            told = watch.answered(answer)
+            for each in told if self._watch is watch else ():
+                self._tell_watched(each)
+
+    async def _watch_again(self, watch: RoomWatch) -> None:
+        """After a reconnect: all pages of what has changed meanwhile."""
+        cursor, refusals = None, 0
+        while self._watch is watch:
+            try:
+                answer = await self._ask_for_rooms(watch, cursor)
+            except WebSocketError as error:
+                if error.code in {"not_connected", "connection_lost"}:
+                    return  # the next connection watches again
+                self._report_error(error)
+                if not may_join_again(error.code, error.retry_after):
+                    self._watch = None
+                    return
+                refusals += 1
+                await asyncio.sleep(random_pause(refusals, error.retry_after))
+                continue
+            cursor = answer.cursor
+            if not answer.has_more or cursor is None:
+                return
+
+    def _tell_watched(self, told: Told) -> None:
+        value = told.value
+        if isinstance(value, Delta) and value.room.small and value.mine is not None:
+            self._delivered.known(value.room.id, value.mine.delivered_seq)
+            self._note_delivered(value.room.id, value.last_seq)
+        elif isinstance(value, RoomActivity) and value.unread is not None:
+            self._note_delivered(value.room_id, value.last_seq)
+        elif isinstance(value, RoomRemoved):
+            self._feeds.pop(value.room_id, None)
+            self._delivered.forget(value.room_id)
+        self._dispatch(told.event, value)
+
+    def _note_delivered(self, room_id: str, seq: int) -> None:
+        if self._delivered.note(room_id, seq):
+            self._spawn(self._delivered.run())
+
     # -- rooms over reconnects ------------------------------------------------------------------
 
     def _on_connect(self) -> None:
         self._handlers.dispatch("connect")
+        if self._watch is not None and self._watch.has_begun:
+            self._spawn(self._watch_again(self._watch))
         for room_id in self._feeds:
             self._rejoin_soon(room_id)
 
@@ -217,7 +343,14 @@ class AsyncChatSocket(EventMethods):
         return joined
 
     async def _call_join(self, name: str, feed: RoomFeed) -> JoinedRoom:
-        known = without_none(roomId=name, sinceSeq=feed.last, sinceRev=feed.rev, epoch=feed.epoch)
+        known = without_none(
+            roomId=name,
+            sinceSeq=feed.last,
+            sinceRev=feed.rev,
+            fromSeq=feed.from_seq,
+            epoch=feed.epoch,
+            peek=feed.peek or None,
+        )
         request = name if len(known) == 1 else known
         return _parsed(await self._connection.call(self._events.join_room, request), JoinedRoom)
 
@@ -246,6 +379,10 @@ class AsyncChatSocket(EventMethods):
     def _catch_up_with(self, room_id: str, feed: RoomFeed, joined: JoinedRoom) -> None:
         """Deliver what the server has answered to a join."""
         feed.epoch = joined.epoch or feed.epoch
+        feed.marks_delivery = joined.mine is not None and bool(joined.room and joined.room.small)
+        if joined.mine is not None and feed.marks_delivery:
+            self._delivered.known(room_id, joined.mine.delivered_seq)
+            self._note_delivered(room_id, joined.last_seq or 0)
         if joined.reset and joined.room is not None:
             self._handlers.dispatch("reset", joined.room, joined.missed)
             messages, changes = feed.reset(joined.last_seq, joined.rev)
@@ -326,6 +463,11 @@ class AsyncChatSocket(EventMethods):
         if isinstance(value, Message) and name == "message":
             self._on_message(value)
             return
+        if isinstance(value, Delta | RoomRemoved | RoomActivity | MineEvent):
+            told = Told(name, value)
+            for each in [told] if self._watch is None else self._watch.event(told):
+                self._tell_watched(each)
+            return
         if isinstance(value, RoomDeleted):
             self._feeds.pop(value.room_id, None)
         elif isinstance(value, TokenExpiring):
@@ -344,6 +486,8 @@ class AsyncChatSocket(EventMethods):
     def _on_change(self, name: str, value: Message | Room | Member | MemberEvent) -> None:
         room_id = _room_id_of(value) or ""
         feed = self._feeds.get(room_id)
+        if feed is not None and isinstance(value, Room):
+            feed.marks_delivery = feed.marks_delivery and value.small is not False
         if feed is None or feed.rev is None or value.rev is None:
             self._dispatch(name, value)
             return
@@ -360,6 +504,8 @@ class AsyncChatSocket(EventMethods):
             self._dispatch("message", message)
             return
         full = self._handlers.full
+        if feed.marks_delivery:
+            self._note_delivered(room_id, message.seq)
         self._deliver(feed.live(message, defer=full))
         if feed.has_gap or (full and feed.is_behind):
             self._rejoin_soon(room_id)
@@ -413,6 +559,10 @@ def _models_by_event(events: Events) -> dict[str, tuple[str, type[Model]]]:
         events.user_stopped_typing: ("user_stopped_typing", MemberEvent),
         events.room_updated: ("room_updated", Room),
         events.room_deleted: ("room_deleted", RoomDeleted),
+        events.room_added: ("room_added", Delta),
+        events.room_removed: ("room_removed", RoomRemoved),
+        events.room_activity: ("room_activity", RoomActivity),
+        events.mine: ("mine", MineEvent),
         events.token_expiring: ("token_expiring", TokenExpiring),
     }
 

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chat_broker_sdk._models import (
+    Delta,
     Member,
     MemberEvent,
     Message,
+    MineEvent,
     PublicUser,
     Room,
+    RoomActivity,
     RoomDeleted,
+    RoomRemoved,
     SocketErrorEvent,
     TokenExpiring,
 )
@@ -23,6 +27,10 @@ UserHandler = TypeVar("UserHandler", bound=Callable[[PublicUser], Any])
 ResetHandler = TypeVar("ResetHandler", bound=Callable[[Room, tuple[Message, ...]], Any])
 RoomHandler = TypeVar("RoomHandler", bound=Callable[[Room], Any])
 RoomDeletedHandler = TypeVar("RoomDeletedHandler", bound=Callable[[RoomDeleted], Any])
+RoomAddedHandler = TypeVar("RoomAddedHandler", bound=Callable[[Delta], Any])
+RoomRemovedHandler = TypeVar("RoomRemovedHandler", bound=Callable[[RoomRemoved], Any])
+RoomActivityHandler = TypeVar("RoomActivityHandler", bound=Callable[[RoomActivity], Any])
+MineHandler = TypeVar("MineHandler", bound=Callable[[MineEvent], Any])
 ErrorHandler = TypeVar("ErrorHandler", bound=Callable[[SocketErrorEvent], Any])
 ExpiringHandler = TypeVar("ExpiringHandler", bound=Callable[[TokenExpiring], Any])
 ConnectHandler = TypeVar("ConnectHandler", bound=Callable[[], Any])
@@ -89,6 +97,26 @@ class EventMethods:
     def on_room_deleted(self, handler: RoomDeletedHandler) -> RoomDeletedHandler:
         """A room was deleted."""
         return self._on("room_deleted", handler)
+
+    def on_room_added(self, handler: RoomAddedHandler) -> RoomAddedHandler:
+        """With `watch_rooms`: a room of the user's as it is now, to put in place of what is known of it.
+
+        Called for each room that `watch_rooms` answers, for each room that comes, and after a reconnect for each that
+        has changed meanwhile.
+        """
+        return self._on("room_added", handler)
+
+    def on_room_removed(self, handler: RoomRemovedHandler) -> RoomRemovedHandler:
+        """With `watch_rooms`: a room is not the user's any more. Nothing of it is told after this."""
+        return self._on("room_removed", handler)
+
+    def on_room_activity(self, handler: RoomActivityHandler) -> RoomActivityHandler:
+        """With `watch_rooms`: something was said in a room that this socket has not joined; once a second a room."""
+        return self._on("room_activity", handler)
+
+    def on_mine(self, handler: MineHandler) -> MineHandler:
+        """The user's own side of a room has changed, on whichever device: marks, pins, archive, role."""
+        return self._on("mine", handler)
 
     def on_token_expiring(self, handler: ExpiringHandler) -> ExpiringHandler:
         """The token expires soon. A token function is then called automatically, and its token sent."""

@@ -86,6 +86,10 @@ class RoomFeed:
         self.last = since
         self.rev = since_rev
         self.epoch: str | None = None
+        self.from_seq: int | None = None
+        self.peek = False
+        self.marks_delivery = False
+        """Whether the server is to be told what has arrived: where others may see it."""
         self._newest_rev = since_rev or 0
         self._held_changes: dict[int, RoomChange] = {}
         self._overflow = False

@@ -229,3 +229,83 @@ async def _revocation(world: World) -> None:
     expect(codes == ["token_revoked"], f"the code is {codes[0]}")
     expect(errors[-1].closing is True, "the error before it does not say closing: true")
     expect(errors[-1].reconnect is False, "the error before it does not say reconnect: false")
+
+
+@check(_AREA, "watchRooms answers the rooms, and tells those that come and go, and activity")
+async def _watch_rooms(world: World) -> None:
+    await world.client._api.require("sync")
+    ann, bob = await world.people()
+    room = await world.new_room(member_ids=[bob.id])
+    told: list[tuple[str, str]] = []
+    unread: list[int | None] = []
+    async with _connected(world, as_ann=False) as me:
+        me.socket.on_room_added(lambda delta: told.append(("added", delta.room.id)))
+        me.socket.on_room_removed(lambda event: told.append((f"{event.reason}", event.room_id)))
+        me.socket.on_room_activity(lambda event: told.append(("activity", event.room_id)))
+        me.socket.on_room_activity(lambda event: unread.append(event.unread))
+        answer = await me.socket.watch_rooms(messages=1, limit=200)
+        expect(room.id in [each.room.id for each in answer.deltas], "the room is not answered")
+        expect(answer.epoch, "epoch is missing")
+        await world.client.messages.create(room.id, content="news", user_id=ann.id)
+        await _within(3, lambda: ("activity", room.id) in told, "roomActivity does not come")
+        expect(unread == [1], f"unread is {unread}")
+        other = await world.new_room(member_ids=[bob.id])
+        await _within(3, lambda: ("added", other.id) in told, "roomAdded does not come")
+        await world.client.rooms.leave(other.id, user_id=bob.id)
+        await _within(3, lambda: ("left", other.id) in told, "roomRemoved (left) does not come")
+        await world.client.rooms.remove_member(room.id, bob.id)
+        await _within(
+            3, lambda: ("removed", room.id) in told, "roomRemoved (removed) does not come"
+        )
+
+
+@check(_AREA, "a socket that watches and has joined the room gets messages, and no activity")
+async def _watch_and_join(world: World) -> None:
+    await world.client._api.require("sync")
+    ann, bob = await world.people()
+    room = await world.new_room(member_ids=[bob.id])
+    told: list[str] = []
+    async with _connected(world, as_ann=False) as me:
+        me.socket.on_message(lambda message: told.append(message.content))
+        me.socket.on_room_activity(lambda _: told.append("activity"))
+        await me.socket.watch_rooms()
+        await me.socket.join_room(room.id)
+        for text in ("one", "two"):
+            await world.client.messages.create(room.id, content=text, user_id=ann.id)
+        await _within(3, lambda: "two" in told, "the messages do not come")
+    expect(told == ["one", "two"], f"told is {told}")
+
+
+@check(_AREA, "watchRooms with deliver: all tells every event of every room")
+async def _watch_all(world: World) -> None:
+    await world.client._api.require("sync")
+    ann, bob = await world.people()
+    rooms = [await world.new_room(member_ids=[bob.id]) for _ in range(2)]
+    told: list[str | None] = []
+    async with _connected(world, as_ann=False) as me:
+        me.socket.on_message(lambda message: told.append(message.room_id))
+        await me.socket.watch_rooms(deliver="all")
+        for room in rooms:
+            await world.client.messages.create(room.id, content="hello", user_id=ann.id)
+        await _within(3, lambda: len(told) >= 2, f"{len(told)} of 2 messages come")
+    expect(told == [room.id for room in rooms], "the messages are others")
+
+
+@check(_AREA, "mine tells a change of the own side to the user's other sockets")
+async def _mine_event(world: World) -> None:
+    await world.client._api.require("sync")
+    _, bob = await world.people()
+    room = await world.new_room(member_ids=[bob.id])
+    told: list[tuple[str | None, bool]] = []
+    async with _connected(world) as ann_too, _connected(world, as_ann=False) as me:
+        ann_too.socket.on_mine(lambda event: told.append((event.room_id, False)))
+        me.socket.on_mine(
+            lambda event: told.append(
+                (event.room_id, bool(event.mine and event.mine.marked_unread))
+            )
+        )
+        await ann_too.socket.watch_rooms()
+        await me.socket.watch_rooms()
+        await world.client.rooms.update_mine(room.id, user_id=bob.id, marked_unread=True)
+        await _within(3, lambda: (room.id, True) in told, "it does not come")
+    expect((room.id, False) not in told, "another user is told")

@@ -132,6 +132,7 @@ def update_mine(store: FakeStore, room_id: str, user_id: str, body: Json) -> Jso
         side["from_seq"] = room["last_seq"] + 1
     if side != before:
         side["version"] += 1
+        store.tell_mine(room_id, user_id)
     return mine(store, room_id, user_id)
 
 
@@ -141,6 +142,7 @@ def mark_delivered(store: FakeStore, room_id: str, user_id: str, seq: int) -> Js
     reached = max(side["delivered_seq"], min(seq, store.rooms[room_id]["last_seq"]))
     if reached != side["delivered_seq"]:
         side |= {"delivered_seq": reached, "version": side["version"] + 1}
+        store.tell_mine(room_id, user_id)
     return {"delivered_seq": reached}
 
 

@@ -12,9 +12,10 @@ from chat_broker_sdk._realtime.room_feed import may_reconnect
 from chat_broker_sdk._realtime.wire import ConnectFailure, ConnectOptions
 from chat_broker_sdk._transports.asgi import AsgiApp, AsgiTransport
 
-from .fake_changes import changed
+from .fake_changes import changed, mark_delivered, mine
 from .fake_rooms import room_id
 from .fake_store import FakeStore, Json, Problem
+from .fake_watch import tell, unwatch, watch
 
 MAX_MISSED = MAX_CHANGED = 200
 MISSED_AFTER_RESET = 50
@@ -54,6 +55,7 @@ class FakeLive:
                     event == "user_left" and payload["user_id"] == wire.user_id
                 ):
                     wire.rooms.discard(room_id)
+        tell(tuple(self.wires), event, room_id, payload)
 
     def tell_user(self, user: "Json") -> None:
         """Send `user_updated` to the connections that know of changes and joined a small room with the user."""
@@ -83,6 +85,11 @@ class FakeWire:
         self.user_id = ""
         self.rooms: set[str] = set()
         self.knows_changes = False
+        # Of a client that watches: the rooms it is told of, and those it hears of as if it had joined them.
+        self.watched: set[str] | None = None
+        self.delivered: set[str] = set()
+        self.delivers_all = False
+        self.newest = 1
         self._live = live
         self._on_event = on_event
         self._on_end = on_end
@@ -122,10 +129,13 @@ class FakeWire:
             events.start_typing: lambda room_id: self._type("user_typing", room_id),
             events.stop_typing: lambda room_id: self._type("user_stopped_typing", room_id),
             events.mark_read: self._mark_read,
+            events.mark_delivered: self._mark_delivered,
+            events.watch_rooms: lambda request: watch(self, request),
+            events.unwatch_rooms: lambda _: unwatch(self),
             events.refresh_token: self._refresh,
         }
         await asyncio.sleep(0)
-        request = args[0]
+        request = args[0] if args else {}
         if "external_rooms" in self._live.store.features:
             request = self._by_id(request)
         try:
@@ -156,6 +166,19 @@ class FakeWire:
     def receive(self, event: str, payload: "Json") -> None:
         """Deliver *event* to the client."""
         self._soon(self._on_event, getattr(self._events, event), _copy(payload))
+
+    def receive_now(self, event: str, payload: "Json") -> None:
+        """As `receive`, within a call of `later`."""
+        self._on_event(getattr(self._events, event), _copy(payload))
+
+    def later(self, call: Callable[..., None], *args: Any) -> None:
+        """Call it after all that was received before."""
+        self._soon(call, *args)
+
+    @property
+    def store(self) -> FakeStore:
+        """The state of the fake."""
+        return self._live.store
 
     def end(self, code: str) -> None:
         """Send the error *code*, and end the connection."""
@@ -193,8 +216,10 @@ class FakeWire:
         if self.user_id not in store.members[room_id]:
             if room["private"]:
                 raise Problem(404, "room_not_found")
-            store.join(room_id, self.user_id)
+            if not known.get("peek"):
+                store.join(room_id, self.user_id)
         self.rooms.add(room_id)
+        self.delivered.discard(room_id)
         since = known.get("sinceSeq")
         missed = [] if since is None else [m for m in store.messages[room_id] if m["seq"] > since]
         answer = {
@@ -208,7 +233,9 @@ class FakeWire:
             if known.keys() - {"roomId", "sinceSeq"}:
                 raise Problem(400, "bad_request")
             return answer
-        self.knows_changes |= bool(known.keys() & {"sinceRev", "fromSeq", "epoch"})
+        self.knows_changes |= bool(known.keys() & {"sinceRev", "fromSeq", "epoch", "peek"})
+        if "mine" in store.features and self.user_id in store.members[room_id]:
+            answer["mine"] = mine(store, room_id, self.user_id)
         return answer | self._changes(room, since, known)
 
     def _changes(self, room: "Json", since: int | None, known: "Json") -> "Json":
@@ -260,6 +287,13 @@ class FakeWire:
 
     def _mark_read(self, mark: "Json") -> "Json":
         return self._live.store.mark_read(mark["roomId"], self.user_id, mark["seq"])
+
+    def _mark_delivered(self, mark: "Json") -> "Json":
+        store = self._live.store
+        if "mine" not in store.features:
+            raise Problem(400, "unknown_event")
+        self.knows_changes = True
+        return mark_delivered(store, mark["roomId"], self.user_id, mark["seq"])
 
     def _refresh(self, request: "Json") -> "Json":
         user_id, expires = self._live.store.bearer(request["token"])

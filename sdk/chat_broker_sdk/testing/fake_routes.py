@@ -286,7 +286,7 @@ def _members(
             return 200, fake_roles.put(store, room_id, user_id, request.body or {})
         case "DELETE", [user_id] if user_id in members:
             fake_roles.may_remove(store, request, room_id, user_id)
-            store.leave(room_id, user_id)
+            store.leave(room_id, user_id, "removed")
             return 204, None
     raise Problem(404, "not_found")
 

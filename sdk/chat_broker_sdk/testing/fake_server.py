@@ -13,6 +13,7 @@ from .fake_changes import FEATURES
 from .fake_live import FakeLive, FakeTransport
 from .fake_routes import route
 from .fake_store import FakeStore, Json, Problem, Seen, encoded
+from .fake_watch import tell_mine
 
 if TYPE_CHECKING:
     from chat_broker_sdk._async.client import AsyncChatClient
@@ -59,6 +60,9 @@ class FakeChatApi:
         self.live = FakeLive(self.store)
         self.store.publish, self.store.close_user = self.live.publish, self.live.close_user
         self.store.tell_user = self.live.tell_user
+        self.store.tell_mine = lambda room_id, user_id: tell_mine(
+            self.store, tuple(self.live.wires), room_id, user_id
+        )
         self.seen: list[Seen] = []
         self._faults: list[Fault] = []
         self._idempotent: dict[tuple[str, str], tuple[Any, int, Any]] = {}

@@ -70,6 +70,10 @@ class FakeStore:
         self.tell_user: Callable[[Json], None] = lambda _: None
         # Sends an event to the sockets in a room: event, room, payload.
         self.publish: Callable[[str, str, Json], None] = lambda *_: None
+        # Why the member who leaves last does so.
+        self.departure = "left"
+        # Tells a member's own side of a room: room, user.
+        self.tell_mine: Callable[[str, str], None] = lambda *_: None
         # Ends a user's connections with a code, and returns how many there were.
         self.close_user: Callable[[str, str], int] = lambda *_: 0
 
@@ -265,8 +269,9 @@ class FakeStore:
             self.publish("member_updated", room_id, members[user_id])
         return members[user_id]
 
-    def leave(self, room_id: str, user_id: str) -> None:
-        """End the user's membership, if there is one."""
+    def leave(self, room_id: str, user_id: str, reason: str = "left") -> None:
+        """End the user's membership, if there is one. *reason*: `left` or `removed`."""
+        self.departure = reason
         room = _get_or_404(self.rooms, room_id)
         member = self.members[room_id].pop(user_id, None)
         if member is not None:
@@ -307,6 +312,7 @@ class FakeStore:
         side["marked_unread"] = False
         if before != (member["last_read_seq"], side["delivered_seq"], False):
             side["version"] += 1
+            self.tell_mine(room_id, user_id)
         return {
             "last_read_seq": member["last_read_seq"],
             "unread": self.unread(room_id, user_id),

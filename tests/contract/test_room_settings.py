@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.servers import ChatApi, in_room, refused
+from tests.contract.servers import ChatApi, in_room, of_user, refused
 
 ALL = {
     "read_only": True,
@@ -214,3 +214,73 @@ async def test_the_key_may_leave_out_what_a_member_does_not_see(api: ChatApi) ->
     assert (await read(f"messages/{said[2]['id']}")).is_success
     beyond = (await read("messages", from_seq=100)).json()
     assert (beyond["items"], beyond["total"]) == ([], 0)
+
+
+async def test_system_messages_tell_what_members_do(api: ChatApi) -> None:
+    """Once, in English, without a mark for anybody; and only where the room has them."""
+    owner, other, third = [await api.user(display_name=name) for name in ("Ann", "Bob", "Cid")]
+    room = await api.room(owner, other)
+    path = in_room(room)
+    await patch(api, room, system_messages=True)
+    by = {"by": owner["id"]}
+    await api.send("POST", f"{path}/join", json={"user_id": third["id"]})
+    await api.send("PUT", f"{path}/members/{third['id']}", json={"role": "moderator", **by})
+    await api.send("DELETE", f"{path}/members/{third['id']}", params=by)
+    await api.send("PUT", f"{path}/members/{third['id']}", json=by)
+    await api.send("PUT", f"{path}/members/{third['id']}", json=by)
+    await api.send("DELETE", f"{path}/members/{third['id']}")
+    await api.send("PATCH", path, json={"name": "Other", **by})
+    await api.send("PATCH", path, json={"name": "Other"})
+    await api.send("POST", f"{path}/leave", json={"user_id": owner["id"]})
+    told = (await api.send("GET", f"{path}/messages", params={"after": 0})).json()["items"]
+    one = {"user_id": third["id"]}
+    assert [(each["event"], each["content"]) for each in told] == [
+        ({"name": "member_joined", **one}, "Cid joined."),
+        ({"name": "role_changed", **one, "role": "moderator", **by}, "Ann made Cid a moderator."),
+        ({"name": "member_removed", **one, **by}, "Ann removed Cid."),
+        ({"name": "member_joined", **one, **by}, "Ann added Cid."),
+        ({"name": "member_removed", **one}, "Cid was removed."),
+        ({"name": "room_renamed", "room_name": "Other", **by}, "Ann renamed the room to Other."),
+        ({"name": "member_left", "user_id": owner["id"]}, "Ann left."),
+        (
+            {"name": "role_changed", "user_id": other["id"], "role": "owner"},
+            "Bob is now an owner.",
+        ),
+    ]
+    assert {each["type"] for each in told} == {"system"}
+    mine = (await api.send("GET", f"{path}/members/{other['id']}/mine")).json()
+    assert mine["unread"] == 0
+    await patch(api, room, system_messages=False)
+    await api.send("POST", f"{path}/join", json={"user_id": third["id"]})
+    assert (await api.send("GET", f"{path}/messages")).json()["total"] == len(told)
+
+
+async def test_a_user_who_is_deleted_leaves_and_many_who_are_added_join(api: ChatApi) -> None:
+    owner, *others = [await api.user() for _ in range(4)]
+    room = await api.room(owner)
+    await patch(api, room, system_messages=True)
+    user_ids = [each["id"] for each in others]
+    body = {"user_ids": user_ids, "by": owner["id"]}
+    assert (await api.send("POST", f"{in_room(room)}/members", json=body)).is_success
+    await api.send("DELETE", of_user(owner))
+    told = (await api.send("GET", f"{in_room(room)}/messages", params={"after": 0})).json()["items"]
+    named = [(each["event"]["name"], each["event"]["user_id"]) for each in told]
+    assert named == [
+        *(("member_joined", user_id) for user_id in user_ids),
+        ("member_left", owner["id"]),
+        ("role_changed", min(user_ids)),
+    ]
+
+
+async def test_only_owners_change_a_room_in_whose_name_it_is_done(api: ChatApi) -> None:
+    owner, member, stranger = [await api.user() for _ in range(3)]
+    room = await api.room(owner, member)
+
+    async def rename(by: dict[str, Any]) -> Any:
+        return await api.send("PATCH", in_room(room), json={"name": "x", "by": by["id"]})
+
+    refused(await rename(member), 403, "owner_only")
+    refused(await rename(stranger), 404, "room_not_found")
+    assert (await rename(owner)).json()["name"] == "x"
+    many = {"user_ids": [stranger["id"]], "by": member["id"]}
+    refused(await api.send("POST", f"{in_room(room)}/members", json=many), 403, "owner_only")

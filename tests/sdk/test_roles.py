@@ -42,12 +42,17 @@ async def test_who_acts_by_somebody_has_their_rights(client: AsyncChatClient) ->
         client.rooms.set_role(room.id, bob.id, "owner", by=bob.id),
         client.rooms.put_member(room.id, carl.id, by=bob.id),
         client.rooms.remove_member(room.id, ann.id, by=bob.id),
+        client.rooms.add_members(room.id, [carl.id], by=bob.id),
+        client.rooms.update(room.id, name="x", by=bob.id),
     ):
         with pytest.raises(AuthenticationError) as refused:
             await call
         assert refused.value.code == "owner_only"
     await client.rooms.set_role(room.id, bob.id, "moderator", by=ann.id)
+    await client.rooms.add_members(room.id, [carl.id], by=bob.id)
+    await client.rooms.remove_member(room.id, carl.id, by=bob.id)
     await client.rooms.put_member(room.id, carl.id, by=bob.id)
+    await client.rooms.update(room.id, name="x", by=ann.id)
     await client.rooms.remove_member(room.id, carl.id, by=bob.id)
     with pytest.raises(NotFoundError):
         await client.rooms.remove_member(room.id, bob.id, by=carl.id)
@@ -107,6 +112,8 @@ CALLS: list[Callable[[AsyncChatClient], Awaitable[object]]] = [
     lambda client: client.rooms.set_role("r", "u", "guest"),
     lambda client: client.rooms.put_member("r", "u", by="v"),
     lambda client: client.rooms.remove_member("r", "u", by="v"),
+    lambda client: client.rooms.add_members("r", ["u"], by="v"),
+    lambda client: client.rooms.update("r", by="v"),
     lambda client: client.rooms.update("r", settings={"read_only": True}),
     lambda client: client.messages.list("r", from_seq=2),
     lambda client: client.messages.get("r", "m", from_seq=2),

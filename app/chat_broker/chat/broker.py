@@ -176,9 +176,11 @@ class Broker:
 
     async def update_room(self, me: Principal, room_id: str, changes: dict[str, Any]) -> Room:
         """Change a room the caller owns: `name`, `description`, `private`, `metadata`, some `settings`."""
-        await self._may(me, Action.UPDATE_ROOM, room_id)
+        user_id = await self._may(me, Action.UPDATE_ROOM, room_id)
         if "settings" in changes:
             await self.features.require("roles")
+        if (by := await self._named(user_id)) is not None:
+            changes = {**changes, "by": by}
         return await self._chat.rooms.update(room_id, **changes)
 
     async def delete_room(self, me: Principal, room_id: str) -> None:

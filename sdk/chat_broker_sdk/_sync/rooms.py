@@ -188,14 +188,16 @@ class Rooms(RoomState):
         private: bool | UnsetType = UNSET,
         metadata: dict[str, Any] | UnsetType | None = UNSET,
         settings: Mapping[str, Any] | UnsetType = UNSET,
+        by: str | UnsetType = UNSET,
         **more: Any,
     ) -> Room:
         """Change the fields that are passed; None clears one. *more*: fields of a newer server.
 
         Of *settings* those that are named change, such as `{"read_only": True}`; they need the feature `roles`. An
-        unknown one raises ValidationError. Raises UnsupportedOperationError where not offered.
+        unknown one raises ValidationError. *by*: the member who does it, an owner; it needs the feature `roles`, too.
+        Raises UnsupportedOperationError where not offered.
         """
-        if settings is not UNSET:
+        if settings is not UNSET or by is not UNSET:
             self._api.require("roles")
         body = without_unset(
             more,
@@ -204,6 +206,7 @@ class Rooms(RoomState):
             private=private,
             metadata=metadata,
             settings=settings,
+            by=by,
         )
         return self._api.request("PATCH", self._path(room_id), Room, body=body)
 
@@ -322,7 +325,9 @@ class Rooms(RoomState):
     ) -> AddedMembers:
         """Make all of these users (at most 100) members with *role*, or none. Who is one keeps their role.
 
-        *by*: the member who does it, with their rights and no others; it needs the feature `roles`. Raises NotFoundError (`user_not_found`, which names the first missing), and ConflictError (`direct_room`).
+        *by*: the member who does it, with their rights and no others; it needs the feature `roles`.
+
+        Raises NotFoundError (`user_not_found`, which names the first missing), and ConflictError (`direct_room`).
         """
         if by is not None:
             self._api.require("roles")

@@ -38,6 +38,16 @@ def change_settings(store: FakeStore, room: Json, body: Json) -> None:
         room["settings"] = settings
 
 
+def may_update(store: FakeStore, room_id: str, by: str | None) -> None:
+    """403 `owner_only` unless the member *by* (None: the API key) may change the room."""
+    if by is None:
+        return
+    needs_roles(store)
+    store.room(room_id)
+    if _role_of(store, room_id, by) != "owner":
+        raise Problem(403, "owner_only")
+
+
 def _fits(name: str, value: Any) -> bool:
     if name in _CHOICES:
         return value in _CHOICES[name]

@@ -174,7 +174,8 @@ def _rooms(
         case "PATCH", [room_id]:
             if body.keys() - {"metadata"}:
                 fake_rooms.refuse_direct(store, room_id)
-            fields = {name: value for name, value in body.items() if name != "settings"}
+            fields = {name: value for name, value in body.items() if name not in {"settings", "by"}}
+            fake_roles.may_update(store, room_id, body.get("by"))
             room = _changed(store, store.room(room_id), fields, _ROOM_FIELDS)
             fake_roles.change_settings(store, room, body)
             store.change(room_id, "room", "", None)

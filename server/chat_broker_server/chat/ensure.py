@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from chat_broker_kit.database.transactions import Query, Steps
 from chat_broker_server.chat import blocks, direct, members, rooms
-from chat_broker_server.chat.events import Happened
+from chat_broker_server.chat.events import Noted
 from chat_broker_server.chat.models import Room, RoomDraft
 
 Name = tuple[str, str]
@@ -15,8 +15,6 @@ Name = tuple[str, str]
 class Ensured(NamedTuple):
     room: Room
     created: bool
-    joined: list[Happened]
-    """Who became members of a room that was there."""
 
 
 def id_of(pid: str, external_id: str) -> Steps[str | None]:
@@ -34,7 +32,9 @@ def existing(pid: str, name: Name, user_ids: Sequence[str]) -> Steps[Room | None
     return (yield from rooms.get(pid, room_id))
 
 
-def direct_room(pid: str, user_ids: Sequence[str], created_by: str) -> Steps[Ensured]:
+def direct_room(
+    pid: str, user_ids: Sequence[str], created_by: str
+) -> Steps[tuple[Ensured, list[Noted]]]:
     """The room of exactly these users. Raises NotFound `user_not_found`.
 
     Raises Forbidden `blocked`, unless it is there, if its creator blocks one of the others, or one of them the creator.
@@ -48,28 +48,31 @@ def direct_room(pid: str, user_ids: Sequence[str], created_by: str) -> Steps[Ens
         if room is not None:
             others = [user_id for user_id in user_ids if user_id != created_by]
             yield from blocks.refuse_blocked(pid, created_by, others)
-            return Ensured((yield from direct.complete(pid, room)), True, [])
+            return Ensured((yield from direct.complete(pid, room)), True), []
         room_id = yield from _find(pid, ("direct_key", key))
         if room_id is not None:
-            return Ensured((yield from rooms.get(pid, room_id)), False, [])
+            return Ensured((yield from rooms.get(pid, room_id)), False), []
 
 
-def external_room(pid: str, draft: RoomDraft) -> Steps[Ensured]:
-    """The room with the draft's external id, and all users of the draft in it. Raises NotFound `user_not_found`."""
+def external_room(pid: str, draft: RoomDraft) -> Steps[tuple[Ensured, list[Noted]]]:
+    """The room with the draft's external id, and all users of the draft in it; and who became a member of it.
+
+    Raises NotFound `user_not_found`.
+    """
     user_ids = rooms.users_of(draft)
     yield from rooms.require_users(pid, rooms.places_of(draft))
     while True:
         room = yield from rooms.insert(pid, draft)
         if room is not None:
-            return Ensured(room, True, [])
+            return Ensured(room, True), []
         room_id = yield from _find(pid, ("external_id", draft.external_id or ""))
         locked = None
         if room_id is not None:
             locked = yield from members.lock_existing(pid, room_id)
         if room_id is not None and locked is not None:
             break
-    _, happened = yield from members.add(pid, room_id, user_ids, "member", locked)
-    return Ensured((yield from rooms.get(pid, room_id)), False, happened)
+    _, noted = yield from members.add(pid, room_id, user_ids, "member", locked)
+    return Ensured((yield from rooms.get(pid, room_id)), False), noted
 
 
 def _find(pid: str, name: Name) -> Steps[str | None]:

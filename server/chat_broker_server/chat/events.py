@@ -4,7 +4,7 @@ Events of one connection alone (`error`, `tokenExpiring`) are in `realtime/error
 `realtime/mine_events.py`. An event with a `rev` whose hint is lost is made again from the database: `chat/delta.py`, `events_of`.
 """
 
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -192,6 +192,18 @@ Happened = (
     | UserSignalled
 )
 """What is published after a COMMIT."""
+
+
+class SystemNote(NamedTuple):
+    """What a system message is to tell; `room_news.py` makes one of it."""
+
+    room_id: str
+    event: dict[str, Any]
+    author_id: str
+
+
+Noted = Happened | SystemNote
+"""What a transaction about members returns, in order."""
 
 
 class CloseResult(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from chat_broker_server.chat import (
     room_settings,
     user_settings,
 )
-from chat_broker_server.chat.events import Happened, MineChanged
+from chat_broker_server.chat.events import MineChanged, Noted, SystemNote
 from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.models import AddedMembers, IdempotencyKey, Member, Page, RoomUser
 from chat_broker_server.chat.roles import outranks, owner_only, require
@@ -145,7 +145,7 @@ def role_and_settings(
 
 def join(
     pid: str, room_id: str, user_id: str, *, may_enter_private: bool
-) -> Steps[tuple[Member, list[Happened]]]:
+) -> Steps[tuple[Member, list[Noted]]]:
     member = yield from get(pid, room_id, user_id)
     if member is not None:
         return member, []
@@ -158,7 +158,7 @@ def join(
 
 def put(
     pid: str, room_id: str, user_id: str, role: str | None, by: str | None = None
-) -> Steps[tuple[Member, list[Happened]]]:
+) -> Steps[tuple[Member, list[Noted]]]:
     """Make the user a member with *role*. *by* is the member who does it, None for the API key.
 
     Raises Forbidden `owner_only`, and Conflict `last_owner` if the room would be left without one.
@@ -166,7 +166,7 @@ def put(
     room = yield from _lock_to_add(pid, room_id, role, by)
     member = yield from get(pid, room_id, user_id)
     if member is None:
-        return (yield from _add(pid, room_id, user_id, role or "member", room))
+        return (yield from _add(pid, room_id, user_id, role or "member", room, by))
     if role is None or role == member.role:
         return member, []
     if member.role == "owner" and room.kind == "room":
@@ -181,7 +181,7 @@ def put(
             raise Conflict(
                 "last_owner", "A room needs an owner: make somebody else the owner first."
             )
-    return (yield from _set_role(pid, member, role))
+    return (yield from _set_role(pid, member, role, room, by))
 
 
 def _lock_to_add(pid: str, room_id: str, role: str | None, by: str | None) -> Steps[LockedRoom]:
@@ -204,30 +204,35 @@ class NewMembers(NamedTuple):
 
 def add_many(
     pid: str, room_id: str, new_members: NewMembers, idempotency_key: IdempotencyKey | None
-) -> Steps[tuple[AddedMembers, list[Happened]]]:
+) -> Steps[tuple[AddedMembers, list[Noted]]]:
     """Make all of these users members, or none. Raises NotFound `user_not_found`, which names the first missing."""
     user_ids, role, by = new_members
     yield from idempotency.claim(pid, idempotency_key)
     room = yield from _lock_to_add(pid, room_id, role, by)
-    joined, happened = yield from add(pid, room_id, user_ids, role or "member", room)
+    joined, noted = yield from add(pid, room_id, user_ids, role or "member", room, by)
     new = {member.user_id for member in joined}
     there = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in new]
     result = AddedMembers(joined, there)
     yield from idempotency.store(pid, idempotency_key, result)
-    return result, happened
+    return result, noted
 
 
 def add(
-    pid: str, room_id: str, user_ids: Sequence[str], role: str, room: LockedRoom
-) -> Steps[tuple[list[Member], list[Happened]]]:
+    pid: str,
+    room_id: str,
+    user_ids: Sequence[str],
+    role: str,
+    room: LockedRoom,
+    by: str | None = None,
+) -> Steps[tuple[list[Member], list[Noted]]]:
     """Make those of these users members who are none, in a locked room. Raises NotFound, which names the first missing."""
     joined: list[Member] = []
-    happened: list[Happened] = []
+    happened: list[Noted] = []
     for user_id in dict.fromkeys(user_ids):
         if (yield from get(pid, room_id, user_id)) is not None:
             continue
         try:
-            member, more = yield from _add(pid, room_id, user_id, role, room)
+            member, more = yield from _add(pid, room_id, user_id, role, room, by)
         except NotFound:
             number = list(user_ids).index(user_id)
             raise NotFound.named_user(f"user_ids[{number}]", user_id) from None
@@ -252,9 +257,15 @@ def role_of(pid: str, room_id: str, user_id: str) -> Steps[str]:
 
 
 def leave(
-    pid: str, room_id: str, user_id: str, *, hide_private: bool, by: str | None = None
-) -> Steps[list[Happened]]:
-    """End a membership. *by* is the member who removes this one, None for the API key or the user's own act."""
+    pid: str,
+    room_id: str,
+    user_id: str,
+    *,
+    hide_private: bool,
+    removed: bool = False,
+    by: str | None = None,
+) -> Steps[list[Noted]]:
+    """End a membership: by the user's own act, or *removed* by the member *by* (None: by the API key)."""
     room = yield from lock(pid, room_id)
     actor = None if by in {None, user_id} else (yield from role_of(pid, room_id, str(by)))
     member = yield from get(pid, room_id, user_id)
@@ -267,12 +278,23 @@ def leave(
             raise owner_only()
     if member is None:
         return []
-    return (yield from remove(pid, room_id, member, room))
+    return (yield from remove(pid, room_id, member, room, Removal(removed, by)))
+
+
+class Removal(NamedTuple):
+    """How a membership ends: by the user's own act, or *removed*, maybe by the member *by*."""
+
+    removed: bool = False
+    by: str | None = None
 
 
 def remove(
-    pid: str, room_id: str, member: Member | RoomUser, room: LockedRoom
-) -> Steps[list[Happened]]:
+    pid: str,
+    room_id: str,
+    member: Member | RoomUser,
+    room: LockedRoom,
+    how: Removal,
+) -> Steps[list[Noted]]:
     """End the membership in a locked room, if there is one, and see to it that the room keeps an owner."""
     deleted = yield Query(
         "DELETE FROM members WHERE project_id = $1 AND room_id = $2 AND user_id = $3 RETURNING role",
@@ -283,11 +305,14 @@ def remove(
     if not deleted:
         return []
     rev = yield from _count(pid, room_id, member.user_id, -1)
-    happened: list[Happened] = [events.user_left(pid, member, rev)]
+    happened: list[Noted] = [events.user_left(pid, member, rev)]
+    own = not how.removed or how.by == member.user_id
+    name = "member_left" if own else "member_removed"
+    happened += _note(room_id, room, name, member.user_id, None if own else how.by)
     if deleted[0][0] == "owner" and room.kind == "room":
         heir = yield from _heir(pid, room_id)
         if heir is not None and heir.role != "owner":
-            _, more = yield from _set_role(pid, heir, "owner")
+            _, more = yield from _set_role(pid, heir, "owner", room)
             happened += more
     return happened
 
@@ -305,7 +330,26 @@ def _heir(pid: str, room_id: str) -> Steps[Member | None]:
     return from_row(rows[0]) if rows else None
 
 
-def _set_role(pid: str, member: Member, role: str) -> Steps[tuple[Member, list[Happened]]]:
+def _note(
+    room_id: str,
+    room: LockedRoom,
+    name: str,
+    user_id: str,
+    by: str | None = None,
+    **more: str,
+) -> list[SystemNote]:
+    """What the room's system message tells, if it has such messages."""
+    if not room.settings.system_messages:
+        return []
+    event = {"name": name, "user_id": user_id, **more}
+    if by is not None:
+        event["by"] = by
+    return [SystemNote(room_id, event, by or user_id)]
+
+
+def _set_role(
+    pid: str, member: Member, role: str, room: LockedRoom, by: str | None = None
+) -> Steps[tuple[Member, list[Noted]]]:
     """Change the role of a member of a locked room."""
     room_id, user_id = member.room_id, member.user_id
     rev = yield from changes.next_rev(pid, room_id)
@@ -321,7 +365,8 @@ def _set_role(pid: str, member: Member, role: str) -> Steps[tuple[Member, list[H
     yield from changes.record(pid, room_id, rev, "member", user_id)
     member = msgspec.structs.replace(member, role=role, rev=rev)
     updated = events.member_updated(pid, member, rev)
-    return member, [updated, MineChanged(pid, user_id, [room_id])]
+    note = _note(room_id, room, "role_changed", user_id, by, role=role)
+    return member, [updated, MineChanged(pid, user_id, [room_id]), *note]
 
 
 def _count(pid: str, room_id: str, user_id: str, more: int) -> Steps[int]:
@@ -380,8 +425,8 @@ def refuse_non_member(pid: str, room_id: str, *, hide_private: bool) -> Steps[An
 
 
 def _add(
-    pid: str, room_id: str, user_id: str, role: str, room: LockedRoom
-) -> Steps[tuple[Member, list[Happened]]]:
+    pid: str, room_id: str, user_id: str, role: str, room: LockedRoom, by: str | None = None
+) -> Steps[tuple[Member, list[Noted]]]:
     """Add the user, if they are no member, to a locked room. The first member of an empty room owns it."""
     if room.kind == "room" and room.member_count == 0:
         role = "owner"
@@ -404,4 +449,7 @@ def _add(
     member = yield from get(pid, room_id, user_id)
     if member is None:
         raise NotFound.user()
-    return member, [events.user_joined(pid, member, rev)] if rows else []
+    if not rows:
+        return member, []
+    note = _note(room_id, room, "member_joined", user_id, by)
+    return member, [events.user_joined(pid, member, rev), *note]

@@ -18,6 +18,7 @@ from chat_broker_server.chat import (
 )
 from chat_broker_server.chat.changes import NEXT_REV, record
 from chat_broker_server.chat.cursors import decoded, encoded
+from chat_broker_server.chat.events import Noted, SystemNote
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
     CursorPage,
@@ -29,6 +30,7 @@ from chat_broker_server.chat.models import (
     RoomChanges,
     RoomDraft,
 )
+from chat_broker_server.chat.roles import require
 from chat_broker_server.chat.room_settings import changed, to_text
 from chat_broker_server.database.rows import (
     SET_UPDATED_AT,
@@ -254,14 +256,22 @@ def insert(pid: str, draft: RoomDraft, *, direct_key: str | None = None) -> Step
     return from_row(rows[0])
 
 
-def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
+def update(
+    pid: str, room_id: str, changes: RoomChanges, by: str | None = None
+) -> Steps[tuple[Room, list[Noted]]]:
+    """Change a room. *by* is the member who does it, None for the API key. Raises Forbidden `owner_only`."""
     columns = changed_columns(changes, SEARCHED)
     if columns.keys() - {"metadata"}:
         yield from direct.refuse(pid, room_id, "Of a direct room only metadata can be changed.")
     # The lock keeps what is read here as it is, so that open rooms are counted right and no setting is lost.
     locked = None
-    if changes.private is not UNSET or changes.settings is not UNSET:
+    note: list[Noted] = []
+    if columns.keys() - {"description", "description_folded", "metadata"} or by is not None:
         locked = yield from members.lock(pid, room_id)
+        if by is not None:
+            require((yield from members.role_of(pid, room_id, by)), "update_room")
+        if changes.name is not UNSET and locked.settings.system_messages:
+            note = yield from _renamed(pid, room_id, changes.name, by)
         if changes.settings is not UNSET:
             columns["settings"] = to_text(changed(locked.settings, changes.settings))
     assigned = [SET_UPDATED_AT, NEXT_REV, *([assignments(columns, 4)] if columns else [])]
@@ -280,7 +290,19 @@ def update(pid: str, room_id: str, changes: RoomChanges) -> Steps[Room]:
     room = yield from direct.complete(pid, from_row(rows[0]))
     if room.rev is not UNSET:
         yield from record(pid, room_id, room.rev, "room", "")
-    return room
+    return room, note
+
+
+def _renamed(pid: str, room_id: str, name: str, by: str | None) -> Steps[list[Noted]]:
+    """What a system message tells, if *name* is another one than the room has."""
+    rows = yield Query(
+        "SELECT name, created_by FROM rooms WHERE project_id = $1 AND id = $2", pid, room_id
+    )
+    before, creator = rows[0]
+    if name == before:
+        return []
+    event = {"name": "room_renamed", "room_name": name, **({} if by is None else {"by": by})}
+    return [SystemNote(room_id, event, by or creator)]
 
 
 def delete(pid: str, room_id: str) -> Steps[None]:

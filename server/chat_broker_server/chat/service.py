@@ -28,6 +28,7 @@ from chat_broker_server.chat import (
     presence,
     reactions,
     receipts,
+    room_news,
     rooms,
     signals,
     user_settings,
@@ -148,7 +149,9 @@ class Chat:
 
     async def delete_user(self, pid: str, user_id: str) -> None:
         """Delete a user: revokes the tokens and ends the memberships. The messages stay."""
-        await self._database.write(partial(users.delete, pid, user_id), self._publish_all)
+        await self._database.write(
+            partial(room_news.told, pid, partial(users.delete, pid, user_id)), self._publish_all
+        )
 
     async def user_settings(self, pid: str, user_id: str) -> UserSettings:
         """What the user has set about themselves. Raises NotFound."""
@@ -225,9 +228,10 @@ class Chat:
         room = await self._database.read(partial(ensure.existing, pid, name, user_ids))
         if room is not None:
             return room, False
-        ensured = await self._database.write(
-            partial(ensure.direct_room, pid, user_ids, created_by or user_ids[0]),
-            lambda ensured: self._publish_ensured(ensured, user_ids),
+        make = partial(ensure.direct_room, pid, user_ids, created_by or user_ids[0])
+        ensured, _ = await self._database.write(
+            partial(room_news.told_with, pid, make),
+            lambda result: self._publish_ensured(result, user_ids),
         )
         return ensured.room, ensured.created
 
@@ -240,14 +244,17 @@ class Chat:
         room = await self._database.read(partial(ensure.existing, pid, name, user_ids))
         if room is not None:
             return room, False
-        ensured = await self._database.write(
-            partial(ensure.external_room, pid, draft),
-            lambda ensured: self._publish_ensured(ensured, user_ids),
+        ensured, _ = await self._database.write(
+            partial(room_news.told_with, pid, partial(ensure.external_room, pid, draft)),
+            lambda result: self._publish_ensured(result, user_ids),
         )
         return ensured.room, ensured.created
 
-    def _publish_ensured(self, ensured: ensure.Ensured, user_ids: Sequence[str]) -> None:
-        self._publish_all(ensured.joined)
+    def _publish_ensured(
+        self, result: tuple[ensure.Ensured, list[Happened]], user_ids: Sequence[str]
+    ) -> None:
+        ensured, happened = result
+        self._publish_all(happened)
         if ensured.created:
             self._publish(MembersAdded(ensured.room.project_id, ensured.room.id, list(user_ids)))
 
@@ -278,12 +285,18 @@ class Chat:
             partial(rooms.by_activity, pid, where, cursor, limit), slow=slow
         )
 
-    async def update_room(self, pid: str, room_id: str, changes: RoomChanges) -> Room:
-        """Change a room and publish `roomUpdated`."""
-        return await self._database.write(
-            partial(rooms.update, pid, room_id, changes),
-            lambda room: self._publish(events.room_updated(room)),
-        )
+    async def update_room(
+        self, pid: str, room_id: str, changes: RoomChanges, *, by: str | None = None
+    ) -> Room:
+        """Change a room and publish `roomUpdated`. *by* is the member who does it, None for the API key."""
+
+        def publish(result: tuple[Room, list[Happened]]) -> None:
+            self._publish(events.room_updated(result[0]))
+            self._publish_all(result[1])
+
+        change = partial(rooms.update, pid, room_id, changes, by)
+        room, _ = await self._database.write(partial(room_news.told_with, pid, change), publish)
+        return room
 
     async def delete_room(self, pid: str, room_id: str) -> None:
         """Delete a room with its messages and publish `roomDeleted`."""
@@ -299,9 +312,9 @@ class Chat:
     ) -> Member:
         """Make the user a member, if they are not. Raises NotFound for a private room without
         *may_enter_private*, which only the API key has."""
+        join = partial(members.join, pid, room_id, user_id, may_enter_private=may_enter_private)
         member, _ = await self._database.write(
-            partial(members.join, pid, room_id, user_id, may_enter_private=may_enter_private),
-            self._publish_others,
+            partial(room_news.told_with, pid, join), self._publish_others
         )
         return member
 
@@ -310,8 +323,9 @@ class Chat:
     ) -> None:
         """End the membership, if there is one. With *hide_private* (the user asks, not the API key)
         a private room without that member is NotFound."""
+        leave = partial(members.leave, pid, room_id, user_id, hide_private=hide_private)
         await self._database.write(
-            partial(members.leave, pid, room_id, user_id, hide_private=hide_private),
+            partial(room_news.told, pid, leave),
             lambda happened: self._publish_departure(happened, user_id, "left"),
         )
 
@@ -367,8 +381,12 @@ class Chat:
         Raises NotFound `user_not_found`, which names the first missing, Forbidden `owner_only` and Conflict `direct_room`.
         """
         added, _ = await self._database.write(
-            partial(members.add_many, pid, room_id, new_members, idempotency),
-            lambda result: self._publish_all(result[1]),
+            partial(
+                room_news.told_with,
+                pid,
+                partial(members.add_many, pid, room_id, new_members, idempotency),
+            ),
+            self._publish_others,
         )
         return added
 
@@ -386,7 +404,10 @@ class Chat:
         *by* is the member who does it, None for the API key. Raises Forbidden, and Conflict `last_owner`.
         """
         member, _ = await self._database.write(
-            partial(members.put, pid, room_id, user_id, role, by), self._publish_others
+            partial(
+                room_news.told_with, pid, partial(members.put, pid, room_id, user_id, role, by)
+            ),
+            self._publish_others,
         )
         return member
 
@@ -394,8 +415,11 @@ class Chat:
         self, pid: str, room_id: str, user_id: str, *, by: str | None = None
     ) -> None:
         """End the membership, if there is one. *by* as in `put_member`. Raises NotFound and Forbidden."""
+        remove = partial(
+            members.leave, pid, room_id, user_id, hide_private=False, removed=True, by=by
+        )
         await self._database.write(
-            partial(members.leave, pid, room_id, user_id, hide_private=False, by=by),
+            partial(room_news.told, pid, remove),
             lambda happened: self._publish_departure(
                 happened, user_id, "left" if by == user_id else "removed"
             ),

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from chat_broker_kit.database.transactions import Query, Rows, Steps, UniqueViolation
 from chat_broker_server.chat import blocks, idempotency, members
-from chat_broker_server.chat.events import Happened
+from chat_broker_server.chat.events import Noted
 from chat_broker_server.chat.ids import new_id, timestamp
 from chat_broker_server.chat.models import (
     IdempotencyKey,
@@ -214,7 +214,7 @@ def public(user: User) -> PublicUser:
     return PublicUser(**{name: getattr(user, name) for name in _PUBLIC}, id=user.id)
 
 
-def delete(pid: str, user_id: str) -> Steps[list[Happened]]:
+def delete(pid: str, user_id: str) -> Steps[list[Noted]]:
     """Mark the user as deleted. The row stays for the messages; username and external id become free.
 
     Rows are locked in the order of all transactions: user, rooms (by id), project.
@@ -236,13 +236,13 @@ def delete(pid: str, user_id: str) -> Steps[list[Happened]]:
         pid,
         user_id,
     )
-    departures: list[Happened] = []
+    departures: list[Noted] = []
     for (room_id,) in room_ids:
         # The room or the membership may have been deleted meanwhile.
         room = yield from members.lock_existing(pid, room_id)
         if room is not None:
             user = RoomUser(room_id, user_id, *rows[0])
-            departures += yield from members.remove(pid, room_id, user, room)
+            departures += yield from members.remove(pid, room_id, user, room, members.Removal())
     yield Query("UPDATE projects SET user_count = user_count - 1 WHERE id = $1", pid)
     return departures
 

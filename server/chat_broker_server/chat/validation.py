@@ -295,7 +295,7 @@ _NEW_ROOM = {
     "member_ids": lambda value: [] if value is None else _member_ids(value),
 }
 _OWN_ID = {"external_id": optional(external_id)}
-_ROOM_CHANGES: dict[str, Check] = {**_ROOM, "settings": settings}
+_ROOM_CHANGES: dict[str, Check] = {**_ROOM, "settings": settings, "by": optional(identifier)}
 _SETTINGS: dict[str, Check] = {
     "read_only": boolean,
     "slow_mode": integer(0, 3600),
@@ -381,8 +381,11 @@ def external_room_draft(external_id: str, body: Any) -> RoomDraft:
     return RoomDraft(external_id=external_id, **checked)
 
 
-def room_changes(body: Any) -> RoomChanges:
-    return RoomChanges(**fields(body, _ROOM_CHANGES))
+def room_changes(body: Any) -> tuple[RoomChanges, str | None]:
+    """The changes, and the member in whose name they are made."""
+    checked = fields(body, _ROOM_CHANGES)
+    by = checked.pop("by", None)
+    return RoomChanges(**checked), by
 
 
 def mine_changes(body: Any) -> MineChanges:

@@ -118,8 +118,8 @@ async def get(request: Request) -> Response:
 
 
 async def update(request: Request) -> Response:
-    changes = validation.room_changes(await request.body())
-    return ok(await request.chat.update_room(request.pid, request.ids["room_id"], changes))
+    changes, by = validation.room_changes(await request.body())
+    return ok(await request.chat.update_room(request.pid, request.ids["room_id"], changes, by=by))
 
 
 async def delete(request: Request) -> Response:

@@ -45,6 +45,8 @@ TABLE = [
     Row("POST", "/join"),
     Row("POST", "/leave"),
     Row("GET", "/members"),
+    Row("GET", "/members", query="?as=owner&q=a&cursor="),
+    Row("POST", "/members", MODERATORS, "owner_only", {"users": ["external:eve"]}),
     Row("PUT", "/members/{user}", MODERATORS, "owner_only"),
     Row("PUT", "/members/{user}", MODERATORS, "owner_only", filled={"user": "external:eve"}),
     Row("DELETE", "/members/{user}", MODERATORS, "owner_only"),

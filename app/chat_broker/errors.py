@@ -400,6 +400,8 @@ _CONFLICTS: dict[str | None, str] = {
     "not_editable": "A system message cannot be edited.",
     "direct_room": _DIRECT_ROOM,
     "nobody_there": "All others of this direct room are gone: nobody would read this.",
+    "too_many_pins": "A room has at most 50 pinned messages: unpin one of them first.",
+    "too_many_reactions": "A message takes at most 20 different reactions.",
 }
 
 

@@ -21,7 +21,7 @@ from chat_broker.admin.services import AdminServices, open_admin_services
 from chat_broker.admission.csrf import BrowserRules
 from chat_broker.admission.gate import Gate
 from chat_broker.admission.rate_limits import Limiter, Rates
-from chat_broker.api import docs, health, messages, people, rooms, sync, token
+from chat_broker.api import docs, health, messages, people, reactions, rooms, sync, token
 from chat_broker.api.openapi import describe_app
 from chat_broker.api.responses import as_json
 from chat_broker.application import Application
@@ -73,6 +73,7 @@ FRONTEND = (
     rooms.router,
     sync.room_router,
     messages.router,
+    reactions.router,
 )
 ADMIN = tuple(module.router for module in (users, admin_rooms, admin_keys, audit, admin_status))
 
@@ -246,6 +247,7 @@ def _limiter(settings: Settings, state: State, metrics: Metrics) -> Limiter:
     rates = Rates.reading(
         token=settings.rate_token,
         write=settings.rate_write,
+        react=settings.rate_react,
         read=settings.rate_read,
         ip=settings.rate_ip,
         auth_failures=settings.rate_auth_failures,

@@ -180,7 +180,9 @@ async def served(app: FastAPI, protocol: Any = FastPathProtocol) -> AsyncIterato
 
 def settings(data_dir: Path, **given: Any) -> Settings:
     """Development settings with limits that no test reaches by accident."""
-    plenty = dict.fromkeys(("rate_token", "rate_write", "rate_read", "rate_ip"), "100000/minute")
+    plenty = dict.fromkeys(
+        ("rate_token", "rate_write", "rate_react", "rate_read", "rate_ip"), "100000/minute"
+    )
     return Settings(
         **{
             "_env_file": None,

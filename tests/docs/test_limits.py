@@ -57,6 +57,7 @@ def test_the_limits_of_calls_are_the_default_settings() -> None:
     for name, of in [
         ("rate_token", "of `/chat/token`"),
         ("rate_write", "that write"),
+        ("rate_react", "that react"),
         ("rate_read", "that read"),
         ("rate_ip", "of one address"),
     ]:

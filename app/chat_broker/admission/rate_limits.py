@@ -20,8 +20,8 @@ from chat_broker.settings import read_rates
 from chat_broker_kit.bounded_cache import ExpiringCache
 from chat_broker_kit.http.address_key import address_key
 
-Kind = Literal["token", "sign_out", "write", "read"]
-"""What a request does. Signing out is counted apart: it has to work for a user who has used up everything else."""
+Kind = Literal["token", "sign_out", "write", "react", "read"]
+"""What a request does. Reactions are counted apart from other writes. Signing out is counted apart: it has to work for a user who has used up everything else."""
 
 
 def read_limits(name: str, notation: str) -> tuple[Limit, ...]:
@@ -46,14 +46,23 @@ class Rates:
     token: tuple[Limit, ...]
     sign_out: tuple[Limit, ...]
     write: tuple[Limit, ...]
+    react: tuple[Limit, ...]
     read: tuple[Limit, ...]
     address: tuple[Limit, ...]
     auth_failures: tuple[Limit, ...]
     admin_failures: tuple[Limit, ...]
 
     @classmethod
-    def reading(
-        cls, *, token: str, write: str, read: str, ip: str, auth_failures: str, admin_failures: str
+    def reading(  # noqa: PLR0913 – one keyword a setting
+        cls,
+        *,
+        token: str,
+        write: str,
+        react: str,
+        read: str,
+        ip: str,
+        auth_failures: str,
+        admin_failures: str,
     ) -> "Rates":
         """From the notation of the settings RATE_TOKEN, RATE_WRITE … Raises ValueError.
 
@@ -63,6 +72,7 @@ class Rates:
             token=read_limits("token", token),
             sign_out=read_limits("sign-out", token),
             write=read_limits("write", write),
+            react=read_limits("react", react),
             read=read_limits("read", read),
             address=read_limits("address", ip),
             auth_failures=read_limits("auth-failures", auth_failures),
@@ -104,6 +114,7 @@ class Limiter:
             "token": rates.token,
             "sign_out": rates.sign_out,
             "write": rates.write,
+            "react": rates.react,
             "read": rates.read,
         }
 

@@ -156,6 +156,8 @@ Me = Annotated[Principal, Depends(Admitted("read"))]
 """Who is asking to see something."""
 MeWriting = Annotated[Principal, Depends(Admitted("write"))]
 """Who is asking to change something."""
+MeReacting = Annotated[Principal, Depends(Admitted("react"))]
+"""Who is reacting to a message."""
 MeSigningOut = Annotated[Principal, Depends(Admitted("sign_out"))]
 """Who is making their own tokens worthless: held up by nothing else that they have done."""
 MeMinting = Annotated[Principal, Depends(Admitted("token"))]
@@ -169,6 +171,8 @@ RoomId = Annotated[str, Depends(ReadRoom())]
 RoomName = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["room_id"]))]
 """The same as it was named, for operators."""
 MessageId = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["message_id"]))]
+Emoji = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["emoji"]))]
+"""One emoji or `:name:`, or what is neither."""
 KeyId = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["key_id"]))]
 NamedRole = Annotated[Role, Depends(Read(_role))]
 UserReference = Annotated[str, Depends(Read(lambda scope: scope["path_params"]["user"]))]

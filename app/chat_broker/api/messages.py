@@ -18,7 +18,7 @@ from chat_broker.api.dependencies import (
 from chat_broker.api.openapi import CURSOR, KEY, PageOf, describe
 from chat_broker.api.requests import MessageDraft, MessageEdit, Nothing, ReadUpTo
 from chat_broker.api.responses import Json, as_json, nothing
-from chat_broker.chat import views
+from chat_broker.chat import reaction_views, views
 
 router = APIRouter(prefix="/rooms/{room_id}", tags=["messages"])
 
@@ -48,12 +48,14 @@ async def post_message(
     return as_json(views.message(message), 201)
 
 
-@router.get("/messages/{message_id}", **describe(answer=views.MessageView))
+@router.get("/messages/{message_id}", **describe(answer=reaction_views.ReadMessageView))
 async def get_message(
     me: Me, room_id: RoomId, message_id: MessageId, _: NoQuery, broker: TheBroker
 ) -> Response:
     """One message in a room of the caller's; a deleted one without its content."""
-    return as_json(views.message(await broker.message(me, room_id, message_id)))
+    message = await broker.message(me, room_id, message_id)
+    own = await broker.reactions.own_to(me, room_id, message)
+    return as_json(reaction_views.read_message(message, own))
 
 
 @router.patch("/messages/{message_id}", **describe(body=MessageEdit, answer=views.MessageView))

@@ -16,6 +16,7 @@ from chat_broker.api.requests import (
     read_window,
 )
 from chat_broker.chat.own_rooms import RoomQuery
+from chat_broker.chat.reactions import ReactionsQuery
 from chat_broker.errors import BadInput
 from chat_broker_kit.text.one_line import is_one_line
 from chat_broker_kit.text.timestamps import parse_timestamp
@@ -24,7 +25,9 @@ MOST_ROOMS_KNOWN = 500
 MOST_ROOMS_MARKED = 200
 MOST_MESSAGES = 20
 LONGEST_QUERY = LONGEST_SEARCH
+LONGEST_EMOJI = 64
 CHANGES_QUERY = frozenset({"since_rev", "from_seq", "limit"})
+REACTIONS_QUERY = frozenset({"emoji", "cursor", "limit"})
 ROOMS_QUERY = frozenset({"scope", "page", "limit", "q", "sort", "kind", "archived", "cursor"})
 
 
@@ -116,6 +119,16 @@ def read_cursor_query(query_string: bytes) -> dict[str, Any]:
         "cursor": _text(query, "cursor", LONGEST_CURSOR),
         "limit": read_number(query, "limit", 1, LARGEST_LIMIT),
     }
+
+
+def read_reactions_query(query_string: bytes) -> ReactionsQuery:
+    """Whose reactions are asked for."""
+    query = read_query(query_string, REACTIONS_QUERY)
+    return ReactionsQuery(
+        emoji=_text(query, "emoji", LONGEST_EMOJI),
+        cursor=_text(query, "cursor", LONGEST_CURSOR),
+        limit=read_number(query, "limit", 1, LARGEST_LIMIT),
+    )
 
 
 def read_room_query(query_string: bytes) -> RoomQuery:

@@ -18,6 +18,7 @@ from chat_broker.chat.own_rooms import OwnRooms
 from chat_broker.chat.people import People
 from chat_broker.chat.policy import Action, Decision, Facts, Role, decide
 from chat_broker.chat.principal import Principal
+from chat_broker.chat.reactions import Reactions
 from chat_broker.chat.room_names import RoomNames, is_room_name
 from chat_broker.chat.tokens import ChatTokens
 from chat_broker.errors import (
@@ -126,6 +127,7 @@ class Broker:
         self.features = features
         self._names = RoomNames(chat)
         self.people = People(chat, identities, features)
+        self.reactions = Reactions(chat, features, self._may)
         self.direct = DirectRooms(chat, identities, features)
         self.own = OwnRooms(chat, identities, self.features, self._may, memberships.changed)
 
@@ -340,7 +342,7 @@ class Broker:
 
     async def messages(self, me: Principal, room_id: str, window: Window) -> SaidPage:
         """What was said in a room of the caller's."""
-        _, member = await self._member(me, room_id)
+        user_id, member = await self._member(me, room_id)
         if window.around is not None or window.ids is not None:
             await self.features.require("changes")
         page = await self._chat.messages.list(
@@ -356,7 +358,7 @@ class Broker:
         )
         said = self._messages.page(page)
         self._authors.remember_page(room_id, said.authors)
-        return said
+        return await self.reactions.for_reader(user_id, room_id, said) if said.crowded else said
 
     async def message(self, me: Principal, room_id: str, message_id: str) -> Message:
         """One message in a room of the caller's."""

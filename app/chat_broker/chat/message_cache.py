@@ -28,6 +28,8 @@ class Said(Struct, frozen=True):
     id: str
     author: str | None
     view: Raw
+    is_crowded: bool = False
+    """A reaction to it has more users than it shows."""
 
 
 class SaidPage(Struct, frozen=True):
@@ -35,6 +37,8 @@ class SaidPage(Struct, frozen=True):
 
     view: bytes
     authors: dict[str, str]
+    crowded: tuple[str, ...] = ()
+    """The ids of messages with a reaction of more users than are shown."""
 
 
 Kept = TypeVar("Kept")
@@ -85,7 +89,8 @@ class SaidMessages:
         upstream = _as_promised(_pages.decode, body, "page of messages")
         said = [self._one(bytes(raw)) for raw in upstream.items]
         view = views.encode(views.page(upstream, [one.view for one in said]))
-        page = SaidPage(view, {one.id: one.author for one in said if one.author is not None})
+        authors = {one.id: one.author for one in said if one.author is not None}
+        page = SaidPage(view, authors, tuple(one.id for one in said if one.is_crowded))
         self.pages.keep(body, page, len(view))
         return page
 
@@ -94,9 +99,14 @@ class SaidMessages:
         if said is None:
             message = _as_promised(Message.from_json, sent, "message")
             view = views.encode(views.message(message))
-            said = Said(message.id, message.user_id, Raw(view))
+            said = Said(message.id, message.user_id, Raw(view), is_crowded(message))
             self.messages.keep(sent, said, len(view))
         return said
+
+
+def is_crowded(message: Message) -> bool:
+    """Whether a reaction to the message has more users than it shows."""
+    return any(each.count > len(each.user_ids) for each in message.reactions)
 
 
 def _as_promised(decode: Callable[[bytes], Kept], sent: bytes, what: str) -> Kept:

@@ -70,6 +70,7 @@ class ChangesView(Struct):
     rev: int
     has_more: bool
     reset: bool
+    mine: Mapping[str, tuple[str, ...]] | UnsetType = UNSET
 
 
 class DeltaView(Struct):
@@ -85,6 +86,7 @@ class DeltaView(Struct):
     changed: list[ChangeView]
     has_more: bool
     partial: bool | UnsetType = UNSET
+    own_reactions: Mapping[str, tuple[str, ...]] | UnsetType = UNSET
 
 
 class SyncView(Struct):
@@ -108,6 +110,7 @@ class RoomsView(Struct):
     limit: int | None
     next_cursor: str | None
     has_more: bool
+    mine: Mapping[str, tuple[str, ...]] | UnsetType = UNSET
 
 
 class MentionsView(Struct):
@@ -140,13 +143,13 @@ def totals(all_rooms: Totals) -> TotalsView:
 def rooms(page: CursorPage[Room], *, for_member: bool) -> RoomsView:
     """A page of rooms by activity; *for_member*: with the caller's own side of each."""
     items = [views.room(each, for_member=for_member) for each in page.items]
-    return RoomsView(items, page.limit, page.next_cursor, page.has_more)
+    return RoomsView(items, page.limit, page.next_cursor, page.has_more, page.mine or UNSET)
 
 
 def changes(page: Changes, exposed: Exposed) -> ChangesView:
     """What changed in a room."""
     items = [_change(each, exposed) for each in page.items]
-    return ChangesView(items, page.rev, page.has_more, page.reset)
+    return ChangesView(items, page.rev, page.has_more, page.reset, page.mine or UNSET)
 
 
 def _change(change: Change, exposed: Exposed) -> ChangeView:
@@ -190,4 +193,5 @@ def _delta(delta: Delta, exposed: Exposed) -> DeltaView:
         changed=[_change(each, exposed) for each in delta.changed],
         has_more=delta.has_more,
         partial=delta.partial or UNSET,
+        own_reactions=delta.own_reactions or UNSET,
     )

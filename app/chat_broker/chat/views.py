@@ -1,6 +1,6 @@
 """What frontends get to see: our own models, written out as ready bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from chat_broker_sdk import (
     Mine,
     Page,
     Quote,
+    Reaction,
     ReadMark,
     Room,
 )
@@ -33,6 +34,14 @@ class QuoteView(Struct):
     username: str | None
     display_name: str | None
     content: str
+
+
+class ReactionView(Struct):
+    """An emoji put to a message by *count* users, and the newest ten of them."""
+
+    emoji: str
+    count: int
+    user_ids: tuple[str, ...]
 
 
 class MessageView(Struct):
@@ -59,6 +68,9 @@ class MessageView(Struct):
     mention_room: bool | UnsetType = UNSET
     silent: bool | UnsetType = UNSET
     author_deleted: bool | UnsetType = UNSET
+    reactions: list[ReactionView] | UnsetType = UNSET
+    pinned_at: str | UnsetType = UNSET
+    pinned_by: str | UnsetType = UNSET
 
 
 SETTINGS = (
@@ -205,6 +217,7 @@ class PageView(Struct):
     has_more: bool | UnsetType = UNSET
     has_before: bool | UnsetType = UNSET
     has_after: bool | UnsetType = UNSET
+    mine: Mapping[str, tuple[str, ...]] | UnsetType = UNSET
 
 
 class MembersView(Struct):
@@ -309,8 +322,23 @@ def member(one: Member, exposed: dict[str, Any] | None = None) -> MemberView:
     )
 
 
+def reactions(of: Iterable[Reaction]) -> list[ReactionView]:
+    """Reactions to a message."""
+    return [ReactionView(each.emoji, each.count, each.user_ids) for each in of]
+
+
 def message(one: Message) -> MessageView:
     """A message."""
+    view = _plain_message(one)
+    if one.reactions:
+        view.reactions = reactions(one.reactions)
+    if one.pinned_at is not None:
+        view.pinned_at = instant(one.pinned_at) or UNSET
+        view.pinned_by = one.pinned_by or UNSET
+    return view
+
+
+def _plain_message(one: Message) -> MessageView:
     return MessageView(
         one.id,
         one.room_id,
@@ -387,6 +415,7 @@ class UpstreamPage(Struct, frozen=True):
     has_more: bool | None = None
     has_before: bool | None = None
     has_after: bool | None = None
+    mine: dict[str, tuple[str, ...]] = {}
 
 
 def page(of: Page[Any] | UpstreamPage, items: Iterable[Struct | Raw]) -> PageView:
@@ -402,4 +431,5 @@ def page(of: Page[Any] | UpstreamPage, items: Iterable[Struct | Raw]) -> PageVie
         of.has_more if of.has_more is not None else UNSET,
         of.has_before if of.has_before is not None else UNSET,
         of.has_after if of.has_after is not None else UNSET,
+        of.mine or UNSET,
     )

@@ -223,6 +223,7 @@ class Settings(BaseSettings):
         "30/minute", description="Tokens minted per user; signing out as often, counted apart"
     )
     rate_write: Rate = Field("120/minute", description="Writes per user")
+    rate_react: Rate = Field("120/minute", description="Reactions per user, counted apart")
     rate_read: Rate = Field("600/minute", description="Reads per user")
     rate_ip: Rate = Field("1200/minute", description="Requests per address")
     rate_auth_failures: Rate = Field("60/minute", description="Refused credentials per address")

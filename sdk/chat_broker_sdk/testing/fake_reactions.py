@@ -136,7 +136,7 @@ def _checked(emoji: str) -> str:
     """*emoji* in NFC. 400 for what is clearly none; the Chat API looks closer."""
     text = unicodedata.normalize("NFC", emoji)
     named = re.fullmatch(r":[^:/\s]+:", text) is not None
-    shown = text[-1:] > "\x7f" and not any(each.isalpha() for each in text)
+    shown = text[-1:] > "\x7f" and not any(each.isalpha() or each == "\ufffd" for each in text)
     if not (named or shown) or len(text.encode()) > LONGEST:
         raise Problem(400, "invalid_input", field="emoji")
     return text

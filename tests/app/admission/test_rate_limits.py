@@ -36,6 +36,7 @@ def rates(**changed):
     given = {
         "token": "30/minute",
         "write": "120/minute",
+        "react": "120/minute",
         "read": "600/minute",
         "ip": "1200/minute",
         "auth_failures": "60/minute",

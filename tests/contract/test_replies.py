@@ -181,3 +181,25 @@ async def test_a_purged_message_is_nowhere(api: ChatApi) -> None:
         assert "secret" not in again.text
     bad = await api.send("DELETE", f"{path}/{message['id']}?purge=yes")
     assert refused(bad, 400, "invalid_input")["errors"][0]["field"] == "purge"
+
+
+async def test_a_purge_finds_what_was_answered_under_another_name_of_the_room(
+    api: ChatApi,
+) -> None:
+    """`external:…` and the id are one path: for the Idempotency-Key, too."""
+    alice = await api.user()
+    room = await api.room(alice, external_id=f"mine-{alice['id']}")
+    paths = [
+        f"{in_room(room)}/messages",
+        f"/api/v1/projects/{{pid}}/rooms/external:mine-{alice['id']}/messages",
+    ]
+    body = {"content": "secret", "user_id": alice["id"]}
+    key = {"Idempotency-Key": "k"}
+    message, again = [
+        (await api.send("POST", path, json=body, headers=key)).json() for path in paths[::-1]
+    ]
+    assert again == message
+    await api.send("DELETE", f"{paths[0]}/{message['id']}?purge=true")
+    answer = await api.send("POST", paths[1], json=body, headers=key)
+    assert answer.json()["deleted_at"] is not None
+    assert "secret" not in answer.text

@@ -206,7 +206,7 @@ class RoomFanout:
             self.flush()
             for connection, known in self.ahead.items():
                 if not known.covers(seq, rev):
-                    connection.send_queue.send(ready)
+                    connection.send_queue.send(self.as_seen(connection, ready))
             self._catch_up()
         elif self.unsent_bytes > _MAX_UNSENT_BYTES:
             self.flush()
@@ -232,7 +232,7 @@ class RoomFanout:
                 and self.sees(connection, change.message_seq)
                 and (known is None or not known.covers(None, rev))
             ):
-                connection.send_queue.send(change.packet)
+                connection.send_queue.send(self.as_seen(connection, change.packet))
         self._catch_up()
 
     def _send_to_user(self, change: WaitingChange, rev: int) -> None:
@@ -249,6 +249,10 @@ class RoomFanout:
     def sees(self, connection: Connection, message_seq: int | None) -> bool:
         """Whether the user of *connection* may hear of a change of this message."""
         return message_seq is None or message_seq >= self.hidden.get(connection, 1)
+
+    def as_seen(self, connection: Connection, ready: EncodedPacket) -> EncodedPacket:
+        """*ready* without what it quotes, if that is hidden from the user of *connection*."""
+        return ready.as_seen(self.hidden.get(connection, 1)) if self.hidden else ready
 
     def stop(self) -> None:
         """End what waits for its time."""
@@ -275,8 +279,12 @@ class RoomFanout:
         frame = (
             unsent[0].frame if len(unsent) == 1 else b"".join([packet.frame for packet in unsent])
         )
-        for send_queue in self.subscribers.values():
-            if send_queue.open:
+        quotes = bool(self.hidden) and any(packet.quotes for packet in unsent)
+        for connection, send_queue in self.subscribers.items():
+            if quotes and connection in self.hidden:
+                for ready in unsent:
+                    send_queue.send(self.as_seen(connection, ready))
+            elif send_queue.open:
                 send_queue.write(frame)
             else:
                 for ready in unsent:
@@ -459,7 +467,7 @@ class Fanout:
             self._start(room, read, backlog if not connection.knows_revs else None)
         for seq, rev, ready, about in backlog.packets:
             if not known.covers(seq, rev) and room.sees(connection, about):
-                connection.send_queue.send(ready)
+                connection.send_queue.send(room.as_seen(connection, ready))
         if known.seq > room.delivered.seq or known.rev > room.delivered.rev:
             room.ahead[connection] = known
         else:

@@ -7,9 +7,11 @@ front. Only the kinds and the namespace that this server supports are accepted.
 import re
 from typing import Any, Final, Literal, NamedTuple
 
+import msgspec
 from engineio import packet
 
 from chat_broker_kit import strict_json
+from chat_broker_server.chat.validation import MAX_SEQ
 from chat_broker_server.realtime import websocket_frames
 
 MESSAGE: Final = packet.MESSAGE
@@ -19,6 +21,8 @@ CLOSE: Final = packet.CLOSE
 REFUSED: Final = "4!"
 #: Replaces a message over the limit.
 OVERSIZED: Final = "4?"
+
+_QUOTE: Final = b'"reply_to":{"id":'
 
 _PACKET = re.compile(r"([0-6])(?:(/[^,]{0,128}),)?([0-9]{0,15})(.*)", re.ASCII | re.DOTALL)
 _KINDS: dict[str, Literal["connect", "disconnect", "event"]] = {
@@ -118,11 +122,35 @@ class EncodedPacket(packet.Packet):  # type: ignore[misc]  # the library ships n
         self.size = len(self.frame)
         self._body = body
         self._text: str | None = None
+        self._unquoted: tuple[int, EncodedPacket] | None = None
 
     def encode(self, b64: bool = False) -> str:  # noqa: ARG002, FBT  # the library's signature
         if self._text is None:
             self._text = f"4{self._body.decode()}"
         return self._text
+
+    @property
+    def quotes(self) -> bool:
+        """Whether it may be an event about a message that answers another one."""
+        return _QUOTE in self._body
+
+    def as_seen(self, from_seq: int) -> "EncodedPacket":
+        """This packet for a member who sees messages from *from_seq* on: without what it quotes of an earlier one."""
+        if from_seq <= 1 or not self.quotes:
+            return self
+        if self._unquoted is None:
+            self._unquoted = self._without_quote()
+        seq, unquoted = self._unquoted
+        return unquoted if seq < from_seq else self
+
+    def _without_quote(self) -> "tuple[int, EncodedPacket]":
+        """The number of the message that is quoted, and this packet without its text."""
+        name, message = msgspec.json.decode(self._body[1:])
+        quote = message.get("reply_to")
+        if not isinstance(quote, dict):
+            return MAX_SEQ, self  # it only looked like one
+        quote["content"] = ""
+        return quote["seq"], event(name, msgspec.json.encode(message))
 
 
 def event(name: str, payload: bytes) -> EncodedPacket:

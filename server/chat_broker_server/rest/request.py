@@ -186,7 +186,9 @@ class Request:
             )
         caller = "key" if self._claims is None else f"user {self._claims.sub}"
         fingerprint = hashlib.sha256(_sorted(body)).hexdigest()
-        return IdempotencyKey(f"{caller} {self.method} {self.path}", key, fingerprint)
+        # The template with ids: a room has one path, however it is named in it.
+        path = self.route.format_map(self.ids)
+        return IdempotencyKey(f"{caller} {self.method} {path}", key, fingerprint)
 
     # the query
 

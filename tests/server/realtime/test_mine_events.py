@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from chat_broker_server.chat.messages import More
 from chat_broker_server.chat.models import MineChanges, Room, User
 from tests.server.realtime.live_node import PID, LiveNode
 from tests.server.realtime.socket_client import Socket
@@ -122,6 +123,48 @@ async def test_changes_of_hidden_messages_are_told_no_more(node: LiveNode) -> No
             assert [payload["seq"] for payload in socket.payloads(event)] == [2]
     await hers.hears("messageDeleted", 2)
     assert [payload["seq"] for payload in hers.payloads("messageUpdated")] == [1, 2]
+
+
+async def test_what_hidden_messages_said_is_not_quoted_to_who_has_hidden_them(
+    node: LiveNode,
+) -> None:
+    """Neither in the event of a reply nor of its edit, joined before or after; others get the whole quote."""
+    alice, bob = await node.user("alice"), await node.user("bob")
+    room = await node.room(alice, bob)
+    first = await node.chat.post(PID, room.id, alice.id, "secret")
+    sockets = [await node.socket(bob, room), await knowing(node, bob, room)]
+    hers = await node.socket(alice, room)
+    await node.chat.update_mine(PID, room.id, bob.id, MineChanges(clear_history=True))
+    sockets.append(await knowing(node, bob, room))
+    plain = await node.chat.post(PID, room.id, alice.id, 'no "reply_to":{"id":1} at all')
+    replies = [
+        await node.chat.post(PID, room.id, alice.id, "reply", more=More(quoted.id))
+        for quoted in (first, plain)
+    ]
+    await node.chat.edit(PID, room.id, replies[0].id, "edited", by=None)
+    for socket in (*sockets, hers):
+        messages = await socket.hears("message", 3)
+        (edited,) = await socket.hears("messageUpdated")
+        quotes = [message.get("reply_to", {}).get("content") for message in (*messages, edited)]
+        shown = "secret" if socket is hers else ""
+        assert quotes == [None, shown, plain.content, shown]
+        assert [message["content"] for message in messages[1:]] == ["reply", "reply"]
+
+
+async def test_an_edit_tells_those_whom_it_names(node: LiveNode) -> None:
+    """Users whom it adds or takes away get `mine`; who was named before hears nothing new."""
+    alice, bob, carol = [await node.user(name) for name in ("alice", "bob", "carol")]
+    room = await node.room(alice, bob, carol)
+    message = await node.chat.post(PID, room.id, alice.id, "x", more=More(mentions=[bob.id]))
+    his, hers = await knowing(node, bob, room), await knowing(node, carol, room)
+    both = [bob.id, carol.id]
+    await node.chat.edit(PID, room.id, message.id, mentions=both, by=alice.id)
+    (told,) = await hers.hears("mine")
+    assert (told["mine"]["mentions"], told["totals"]["mentions"]) == (1, 1)
+    (updated,) = await his.hears("messageUpdated")
+    assert updated["mentions"] == both
+    await his.quiet()
+    assert his.payloads("mine") == []
 
 
 async def test_who_leaves_and_comes_back_sees_everything_again(node: LiveNode) -> None:

@@ -29,6 +29,9 @@ class Routes:
     mentions: str = "mentions"
     blocks: str = "blocks"
     directory: str = "directory"
+    receipts: str = "receipts"
+    presence: str = "presence"
+    signals: str = "signals"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class Events:
     mark_delivered: str = "markDelivered"
     watch_rooms: str = "watchRooms"
     unwatch_rooms: str = "unwatchRooms"
+    watch_presence: str = "watchPresence"
+    send_signal: str = "sendSignal"
     refresh_token: str = "refreshToken"  # noqa: S105 - an event name
 
     message: str = "message"
@@ -61,6 +66,10 @@ class Events:
     room_activity: str = "roomActivity"
     mine: str = "mine"
     user_updated: str = "userUpdated"
+    receipt: str = "receipt"
+    presence: str = "presence"
+    room_online: str = "roomOnline"
+    signal: str = "signal"
     token_expiring: str = "tokenExpiring"  # noqa: S105 - an event name
     error: str = "error"
 

@@ -276,6 +276,70 @@ class AddedMembers(Model, frozen=True, kw_only=True):
     there: tuple[str, ...] = ()
 
 
+class Receipt(Model, frozen=True, kw_only=True):
+    """How far a member is in a small room: read up to *read_seq*, on one of their devices up to *delivered_seq*."""
+
+    user_id: str
+    read_seq: int
+    delivered_seq: int
+
+
+class ReceiptEvent(Receipt, frozen=True, kw_only=True):
+    """A member's marks in a room have moved. Keep the higher ones."""
+
+    room_id: str
+
+
+class MessageReceipts(Model, frozen=True, kw_only=True):
+    """The members who have read a message, and those whom it has reached: ids and numbers, without its author."""
+
+    read: tuple[str, ...] = ()
+    delivered: tuple[str, ...] = ()
+    read_count: int = 0
+    delivered_count: int = 0
+
+
+class Presence(Model, frozen=True, kw_only=True):
+    """Whether a user is online. None for a user who does not want to be seen."""
+
+    user_id: str
+    online: bool | None
+    last_seen_at: datetime | None = None
+
+
+class PresenceChanges(Model, frozen=True, kw_only=True):
+    """The users who came, went, or changed whether they are seen, as they are now."""
+
+    changes: tuple[Presence, ...]
+
+
+class Presences(Model, frozen=True, kw_only=True):
+    """The wire's frame around presence that was asked for."""
+
+    items: tuple[Presence, ...]
+
+
+class RoomOnline(Model, frozen=True, kw_only=True):
+    """How many of a room's members are online."""
+
+    room_id: str
+    members_online: int
+
+
+class Signal(Model, frozen=True, kw_only=True):
+    """What an app tells sockets, and stores nowhere. *data*: any JSON.
+
+    *room_id* is None for a signal to a user, *user_id* and *username* for one that the API key has sent.
+    """
+
+    name: str
+    at: datetime
+    room_id: str | None = None
+    user_id: str | None = None
+    username: str | None = None
+    data: Any = None
+
+
 class ReadMark(Model, frozen=True, kw_only=True):
     """The `seq` up to which a member has read, and the number of unread messages."""
 
@@ -352,6 +416,7 @@ class Delta(Model, frozen=True, kw_only=True):
     changed: tuple[Change, ...] = ()
     has_more: bool = False
     members_online: int | None = None
+    receipts: tuple[Receipt, ...] = ()
     partial: bool = False
     own_reactions: dict[str, tuple[str, ...]] = {}
 
@@ -466,11 +531,12 @@ class JoinedRoom(Model, frozen=True, kw_only=True):
     epoch: str | None = None
     reset: bool = False
     changed: tuple[Change, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
     own_reactions: dict[str, tuple[str, ...]] = {}
 
 
 class MemberEvent(Model, frozen=True, kw_only=True):
-    """A user joined or left a room, or started or stopped typing there.
+    """A user joined or left a room, or started or stopped typing there: for *expires_in* seconds, unless told again.
 
     *role* is that of a user who joined, None for a plain member.
     """
@@ -481,6 +547,7 @@ class MemberEvent(Model, frozen=True, kw_only=True):
     display_name: str | None = None
     rev: int | None = None
     role: str | None = None
+    expires_in: int | None = None
 
 
 class RoomDeleted(Model, frozen=True, kw_only=True):

@@ -2,12 +2,19 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from chat_broker_sdk._async.realtime import AsyncChatSocket
-from chat_broker_sdk._models import DeliveredMark, JoinedRoom, Message, ReadMark, SyncResult
+from chat_broker_sdk._models import (
+    DeliveredMark,
+    JoinedRoom,
+    Message,
+    Presence,
+    ReadMark,
+    SyncResult,
+)
 from chat_broker_sdk._realtime.connection import TokenResult, TokenSource
 from chat_broker_sdk._realtime.events import EventMethods
 from chat_broker_sdk._realtime.handlers import Handler, Handlers
@@ -169,6 +176,14 @@ class ChatSocket(EventMethods):
     def unwatch_rooms(self) -> None:
         """Hear only of the rooms that this socket has joined."""
         self._background.run(self._socket.unwatch_rooms())
+
+    def send_signal(self, room_id: str, name: str, data: Any = None) -> None:
+        """Tell the room's other sockets something that is stored nowhere, at most once. The room must have been joined."""
+        self._background.run(self._socket.send_signal(room_id, name, data))
+
+    def watch_presence(self, user_ids: Sequence[str]) -> tuple[Presence, ...]:
+        """Be told by `on_presence` of these users, at most 200, and no others. Returns whether they are online now."""
+        return self._background.run(self._socket.watch_presence(user_ids))
 
 
 def _in_thread(token_function: Callable[[], Any]) -> Callable[[], Any]:

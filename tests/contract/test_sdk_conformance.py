@@ -128,6 +128,11 @@ async def test_features_that_a_server_does_not_name_are_not_offered_rather_than_
             "blocks",
             "directory",
             "roles",
+            "reactions",
+            "pins",
+            "receipts",
+            "presence",
+            "signals",
         )
     }
     assert "0 wrong" in table(findings)

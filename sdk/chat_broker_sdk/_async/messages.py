@@ -5,7 +5,7 @@ from typing import Any, TypeVar, overload
 
 from chat_broker_sdk._errors import ValidationError
 from chat_broker_sdk._fields import without_none
-from chat_broker_sdk._models import Message, Page
+from chat_broker_sdk._models import Message, MessageReceipts, Page
 from chat_broker_sdk._urls import checked_id
 
 from .reactions import AsyncReactions
@@ -266,6 +266,18 @@ class AsyncMessages(AsyncReactions):
                 user_id=user_id,
             ),
         )
+
+    async def receipts(
+        self, room_id: str, message_id: str, *, member_id: str | None = None
+    ) -> MessageReceipts:
+        """Who has read a message, and whom it has reached. *member_id*: with the API key, as this member may see it.
+
+        Raises AuthenticationError (`receipts_off`) in a large room, or for a member who shows none. Feature `receipts`.
+        """
+        await self._api.require("receipts")
+        path = self._message_path(room_id, message_id, self._routes.receipts)
+        query = {"member_id": member_id}
+        return await self._api.request("GET", path, MessageReceipts, auth="either", query=query)
 
     async def delete(
         self, room_id: str, message_id: str, *, user_id: str | None = None, purge: bool = False

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from chat_broker_sdk._dialect import Events
@@ -17,12 +17,17 @@ from chat_broker_sdk._models import (
     Message,
     MineEvent,
     Model,
+    Presence,
+    PresenceChanges,
     PublicUser,
     ReadMark,
+    ReceiptEvent,
     Room,
     RoomActivity,
     RoomDeleted,
+    RoomOnline,
     RoomRemoved,
+    Signal,
     SocketErrorEvent,
     SyncResult,
     TokenExpiring,
@@ -40,11 +45,13 @@ from chat_broker_sdk._realtime.handlers import MAX_WAITING, Handlers, Runner, ru
 from chat_broker_sdk._realtime.room_feed import RoomChange, RoomFeed, may_join_again, missed_change
 from chat_broker_sdk._realtime.room_watch import Have, RoomWatch, Told
 from chat_broker_sdk._realtime.wire import ConnectOptions
-from chat_broker_sdk._urls import checked_room
+from chat_broker_sdk._urls import checked_id, checked_room
 
 T = TypeVar("T")
 
 MAX_CONCURRENT_JOINS = 4
+NEW_EVENTS = ("member_updated", "user_updated", "receipt", "room_online", "signal")
+"""What a server tells only clients that have shown that they know of changes."""
 
 
 class AsyncChatSocket(EventMethods):
@@ -60,6 +67,7 @@ class AsyncChatSocket(EventMethods):
         self._handlers = Handlers(run)
         self._feeds: dict[str, RoomFeed] = {}
         self._joining: set[str] = set()
+        self._watched_users: list[str] = []
         # Rooms that were joined by the app's own id of them, and events that came while a room's own id was not known.
         self._ids_by_name: dict[str, str] = {}
         self._joins_by_name = 0
@@ -113,6 +121,7 @@ class AsyncChatSocket(EventMethods):
         self._ids_by_name.clear()
         self._watch = None
         self._delivered = DeliveryMarks(self._send_delivered)
+        self._watched_users = []
         await self._handlers.stop()
 
     async def wait(self) -> None:
@@ -164,7 +173,7 @@ class AsyncChatSocket(EventMethods):
                 if self._feeds.get(room_id) is feed:
                     del self._feeds[room_id]
                 raise
-        if feed.rev is not None and since_rev is None and self._handlers.has("member_updated"):
+        if feed.rev is not None and since_rev is None and any(map(self._handlers.has, NEW_EVENTS)):
             # A server sends no new event to a client that has not shown that it knows of changes: join with the rev.
             feed.disconnected()
         if feed.is_behind:
@@ -320,12 +329,44 @@ class AsyncChatSocket(EventMethods):
         if self._delivered.note(room_id, seq):
             self._spawn(self._delivered.run())
 
+    async def send_signal(self, room_id: str, name: str, data: Any = None) -> None:
+        """Tell the room's other sockets something that is stored nowhere, at most once. The room must have been joined.
+
+        *name*: 1 to 32 of `a-z0-9._-`; *data*: any JSON of at most 1 KiB. In a large room only its owner and moderators may.
+        """
+        signal = without_none(roomId=checked_room(room_id), name=name, data=data)
+        await self._connection.call(self._events.send_signal, signal, repeatable=False)
+
+    async def watch_presence(self, user_ids: Sequence[str]) -> tuple[Presence, ...]:
+        """Be told by `on_presence` of these users, at most 200, and no others. Returns whether they are online now.
+
+        Users who are in no room with this one are left out. An empty list ends it. After a reconnect the users are watched
+        again, and `on_presence` is called with all of them.
+        """
+        self._watched_users = [checked_id(each, "user_ids") for each in user_ids]
+        return await self._watch_presence()
+
+    async def _watch_presence(self) -> tuple[Presence, ...]:
+        watched = {"userIds": self._watched_users}
+        acknowledgement = await self._connection.call(self._events.watch_presence, watched)
+        return _parsed({"changes": acknowledgement.get("presence")}, PresenceChanges).changes
+
+    async def _watch_presence_again(self) -> None:
+        try:
+            found = await self._watch_presence()
+        except WebSocketError as error:
+            self._report_error(error)
+            return
+        self._dispatch("presence", PresenceChanges(changes=found))
+
     # -- rooms over reconnects ------------------------------------------------------------------
 
     def _on_connect(self) -> None:
         self._handlers.dispatch("connect")
         if self._watch is not None and self._watch.has_begun:
             self._spawn(self._watch_again(self._watch))
+        if self._watched_users:
+            self._spawn(self._watch_presence_again())
         for room_id in self._feeds:
             self._rejoin_soon(room_id)
 
@@ -563,6 +604,10 @@ def _models_by_event(events: Events) -> dict[str, tuple[str, type[Model]]]:
         events.room_removed: ("room_removed", RoomRemoved),
         events.room_activity: ("room_activity", RoomActivity),
         events.mine: ("mine", MineEvent),
+        events.receipt: ("receipt", ReceiptEvent),
+        events.presence: ("presence", PresenceChanges),
+        events.room_online: ("room_online", RoomOnline),
+        events.signal: ("signal", Signal),
         events.token_expiring: ("token_expiring", TokenExpiring),
     }
 

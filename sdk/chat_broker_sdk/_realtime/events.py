@@ -9,11 +9,15 @@ from chat_broker_sdk._models import (
     MemberEvent,
     Message,
     MineEvent,
+    PresenceChanges,
     PublicUser,
+    ReceiptEvent,
     Room,
     RoomActivity,
     RoomDeleted,
+    RoomOnline,
     RoomRemoved,
+    Signal,
     SocketErrorEvent,
     TokenExpiring,
 )
@@ -31,6 +35,10 @@ RoomAddedHandler = TypeVar("RoomAddedHandler", bound=Callable[[Delta], Any])
 RoomRemovedHandler = TypeVar("RoomRemovedHandler", bound=Callable[[RoomRemoved], Any])
 RoomActivityHandler = TypeVar("RoomActivityHandler", bound=Callable[[RoomActivity], Any])
 MineHandler = TypeVar("MineHandler", bound=Callable[[MineEvent], Any])
+ReceiptHandler = TypeVar("ReceiptHandler", bound=Callable[[ReceiptEvent], Any])
+PresenceHandler = TypeVar("PresenceHandler", bound=Callable[[PresenceChanges], Any])
+RoomOnlineHandler = TypeVar("RoomOnlineHandler", bound=Callable[[RoomOnline], Any])
+SignalHandler = TypeVar("SignalHandler", bound=Callable[[Signal], Any])
 ErrorHandler = TypeVar("ErrorHandler", bound=Callable[[SocketErrorEvent], Any])
 ExpiringHandler = TypeVar("ExpiringHandler", bound=Callable[[TokenExpiring], Any])
 ConnectHandler = TypeVar("ConnectHandler", bound=Callable[[], Any])
@@ -93,6 +101,22 @@ class EventMethods:
     def on_room_updated(self, handler: RoomHandler) -> RoomHandler:
         """A room's name or description changed, also while the connection was lost."""
         return self._on("room_updated", handler)
+
+    def on_receipt(self, handler: ReceiptHandler) -> ReceiptHandler:
+        """A member of a small room has read further, or the room has reached a device of theirs."""
+        return self._on("receipt", handler)
+
+    def on_presence(self, handler: PresenceHandler) -> PresenceHandler:
+        """Users of `watch_presence` came, went, or changed whether they are seen. At most once a second."""
+        return self._on("presence", handler)
+
+    def on_room_online(self, handler: RoomOnlineHandler) -> RoomOnlineHandler:
+        """Another number of a room's members is online. At most once in 5 seconds a room."""
+        return self._on("room_online", handler)
+
+    def on_signal(self, handler: SignalHandler) -> SignalHandler:
+        """A signal for a room that this socket has joined, or for this user."""
+        return self._on("signal", handler)
 
     def on_room_deleted(self, handler: RoomDeletedHandler) -> RoomDeletedHandler:
         """A room was deleted."""

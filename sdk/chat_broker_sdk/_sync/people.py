@@ -1,10 +1,19 @@
 """Part of client.users: what users set about themselves, whom they block, and how they find each other."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 from chat_broker_sdk._fields import UNSET, UnsetType, without_unset
-from chat_broker_sdk._models import CursorPage, Message, Page, PublicUser, PublicUsers, UserSettings
+from chat_broker_sdk._models import (
+    CursorPage,
+    Message,
+    Page,
+    Presence,
+    Presences,
+    PublicUser,
+    PublicUsers,
+    UserSettings,
+)
 from chat_broker_sdk._pages import PageWalk
 from chat_broker_sdk._urls import checked_id
 
@@ -50,6 +59,32 @@ class People:
         return self._api.request(
             "PATCH", self._path(user_id, self._routes.settings), UserSettings, body=body
         )
+
+    # -- presence and signals -------------------------------------------------------------------
+
+    def presence(
+        self, user_ids: Sequence[str], *, member_id: str | None = None
+    ) -> tuple[Presence, ...]:
+        """Whether users are online, at most 100; unknown ones are left out. Feature `presence`.
+
+        *member_id*: as this user may see it, who sees those of a common room.
+        """
+        self._api.require("presence")
+        if not user_ids:
+            return ()
+        ids = ",".join(checked_id(each, "user_ids") for each in user_ids)
+        query = {"ids": ids, "member_id": member_id}
+        found = self._api.request("GET", (self._routes.presence,), Presences, query=query)
+        return found.items
+
+    def signal(self, user_id: str, name: str, data: Any = None) -> None:
+        """Tell all sockets of the user something that is stored nowhere. Feature `signals`.
+
+        *name*: 1 to 32 of `a-z0-9._-`; *data*: any JSON of at most 1 KiB.
+        """
+        self._api.require("signals")
+        body = {"name": name, "data": data}
+        self._api.request("POST", self._path(user_id, self._routes.signals), body=body)
 
     # -- mentions -------------------------------------------------------------------------------
 

@@ -78,6 +78,17 @@ class RoomState:
             if not page.has_more or not page.items:
                 return
 
+    # -- signals --------------------------------------------------------------------------------
+
+    def signal(self, room_id: str, name: str, data: Any = None) -> None:
+        """Tell all sockets of the room something that is stored nowhere. Needs the API key. Feature `signals`.
+
+        *name*: 1 to 32 of `a-z0-9._-`; *data*: any JSON of at most 1 KiB.
+        """
+        self._api.require("signals")
+        body = {"name": name, "data": data}
+        self._api.request("POST", self._path(room_id, self._routes.signals), body=body)
+
     # -- a member's own side --------------------------------------------------------------------
 
     def _mine_path(self, room_id: str, user_id: str | None) -> tuple[str, ...]:

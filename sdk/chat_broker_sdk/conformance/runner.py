@@ -5,7 +5,7 @@ import asyncio
 from chat_broker_sdk._async.client import AsyncChatClient
 from chat_broker_sdk._errors import ChatError, NetworkError, UnsupportedOperationError
 
-from . import messages, people, reactions, rest, roles, rooms, socket, sync  # noqa: F401 - registers the checks
+from . import messages, people, presence, reactions, rest, roles, rooms, socket, sync  # noqa: F401 - registers the checks
 from .checks import CHECKS, GOT_WRONG, HAS, LACKS, SKIPPED, Broken, Check, Finding, Missing, World
 
 

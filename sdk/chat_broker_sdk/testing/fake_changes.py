@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from . import fake_presence
 from .fake_store import FakeStore, Json, Problem, Seen, number
 
 FEATURES = (
@@ -18,6 +19,9 @@ FEATURES = (
     "roles",
     "reactions",
     "pins",
+    "receipts",
+    "presence",
+    "signals",
 )
 LIMITS = {
     "content": 8000,
@@ -143,6 +147,7 @@ def mark_delivered(store: FakeStore, room_id: str, user_id: str, seq: int) -> Js
     if reached != side["delivered_seq"]:
         side |= {"delivered_seq": reached, "version": side["version"] + 1}
         store.tell_mine(room_id, user_id)
+        store.tell_receipt(room_id, user_id)
     return {"delivered_seq": reached}
 
 
@@ -258,8 +263,11 @@ def sync(store: FakeStore, user_id: str, body: Json) -> Json:
     }
     if body.get("have_version") not in {None, answer["version"]}:
         answer["reload"] = True
-    if foreign:
-        for each in answer["deltas"]:
+    for each in answer["deltas"]:
+        told = fake_presence.receipts(store, each["room"]["id"], user_id)
+        if told and "receipts" in store.features:
+            each["receipts"] = told
+        if foreign:
             each["reset"] = each["room"]["id"] in have
     return answer if more else {**answer, "token": str(store.joins)}
 

@@ -12,7 +12,9 @@ from chat_broker_sdk._realtime.room_feed import may_reconnect
 from chat_broker_sdk._realtime.wire import ConnectFailure, ConnectOptions
 from chat_broker_sdk._transports.asgi import AsgiApp, AsgiTransport
 
+from . import fake_presence
 from .fake_changes import changed, mark_delivered, mine
+from .fake_presence import NEW_EVENTS
 from .fake_rooms import room_id
 from .fake_store import FakeStore, Json, Problem
 from .fake_watch import tell, unwatch, watch
@@ -47,7 +49,9 @@ class FakeLive:
     ) -> None:
         """Send *event* (an attribute of `Events`) to all connections in the room, but those of the user *excluded*."""
         for wire in tuple(self.wires):
-            if event == "member_updated" and not wire.knows_changes:
+            if event in NEW_EVENTS and not wire.knows_changes:
+                continue
+            if event == "receipt" and not fake_presence.receipts(self.store, room_id, wire.user_id):
                 continue
             if room_id in wire.rooms and wire.user_id != excluded:
                 wire.receive(event, payload)
@@ -61,7 +65,7 @@ class FakeLive:
         """Send `user_updated` to the connections that know of changes and joined a small room with the user."""
         shared = {room["id"] for room in self.store.rooms_of(user["id"]) if room["small"]}
         for wire in tuple(self.wires):
-            if wire.knows_changes and wire.rooms & shared:
+            if wire.knows_changes and (wire.rooms & shared or user["id"] in wire.watched_users):
                 wire.receive("user_updated", user)
 
     def close_user(self, user_id: str, code: str) -> int:
@@ -70,6 +74,49 @@ class FakeLive:
         for wire in wires:
             wire.end(code)
         return len(wires)
+
+    def signal(self, payload: "Json", user_id: str | None, sender: "FakeWire | None") -> None:
+        """Send a signal to the sockets of its room, but the one that sent it, or to those of a user."""
+        for wire in tuple(self.wires):
+            told = payload["room_id"] in wire.rooms if user_id is None else wire.user_id == user_id
+            if told and wire.knows_changes and wire is not sender:
+                wire.receive("signal", payload)
+
+    def is_online(self, user_id: str) -> bool:
+        """Whether the user has a connection."""
+        return any(wire.user_id == user_id for wire in self.wires)
+
+    def tell_presence(self, user_id: str) -> None:
+        """Send `presence` to the connections that watch the user."""
+        if user_id in self.store.users:
+            change = fake_presence.presence(self.store, self, user_id)
+            for wire in tuple(self.wires):
+                if user_id in wire.watched_users:
+                    wire.receive("presence", {"changes": [change]})
+
+    def tell_online(self, room_id: str) -> None:
+        """Send `room_online` to the room's connections."""
+        if "presence" in self.store.features:
+            online = {"room_id": room_id, "members_online": self.online(room_id)}
+            self.publish("room_online", room_id, online)
+
+    def opened(self, wire: "FakeWire") -> None:
+        """A connection was opened."""
+        came = not self.is_online(wire.user_id)
+        self.wires.add(wire)
+        if came:
+            self.tell_presence(wire.user_id)
+
+    def ended(self, wire: "FakeWire") -> None:
+        """A connection has ended, or never was."""
+        if wire not in self.wires:
+            return
+        self.wires.discard(wire)
+        if not self.is_online(wire.user_id):
+            self.store.last_seen[wire.user_id] = self.store.timestamp()
+            self.tell_presence(wire.user_id)
+        for joined in wire.rooms:
+            self.tell_online(joined)
 
     def online(self, room_id: str) -> int:
         """How many users have a connection in the room."""
@@ -90,6 +137,7 @@ class FakeWire:
         self.delivered: set[str] = set()
         self.delivers_all = False
         self.newest = 1
+        self.watched_users: frozenset[str] = frozenset()
         self._live = live
         self._on_event = on_event
         self._on_end = on_end
@@ -110,7 +158,7 @@ class FakeWire:
                 f"The live connection was refused ({problem.code})", code=problem.code
             )
             return ConnectFailure(error, permanent=not may_reconnect(problem.code, None))
-        self._live.wires.add(self)
+        self._live.opened(self)
         return None
 
     async def wait(self) -> None:
@@ -133,6 +181,8 @@ class FakeWire:
             events.watch_rooms: lambda request: watch(self, request),
             events.unwatch_rooms: lambda _: unwatch(self),
             events.refresh_token: self._refresh,
+            events.watch_presence: self._watch,
+            events.send_signal: self._signal,
         }
         await asyncio.sleep(0)
         request = args[0] if args else {}
@@ -154,7 +204,7 @@ class FakeWire:
 
     async def close(self) -> None:
         """End the connection. Does nothing if it has ended."""
-        self._live.wires.discard(self)
+        self._live.ended(self)
         self._mark_ended()
 
     def abandon(self) -> None:
@@ -182,7 +232,7 @@ class FakeWire:
 
     def end(self, code: str) -> None:
         """Send the error *code*, and end the connection."""
-        self._live.wires.discard(self)
+        self._live.ended(self)
         reconnect = may_reconnect(code, None)
         error = {
             "code": code,
@@ -218,7 +268,9 @@ class FakeWire:
                 raise Problem(404, "room_not_found")
             if not known.get("peek"):
                 store.join(room_id, self.user_id)
-        self.rooms.add(room_id)
+        if room_id not in self.rooms:
+            self.rooms.add(room_id)
+            self._live.tell_online(room_id)
         self.delivered.discard(room_id)
         since = known.get("sinceSeq")
         missed = [] if since is None else [m for m in store.messages[room_id] if m["seq"] > since]
@@ -236,7 +288,11 @@ class FakeWire:
         self.knows_changes |= bool(known.keys() & {"sinceRev", "fromSeq", "epoch", "peek"})
         if "mine" in store.features and self.user_id in store.members[room_id]:
             answer["mine"] = mine(store, room_id, self.user_id)
-        return answer | self._changes(room, since, known)
+        answer |= self._changes(room, since, known)
+        if "receipts" in store.features and self.user_id in store.members[room_id]:
+            receipts = fake_presence.receipts(store, room_id, self.user_id)
+            answer |= {"receipts": receipts} if receipts else {}
+        return answer
 
     def _changes(self, room: "Json", since: int | None, known: "Json") -> "Json":
         """What else a server with the feature `changes` answers to a join."""
@@ -282,6 +338,10 @@ class FakeWire:
             "username": user["username"],
             "display_name": user["display_name"],
         }
+        if not self._live.store.rooms[room_id]["small"]:
+            return {}
+        if event == "user_typing":
+            payload["expires_in"] = 6
         self._live.publish(event, room_id, payload, excluded=self.user_id)
         return {}
 
@@ -294,6 +354,25 @@ class FakeWire:
             raise Problem(400, "unknown_event")
         self.knows_changes = True
         return mark_delivered(store, mark["roomId"], self.user_id, mark["seq"])
+
+    def _watch(self, request: "Json") -> "Json":
+        if "presence" not in self._live.store.features:
+            raise Problem(400, "unknown_event")
+        self.knows_changes = True
+        return fake_presence.watch(self._live.store, self._live, self, request)
+
+    def _signal(self, request: "Json") -> "Json":
+        store, room_id = self._live.store, request["roomId"]
+        if "signals" not in store.features:
+            raise Problem(400, "unknown_event")
+        self.knows_changes = True
+        if room_id not in self.rooms:
+            raise Problem(400, "not_joined")
+        fake_presence.require_may_signal(store, room_id, self.user_id)
+        body = {name: value for name, value in request.items() if name != "roomId"}
+        payload = fake_presence.signal(store, body, room_id, self.user_id)
+        self._live.signal(payload, None, self)
+        return {}
 
     def _refresh(self, request: "Json") -> "Json":
         user_id, expires = self._live.store.bearer(request["token"])

@@ -1,10 +1,21 @@
 """The routes of the fake Chat API."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import fake_changes, fake_messages, fake_people, fake_reactions, fake_roles, fake_rooms
+from . import (
+    fake_changes,
+    fake_messages,
+    fake_people,
+    fake_presence,
+    fake_reactions,
+    fake_roles,
+    fake_rooms,
+)
 from .fake_store import FakeStore, Json, Problem, Seen, encoded, number
+
+if TYPE_CHECKING:
+    from .fake_live import FakeLive
 
 _USER_FILTERS = ("external_user_id", "status")
 _USER_FIELDS = {"username", "display_name", "email", "avatar_url", "status", "metadata"}
@@ -14,7 +25,9 @@ LARGEST_ANSWER = 512 * 1024
 """Bytes. A list by cursor ends early where it would be larger."""
 
 
-def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int, Any]:
+def route(
+    store: "FakeStore", live: "FakeLive", request: "Seen", caller: str | None
+) -> tuple[int, Any]:
     """Status and body of the response. *caller*: the user's id of a token, None for the API key."""
     path = request.path.removeprefix("/api/v1")
     if path == "/project" and (caller is None or store.features):
@@ -28,6 +41,8 @@ def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int,
     if parts[:3] != ["", "projects", store.project_id] or len(parts) < 4:
         raise Problem(404, "not_found")
     resource, rest = parts[3], parts[4:]
+    if resource == "presence" or rest[1:] == ["signals"]:
+        return _presence(store, live, request, parts[3:], caller)
     if resource == "users":
         if caller is not None:
             raise Problem(403, "forbidden")
@@ -41,6 +56,29 @@ def route(store: "FakeStore", request: "Seen", caller: str | None) -> tuple[int,
                 return fake_rooms.ensure(store, rest[0], request.body or {})
             rest = [fake_rooms.room_id(store, rest[0]), *rest[1:]]
         return _rooms(store, request, rest, caller)
+    raise Problem(404, "not_found")
+
+
+def _presence(
+    store: "FakeStore", live: "FakeLive", request: "Seen", parts: list[str], caller: str | None
+) -> tuple[int, Any]:
+    """Who is online, and signals of the API key."""
+    if caller is not None:
+        raise Problem(403, "api_key_required")
+    match request.method, parts:
+        case "GET", ["presence"]:
+            _need(store, "presence")
+            return 200, fake_presence.asked(store, live, request)
+        case "POST", ["rooms", name, "signals"]:
+            _need(store, "signals")
+            room_id = str(store.room(fake_rooms.room_id(store, name))["id"])
+            live.signal(fake_presence.signal(store, request.body or {}, room_id), None, None)
+            return 202, {}
+        case "POST", ["users", user_id, "signals"]:
+            _need(store, "signals")
+            store.user(user_id)
+            live.signal(fake_presence.signal(store, request.body or {}, None), user_id, None)
+            return 202, {}
     raise Problem(404, "not_found")
 
 
@@ -342,7 +380,8 @@ def _reactions(
 ) -> tuple[int, Any]:
     """Reactions to a message, its pin; with nothing in *rest* the pins of the room."""
     method = request.method
-    _need(store, "reactions" if "reactions" in rest else "pins")
+    part = next((name for name in ("reactions", "receipts") if name in rest), "pins")
+    _need(store, part)
     store.room(room_id, caller)
     reader = caller or request.query.get("member_id")
     hidden = 1 if reader is None else store.side(room_id, reader)["from_seq"]
@@ -356,6 +395,8 @@ def _reactions(
     if not seqs or seqs[0] < hidden:
         raise Problem(404, "message_not_found")
     match method, part, more:
+        case "GET", "receipts", []:
+            return 200, fake_presence.of_message(store, room_id, message_id, reader)
         case "GET", "reactions", []:
             return 200, fake_reactions.reactors(store, request, room_id, message_id)
         case (("PUT" | "DELETE"), "reactions", [emoji]) if caller is not None:

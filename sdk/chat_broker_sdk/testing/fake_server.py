@@ -6,9 +6,11 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from . import fake_presence
 from .fake_changes import FEATURES
 from .fake_live import FakeLive, FakeTransport
 from .fake_routes import route
@@ -63,6 +65,7 @@ class FakeChatApi:
         self.store.tell_mine = lambda room_id, user_id: tell_mine(
             self.store, tuple(self.live.wires), room_id, user_id
         )
+        self.store.tell_receipt = partial(fake_presence.tell_receipt, self.store)
         self.seen: list[Seen] = []
         self._faults: list[Fault] = []
         self._idempotent: dict[tuple[str, str], tuple[Any, int, Any]] = {}
@@ -200,7 +203,7 @@ class FakeChatApi:
         return self.store.bearer(token)[0]
 
     def _route(self, request: Seen) -> tuple[int, Any]:
-        return route(self.store, request, self._caller(request))
+        return route(self.store, self.live, request, self._caller(request))
 
     # -- clients --------------------------------------------------------------------------------
 

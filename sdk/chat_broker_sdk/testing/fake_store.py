@@ -74,6 +74,10 @@ class FakeStore:
         self.departure = "left"
         # Tells a member's own side of a room: room, user.
         self.tell_mine: Callable[[str, str], None] = lambda *_: None
+        # When users closed their last connection.
+        self.last_seen: dict[str, str] = {}
+        # Tells the sockets in a room how far a member is: room, user.
+        self.tell_receipt: Callable[[str, str], None] = lambda *_: None
         # Ends a user's connections with a code, and returns how many there were.
         self.close_user: Callable[[str, str], int] = lambda *_: 0
 
@@ -313,6 +317,7 @@ class FakeStore:
         if before != (member["last_read_seq"], side["delivered_seq"], False):
             side["version"] += 1
             self.tell_mine(room_id, user_id)
+            self.tell_receipt(room_id, user_id)
         return {
             "last_read_seq": member["last_read_seq"],
             "unread": self.unread(room_id, user_id),

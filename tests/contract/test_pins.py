@@ -54,6 +54,29 @@ async def test_pins_are_listed_newest_pin_first(api: ChatApi) -> None:
     refused(await api.send("GET", f"{in_room({'id': 'nothing'})}/pins"), 404, "room_not_found")
 
 
+async def test_a_pin_is_told_by_a_system_message_where_the_room_wants_it(api: ChatApi) -> None:
+    """Once, after the change; with who did it, unless it was the key in nobody's name."""
+    owner = await api.user(display_name="Ann")
+    room = await api.room(owner)
+    path = in_room(room)
+    settings = {"settings": {"system_messages": True}}
+    assert (await api.send("PATCH", path, json=settings)).status_code == 200
+    one, two = await api.say(room, owner, "one"), await api.say(room, owner, "two")
+    by_owner = {"user_id": owner["id"]}
+    for message, body in ((one, by_owner), (one, by_owner), (two, {})):
+        answer = await api.send("PUT", f"{path}/messages/{message['id']}/pin", json=body)
+        assert answer.status_code == 200, answer.text
+    told = (await api.send("GET", f"{path}/messages?after=2")).json()["items"]
+    assert [(each["type"], each["content"]) for each in told] == [
+        ("system", "Ann pinned a message."),
+        ("system", "A message was pinned."),
+    ]
+    assert [each["event"] for each in told] == [
+        {"name": "pinned", "by": owner["id"], "message_id": one["id"]},
+        {"name": "pinned", "message_id": two["id"]},
+    ]
+
+
 async def test_a_room_has_fifty_pins(api: ChatApi) -> None:
     owner = await api.user()
     room = await api.room(owner)

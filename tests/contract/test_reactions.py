@@ -270,8 +270,9 @@ async def test_strangers_learn_nothing_and_guests_do_not_react(api: ChatApi) -> 
     role = f"{in_room(talk.room)}/members/{talk.users[1]['id']}"
     assert (await api.send("PUT", role, json={"role": "guest"})).status_code == 200
     refused(await api.as_user(token, "PUT", talk.path + target), 403, "read_only")
-    answer = await api.send("PUT", f"{talk.path}{target}/{talk.users[1]['id']}")
-    refused(answer, 403, "read_only")
+    for method in ("PUT", "DELETE"):
+        answer = await api.send(method, f"{talk.path}{target}/{talk.users[1]['id']}")
+        refused(answer, 403, "read_only")
 
 
 async def test_the_body_of_a_reaction_is_empty(api: ChatApi) -> None:

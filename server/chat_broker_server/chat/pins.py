@@ -9,7 +9,7 @@ from msgspec import UNSET
 from chat_broker_kit.database.transactions import Query, Steps, Undo
 from chat_broker_kit.text.timestamps import parse_timestamp
 from chat_broker_server.chat import events, message_lock, message_parts, messages, roles
-from chat_broker_server.chat.events import Event
+from chat_broker_server.chat.events import Event, Noted, SystemNote
 from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.message_lock import Actor, Locked
 from chat_broker_server.chat.message_parts import IS_PINNED
@@ -30,12 +30,12 @@ _PINS = (
 
 def pin(
     pid: str, room_id: str, message_id: str, actor: Actor
-) -> Steps[tuple[Message, Event | None]]:
+) -> Steps[tuple[Message, list[Noted]]]:
     """Pin a message. One that is pinned stays as it is. Raises Conflict `too_many_pins`, `message_deleted`."""
     locked = yield from _locked(pid, room_id, message_id, actor)
     message_lock.refuse_deleted(locked.message)
     if locked.message.pinned_at is not UNSET:
-        raise Undo((message_parts.without_hidden_quote(locked.message, locked.from_seq), None))
+        raise Undo((message_parts.without_hidden_quote(locked.message, locked.from_seq), []))
     rows = yield Query(
         f"SELECT count(*), max(pinned_at) FROM messages WHERE {_PINNED}", pid, room_id
     )
@@ -56,7 +56,16 @@ def pin(
         actor.user_id,
     )
     shown = message_parts.without_hidden_quote(pinned, locked.from_seq)
-    return shown, events.message_changed(pid, pinned, Reason("pinned", pinned_by))
+    noted: list[Noted] = [events.message_changed(pid, pinned, Reason("pinned", pinned_by))]
+    if locked.settings.system_messages:
+        noted.append(_note(pinned, actor))
+    return shown, noted
+
+
+def _note(pinned: Message, actor: Actor) -> SystemNote:
+    by = {} if actor.user_id is None else {"by": actor.user_id}
+    event = {"name": "pinned", **by, "message_id": pinned.id}
+    return SystemNote(pinned.room_id, event, actor.user_id or pinned.user_id)
 
 
 def unpin(

@@ -123,8 +123,9 @@ def remove(
     """Take a reaction back. Changes nothing if there is none. The API key may do so for who is no member any more."""
     locked = yield from message_lock.lock(pid, room_id, message_id, actor)
     if actor.by_token:
-        role = yield from message_lock.require_acting_member(pid, room_id, locked, actor)
-        roles.require(role, "react")
+        yield from message_lock.require_acting_member(pid, room_id, locked, actor)
+    if locked.role is not None:
+        roles.require(locked.role, "react")
     message = locked.message
     present = _reactions_of(message)
     user_id = actor.user_id or ""

@@ -623,8 +623,9 @@ class Chat:
 
     async def pin(self, pid: str, room_id: str, message_id: str, actor: Actor) -> Message:
         """Pin a message. Raises NotFound, Forbidden, Conflict `too_many_pins` or `message_deleted`."""
+        pin = partial(pins.pin, pid, room_id, message_id, actor)
         message, _ = await self._database.write(
-            partial(pins.pin, pid, room_id, message_id, actor), self._publish_second
+            partial(room_news.told_with, pid, pin), self._publish_others
         )
         return message
 

@@ -106,6 +106,31 @@ async def test_an_id_that_is_none_is_not_sent(
     assert fake_chat.count("blocks") == 0
 
 
+async def test_blocks_and_new_names_are_told_to_sockets(client: AsyncChatClient) -> None:
+    """To those that know of changes: who blocks is told to reload, who shares a small room hears of names."""
+    ann, bob = await cast(client)
+    room = await client.rooms.create(name="r", created_by=ann.id, member_ids=[bob.id])
+    told: list[tuple[str, str, object]] = []
+    sockets = []
+    for user in (ann, bob):
+        socket = client.as_user((await client.users.generate_token(user.id)).token).socket
+        socket.on_mine(lambda event, user=user: told.append((user.username, "mine", event.reload)))
+        socket.on_user_updated(
+            lambda event, user=user: told.append((user.username, "user", event.display_name))
+        )
+        await socket.connect()
+        await socket.join_room(room.id, since_seq=0, since_rev=0)
+        sockets.append(socket)
+    await client.users.block(bob.id, ann.id)
+    await client.users.block(bob.id, ann.id)
+    await client.users.update(ann.id, display_name="Ann")
+    for socket in sockets:
+        await socket.disconnect()
+    assert told[0] == ("bob", "mine", True)
+    assert sorted(each[0] for each in told[1:]) == ["ann", "bob"]
+    assert {each[1:] for each in told[1:]} == {("user", "Ann")}
+
+
 def test_the_synchronous_client_has_them_too(fake_chat: FakeChatApi) -> None:
     with fake_chat.sync_client() as client:
         ann = client.users.create(username="ann", external_user_id="1")

@@ -109,12 +109,13 @@ async def _directory(world: World) -> None:
     await refused(users.directory(bob.id, "a", limit=21), 400)
 
 
-@check("Socket.IO", "a new name is told to those who share a small room")
-async def _user_updated(world: World) -> None:
+@check("Socket.IO", "a new name is told to those who share a small room, a block to who blocks")
+async def _told(world: World) -> None:
     ann, bob = await world.people()
     room = await world.new_room(member_ids=[bob.id])
     await world.client.users.blocks(bob.id)
     told: list[PublicUser] = []
+    reloads: list[bool] = []
     heard = asyncio.Event()
     client = world.client.as_user(await world.token(bob))
     try:
@@ -125,7 +126,11 @@ async def _user_updated(world: World) -> None:
             told.append(user)
             heard.set()
 
+        client.socket.on_mine(lambda event: reloads.append(event.reload))
+
         await client.socket.join_room(room.id, since_seq=0, since_rev=0)
+        await world.client.users.block(bob.id, ann.id)
+        await world.client.users.unblock(bob.id, ann.id)
         name = f"Ann {uuid.uuid4().hex[:6]}"
         await world.client.users.update(ann.id, display_name=name)
         try:
@@ -138,6 +143,7 @@ async def _user_updated(world: World) -> None:
         await world.client.rooms.delete(room.id)
         await world.client.users.update(ann.id, display_name=ann.display_name)
     expect((told[0].id, told[0].display_name) == (ann.id, name), "it is another user or name")
+    expect(reloads == [True, True], f"a block and its end are told as {reloads}")
 
 
 def _public(user: ChatUser) -> PublicUser:

@@ -68,6 +68,12 @@ class FakeLive:
             if wire.knows_changes and (wire.rooms & shared or user["id"] in wire.watched_users):
                 wire.receive("user_updated", user)
 
+    def tell_reload(self, user_id: str) -> None:
+        """Tell the connections of the user that know `mine` that it has changed in all rooms."""
+        for wire in tuple(self.wires):
+            if wire.knows_changes and wire.user_id == user_id:
+                wire.receive("mine", {"reload": True})
+
     def close_user(self, user_id: str, code: str) -> int:
         """End the connections of a user with *code*, and return how many there were."""
         wires = [wire for wire in self.wires if wire.user_id == user_id]

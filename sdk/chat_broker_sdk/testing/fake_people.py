@@ -64,6 +64,7 @@ def unblock(store: FakeStore, user_id: str, other_id: str) -> None:
 
 def _grow(store: FakeStore, user_id: str) -> None:
     store.versions[user_id] = store.versions.get(user_id, 0) + 1
+    store.tell_reload(user_id)
 
 
 def blocks(store: FakeStore, user_id: str) -> list[Json]:

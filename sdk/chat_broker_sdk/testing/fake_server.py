@@ -61,7 +61,7 @@ class FakeChatApi:
         self.store.features = tuple(features)
         self.live = FakeLive(self.store)
         self.store.publish, self.store.close_user = self.live.publish, self.live.close_user
-        self.store.tell_user = self.live.tell_user
+        self.store.tell_user, self.store.tell_reload = self.live.tell_user, self.live.tell_reload
         self.store.tell_mine = lambda room_id, user_id: tell_mine(
             self.store, tuple(self.live.wires), room_id, user_id
         )

@@ -78,6 +78,8 @@ class FakeStore:
         self.last_seen: dict[str, str] = {}
         # Tells the sockets in a room how far a member is: room, user.
         self.tell_receipt: Callable[[str, str], None] = lambda *_: None
+        # Tells a user's sockets that their own side of all rooms has changed.
+        self.tell_reload: Callable[[str], None] = lambda _: None
         # Ends a user's connections with a code, and returns how many there were.
         self.close_user: Callable[[str, str], int] = lambda *_: 0
 

@@ -133,6 +133,9 @@ async def answering(answer: bytes | None, asked: asyncio.Event | None = None) ->
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        await asyncio.sleep(
+            0.01
+        )  # asyncio never closes what it is about to accept when the server closes
         done.set()
         server.close()
         for writer in closing:

@@ -118,6 +118,14 @@ async def test_who_cannot_be_blocked_is_told_to_the_caller(on_both: Running) -> 
     assert answer.status_code == 400
 
 
+async def test_too_many_blocks_are_a_conflict(tmp_path: Path) -> None:
+    async with over_fake(tmp_path, ALL) as (broker, fake):
+        _, bob, _ = await pair(broker)
+        fake.store.blocks[await bob.id()] = {f"x{number}" for number in range(1000)}
+        answer = await bob.put("/me/blocks/external:alice")
+        assert (answer.status_code, code_of(answer)) == (409, "too_many_blocks")
+
+
 async def test_an_external_id_may_hold_a_slash(on_both: Running) -> None:
     odd = await on_both.sign_in("a/b")
     await odd.get("/me")

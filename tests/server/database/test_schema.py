@@ -452,7 +452,7 @@ def assert_finds_by_an_index(sql: str, plan: list[str]) -> None:
         )
         assert not line.startswith("SCAN") or LISTED.fullmatch(line) or page, (sql, plan)
         # An index of which only the project is used reads all members or messages there are.
-        if re.match(r"SEARCH (c|changes|m|members|n|x|y|messages) ", line):
+        if re.match(r"SEARCH (b|blocks|c|changes|m|members|n|x|y|messages) ", line):
             assert not line.endswith("(project_id=?)"), (sql, plan)
         if line.startswith("SEARCH x "):
             assert "user_id=?" in line, (sql, plan)

@@ -253,7 +253,8 @@ async def state(world: World) -> dict[str, Any]:
         assert [message["seq"] for message in messages] == list(range(room["last_seq"], 0, -1))
         assert {member["user_id"] for member in members} <= set(names), "a deleted user is a member"
         shown = {name: room[name] for name in ("name", "description", "private", "last_seq")}
-        assert not members or "owner" in {each["role"] for each in members}, "nobody owns the room"
+        owned = "owner" in {each["role"] for each in members}
+        assert owned == (bool(members) and room["kind"] == "room"), "not owned as its kind is"
         shown["settings"] = room.get("settings")
         shown["members"] = sorted(
             (names[each["user_id"]], each["role"], each["last_read_seq"]) for each in members

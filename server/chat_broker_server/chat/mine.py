@@ -20,9 +20,13 @@ from chat_broker_server.errors import NotFound
 
 # Messages up to this one are not unread: read, or hidden by `clear_history`.
 _SEEN = "CASE WHEN m.from_seq > m.last_read_seq + 1 THEN m.from_seq - 1 ELSE m.last_read_seq END"
+# Of the member's own messages, those after those seen. As a rule there is none, which one look-up tells; else it takes two.
 _OWN_MESSAGES = (
-    "(SELECT x.author_seq FROM messages x WHERE x.project_id = m.project_id"
-    " AND x.room_id = m.room_id AND x.user_id = m.user_id{upto} ORDER BY x.seq DESC LIMIT 1)"
+    "(SELECT x.author_seq - coalesce((SELECT x.author_seq FROM messages x"
+    " WHERE x.project_id = m.project_id AND x.room_id = m.room_id AND x.user_id = m.user_id"
+    f" AND x.seq <= {_SEEN} ORDER BY x.seq DESC LIMIT 1), 0) FROM messages x"
+    " WHERE x.project_id = m.project_id AND x.room_id = m.room_id AND x.user_id = m.user_id"
+    f" AND x.seq > {_SEEN} ORDER BY x.seq DESC LIMIT 1)"
 )
 # Silent and system messages do not count. A room without any has no `counted`: all messages count.
 _COUNTED = (
@@ -40,24 +44,29 @@ _BLOCKED_MESSAGES = (
     " WHERE b.project_id = m.project_id AND b.user_id = m.user_id)"
 )
 # Countable messages after those seen, minus the member's own, minus those of users whom the member blocks, minus deleted ones of
-# the others. This takes five index look-ups and up to two for each blocked user, however many messages are unread;
+# the others. This takes four or five index look-ups and up to two for each blocked user, however many messages are unread;
 # only deletions are counted row by row.
 UNREAD = (
     f"CASE WHEN r.last_seq <= {_SEEN} THEN 0 ELSE {_COUNTED}"
-    f" - coalesce({_OWN_MESSAGES.format(upto='')}, 0)"
-    f" + coalesce({_OWN_MESSAGES.format(upto=f' AND x.seq <= {_SEEN}')}, 0)"
+    f" - coalesce({_OWN_MESSAGES}, 0)"
     " - (SELECT count(*) FROM deletions d WHERE d.project_id = m.project_id"
     f" AND d.room_id = m.room_id AND d.seq > {_SEEN} AND d.user_id <> m.user_id"
     f" AND NOT {blocks.BLOCKED.format(reader='m', author='d')})"
     f" - coalesce({_BLOCKED_MESSAGES}, 0) END"
 )
-# Of the unread messages those that name the member or everybody. Each is a row of `mentions`.
+_EVERYBODY = "''"
+_NAMED = (
+    "(SELECT count(*) FROM mentions n WHERE n.project_id = m.project_id AND n.user_id = {named}"
+    f" AND n.room_id = m.room_id AND n.seq > {_SEEN} AND n.author_id <> m.user_id"
+    " AND n.uncounted IS NOT TRUE AND NOT EXISTS (SELECT 1 FROM blocks b"
+    " WHERE b.project_id = m.project_id AND b.user_id = m.user_id"
+    " AND b.blocked_id = n.author_id))"
+)
+# Of the unread messages those that name the member or everybody. Each is a row of `mentions`. Two look-ups take less than one
+# with a list of both.
 MENTIONS = (
-    f"CASE WHEN r.last_seq <= {_SEEN} THEN 0 ELSE (SELECT count(*) FROM mentions n"
-    " WHERE n.project_id = m.project_id AND n.user_id IN (m.user_id, '') AND n.room_id = m.room_id"
-    f" AND n.seq > {_SEEN} AND n.author_id <> m.user_id AND n.uncounted IS NOT TRUE"
-    " AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.project_id = m.project_id"
-    " AND b.user_id = m.user_id AND b.blocked_id = n.author_id)) END"
+    f"CASE WHEN r.last_seq <= {_SEEN} THEN 0"
+    f" ELSE {_NAMED.format(named='m.user_id')} + {_NAMED.format(named=_EVERYBODY)} END"
 )
 DELIVERED = (
     "CASE WHEN m.delivered_seq > m.last_read_seq THEN m.delivered_seq ELSE m.last_read_seq END"

@@ -4,12 +4,22 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chat_broker_sdk import AsyncChatClient
+from chat_broker_sdk import AsyncChatClient, Member
 
 if TYPE_CHECKING:
     from tests.model.world import World
 
 MUTED_UNTIL = (None, datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+ROLES = ("owner", "member", "moderator", "guest")
+EMOJI = ("👍", "🎉", ":yes:")
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"read_only": True},
+    {"read_only": False},
+    {"history": "joined"},
+    {"history": "all"},
+    {"system_messages": True},
+    {"system_messages": False},
+)
 
 
 class Pick(NamedTuple):
@@ -33,6 +43,10 @@ class Pick(NamedTuple):
     @property
     def user(self) -> str:
         return self.world.users[self.user_number % len(self.world.users)]
+
+    @property
+    def other(self) -> str:
+        return self.world.users[(self.user_number + 1 + self.n % 2) % len(self.world.users)]
 
     @property
     def message(self) -> str:
@@ -67,9 +81,26 @@ async def _new_room(p: Pick) -> None:
         await p.world.open_room(p.user, *p.world.users[: p.n % 3], private=p.n % 2 == 0)
 
 
+async def _direct(p: Pick) -> None:
+    room = await p.api.rooms.ensure_direct([p.user, p.other])
+    if room.id not in p.world.messages:
+        p.world.rooms.append(room.id)
+        p.world.messages[room.id] = []
+
+
 async def _delete_room(p: Pick) -> None:
     if len(p.world.rooms) > 1:
         await p.world.delete_room(p.room, p.api)
+
+
+async def _clear_history(p: Pick) -> None:
+    mine = await p.api.rooms.update_mine(p.room, user_id=p.user, clear_history=True)
+    p.world.note_hidden(p.user, p.room, mine.from_seq)
+
+
+async def _enter(p: Pick, entering: Awaitable[Member]) -> None:
+    member = await entering
+    p.world.note_hidden(p.user, member.room_id or "", member.from_seq or 1)
 
 
 async def _leave(p: Pick) -> None:
@@ -89,9 +120,17 @@ ACTIONS: dict[str, Callable[[Pick], Awaitable[Any]]] = {
     "delete": lambda p: p.api.messages.delete(p.room, p.message),
     "rename": lambda p: p.api.rooms.update(p.room, name=p.text),
     "open or close": lambda p: p.api.rooms.update(p.room, private=p.of((True, False))),
-    "add": lambda p: p.api.rooms.put_member(p.room, p.user),
-    "role": lambda p: p.api.rooms.put_member(p.room, p.user, role=p.of(("owner", "member"))),
-    "join": lambda p: p.api.rooms.join(p.room, user_id=p.user),
+    "add": lambda p: _enter(p, p.api.rooms.put_member(p.room, p.user)),
+    "role": lambda p: _enter(p, p.api.rooms.set_role(p.room, p.user, p.of(ROLES))),
+    "settings": lambda p: p.api.rooms.update(p.room, settings=p.of(SETTINGS)),
+    "react": lambda p: p.api.messages.react(p.room, p.message, p.of(EMOJI), user_id=p.user),
+    "unreact": lambda p: p.api.messages.unreact(p.room, p.message, p.of(EMOJI), user_id=p.user),
+    "pin": lambda p: p.api.messages.pin(p.room, p.message, user_id=p.user),
+    "unpin": lambda p: p.api.messages.unpin(p.room, p.message, user_id=p.user),
+    "block": lambda p: p.api.users.block(p.user, p.other),
+    "unblock": lambda p: p.api.users.unblock(p.user, p.other),
+    "direct": _direct,
+    "join": lambda p: _enter(p, p.api.rooms.join(p.room, user_id=p.user)),
     "leave": _leave,
     "remove": _remove,
     "read": lambda p: p.api.rooms.mark_read(p.room, seq=p.seq, user_id=p.user),
@@ -112,9 +151,9 @@ ACTIONS: dict[str, Callable[[Pick], Awaitable[Any]]] = {
     "mark unread": lambda p: p.api.rooms.update_mine(
         p.room, user_id=p.user, marked_unread=p.of((True, False))
     ),
-    "clear history": lambda p: p.api.rooms.update_mine(p.room, user_id=p.user, clear_history=True),
+    "clear history": _clear_history,
     "new room": _new_room,
     "delete room": _delete_room,
 }
-OFTEN = ("post", "edit", "delete", "post", "edit", "rename", "role")
+OFTEN = ("post", "edit", "delete", "react", "post", "edit", "rename", "role")
 """Drawn as often again."""

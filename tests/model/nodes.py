@@ -333,7 +333,10 @@ class Node:
         self.database = database
         self.chat = Chat(database, self._publish, epoch="model")
         self.realtime = Realtime(self.chat, tokens, bus=bus, limits=LIMITS)
-        self.rest = Rest(Services(self.chat, tokens, keys, self.realtime.close_user))
+        services = Services(
+            self.chat, tokens, keys, self.realtime.close_user, self.realtime.presence
+        )
+        self.rest = Rest(services)
         self.sessions = self.realtime._sessions
         self.dispatcher: Dispatcher = self.realtime._websockets._on_packet.__self__  # type: ignore[attr-defined]
         self.wires: set[DirectWire] = set()

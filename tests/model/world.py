@@ -67,6 +67,8 @@ class App:
         self.on = False
         # Rooms of which the user's membership has ended since they were joined here.
         self.ended: set[str] = set()
+        # The first message of each room that the copy holds for sure: earlier ones were hidden at some time.
+        self.begins: dict[str, int] = {}
         self.wrong: list[str] = []
         self.list: dict[str, tuple[Room, Mine]] = {}
         self.list_epoch: str | None = None
@@ -243,7 +245,7 @@ class App:
             held = self.copies[room_id]
             mine = await self.world.api.rooms.mine(room_id, user_id=self.user_id)
             stored = await self.world.messages_of(room_id)
-            from_seq = mine.from_seq
+            from_seq = self.begins[room_id] = max(mine.from_seq, self.begins.get(room_id, 1))
             has = {seq: _state(m) for seq, m in held.messages.items() if seq >= from_seq}
             states = {seq: _state(m) for seq, m in stored.items() if seq >= from_seq}
             assert has == states, _difference(has, states)
@@ -384,6 +386,12 @@ class World:
         for app in self.apps:
             if app.user_id == user_id:
                 app.ended.add(room_id)
+
+    def note_hidden(self, user_id: str, room_id: str, from_seq: int) -> None:
+        """The user sees the room from this message on, as long as they are a member."""
+        for app in self.apps:
+            if app.user_id == user_id:
+                app.begins[room_id] = max(from_seq, app.begins.get(room_id, 1))
 
     # -- what the database has
 

@@ -39,7 +39,7 @@ async def test_removal_while_joining_is_not_outrun(
     room = await node.room(alice, bob, private=True)
     socket = await node.socket(bob)
     read, go_on = asyncio.Event(), asyncio.Event()
-    delta = node.chat.delta
+    delta = node.chat.delta_of_member
 
     async def slow(*arguments: Any, **options: Any) -> Any:
         answer = await delta(*arguments, **options)
@@ -47,7 +47,7 @@ async def test_removal_while_joining_is_not_outrun(
         await go_on.wait()
         return answer
 
-    monkeypatch.setattr(node.chat, "delta", slow)
+    monkeypatch.setattr(node.chat, "delta_of_member", slow)
     joining = socket.ask("joinRoom", room.id)
     await read.wait()
     await node.chat.remove_member(PID, room.id, bob.id)
@@ -66,7 +66,7 @@ async def test_deletion_while_joining_is_not_outrun(
     room = await node.room(alice)
     socket = await node.socket(alice)
     read, go_on = asyncio.Event(), asyncio.Event()
-    delta = node.chat.delta
+    delta = node.chat.delta_of_member
 
     async def slow(*arguments: Any, **options: Any) -> Any:
         answer = await delta(*arguments, **options)
@@ -74,7 +74,7 @@ async def test_deletion_while_joining_is_not_outrun(
         await go_on.wait()
         return answer
 
-    monkeypatch.setattr(node.chat, "delta", slow)
+    monkeypatch.setattr(node.chat, "delta_of_member", slow)
     joining = socket.ask("joinRoom", room.id)
     await read.wait()
     await node.chat.delete_room(PID, room.id)

@@ -23,7 +23,13 @@ from chat_broker_server.realtime.connections import Connection, RoomKey, UserKey
 from chat_broker_server.realtime.fanout import Counters, seq_of
 from chat_broker_server.realtime.limits import Limits
 from chat_broker_server.realtime.subscriptions import Subscriptions
-from chat_broker_server.realtime.watched_users import Told, WatchedUser, WatchedUsers, Watcher
+from chat_broker_server.realtime.watched_users import (
+    Told,
+    WatchedUser,
+    WatchedUsers,
+    Watcher,
+    stamp_of,
+)
 
 ROOMS_TOLD: Final = 500
 """Rooms of a user that are told: those with the newest activity."""
@@ -460,7 +466,7 @@ class Watching:
         for room_id in {*user.rooms.keys() - found.keys(), *found.keys() - user.rooms.keys()}:
             self._doubt(user, room_id)
         for room_id, side in found.items():
-            if user.rooms.get(room_id, hash(side[:2])) != hash(side[:2]):
+            if user.rooms.get(room_id, stamp_of(side)) != stamp_of(side):
                 self._on_mine_changed(user.key, room_id)
             watch = self._watched.room((user.key[0], room_id))
             if watch is not None and (side.from_seq > 1 or watch.hidden):

@@ -202,7 +202,13 @@ class SystemNote(NamedTuple):
     author_id: str
 
 
-Noted = Happened | SystemNote
+class SizeNote(NamedTuple):
+    """A room has become large or small: it is to be told as it is now."""
+
+    room_id: str
+
+
+Noted = Happened | SystemNote | SizeNote
 """What a transaction about members returns, in order."""
 
 

@@ -19,7 +19,7 @@ from chat_broker_server.chat import (
     room_settings,
     user_settings,
 )
-from chat_broker_server.chat.events import MineChanged, Noted, SystemNote
+from chat_broker_server.chat.events import MineChanged, Noted, SizeNote, SystemNote
 from chat_broker_server.chat.ids import timestamp
 from chat_broker_server.chat.models import AddedMembers, IdempotencyKey, Member, Page, RoomUser
 from chat_broker_server.chat.roles import outranks, owner_only, require
@@ -126,6 +126,12 @@ class LockedRoom(NamedTuple):
     kind: str
     member_count: int
     settings: RoomSettings
+    small: bool = True
+
+    def with_more(self, count: int) -> "LockedRoom":
+        """With so many members more."""
+        total = self.member_count + count
+        return self._replace(member_count=total, small=is_small(total, was_small=self.small))
 
 
 def role_and_settings(
@@ -237,7 +243,7 @@ def add(
             number = list(user_ids).index(user_id)
             raise NotFound.named_user(f"user_ids[{number}]", user_id) from None
         if more:
-            room = room._replace(member_count=room.member_count + 1)
+            room = room.with_more(1)
             joined.append(member)
             happened += more
     return joined, happened
@@ -308,6 +314,7 @@ def remove(
     happened: list[Noted] = [events.user_left(pid, member, rev)]
     own = not how.removed or how.by == member.user_id
     name = "member_left" if own else "member_removed"
+    happened += _size_note(room_id, room, -1)
     happened += _note(room_id, room, name, member.user_id, None if own else how.by)
     if deleted[0][0] == "owner" and room.kind == "room":
         heir = yield from _heir(pid, room_id)
@@ -345,6 +352,11 @@ def _note(
     if by is not None:
         event["by"] = by
     return [SystemNote(room_id, event, by or user_id)]
+
+
+def _size_note(room_id: str, room: LockedRoom, more: int) -> list[SizeNote]:
+    """What tells that the room is large or small with so many members more, if it was not before."""
+    return [] if room.with_more(more).small == room.small else [SizeNote(room_id)]
 
 
 def _set_role(
@@ -402,14 +414,16 @@ def lock_existing(pid: str, room_id: str) -> Steps[LockedRoom | None]:
     rows = yield Query(
         "UPDATE rooms SET member_count = member_count"
         " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL"
-        " RETURNING private, coalesce(kind, 'room'), member_count, settings",
+        " RETURNING private, coalesce(kind, 'room'), member_count, settings,"
+        f" {SMALL.replace('r.', '')}",
         pid,
         room_id,
     )
     if not rows:
         return None
-    private, kind, member_count, settings = rows[0]
-    return LockedRoom(bool(private), kind, member_count, room_settings.from_text(settings))
+    private, kind, member_count, settings, small = rows[0]
+    read = room_settings.from_text(settings)
+    return LockedRoom(bool(private), kind, member_count, read, bool(small))
 
 
 def refuse_non_member(pid: str, room_id: str, *, hide_private: bool) -> Steps[Any]:
@@ -452,4 +466,4 @@ def _add(
     if not rows:
         return member, []
     note = _note(room_id, room, "member_joined", user_id, by)
-    return member, [events.user_joined(pid, member, rev), *note]
+    return member, [events.user_joined(pid, member, rev), *_size_note(room_id, room, 1), *note]

@@ -1,11 +1,11 @@
-"""What was done in a room, told by its system messages, in the transaction that did it."""
+"""What was done in a room, told by its system messages and by `roomUpdated`, in the transaction that did it."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from chat_broker_kit.database.transactions import Steps
-from chat_broker_server.chat import system_messages
-from chat_broker_server.chat.events import Happened, Noted, SystemNote
+from chat_broker_server.chat import changes, events, rooms, system_messages
+from chat_broker_server.chat.events import Happened, Noted, SizeNote, SystemNote
 
 T = TypeVar("T")
 
@@ -29,6 +29,10 @@ def _posted(pid: str, noted: Sequence[Noted]) -> Steps[list[Happened]]:
         if isinstance(each, SystemNote):
             event = yield from system_messages.post(pid, each.room_id, each.event, each.author_id)
             happened.append(event)
+        elif isinstance(each, SizeNote):
+            rev = yield from changes.next_rev(pid, each.room_id)
+            yield from changes.record(pid, each.room_id, rev, "room", "")
+            happened.append(events.room_updated((yield from rooms.get(pid, each.room_id))))
         else:
             happened.append(each)
     return happened

@@ -203,7 +203,7 @@ ROOM = (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", "room", 1, 500, N
 # Rows that let a rule go on to its next query, by its beginning and, behind "…", its end.
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "UPDATE rooms SET member_count = member_count +": [(500,)],
-    "UPDATE rooms SET member_count": [(False, "room", 5, None)],
+    "UPDATE rooms SET member_count": [(False, "room", 5, None, True)],
     "UPDATE rooms SET updated_at": [ROOM],
     "UPDATE rooms SET rev…kind": [(500, None, None)],
     "UPDATE rooms SET rev": [(500,)],

@@ -508,3 +508,23 @@ async def test_large_rooms_are_told_without_unread_in_one_frame(
         (payload,) = await socket.hears("roomActivity")
         assert payload.keys() == {"room_id", "last_seq", "rev", "last_message"}
     assert encoded.count("roomActivity") == 1
+
+
+async def test_a_room_that_becomes_large_or_small_is_told(node: LiveNode) -> None:
+    """Large with 101 members, small again with 80: by roomUpdated, with a rev of its own."""
+    users = [await node.user(f"user{number}") for number in range(101)]
+    room = await node.room(*users[:100])
+    socket = await node.socket(users[0])
+    await socket.call("joinRoom", {"roomId": room.id, "sinceRev": 0})
+    await node.chat.put_member(PID, room.id, users[100].id)
+    told = [each for each in await socket.hears("roomUpdated") if each["rev"] == 2]
+    assert {(each["small"], each["member_count"]) for each in told} == {(False, 101)}
+    for user in users[81:]:
+        await node.chat.remove_member(PID, room.id, user.id)
+    await socket.quiet()
+    assert [each["small"] for each in socket.payloads("roomUpdated") if each["small"]] == []
+    await node.chat.remove_member(PID, room.id, users[80].id)
+    await socket.until(lambda: socket.payloads("roomUpdated")[-1]["small"], within=10)
+    assert socket.payloads("roomUpdated")[-1]["member_count"] == 80
+    changes = await node.chat.changes(PID, room.id, 0, limit=200)
+    assert [each.kind for each in changes.items].count("room") == 1

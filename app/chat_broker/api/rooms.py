@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from chat_broker.api.dependencies import (
     BodyOf,
@@ -16,6 +16,7 @@ from chat_broker.api.dependencies import (
     RoomId,
     TheBroker,
     UserReference,
+    the_gate,
 )
 from chat_broker.api.openapi import KEY, MEMBERS, ROOMS, PageOf, describe
 from chat_broker.api.requests import (
@@ -30,8 +31,12 @@ from chat_broker.api.responses import as_json, nothing
 from chat_broker.api.sync_requests import read_room_query
 from chat_broker.chat import sync_views, views
 from chat_broker.chat.broker import Broker, SomeMembers, Window
+from chat_broker.chat.identities import EXTERNAL
 from chat_broker.chat.own_rooms import RoomQuery
 from chat_broker_sdk import CursorPage, Member
+
+NAMES_OF_ONE_READ = 20
+"""External ids of users, each of which is looked up."""
 
 router = APIRouter(prefix="/rooms", tags=["rooms"])
 direct_router = APIRouter(tags=["rooms"])
@@ -111,10 +116,12 @@ async def leave_room(me: MeWriting, room_id: RoomId, _: Empty, broker: TheBroker
 
 @router.get("/{room_id}/members", **describe(answer=PageOf(views.MemberView), parameters=MEMBERS))
 async def list_members(
-    me: Me, room_id: RoomId, wanted: MembersWanted, broker: TheBroker
+    request: Request, me: Me, room_id: RoomId, wanted: MembersWanted, broker: TheBroker
 ) -> Response:
-    """Who is in a room of the caller's: a page of all members, or some of them."""
+    """Who is in a room of the caller's: a page of all members, or some of them. 20 external ids count as one read."""
     if isinstance(wanted, SomeMembers):
+        looked_up = sum(name.startswith(EXTERNAL) for name in wanted.ids or ())
+        await the_gate(request.scope).count_more("read", me, looked_up // NAMES_OF_ONE_READ)
         some = await broker.some_members(me, room_id, wanted)
         return as_json(views.some_members(some, await _shown(broker, some.items)))
     page = await broker.members(me, room_id, wanted)

@@ -123,6 +123,8 @@ class OwnRooms:
         """Mark *rooms* of the caller as read up to these `seq`, or all. One that is not the caller's: nothing is marked."""
         user_id = await self._identities.active_id(me)
         await self._features.require("mine")
+        if rooms is not None and any(":" in name for name in rooms):
+            await self._features.require("external_rooms")
         return await self._chat.rooms.mark_all_read(user_id, rooms=rooms)
 
     async def unread(self, me: Principal) -> Totals:

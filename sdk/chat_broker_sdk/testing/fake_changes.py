@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from . import fake_presence
+from . import fake_presence, fake_rooms
 from .fake_store import FakeStore, Json, Problem, Seen, number
 
 FEATURES = (
@@ -211,6 +211,7 @@ def mark_all_read(store: FakeStore, user_id: str, body: Json) -> Json:
         raise Problem(400, "bad_request", field="rooms")
     if body.get("all") is not True and len(marks) > MOST_ROOMS:
         raise Problem(400, "bad_request", field="rooms")
+    marks = {fake_rooms.room_id(store, name): seq for name, seq in marks.items()}
     if marks.keys() - own.keys():
         raise Problem(404, "room_not_found")
     for room_id, seq in marks.items():

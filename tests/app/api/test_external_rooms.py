@@ -138,11 +138,11 @@ async def test_marks_of_many_rooms_take_names(on_both: Running) -> None:
     alice, bob = await people(on_both, "alice", "bob")
     room = await order(on_both, alice, member_ids=[await bob.id()])
     await alice.say(room)
-    if on_both.server is not None:  # the Chat API in memory knows ids only here
-        marked = await ok(bob, "POST", "/read", {"rooms": {NAME: 1}})
-        assert marked["totals"]["rooms"] == 0
-        refused = await bob.post("/read", {"rooms": {"external:never": 1}})
-        assert (refused.status_code, code_of(refused)) == (404, "room_not_found")
+    marked = await ok(bob, "POST", "/read", {"rooms": {NAME: 1}})
+    assert marked["totals"]["rooms"] == 0
+    assert (await ok(bob, "GET", f"/rooms/{room}/mine"))["last_read_seq"] == 1
+    refused = await bob.post("/read", {"rooms": {"external:never": 1}})
+    assert (refused.status_code, code_of(refused)) == (404, "room_not_found")
 
 
 async def test_without_the_feature_a_name_is_unsupported(tmp_path: Path) -> None:
@@ -154,6 +154,21 @@ async def test_without_the_feature_a_name_is_unsupported(tmp_path: Path) -> None
         assert fake.count("external:") == 0
         assert (await alice.get(f"/rooms/{room}/messages")).status_code == 200
         assert (await alice.get("/rooms/not:a:name")).status_code == 404
+        answer = await alice.post("/read", {"rooms": {"external:x": 1}})
+        assert (answer.status_code, answer.json()["feature"]) == (501, "external_rooms")
+
+
+async def test_many_external_ids_count_as_more_than_one_read(tmp_path: Path) -> None:
+    """Each is looked up at the Chat API."""
+    async with running(tmp_path, rate_read="10/minute") as broker:
+        (alice,) = await people(broker, "alice")
+        room = await alice.room()
+        many = ",".join(f"external:u{number}" for number in range(100))
+        statuses = [
+            (await alice.get(f"/rooms/{room}/members?ids={many}")).status_code for _ in range(4)
+        ]
+        assert statuses[0] == 200
+        assert statuses[-1] == 429
 
 
 # -- several members ------------------------------------------------------------------------------

@@ -257,6 +257,13 @@ def directory_off() -> Refused:
     return Refused("directory_off", "This service has no directory of users.")
 
 
+def receipts_off() -> Refused:
+    return Refused(
+        "receipts_off",
+        "There are no receipts here: the room is too large for them, or your setting `receipts` is off.",
+    )
+
+
 def blocked() -> Refused:
     """For a direct room of which one user blocks another. It does not tell who blocks whom."""
     return Refused("blocked", "One of the users of this direct room blocks another.")
@@ -379,6 +386,7 @@ _ABOUT_THE_USER: dict[str | None, Callable[[], BrokerError]] = {
     "user_suspended": user_suspended,
     "user_deleted": user_deleted,
     "directory_off": directory_off,
+    "receipts_off": receipts_off,
     "owner_only": owner_only,
     "read_only": read_only,
     "too_late": too_late,

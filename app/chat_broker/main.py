@@ -21,7 +21,7 @@ from chat_broker.admin.services import AdminServices, open_admin_services
 from chat_broker.admission.csrf import BrowserRules
 from chat_broker.admission.gate import Gate
 from chat_broker.admission.rate_limits import Limiter, Rates
-from chat_broker.api import docs, health, messages, people, reactions, rooms, sync, token
+from chat_broker.api import docs, health, messages, people, presence, reactions, rooms, sync, token
 from chat_broker.api.openapi import describe_app
 from chat_broker.api.responses import as_json
 from chat_broker.application import Application
@@ -68,6 +68,7 @@ VERSION = "0.1.0"
 FRONTEND = (
     token.router,
     people.router,
+    presence.router,
     sync.router,
     rooms.direct_router,
     rooms.router,

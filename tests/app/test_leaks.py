@@ -55,6 +55,7 @@ async def everything(broker: Any) -> list[str]:
         await alice.put("/direct", {"with": []}), await alice.put("/direct", {"with": ["external:nobody"]}),
         await alice.get("/rooms/external:x"), await alice.post(f"/rooms/{room}/members", {"users": ["external:nobody"]}),
         await alice.get(f"/rooms/{room}/members?ids=external:alice,external:nobody"),
+        await alice.get("/presence?ids=external:alice,external:nobody"), await alice.get(f"/rooms/{room}/messages/x/receipts"),
         await alice.get("/me/settings"), await alice.get("/me/blocks"), await alice.get("/users?q=a"), await alice.put("/me/blocks/external:nobody"),
         await alice.post("/rooms", {"name": API_KEY[:10], "api_key": 1}), await alice.post("/rooms", content=b"{"),
         *[await broker.client.get(path) for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/x")],

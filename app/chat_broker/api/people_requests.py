@@ -9,6 +9,9 @@ from chat_broker_kit.text.one_line import is_one_line
 
 MOST_FOUND = 20
 LONGEST_NAME = 128
+MOST_ASKED = 100
+LONGEST_IDS = 8192
+IDS_QUERY = frozenset({"ids"})
 NAME_QUERY = frozenset({"q", "limit"})
 
 
@@ -36,3 +39,12 @@ def read_name_query(query_string: bytes) -> NameQuery:
     if not (0 < len(q) <= LONGEST_NAME and is_one_line(q)):
         raise BadInput.field("q", f"is needed, with 1 to {LONGEST_NAME} characters in one line")
     return NameQuery(q, read_number(query, "limit", 1, MOST_FOUND))
+
+
+def read_ids_query(query_string: bytes) -> tuple[str, ...]:
+    """Which users are asked for, each once."""
+    text = read_query(query_string, IDS_QUERY).get("ids", "")
+    names = tuple(dict.fromkeys(text.split(",")))
+    if not all(names) or len(names) > MOST_ASKED or len(text) > LONGEST_IDS:
+        raise BadInput.field("ids", f"is needed: 1 to {MOST_ASKED} users, with commas between them")
+    return names

@@ -17,6 +17,7 @@ from chat_broker.chat.message_cache import SaidMessages, SaidPage
 from chat_broker.chat.own_rooms import OwnRooms
 from chat_broker.chat.people import People
 from chat_broker.chat.policy import Action, Decision, Facts, Role, decide
+from chat_broker.chat.presence import WhoIsThere
 from chat_broker.chat.principal import Principal
 from chat_broker.chat.reactions import Reactions
 from chat_broker.chat.room_names import RoomNames, is_room_name
@@ -128,6 +129,7 @@ class Broker:
         self._names = RoomNames(chat)
         self.people = People(chat, identities, features)
         self.reactions = Reactions(chat, features, self._may)
+        self.there = WhoIsThere(chat, identities, features, self._may)
         self.direct = DirectRooms(chat, identities, features)
         self.own = OwnRooms(chat, identities, self.features, self._may, memberships.changed)
 

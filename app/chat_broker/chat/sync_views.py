@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from chat_broker.chat import views
+from chat_broker.chat import presence_views, views
 from chat_broker.chat.features import Offer
 from chat_broker_sdk import (
     Change,
@@ -85,6 +85,7 @@ class DeltaView(Struct):
     missed: list[views.MessageView]
     changed: list[ChangeView]
     has_more: bool
+    receipts: list[presence_views.ReceiptView] | UnsetType = UNSET
     partial: bool | UnsetType = UNSET
     own_reactions: Mapping[str, tuple[str, ...]] | UnsetType = UNSET
 
@@ -192,6 +193,7 @@ def _delta(delta: Delta, exposed: Exposed) -> DeltaView:
         missed=[views.message(each) for each in delta.missed],
         changed=[_change(each, exposed) for each in delta.changed],
         has_more=delta.has_more,
+        receipts=[presence_views.receipt(each) for each in delta.receipts] or UNSET,
         partial=delta.partial or UNSET,
         own_reactions=delta.own_reactions or UNSET,
     )

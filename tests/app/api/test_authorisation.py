@@ -57,6 +57,7 @@ TABLE = [
     Row("GET", "/messages"),
     Row("POST", "/messages", MEMBERS, "read_only", TEXT),
     Row("GET", "/messages/{message_id}"),
+    Row("GET", "/messages/{message_id}/receipts"),
     Row("PATCH", "/messages/{message_id}", body=TEXT),
     Row("PATCH", "/messages/{message_id}", frozenset(), "author_only", TEXT, filled={"message_id": "other"}),
     Row("DELETE", "/messages/{message_id}"),

@@ -95,3 +95,16 @@ async def test_users_post_no_system_messages_and_change_none(api: ChatApi) -> No
     assert (await api.as_user(owner, "DELETE", one)).status_code == 204
     left = (await api.send("GET", one)).json()
     assert (left["content"], left["type"], left.get("event")) == ("", "system", None)
+
+
+async def test_what_the_app_tells_is_not_bound_by_the_role_of_the_user(api: ChatApi) -> None:
+    """In a room where members only read, the key posts system messages in a member's name."""
+    alice, bob = await api.user(), await api.user()
+    room = await api.room(alice, bob)
+    settings = {"settings": {"read_only": True}}
+    assert (await api.send("PATCH", in_room(room), json=settings)).status_code == 200
+    path = f"{in_room(room)}/messages"
+    body = {"user_id": bob["id"], "content": "x"}
+    refused(await api.send("POST", path, json=body), 403, "read_only")
+    event = {"type": "system", "event": {"name": "x"}}
+    assert (await api.send("POST", path, json=body | event)).status_code == 201

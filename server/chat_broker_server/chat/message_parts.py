@@ -103,7 +103,7 @@ def plain(room_id: str, rows: Rows) -> list[Message]:
             deleted_at,
             UNSET if rev is None else rev,
             UNSET if avatar_url is None else avatar_url,
-            author_deleted=UNSET if left_at is None else True,
+            UNSET if left_at is None else True,
         )
         for (
             message_id,

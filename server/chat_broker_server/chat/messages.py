@@ -55,6 +55,10 @@ _NEXT_SEQ = (
 _NEXT = f"{_NEXT_SEQ}, counted = counted + 1"
 # From the first message on that does not count, the room counts those that do.
 _NEXT_UNCOUNTED = f"{_NEXT_SEQ}, counted = coalesce(counted, last_seq)"
+_TAKE = {
+    counts: f"UPDATE rooms SET {assigned} WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL"
+    for counts, assigned in ((True, _NEXT), (False, _NEXT_UNCOUNTED))
+}
 _INSERT = (
     "INSERT INTO messages (project_id, room_id, seq, id, user_id, content, client_msg_id,"
     " metadata, created_at, author_seq, counted)"
@@ -64,6 +68,7 @@ _OWN_BEFORE = (
     " AND x.room_id = $2 AND x.user_id = $5 ORDER BY x.seq DESC LIMIT 1), 0)"
 )
 _AUTHOR_SEQ = f"1 + {_OWN_BEFORE}"
+_INSERT_PLAIN = f"{_INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {_AUTHOR_SEQ}, $10)"
 _INSERT_WITH_MORE = (
     f"{_INSERT[:-1]}, type, event, reply_to_seq, flags) VALUES ($1, $2, $3, $4, $5, $6, $7, $8,"
     f" $9, CAST($11 AS BIGINT) + {_OWN_BEFORE}, $10, $12, $13, $14, $15)"
@@ -196,12 +201,13 @@ def post(
         raise direct.nobody_there()
     if is_blocked:
         raise blocks.blocked()
-    roles.require(role, "post", room_settings.from_text(settings))
+    if draft.more is None or draft.more.event is None:  # what the app tells is not the user's
+        roles.require(role, "post", room_settings.from_text(settings))
     place = _Place(new_id(), number, username, display_name, now, avatar_url)
     message = _fresh(room_id, draft, place)
     if draft.more is not None:
         message = yield from _with_more(pid, message, draft.more)
-    yield from insert(pid, message, counted)
+    yield from insert(pid, message, counted, plain=draft.more is None)
     posted = events.message_posted(pid, message)
     yield from idempotency.claim_and_store(pid, idempotency_key, posted.payload)
     return message, posted
@@ -214,18 +220,12 @@ def _counts(more: More | None) -> bool:
 
 def take_number(pid: str, room_id: str, *, counts: bool) -> Query:
     """Take the room's next `seq`; *counts* is whether that message will be unread for others."""
-    return Query(
-        f"UPDATE rooms SET {_NEXT if counts else _NEXT_UNCOUNTED}"
-        " WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL",
-        pid,
-        room_id,
-        timestamp(),
-    )
+    return Query(_TAKE[counts], pid, room_id, timestamp())
 
 
-def insert(pid: str, message: Message, counted: int | None) -> Steps[None]:
+def insert(pid: str, message: Message, counted: int | None, *, plain: bool = False) -> Steps[None]:
     """Insert a message that has its number. *counted* is the room's."""
-    flags = _flags(message)
+    flags = 0 if plain else _flags(message)
     columns = (
         pid,
         message.room_id,
@@ -238,11 +238,7 @@ def insert(pid: str, message: Message, counted: int | None) -> Steps[None]:
         message.created_at,
     )
     if not flags:
-        yield Query(
-            f"{_INSERT} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {_AUTHOR_SEQ}, $10)",
-            *columns,
-            counted,
-        )
+        yield Query(_INSERT_PLAIN, *columns, counted)
         return
     yield Query(
         _INSERT_WITH_MORE,
@@ -352,7 +348,8 @@ def _fresh(room_id: str, draft: Draft, place: _Place) -> Message:
         place.now,
         None,
         None,
-        avatar_url=UNSET if place.avatar_url is None else place.avatar_url,
+        UNSET,
+        UNSET if place.avatar_url is None else place.avatar_url,
     )
 
 

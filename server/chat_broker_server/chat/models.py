@@ -123,6 +123,7 @@ class Message(msgspec.Struct, frozen=True):
     """Of the room at this message's last change; not there for one that was never changed."""
     avatar_url: str | UnsetType = UNSET
     """The author's."""
+    author_deleted: bool | UnsetType = UNSET
     type: Literal["system"] | UnsetType = UNSET
     event: dict[str, Any] | UnsetType = UNSET
     """What a system message tells: `name`, and whatever goes with it."""
@@ -133,7 +134,6 @@ class Message(msgspec.Struct, frozen=True):
     """It names everybody in the room."""
     silent: bool | UnsetType = UNSET
     """It is not unread for anybody."""
-    author_deleted: bool | UnsetType = UNSET
     reactions: "list[Reaction] | UnsetType" = UNSET
     """By first use; not there for none."""
     pinned_at: str | UnsetType = UNSET

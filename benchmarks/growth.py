@@ -13,7 +13,7 @@ from . import targets
 from .compare import Ask, Contender, Lineup, Table, Work, compare, send
 from .ground import NotAvailable, Running, open_ground
 
-SMALL = Sizes(users=1000, messages=1000, members=200, joined=10)
+SMALL = Sizes(users=1000, messages=1000, members=200, joined=10, changes=1000)
 SMALL_ONE, BIG_ONE = "small", "big"
 
 
@@ -48,6 +48,36 @@ def calls(made: Seeded, running: Running) -> dict[str, Ask]:
             body=json.dumps({"user_id": made.user_id, "seq": middle}).encode(),
             api_key=key,
         ),
+        **_kept_up_to_date(made, project),
+    }
+
+
+def _kept_up_to_date(made: Seeded, project: str) -> dict[str, Ask]:
+    """What a client asks that keeps copies of its rooms: a join, what it lacks of one room, its list, its totals."""
+    room, key = f"{project}/rooms/{made.room_id}", made.api_key
+    member, user = f"{project}/users/{made.member_id}", f"{project}/users/{made.user_id}"
+    # The client lacks the last ten changes, and one message.
+    since_rev = made.sizes.changes - 10
+    have = {made.room_id: [made.sizes.messages - 1, since_rev, 0]}
+    return {
+        "join as a member": Ask(
+            "POST",
+            f"{room}/join",
+            body=json.dumps({"user_id": made.member_id}).encode(),
+            api_key=key,
+        ),
+        "changes, the last ten": Ask("GET", f"{room}/changes?since_rev={since_rev}", api_key=key),
+        "delta of one room": Ask(
+            "POST", f"{member}/sync", body=json.dumps({"have": have}).encode(), api_key=key
+        ),
+        "list by activity of somebody in one": Ask(
+            "GET", f"{project}/rooms?member_id={made.member_id}&sort=activity&limit=10", api_key=key
+        ),
+        "list by activity of somebody in 10 → 1,000": Ask(
+            "GET", f"{project}/rooms?member_id={made.user_id}&sort=activity&limit=10", api_key=key
+        ),
+        "totals of somebody in one": Ask("GET", f"{member}/unread", api_key=key),
+        "totals of somebody in 10 → 1,000": Ask("GET", f"{user}/unread", api_key=key),
     }
 
 
@@ -57,7 +87,13 @@ def _mint(project: str, made: Seeded) -> Ask:
 
 def tables(users: int, messages: int, *, say: Callable[[str], None]) -> list[Table]:
     """One table a call: its cost on the small database, and on one with *users* and *messages*."""
-    big = Sizes(users=users, messages=messages, members=min(users, 10_000), joined=1000)
+    big = Sizes(
+        users=users,
+        messages=messages,
+        members=min(users, 10_000),
+        joined=1000,
+        changes=min(messages, 100_000),
+    )
     with tempfile.TemporaryDirectory() as folder, open_ground(Path(folder)) as ground:
         lineup = Lineup(ground)
         contenders = []

@@ -27,12 +27,16 @@ _BATCH = 50_000
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything: *messages* in one room, *members* in it, *joined* rooms of one user."""
+    """How much of everything: *messages* in one room, *members* in it, *joined* rooms of one user.
+
+    *changes*: how many of that room's first messages were changed.
+    """
 
     users: int = 1000
     messages: int = 1000
     members: int = 200
     joined: int = 10
+    changes: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ def _rooms(project_id: str, sizes: Sizes) -> Iterator[tuple[Any, ...]]:
             NOW,
             NOW,
             NOW,
+            sizes.changes if big and sizes.changes else None,
         )
 
 
@@ -164,10 +169,17 @@ def _messages(project_id: str, sizes: Sizes) -> Iterator[tuple[Any, ...]]:
             number // authors + 1,
             TEXT,
             NOW,
+            number + 1 if number < sizes.changes else None,
         )
     for number in range(1, sizes.joined):
         message = _id(3, sizes.messages + number)
-        yield project_id, _id(2, number), 1, message, _id(1, 0), 1, TEXT, NOW
+        yield project_id, _id(2, number), 1, message, _id(1, 0), 1, TEXT, NOW, None
+
+
+def _changes(project_id: str, sizes: Sizes) -> Iterator[tuple[Any, ...]]:
+    for number in range(sizes.changes):
+        rev = seq = number + 1
+        yield project_id, _id(2, 0), rev, "message", _id(3, number), seq, int(time.time())
 
 
 async def seed(database_url: str, sizes: Sizes) -> Seeded:
@@ -205,6 +217,7 @@ async def seed(database_url: str, sizes: Sizes) -> Seeded:
             "last_message_at",
             "created_at",
             "updated_at",
+            "rev",
         ),
         _rooms(project_id, sizes),
     )
@@ -215,8 +228,23 @@ async def seed(database_url: str, sizes: Sizes) -> Seeded:
     )
     await sink.insert(
         "messages",
-        ("project_id", "room_id", "seq", "id", "user_id", "author_seq", "content", "created_at"),
+        (
+            "project_id",
+            "room_id",
+            "seq",
+            "id",
+            "user_id",
+            "author_seq",
+            "content",
+            "created_at",
+            "rev",
+        ),
         _messages(project_id, sizes),
+    )
+    await sink.insert(
+        "changes",
+        ("project_id", "room_id", "rev", "kind", "object", "seq", "changed_at"),
+        _changes(project_id, sizes),
     )
     await sink.finish(project_id, {"users": sizes.users, "rooms": sizes.joined})
     took = round(time.monotonic() - began, 1)

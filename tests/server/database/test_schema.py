@@ -12,7 +12,7 @@ import pytest
 
 from chat_broker_kit.database.sqlite import SqliteDatabase
 from chat_broker_kit.database.sqlite_connections import dialect
-from chat_broker_kit.database.transactions import Query, Steps
+from chat_broker_kit.database.transactions import Query, Steps, all_rows
 from chat_broker_server.chat import (
     blocks,
     delta,
@@ -55,6 +55,7 @@ from chat_broker_server.credentials import api_keys, tokens
 from chat_broker_server.credentials.tokens import Claims
 from chat_broker_server.database import housekeeping
 from chat_broker_server.database.open import open_database
+from chat_broker_server.realtime import recheck
 
 P, R, U = "project", "room", "user"
 CLAIMS = Claims("i", "chat", U, P, "e", "n", "s", "j", 0, 1, 0)
@@ -192,6 +193,9 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "watched rooms": partial(watched.rooms_of, P, U, 500),
     "activity": partial(watched.activities, P, {R: [U]}),
     "room added": partial(sync.added, P, U, R, 20, "e"),
+    "recheck of members": partial(all_rows, Query(recheck._MEMBERSHIPS, P, *[U] * 50)),
+    "recheck of rooms": partial(all_rows, Query(recheck._ROOMS, P, *[R] * 50)),
+    "recheck of users": partial(all_rows, Query(recheck._VERSIONS, P, *[U] * 50)),
     "mint": partial(tokens._user_and_generation, P, U),
     "check": partial(tokens._token_state, CLAIMS),
     "revoke": partial(tokens._revoke, P, U, "s"),

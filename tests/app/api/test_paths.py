@@ -33,6 +33,10 @@ ROUTES = [
     ("PATCH", "/rooms/{room}/messages/{x}", {"content": "x"}),
     ("DELETE", "/rooms/{room}/messages/{x}", None),
     ("PUT", "/rooms/{x}/read", {"seq": 1}),
+    ("PUT", "/rooms/{x}/messages/m/reactions/:a:", None),
+    ("DELETE", "/rooms/{room}/messages/{x}/reactions/:a:", None),
+    ("PUT", "/rooms/{room}/messages/{x}/pin", None),
+    ("GET", "/rooms/{x}/pins", None),
 ]
 
 _ID = r"[A-Za-z0-9_-]{1,64}"

@@ -8,7 +8,7 @@ happens at the end of the turn, and before the subscribers change.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from chat_broker_kit.logs.sampling import SampledEvents
 from chat_broker_server.chat import delta, members, sizes
-from chat_broker_server.chat.delta import Lost
+from chat_broker_server.chat.delta import Lost, State
 from chat_broker_server.chat.events import (
     MEMBERSHIPS,
     MESSAGE_CHANGES,
@@ -305,11 +305,17 @@ class RoomFanout:
         """Send the waiting changes that are next, each after its message, unless they are held back."""
         while self.hold is None and (change := self._next_change()) is not None:
             if change.message_seq is not None and self._told.has(change.message_seq):
-                self.hold = asyncio.get_running_loop().call_later(
-                    self._told_again_after, self._release
-                )
-                return
-            self._deliver_change(self.last_delivered_rev + 1, change)
+                self.hold_back()
+            else:
+                self._deliver_change(self.last_delivered_rev + 1, change)
+
+    def was_told(self, states: Iterable[State]) -> bool:
+        """Whether the message of one of these was told a moment ago."""
+        return any(each.message is not None and self._told.has(each.message.seq) for each in states)
+
+    def hold_back(self) -> None:
+        """Send no change for a moment, so that the states of a message are merged."""
+        self.hold = asyncio.get_running_loop().call_later(self._told_again_after, self._release)
 
     def _next_change(self, after: int = 0) -> WaitingChange | None:
         """The change after the last delivered one and *after* more, if it is there and its message was delivered."""
@@ -705,8 +711,10 @@ class Fanout:
         if before >= expected:
             return False
         lost = await self._read_changes(*key, before, _CHANGES_PAGE)
+        if room.hold is None and room.was_told(lost.states):
+            room.hold_back()
         if room.hold is not None:
-            return False
+            return False  # what is missing then is read again
         if lost.room_rev > room.highest_rev or room.highest_rev == expected:
             # If it is lower, the database has no such change: highest_rev was wrong.
             room.highest_rev = lost.room_rev

@@ -330,6 +330,19 @@ async def test_changes_are_told_in_their_order(rooms: Fanout, store: Store) -> N
     assert listener.revs == [1, 2, 3]
 
 
+async def test_a_lost_state_is_not_told_sooner_than_another(rooms: Fanout, store: Store) -> None:
+    """What is read from the database is held back, too, where its message was told a moment ago."""
+    listener = join(rooms, 0)
+    rooms.deliver(store.add())
+    rooms.deliver(store.change(1))
+    told = asyncio.get_running_loop().time()
+    store.change(1)
+    rooms.deliver(store.change(1))
+    await until(lambda: len(listener.revs) > 1)
+    assert asyncio.get_running_loop().time() - told >= Limits().told_again_after
+    assert listener.revs == [1, 3]
+
+
 async def test_a_lost_change_is_read_from_the_database(rooms: Fanout, store: Store) -> None:
     """When a later one arrives, or the database is looked at: present states, after their messages."""
     listener = join(rooms, 0)

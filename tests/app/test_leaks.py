@@ -57,6 +57,7 @@ async def everything(broker: Any) -> list[str]:
         await alice.get(f"/rooms/{room}/members?ids=external:alice,external:nobody"),
         await alice.get("/presence?ids=external:alice,external:nobody"), await alice.get(f"/rooms/{room}/messages/x/receipts"),
         await alice.get("/me/settings"), await alice.get("/me/blocks"), await alice.get("/users?q=a"), await alice.put("/me/blocks/external:nobody"),
+        await alice.put(f"/rooms/{room}/roles/guest/external:nobody"), await alice.patch(f"/rooms/{room}", {"settings": {"invites": API_KEY}}),
         await alice.post("/rooms", {"name": API_KEY[:10], "api_key": 1}), await alice.post("/rooms", content=b"{"),
         *[await broker.client.get(path) for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/x")],
         await broker.client.get("/chat/token"), await broker.client.get("/chat/verify", headers={"authorization": "Bearer x.y.z"}),

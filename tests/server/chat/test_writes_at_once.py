@@ -202,6 +202,8 @@ class Replicas:
         ]
         alice, bob, carl = people
         room = await api.room(bob, alice)
+        tells = {"settings": {"system_messages": True}}
+        assert (await api.send("PATCH", in_room(room), json=tells)).is_success
         first_said = await api.say(room, bob, "one")
         await api.say(room, bob, "two")
         world = World(api, alice, bob, carl, room, first_said)
@@ -346,7 +348,7 @@ async def check_every_pair(folder: Path, url: str | None, rounds: int) -> None:
 
 
 @pytest.mark.services("postgres")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_two_writes_at_once_end_like_one_after_the_other_on_postgres(
     tmp_path: Path, postgres_url: str
 ) -> None:

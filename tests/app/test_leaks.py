@@ -52,6 +52,8 @@ async def everything(broker: Any) -> list[str]:
         await alice.get("/token"), await alice.get("/me"), await alice.get("/rooms"), await alice.get(f"/rooms/{room}"),
         await alice.get(f"/rooms/{room}/members"), await alice.get(f"/rooms/{room}/messages"),
         await alice.patch(f"/rooms/{room}/messages/{message}", {"content": "y"}), await alice.get("/rooms/x"),
+        await alice.post(f"/rooms/{room}/messages", {"content": "z", "reply_to": message, "mentions": ["external:alice"]}),
+        await alice.post(f"/rooms/{room}/messages", {"content": "z", "mentions": ["external:nobody"]}), await alice.get("/mentions"),
         await alice.put("/direct", {"with": []}), await alice.put("/direct", {"with": ["external:nobody"]}),
         await alice.get("/rooms/external:x"), await alice.post(f"/rooms/{room}/members", {"users": ["external:nobody"]}),
         await alice.get(f"/rooms/{room}/members?ids=external:alice,external:nobody"),

@@ -56,6 +56,7 @@ TABLE = [
     Row("DELETE", "/roles/{role}/{user}", OWNER, "owner_only", filled={"role": "guest"}),
     Row("GET", "/messages"),
     Row("POST", "/messages", MEMBERS, "read_only", TEXT),
+    Row("POST", "/messages", MEMBERS, "read_only", {"content": "x", "mentions": ["external:peer"], "mention_room": True}),
     Row("GET", "/messages/{message_id}"),
     Row("GET", "/messages/{message_id}/receipts"),
     Row("PATCH", "/messages/{message_id}", body=TEXT),

@@ -329,16 +329,6 @@ def reactions(of: Iterable[Reaction]) -> list[ReactionView]:
 
 def message(one: Message) -> MessageView:
     """A message."""
-    view = _plain_message(one)
-    if one.reactions:
-        view.reactions = reactions(one.reactions)
-    if one.pinned_at is not None:
-        view.pinned_at = instant(one.pinned_at) or UNSET
-        view.pinned_by = one.pinned_by or UNSET
-    return view
-
-
-def _plain_message(one: Message) -> MessageView:
     return MessageView(
         one.id,
         one.room_id,
@@ -361,6 +351,9 @@ def _plain_message(one: Message) -> MessageView:
         one.mention_room or UNSET,
         one.silent or UNSET,
         one.author_deleted or UNSET,
+        reactions(one.reactions) if one.reactions else UNSET,
+        instant(one.pinned_at) or UNSET,
+        one.pinned_by or UNSET,
     )
 
 

@@ -73,6 +73,25 @@ async def test_two_terminals_and_a_bot_talk() -> None:
             await bob.shows("bot: pong")
 
 
+async def test_a_terminal_shows_what_is_unread_in_other_rooms() -> None:
+    """As it comes, also of rooms that are joined meanwhile on another device."""
+    async with (
+        running_broker() as broker,
+        terminal("terminal_chat.py", "alice", "Garden", "--broker", broker.url) as garden,
+    ):
+        await garden.shows("alice in Garden")
+        async with (
+            terminal("terminal_chat.py", "alice", "Kitchen", "--broker", broker.url) as kitchen,
+            terminal("terminal_chat.py", "bob", "Kitchen", "--broker", broker.url) as bob,
+        ):
+            await kitchen.shows("alice in Kitchen")
+            await bob.shows("bob in Kitchen")
+            await bob.types("dinner!")
+            await garden.shows("# unread: Kitchen (1)")
+            await kitchen.shows("bob: dinner!")
+            await garden.shows("# nothing unread")
+
+
 async def test_an_example_without_a_broker_says_what_to_do() -> None:
     async with terminal("terminal_chat.py", "alice", "--broker", "http://127.0.0.1:9") as alice:
         await alice.shows("make run")

@@ -85,9 +85,29 @@ async def test_what_is_no_id_of_a_room_is_refused(api: ChatApi) -> None:
         refused(
             await api.send("POST", ROOMS, json={**body, "external_id": bad}), 400, "invalid_input"
         )
-    for bad in ("", quote("a/b", safe=""), "a%20b", "x" * 129):
-        refused(await api.send("PUT", named(bad), json=body), 404, "room_not_found")
-    refused(await api.send("PUT", f"{ROOMS}/plain", json=body), 400, "invalid_input")
+    for bad in (
+        "",
+        quote("a/b", safe=""),
+        "a%20b",
+        "x" * 129,
+        "%00",
+        "%C3%A9",
+        "a%0Ab",
+        "x" * 5000,
+    ):
+        refusal = refused(await api.send("PUT", named(bad), json=body), 400, "invalid_input")
+        assert refusal["errors"][0]["field"] == "external_id"
+        for method, below in (("GET", ""), ("GET", "/messages"), ("POST", "/join"), ("DELETE", "")):
+            answer = await api.send(
+                method, named(bad) + below, json={} if method == "POST" else None
+            )
+            refused(answer, 404, "room_not_found")
+    refused(await api.send("PUT", named("%FF"), json=body), 404, "room_not_found")
+    plain = await api.send("PUT", f"{ROOMS}/plain", json=body)
+    assert plain.headers["allow"] == "DELETE, GET, HEAD, PATCH"
+    refused(plain, 405, "method_not_allowed")
+    wrong_method = await api.send("POST", named("never"), json=body)
+    assert wrong_method.headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
     for wrong in (
         {"name": "Order"},
         {"created_by": alice["id"]},

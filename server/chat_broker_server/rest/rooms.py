@@ -51,10 +51,11 @@ async def create(request: Request) -> Response:
 
 async def ensure(request: Request) -> Response:
     """PUT …/rooms/external:{id}: one room, however often and by how many it is asked for."""
-    room = request.ids["room_id"]
-    if not room.startswith(validation.EXTERNAL):
-        raise BadInput.field("room_id", "must be external: and your own id of the room")
-    own_id = room.removeprefix(validation.EXTERNAL)
+    own_id = request.ids["room_id"].removeprefix(validation.EXTERNAL)
+    try:
+        validation.external_id(own_id)
+    except ValueError as error:
+        raise BadInput.field("external_id", str(error)) from None
     draft = validation.external_room_draft(own_id, await request.body())
     ensured, is_new = await request.chat.ensure_room(request.pid, draft)
     return created(ensured) if is_new else ok(ensured)

@@ -16,7 +16,7 @@ import structlog
 from chat_broker_kit.http.request_ids import request_id_of
 from chat_broker_kit.text.random_hex import random_hex
 from chat_broker_server.chat.idempotency import Replayed
-from chat_broker_server.chat.validation import EXTERNAL_ROOM, ID
+from chat_broker_server.chat.validation import EXTERNAL, EXTERNAL_ROOM, ID
 from chat_broker_server.errors import (
     BadInput,
     ChatError,
@@ -156,7 +156,8 @@ _NOT_FOUND: dict[str, Callable[[], NotFound]] = {
 # What a parameter may be besides an id. Such a segment may have escapes.
 _OTHER_SEGMENTS: dict[str, re.Pattern[str]] = {
     "emoji": re.compile(".*", re.DOTALL),  # its route says what is wrong with it
-    "room_id": EXTERNAL_ROOM,
+    # Whether it is a good one is looked at when the caller is known: making a room by it is refused with a reason.
+    "room_id": re.compile(f"{EXTERNAL}(?s:.*)"),
 }
 _JSON = ("content-type", "application/json")
 _ALWAYS = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
@@ -279,14 +280,17 @@ class Rest:
         node = self._find(request)
         request.route = node.template
         entry = node.methods.get("GET" if request.method == "HEAD" else request.method)
-        if entry is None:
-            raise MethodNotAllowed(_allowed(node))
+        room = request.ids.get("room_id", "")
+        # A room is made by the app's own id alone: to an id of ours, the path does not answer PUT.
+        if entry is None or (entry[1] is rooms.ensure and ":" not in room):
+            raise MethodNotAllowed(_allowed(node, by_own_id=":" in room))
         credential, handler = entry
         await self._authenticate(credential, request)
         if request.ids.get("pid", request.pid) != request.pid:
             raise NotFound.project()
-        room = request.ids.get("room_id", "")
         if ":" in room and handler is not rooms.ensure:
+            if not EXTERNAL_ROOM.fullmatch(room):
+                raise NotFound.room()
             request.ids["room_id"] = await request.chat.room_id(request.pid, room)
         if request.method != "POST" or "idempotency-key" not in request.headers:
             return await handler(request)
@@ -384,8 +388,14 @@ def _path(scope: Scope) -> str:
     return text.partition("?")[0]
 
 
-def _allowed(node: _Node) -> str:
-    methods = {*node.methods, *({"HEAD"} if "GET" in node.methods else ())}
+def _allowed(node: _Node, *, by_own_id: bool) -> str:
+    methods = {
+        method
+        for method, (_, handler) in node.methods.items()
+        if by_own_id or handler is not rooms.ensure
+    }
+    if "GET" in methods:
+        methods.add("HEAD")
     return ", ".join(sorted(methods))
 
 

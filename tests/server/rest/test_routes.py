@@ -50,11 +50,9 @@ def test_both_ways_find_the_same(template: str) -> None:
         ("external:order-7", "external:order-7"),
         ("external%3Aa%40b.c", "external:a@b.c"),
         ("external:" + "x" * 128, "external:" + "x" * 128),
-        ("external:" + "x" * 129, None),
-        ("external:", None),
-        ("external:a%2Fb", None),
+        ("external:%C3%A9", "external:é"),
         ("external:%FF", None),
-        ("external:é", None),
+        ("External:a", None),
         ("room%2D1", None),
     ],
 )

@@ -1,5 +1,6 @@
 """Settings of users, blocks and the directory, over the Chat API in memory; and a server without them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -129,6 +130,24 @@ async def test_blocks_and_new_names_are_told_to_sockets(client: AsyncChatClient)
     assert told[0] == ("bob", "mine", True)
     assert sorted(each[0] for each in told[1:]) == ["ann", "bob"]
     assert {each[1:] for each in told[1:]} == {("user", "Ann")}
+
+
+async def test_a_handler_is_enough_to_hear_of_blocks(client: AsyncChatClient) -> None:
+    """A socket with a handler shows the server that it knows the event."""
+    ann, bob = await cast(client)
+    room = await client.rooms.create(name="r", created_by=bob.id)
+    socket = client.as_user((await client.users.generate_token(bob.id)).token).socket
+    told: list[bool] = []
+    socket.on_mine(lambda event: told.append(event.reload))
+    await socket.connect()
+    await socket.join_room(room.id)
+    async with asyncio.timeout(5):
+        while not told:
+            await client.users.block(bob.id, ann.id)
+            await client.users.unblock(bob.id, ann.id)
+            await asyncio.sleep(0.01)
+    await socket.disconnect()
+    assert set(told) == {True}
 
 
 def test_the_synchronous_client_has_them_too(fake_chat: FakeChatApi) -> None:

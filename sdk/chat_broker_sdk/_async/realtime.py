@@ -50,7 +50,7 @@ from chat_broker_sdk._urls import checked_id, checked_room
 T = TypeVar("T")
 
 MAX_CONCURRENT_JOINS = 4
-NEW_EVENTS = ("member_updated", "user_updated", "receipt", "room_online", "signal")
+NEW_EVENTS = ("member_updated", "user_updated", "mine", "receipt", "room_online", "signal")
 """What a server tells only clients that have shown that they know of changes."""
 
 

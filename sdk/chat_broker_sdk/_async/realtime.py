@@ -379,6 +379,8 @@ class AsyncChatSocket(EventMethods):
         """Join from the last message and change on. Deliver what was missed unless too many events wait."""
         since = feed.last
         joined = await self._call_join(room_id, feed)
+        if self._feeds.get(room_id) is not feed:
+            return joined  # the room was left or joined anew meanwhile: that join tells what is missing
         if since is None or not self._handlers.full:
             self._catch_up_with(room_id, feed, joined)
         return joined
@@ -420,6 +422,8 @@ class AsyncChatSocket(EventMethods):
     def _catch_up_with(self, room_id: str, feed: RoomFeed, joined: JoinedRoom) -> None:
         """Deliver what the server has answered to a join."""
         feed.epoch = joined.epoch or feed.epoch
+        if joined.mine is not None:
+            feed.hidden_below(joined.mine.from_seq)
         feed.marks_delivery = joined.mine is not None and bool(joined.room and joined.room.small)
         if joined.mine is not None and feed.marks_delivery:
             self._delivered.known(room_id, joined.mine.delivered_seq)
@@ -473,6 +477,9 @@ class AsyncChatSocket(EventMethods):
                 await asyncio.sleep(random_pause(refusals, error.retry_after))
                 continue
             refusals = 0
+            if self._feeds.get(room_id) is not feed:
+                joins_without_progress = 0
+                continue
             stuck = (feed.last, feed.rev) == since and feed.is_behind
             joins_without_progress = joins_without_progress + 1 if stuck else 0
             if joins_without_progress > 1:  # the server does not have the missing messages

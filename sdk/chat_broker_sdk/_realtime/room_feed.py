@@ -138,6 +138,11 @@ class RoomFeed:
             self.last = message.seq - 1
         return self._ready()
 
+    def hidden_below(self, from_seq: int) -> None:
+        """Wait for no message before *from_seq*: this user does not see them, and the server does not answer them."""
+        if self.last is not None:
+            self.last = max(self.last, from_seq - 1)
+
     def joined(self, last_seq: int | None, missed: Iterable[Message]) -> list[Message]:
         """The messages to deliver after a join has returned the room's *last_seq* and the *missed* messages."""
         passed: list[Message] = []

@@ -1,5 +1,7 @@
 """What changed while a connection was lost, over the Chat API in memory and over the real server."""
 
+import asyncio
+
 from chat_broker_sdk import AsyncChatClient, Member, Message, Room
 from chat_broker_sdk._async.realtime import AsyncChatSocket
 from chat_broker_sdk.testing import FakeChatApi
@@ -143,6 +145,27 @@ async def test_a_change_of_the_room_has_its_own_rev(client: AsyncChatClient) -> 
     await bob.socket.join_room(room, since_seq=2, since_rev=joined.rev)
     await until(lambda: bob.told == [("room", "New"), ("updated", "later")])
     assert revs == [(joined.rev or 0) + 1]
+    await bob.me.aclose()
+
+
+async def test_hidden_history_is_not_waited_for(client: AsyncChatClient) -> None:
+    """A join from before the first message that the user sees lacks nothing that the server could still send."""
+    bob, room, ann, bob_id = await scene(client)
+    await client.rooms.update_mine(room, user_id=bob_id, clear_history=True)
+    await bob.socket.join_room(room, since_seq=0, since_rev=0)
+    assert not bob.socket._feeds[room].is_behind
+    await client.messages.create(room, content="three", user_id=ann)
+    await until(lambda: bob.told == [("message", "three")])
+    await bob.me.aclose()
+
+
+async def test_a_room_that_is_joined_again_meanwhile_is_told_once(client: AsyncChatClient) -> None:
+    """Whichever of the two joins is answered first."""
+    bob, room, ann, _ = await scene(client)
+    await asyncio.gather(*[bob.socket.join_room(room, since_seq=0) for _ in range(3)])
+    await client.messages.create(room, content="three", user_id=ann)
+    await until(lambda: bob.told[-1:] == [("message", "three")])
+    assert bob.told == [("message", "one"), ("message", "two"), ("message", "three")]
     await bob.me.aclose()
 
 

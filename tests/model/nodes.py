@@ -113,6 +113,10 @@ class CutBus:
     def cut(self) -> None:
         self.is_cut = True
 
+    @property
+    def disturbed(self) -> bool:
+        return bool(self.is_cut or self.loses or self.late)
+
     def repair(self) -> None:
         """Carry everything, at once. Says nothing to the node."""
         self.is_cut, self.loses, self.late = False, 0.0, 0.0

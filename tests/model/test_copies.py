@@ -184,7 +184,7 @@ class Clients(RuleBasedStateMachine):
             each = self.app(app)
             if each.on:
                 await each.caught_up()
-                await each.check()
+                await each.check(at_once=True)
             await each.check_list()
 
         self.run(reconnect(), meanwhile)

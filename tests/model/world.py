@@ -4,16 +4,21 @@ import asyncio
 import copy
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from chat_broker_sdk import (
     AsyncChatClient,
     ChatError,
+    Delta,
     Member,
     MemberEvent,
     Message,
     Mine,
+    MineEvent,
     Room,
+    RoomActivity,
     SyncResult,
 )
 from chat_broker_sdk._fields import without_none
@@ -24,6 +29,8 @@ from tests.model.virtual_time import VirtualClockLoop
 
 HEALED = 10.0
 """Seconds after which a client lacks nothing, whatever the bus has lost."""
+MARKED = 3.0
+"""Seconds after which sockets have marked what was delivered to them, and have heard of it."""
 _URL = "http://127.0.0.1:1"
 _REFUSALS = {400, 403, 404, 409}
 _NOT_OF_THE_STATE = {"username", "display_name", "change"}
@@ -225,6 +232,7 @@ class App:
                 not socket.connected
                 or socket._joining
                 or any(feed.is_behind for feed in feeds)
+                or (socket._watch is not None and socket._watch._requests)
                 or socket._handlers.waiting
             )
 
@@ -233,7 +241,7 @@ class App:
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.05)
 
-    async def check(self) -> None:
+    async def check(self, *, at_once: bool = False) -> None:
         """Every copy that is kept live is what the database has."""
         assert not self.wrong, self.wrong
         for room_id in sorted(self.joined):
@@ -299,12 +307,95 @@ def _state(message: Message) -> dict[str, Any]:
     return {name: getattr(message, name) for name in fields if name not in _NOT_OF_THE_STATE}
 
 
-def _difference(have: dict[int, Any], want: dict[int, Any]) -> str:
+def _difference(have: dict[Any, Any], want: dict[Any, Any]) -> str:
     return "\n".join(
         f"{seq}: has {have.get(seq)}\n   not {want.get(seq)}"
         for seq in sorted(have.keys() | want.keys())
         if have.get(seq) != want.get(seq)
     )
+
+
+class Watcher(App):
+    """An application that shows the list of rooms, and has joined none."""
+
+    def __init__(self, world: "World", user_id: str, token: str, node: Node) -> None:
+        super().__init__(world, user_id, token, node)
+        self.shown: dict[str, Shown] = {}
+        socket = self.client.socket
+        socket.on_room_added(self._added)
+        socket.on_room_removed(lambda event: self.shown.pop(event.room_id, None))
+        socket.on_room_activity(self._activity)
+        socket.on_mine(self._mine)
+
+    def _added(self, delta: Delta) -> None:
+        assert delta.mine is not None
+        known = self.shown.get(delta.room.id)
+        last = None if known is None or delta.reset else known.last_message
+        for change in delta.changed:
+            if change.message is not None and last is not None and change.message.seq == last.seq:
+                last = change.message
+        last = delta.missed[-1] if delta.missed else last
+        self.shown[delta.room.id] = Shown(delta.mine, delta.last_seq, last)
+
+    def _activity(self, event: RoomActivity) -> None:
+        known = self.shown.get(event.room_id)
+        if known is None:
+            self.wrong.append(f"activity of {event.room_id}, which was not added")
+            return
+        side = replace(known.mine, unread=event.unread or 0, mentions=event.mentions or 0)
+        self.shown[event.room_id] = Shown(side, event.last_seq, event.last_message)
+
+    async def _mine(self, event: MineEvent) -> None:
+        if event.reload:
+            for room in (await self.client.rooms.list(limit=200)).items:
+                if room.id in self.shown and room.mine is not None:
+                    self.shown[room.id] = self.shown[room.id]._replace(mine=room.mine)
+        elif event.room_id in self.shown and event.mine is not None:
+            self.shown[event.room_id] = self.shown[event.room_id]._replace(mine=event.mine)
+
+    async def connect(self, node: Node) -> None:
+        if not self.on:
+            await super().connect(node)
+            self.shown.clear()
+            await self.client.socket.watch_rooms()
+
+    async def join(self, room_id: str) -> None:
+        """Join nothing."""
+
+    async def check(self, *, at_once: bool = False) -> None:
+        """The list is the server's; after a reconnect it is *at_once*, with what is worked out from messages."""
+        if at_once and any(node.bus.disturbed for node in self.world.nodes):
+            return  # another device of the user may have moved a mark, of which nothing was heard yet
+        await asyncio.sleep(MARKED)
+        await self.caught_up()
+        assert not self.wrong, self.wrong
+        page = await self.client.rooms.list(limit=200)
+        listed = {
+            room.id: Shown(room.mine, room.last_seq or 0, room.last_message)
+            for room in page.items
+            if room.mine is not None
+        }
+        has = {room_id: each.compared(whole=at_once) for room_id, each in self.shown.items()}
+        want = {room_id: each.compared(whole=at_once) for room_id, each in listed.items()}
+        assert has == want, _difference(has, want)
+
+
+class Shown(NamedTuple):
+    """What the list shows of a room."""
+
+    mine: Mine
+    last_seq: int
+    last_message: Message | None
+
+    def compared(self, *, whole: bool) -> tuple[Mine, int, dict[str, Any] | None]:
+        """What must be as the server lists it. Not *whole*: without what old messages change, which is not told."""
+        mine = self.mine
+        if not whole:
+            ended = "no" if mine.archived == "until_message" else mine.archived
+            mine = replace(mine, unread=0, mentions=0, archived=ended)
+        last = self.last_message
+        hidden = last is None or (last.seq or 0) < mine.from_seq
+        return mine, self.last_seq, None if last is None or hidden else _state(last)
 
 
 class World:
@@ -343,9 +434,10 @@ class World:
             self.users.append(user.id)
         for private in (False, True):
             await self.open_room(self.users[0], *self.users[1:], private=private)
-        for number, user_id in enumerate([*self.users, self.users[0]]):
+        for number, user_id in enumerate([*self.users, *self.users[:2]]):
             token = (await self.api.users.generate_token(user_id)).token
-            app = App(self, user_id, token, self.node(number))
+            kind = Watcher if number == 4 else App
+            app = kind(self, user_id, token, self.node(number))
             self.apps.append(app)
             await app.connect(self.node(number))
             for room_id in self.rooms:

@@ -26,6 +26,7 @@ class Connection:
         "eio_sid",
         "ended",
         "events",
+        "hidden",
         "joining",
         "knows_revs",
         "lock",
@@ -52,6 +53,7 @@ class Connection:
             False  # only then does it get kinds of events that older clients do not know
         )
         self.sees_receipts = True  # False for a user who shows none, as read with the last joinRoom
+        self.hidden: bool | None = None  # whether its user is not to be seen online; None: not read
         self.watched_users: tuple[WatchedUser, ...] = ()  # whose presence it is told
         self.lock = asyncio.Lock()
         self.events = TokenBucket(limits.events_per_second, limits.event_burst, now)

@@ -9,6 +9,7 @@ happens at the end of the turn, and before the subscribers change.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -55,6 +56,12 @@ class _Seq(msgspec.Struct):
     seq: int
 
 
+class _Size(msgspec.Struct):
+    member_count: int
+    small: bool
+
+
+_decode_size = msgspec.json.Decoder(_Size).decode
 _decode_seq = msgspec.json.Decoder(_Seq).decode
 
 
@@ -235,6 +242,11 @@ class RoomFanout:
                 connection.send_queue.send(self.as_seen(connection, change.packet))
         self._catch_up()
 
+    def _note_size(self, payload: bytes) -> None:
+        with suppress(ValueError):
+            size = _decode_size(payload)
+            self.members, self.small = size.member_count, size.small
+
     def _send_to_user(self, change: WaitingChange, rev: int) -> None:
         """Send the event of a membership to the sockets of its own user."""
         self.flush()
@@ -350,11 +362,13 @@ class RoomFanout:
             was_small = self.small
             self.members += MEMBERSHIPS[change.event.name]
             self.small = members.is_small(self.members, was_small=was_small)
-            if not (was_small and self.small):
-                self._tell_size()
             if not self.small:
                 self._send_to_user(change, rev)
+                if not was_small:  # else a roomUpdated follows that says so
+                    self._tell_size()
                 return
+        elif change.event.name == "roomUpdated":
+            self._note_size(change.event.payload)
         if change.message_seq is not None:
             self._told.note(change.message_seq)
         if change.unknown_to_old_clients or (self.hidden and change.message_seq is not None):

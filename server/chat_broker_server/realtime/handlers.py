@@ -161,6 +161,9 @@ class EventHandlers:
     ) -> Acknowledgement:
         key = (claims.pid, event.room_id)
         connection.knows_revs |= event.knows_revs
+        if connection.hidden is None:
+            settings = await self._chat.user_settings(claims.pid, claims.sub)
+            self._subscriptions.hide(connection, hidden=settings.presence == "hidden")
         rooms, most = self._subscriptions.fanout, self._limits.rooms_per_socket
         joined = len(connection.rooms) - self._watching.delivered(connection)
         if key not in connection.rooms and joined >= most:

@@ -51,6 +51,7 @@ class OnlineUsers:
         self._here: dict[
             UserKey, float
         ] = {}  # since when their last seeing is written; the oldest first
+        self._parts: list[dict[UserKey, None]] = [{} for _ in range(_PARTS)]  # of those here
         self._elsewhere: dict[str, list[set[UserKey]]] = {}
         self._leaving: dict[UserKey, _Leaving] = {}  # the first to go first
         self._timer: Timer | None = None
@@ -69,11 +70,13 @@ class OnlineUsers:
         """The user's first socket of this node has opened."""
         self._note_came(user)
         self._here[user] = self._clock.time()
+        self._parts[_part_of(user[1])][user] = None
         self._broadcast(OnlineChange(user[0], came=[user[1]]))
 
     def went(self, user: UserKey) -> None:
         """The user's last socket of this node has closed."""
         del self._here[user]
+        del self._parts[_part_of(user[1])][user]
         self._broadcast(OnlineChange(user[0], went=[user[1]]))
         self._note_went((user,), writes=True)
 
@@ -111,9 +114,8 @@ class OnlineUsers:
 
     def _announce(self, part: int) -> None:
         users: dict[str, list[str]] = {}
-        for pid, user_id in self._here:
-            if _part_of(user_id) == part:
-                users.setdefault(pid, []).append(user_id)
+        for pid, user_id in self._parts[part]:
+            users.setdefault(pid, []).append(user_id)
         self._broadcast(UsersOnline(part, users))
 
     # -- other nodes ------------------------------------------------------------------------------

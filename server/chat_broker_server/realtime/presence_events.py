@@ -1,7 +1,7 @@
 """Tells sockets who of those that they watch has come, gone or hidden."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,10 +13,12 @@ from chat_broker_server.realtime import packets
 from chat_broker_server.realtime.clock import Clock
 from chat_broker_server.realtime.connections import Connection, UserKey, WatchedUser
 from chat_broker_server.realtime.packets import EncodedPacket
-from chat_broker_server.realtime.throttle import Throttle
 
 PAUSE: Final = 1.0
-"""Seconds between two events of one socket."""
+"""Seconds between two events of one socket, at least."""
+_LONGEST_PAUSE: Final = 5.0
+_EVENTS_A_SECOND: Final = 1000
+"""While there are more, the pause grows: what one socket is told of several users is one event."""
 _AT_ONCE: Final = 200  # events that are sent before others get their turn
 
 _encode = msgspec.json.Encoder().encode
@@ -41,9 +43,8 @@ class PresenceEvents:
         self._watched: dict[UserKey, WatchedUser] = {}
         self._changed: dict[WatchedUser, Presence] = {}
         # One pause for all sockets: none is told more often, and what many watch is put together once.
-        self._throttle = Throttle[None, bool](
-            clock, PAUSE, self._start_telling, lambda _last, new: new
-        )
+        self._clock = clock
+        self._pausing = False
 
     def __len__(self) -> int:
         """How many users are watched."""
@@ -78,10 +79,34 @@ class PresenceEvents:
     def unwatch(self, connection: Connection) -> None:
         """Tell *connection* nothing more."""
         for user in connection.watched_users:
-            user.watchers.discard(connection)
-            if not user.watchers:
-                self._watched.pop(user.key, None)
+            self._discard(user, connection)
         connection.watched_users = ()
+
+    async def recheck(self, user: UserKey, connections: Iterable[Connection]) -> None:
+        """The user is in some room no more: end what its *connections* and those that watch it may not see."""
+        pid, user_id = user
+        watched = self._watched.get(user)
+        asked = {
+            **{each: [user_id] for each in (() if watched is None else watched.watchers)},
+            **{each: [one.key[1] for one in each.watched_users] for each in connections},
+        }
+        for connection, user_ids in asked.items():
+            if connection.claims is not None and user_ids:
+                found = await self._read(pid, user_ids, connection.claims.sub)
+                lost = set(user_ids).difference(seen.user_id for seen in found)
+                self._unwatch_some(connection, {(pid, each) for each in lost})
+
+    def _unwatch_some(self, connection: Connection, users: Collection[UserKey]) -> None:
+        kept = tuple(each for each in connection.watched_users if each.key not in users)
+        for user in connection.watched_users:
+            if user.key in users:
+                self._discard(user, connection)
+        connection.watched_users = kept
+
+    def _discard(self, user: WatchedUser, connection: Connection) -> None:
+        user.watchers.discard(connection)
+        if not user.watchers:
+            self._watched.pop(user.key, None)
 
     def states(self, pid: str, users: Iterable[Seen]) -> list[Presence]:
         """What is to be told of the users now."""
@@ -108,13 +133,26 @@ class PresenceEvents:
 
     def _tell(self, user: WatchedUser, presence: Presence) -> None:
         self._changed[user] = presence
-        self._throttle.put(None, True)
+        if not self._pausing:
+            self._start_telling()
 
-    def _start_telling(self, _: None, __: bool) -> None:
+    def _start_telling(self) -> None:
+        self._pausing = True
         changed, self._changed = self._changed, {}
-        self._spawn(self._tell_all(changed))
+        self._spawn(self._tell_and_pause(changed))
 
-    async def _tell_all(self, changed: dict[WatchedUser, Presence]) -> None:
+    async def _tell_and_pause(self, changed: dict[WatchedUser, Presence]) -> None:
+        told = await self._tell_all(changed)
+        pause = min(max(PAUSE, told / _EVENTS_A_SECOND), _LONGEST_PAUSE)
+        self._clock.call_later(pause, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._pausing = False
+        if self._changed:
+            self._start_telling()
+
+    async def _tell_all(self, changed: dict[WatchedUser, Presence]) -> int:
+        """Send the events. Returns how many."""
         by_connection: dict[Connection, list[bytes]] = {}
         for done, (user, presence) in enumerate(changed.items(), 1):
             encoded = _encode(presence)
@@ -134,6 +172,7 @@ class PresenceEvents:
             connection.send_queue.send(ready)
             if done % _AT_ONCE == 0:
                 await asyncio.sleep(0)
+        return len(by_connection)
 
 
 def _event(states: bytes) -> EncodedPacket:

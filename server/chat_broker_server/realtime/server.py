@@ -15,6 +15,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -59,7 +60,7 @@ from chat_broker_server.credentials.tokens import Tokens
 from chat_broker_server.errors import ChatError
 from chat_broker_server.realtime import packets, recheck
 from chat_broker_server.realtime.clock import Clock, LoopClock
-from chat_broker_server.realtime.connections import Connection, RoomKey
+from chat_broker_server.realtime.connections import Connection, RoomKey, UserKey
 from chat_broker_server.realtime.context import Context, Counts
 from chat_broker_server.realtime.dispatcher import Dispatcher
 from chat_broker_server.realtime.fanout import Fanout
@@ -327,6 +328,7 @@ class Realtime:
         user = (changed.project_id, changed.user_id)
         for connection in self._sessions.connections.of(user):
             connection.sees_receipts = changed.receipts
+            self._subscriptions.hide(connection, hidden=changed.hidden)
         self._users.events.note_hidden(user, hidden=changed.hidden)
 
     def _signal_user(self, signal: UserSignalled) -> None:
@@ -338,9 +340,16 @@ class Realtime:
     def _deliver(self, event: Event) -> None:
         suspended = self._subscriptions.deliver(event)
         self._watching.note(event)
+        if event.name == "userLeft" and event.user_id is not None:
+            user = (event.project_id, event.user_id)
+            self._spawn(self._recheck_watched(user))
         if suspended and event.user_id is not None:
             key = (event.project_id, event.room_id)
             self._spawn(self._recheck_suspended(key, event.user_id, suspended))
+
+    async def _recheck_watched(self, user: UserKey) -> None:
+        with suppress(ChatError):  # while the database does not answer, nobody is told anything new
+            await self._users.events.recheck(user, self._sessions.connections.of(user))
 
     async def _recheck_suspended(
         self, key: RoomKey, user_id: str, suspended: list[Connection]

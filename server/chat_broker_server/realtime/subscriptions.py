@@ -43,13 +43,14 @@ class Subscriptions:
     ) -> int:
         """Note the subscription and return how many users are online in the room. `Fanout.subscribe` follows.
 
-        Who *peeks* is not counted.
+        Who *peeks* or hides is not counted.
         """
         if peeks:
             connection.peeked_rooms.add(key)
         elif key not in connection.rooms or key in connection.peeked_rooms:
             connection.peeked_rooms.discard(key)
-            self._presence.add(key, claims.sub)
+            if not connection.hidden:
+                self._presence.add(key, claims.sub)
         connection.rooms.add(key)
         return self._presence.online(key)
 
@@ -64,8 +65,17 @@ class Subscriptions:
         connection.peeked_rooms.discard(key)
         if key in connection.rooms:
             connection.rooms.discard(key)
-            if not peeked:
+            if not peeked and not connection.hidden:
                 self._presence.remove(key, claims.sub)
+
+    def hide(self, connection: Connection, *, hidden: bool) -> None:
+        """Count the connection's user in its rooms, or no more. Called when the user has set whether they are seen."""
+        was_hidden, connection.hidden = bool(connection.hidden), hidden
+        if connection.claims is None or was_hidden == hidden:
+            return
+        count = self._presence.remove if hidden else self._presence.add
+        for key in connection.rooms - connection.peeked_rooms:
+            count(key, connection.claims.sub)
 
     def end_peeking(self, key: RoomKey) -> None:
         """Called for a room that is private or deleted: only members may listen."""

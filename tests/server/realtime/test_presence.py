@@ -179,6 +179,52 @@ async def test_who_hides_is_shown_as_unknown(node: LiveNode, clock: ManualClock)
     assert changes(socket)[1:] == [[{"user_id": bob.id, "online": True}]]
 
 
+async def test_who_hides_is_not_counted_in_rooms(node: LiveNode, clock: ManualClock) -> None:
+    """Neither where they join, nor from the moment of the setting on; a room of two would tell."""
+    alice, bob = await node.user("alice"), await node.user("bob")
+    room, other = await node.room(alice, bob), await node.room(alice, bob)
+    await node.chat.update_user_settings(PID, bob.id, UserSettingsChanges(presence="hidden"))
+    socket, bobs = await knowing(node, alice, room), await node.socket(bob)
+    for each in (room, other):
+        answer = await bobs.call("joinRoom", each.id)
+        assert answer["members_online"] == (each is room)
+    clock.advance(5)
+    await socket.quiet()
+    assert socket.payloads("roomOnline") == []
+    await node.chat.update_user_settings(PID, bob.id, UserSettingsChanges(presence="visible"))
+    assert (await socket.hears("roomOnline"))[0]["members_online"] == 2
+    clock.advance(5)
+    await node.chat.update_user_settings(PID, bob.id, UserSettingsChanges(presence="hidden"))
+    assert (await socket.hears("roomOnline", 2))[1]["members_online"] == 1
+    await gone(node, bob, bobs)
+    clock.advance(5)
+    await socket.quiet()
+    assert len(socket.payloads("roomOnline")) == 2
+
+
+async def test_who_has_left_the_last_common_room_is_told_no_more(
+    node: LiveNode, clock: ManualClock
+) -> None:
+    """Neither to those who watch them, nor of those whom they watch."""
+    alice, bob = await node.user("alice"), await node.user("bob")
+    first, second = await node.room(alice, bob), await node.room(alice, bob)
+    socket, _ = await watching(node, alice, bob)
+    other, _ = await watching(node, bob, alice)
+    events = node.realtime._users.events
+    await node.chat.leave(PID, first.id, bob.id)
+    await socket.quiet()
+    assert len(events) == 2
+    await node.chat.leave(PID, second.id, bob.id)
+    await until(lambda: len(events) == 0)
+    heard = len(changes(socket)), len(changes(other))
+    clock.advance(2)
+    await node.chat.update_user_settings(PID, bob.id, UserSettingsChanges(presence="hidden"))
+    await node.chat.update_user_settings(PID, alice.id, UserSettingsChanges(presence="hidden"))
+    for each in (socket, other):
+        await each.quiet()
+    assert (len(changes(socket)), len(changes(other))) == heard
+
+
 async def test_who_is_watched_is_told_with_a_new_name(node: LiveNode) -> None:
     """Without a room that the socket has joined."""
     alice, bob = await node.user("alice"), await node.user("bob")

@@ -84,29 +84,37 @@ class ActivityEvents:
                 pid = self._due[0][0]
                 keys = [key for key in self._due if key[0] == pid][:_ROOMS_AT_ONCE]
                 self._due = [key for key in self._due if key not in keys]
+                told = set(keys)
                 try:
-                    await self._tell(pid, keys)
+                    told = await self._tell(pid, keys)
                 except ChatError:  # the database does not answer: try again later
                     self._pausing |= dict.fromkeys(keys, True)
                 finally:
                     for key in keys:
-                        asyncio.get_running_loop().call_later(PAUSE, self._resume, key)
+                        if key in told:
+                            asyncio.get_running_loop().call_later(PAUSE, self._resume, key)
+                        else:
+                            self._resume(key)
         finally:
             self._telling = False
             self._removed.clear()
 
-    async def _tell(self, pid: str, keys: Iterable[RoomKey]) -> None:
+    async def _tell(self, pid: str, keys: Iterable[RoomKey]) -> set[RoomKey]:
+        """Tell those of the rooms in which something has happened. Returns them."""
         users = {
             key[1]: tuple(watch.users)
             for key in keys
             if (watch := self._watched.room(key)) is not None
         }
         self._removed.clear()
+        told = set()
         ids = {room_id: [user.key[1] for user in each] for room_id, each in users.items()}
         for room_id, activity in (await self._chat.activities(pid, ids)).items():
             watch = self._watched.room((pid, room_id))
             if watch is not None and _is_news(watch, activity):
+                told.add((pid, room_id))
                 self._send((pid, room_id), activity, users[room_id])
+        return told
 
     def _send(self, key: RoomKey, activity: Activity, users: Iterable[WatchedUser]) -> None:
         room_id, frames = key[1], _Frames(key[1], activity)

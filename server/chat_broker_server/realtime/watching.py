@@ -386,6 +386,7 @@ class Watching:
         self._watched.add(user, WatchedRoom(room_id, delta.last_seq, delta.rev, side))
         ready = packets.event("roomAdded", _encode(delta))
         user.tell(Told(ready, "added", room_id, delta.last_seq, delta.rev, mine.version))
+        self._activity.note((user.key[0], room_id))  # what was said since the delta was read
 
     def _remove(self, user: WatchedUser, room_id: str, reason: Departure) -> None:
         """Tell the user nothing more of a room that is not theirs any more."""
@@ -409,6 +410,8 @@ class Watching:
         ):
             self._watched.note_side(user, room_id, _side(mine))
             watcher.tell(connection, Told(ready, "mine", room_id, version=mine.version))
+        elif room_id in user.doubts:
+            user.doubts[room_id] += 1  # what is being read may be older
 
     def _user(self, connection: Connection) -> WatchedUser | None:
         claims = connection.claims

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from chat_broker_server.chat.models import MineChanges, Room, RoomDraft, User
-from tests.server.realtime.live_node import PID, LiveNode, until
+from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 from tests.server.realtime.socket_client import Socket
 
 EVENTS = ("roomAdded", "roomRemoved", "roomActivity", "mine")
@@ -384,6 +384,17 @@ async def test_deliver_all_tells_each_message_once_also_while_it_is_answered(
 async def test_nothing_falls_between_and_a_room_is_known_before_it_is_told(
     node: LiveNode,
 ) -> None:
+    await check_rooms_that_come_and_go(node)
+
+
+@pytest.mark.services("postgres")
+async def test_nothing_falls_between_on_postgres(postgres_url: str) -> None:
+    """Where a read takes some turns of the loop, in which other things happen."""
+    async with running_node(postgres_url) as node:
+        await check_rooms_that_come_and_go(node)
+
+
+async def check_rooms_that_come_and_go(node: LiveNode) -> None:
     """While rooms come and go and fill, over any number of answers."""
     alice, bob = await node.user("alice"), await node.user("bob")
     stop = asyncio.Event()

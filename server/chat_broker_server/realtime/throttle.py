@@ -27,9 +27,6 @@ class Throttle(Generic[K, V]):
         self._delivered: dict[K, V] = {}
         self._waiting: dict[K, V] = {}
 
-    def __len__(self) -> int:
-        return len(self._delivered)
-
     def put(self, key: K, state: V) -> None:
         """Deliver *state* now, or with those that wait."""
         last = self._waiting.get(key, self._delivered.get(key))
@@ -39,10 +36,6 @@ class Throttle(Generic[K, V]):
         merged = self._merge(last, state)
         if merged is not None:
             self._waiting[key] = merged
-
-    def forget(self, key: K) -> None:
-        """Deliver no state that waits."""
-        self._waiting.pop(key, None)
 
     def _send(self, key: K, state: V) -> None:
         self._delivered[key] = state

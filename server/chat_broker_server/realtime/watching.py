@@ -265,6 +265,8 @@ class Watching:
 
     def note(self, event: Event) -> None:
         """Tell what *event* means to those who watch. Call it after the room's own sockets were told."""
+        if not self._watched:
+            return
         key = (event.project_id, event.room_id)
         watch = self._watched.room(key)
         match event.name:

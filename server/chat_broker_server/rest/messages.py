@@ -37,6 +37,7 @@ _EDIT = {
     "user_id": validation.optional(validation.identifier),
 }
 _YES_NO = validation.one_of("true", "false")
+_PLAIN = frozenset({"content", "user_id", "client_msg_id", "metadata"})
 _NOTHING_MORE = More()
 
 
@@ -184,6 +185,8 @@ def _draft(request: Request, body: Any) -> dict[str, Any]:
 
 def _more(draft: dict[str, Any]) -> More | None:
     """What *draft* has that most messages have not."""
+    if draft.keys() <= _PLAIN:
+        return None
     more = More(
         draft.get("reply_to"),
         draft.get("mentions") or (),

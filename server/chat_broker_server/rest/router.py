@@ -281,14 +281,15 @@ class Rest:
         request.route = node.template
         entry = node.methods.get("GET" if request.method == "HEAD" else request.method)
         room = request.ids.get("room_id", "")
+        is_own_id = ":" in room
         # A room is made by the app's own id alone: to an id of ours, the path does not answer PUT.
-        if entry is None or (entry[1] is rooms.ensure and ":" not in room):
-            raise MethodNotAllowed(_allowed(node, by_own_id=":" in room))
+        if entry is None or (not is_own_id and entry[1] is rooms.ensure):
+            raise MethodNotAllowed(_allowed(node, by_own_id=is_own_id))
         credential, handler = entry
         await self._authenticate(credential, request)
         if request.ids.get("pid", request.pid) != request.pid:
             raise NotFound.project()
-        if ":" in room and handler is not rooms.ensure:
+        if is_own_id and handler is not rooms.ensure:
             if not EXTERNAL_ROOM.fullmatch(room):
                 raise NotFound.room()
             request.ids["room_id"] = await request.chat.room_id(request.pid, room)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from chat_broker_server.chat.models import Member
 from chat_broker_server.realtime.limits import Limits
 from tests.server.realtime.live_node import PID, LiveNode, running_node, until
 
@@ -91,14 +90,14 @@ async def test_who_is_a_member_again_goes_on_listening(
     room = await node.room(alice, bob)
     socket = await node.socket(bob, room)
     asked, go_on = asyncio.Event(), asyncio.Event()
-    member = node.chat.member
+    from_seq = node.chat.from_seq
 
-    async def slow(*arguments: Any) -> Member | None:
+    async def slow(*arguments: Any) -> int | None:
         asked.set()
         await go_on.wait()
-        return await member(*arguments)
+        return await from_seq(*arguments)
 
-    monkeypatch.setattr(node.chat, "member", slow)
+    monkeypatch.setattr(node.chat, "from_seq", slow)
     await node.chat.leave(PID, room.id, bob.id)
     await asked.wait()
     await node.chat.join(PID, room.id, bob.id, may_enter_private=True)

@@ -117,16 +117,24 @@ class ActivityEvents:
         return told
 
     def _send(self, key: RoomKey, activity: Activity, users: Iterable[WatchedUser]) -> None:
-        room_id, frames = key[1], _Frames(key[1], activity)
+        room_id, frames, removed = key[1], _Frames(key[1], activity), self._removed
         watch = self._watched.room(key)
+        if watch is None:
+            return
+        # In a large room everybody is told the same, which is looked up once.
+        same = None if activity.small or watch.hidden else frames.of("", 1)
         for user in users:
-            if watch is None or room_id not in user.rooms or (user, room_id) in self._removed:
+            if room_id not in user.rooms or (removed and (user, room_id) in removed):
                 continue
-            told = frames.of(user.key[1], watch.first_seq(user))
+            told = same or frames.of(user.key[1], watch.first_seq(user))
             if told is None:
                 continue
             for connection, watcher in user.sockets.items():
-                if key not in connection.rooms:
+                if key in connection.rooms:
+                    continue
+                if watcher.held is None:
+                    connection.send_queue.send(told.packet)
+                else:
                     watcher.tell(connection, told)
 
 

@@ -225,7 +225,8 @@ class Room(Model, frozen=True, kw_only=True):
     *settings* holds those of the room's settings that were changed, by name; None: none was.
 
     *rev* counts the room's changes, new messages apart (None: none yet); `last_seq` counts its messages. *small* is
-    False for a room with many members, which is told less. Both are None on a server without `changes`.
+    False for a room with many members, which is told less. Both are None on a server without `changes`. *message_count*
+    is of messages that are not deleted.
     """
 
     id: str
@@ -249,6 +250,7 @@ class Room(Model, frozen=True, kw_only=True):
     mine: Mine | None = None
     last_message: Message | None = None
     settings: dict[str, Any] | None = None
+    message_count: int = 0
 
 
 class Member(Model, frozen=True, kw_only=True):

@@ -90,9 +90,10 @@ async def test_rooms_are_listed_for_a_member_with_what_is_unread(api: ChatApi) -
     page = (await api.send("GET", f"{ROOMS}?member_id={bob['id']}")).json()
     assert [item["id"] for item in page["items"]] == [room["id"]]
     assert page["total"] == 1
-    assert set(page["items"][0]) == {*ROOM, "unread", "mine", "last_message"}
+    assert set(page["items"][0]) == {*ROOM, "message_count", "unread", "mine", "last_message"}
     assert page["items"][0]["unread"] == 3
     assert page["items"][0]["last_seq"] == 5
+    assert page["items"][0]["message_count"] == 5
     assert page["items"][0]["last_message_at"] == last["created_at"]
     await api.send("DELETE", f"{in_room(room)}/messages/{last['id']}")
     page = (await api.send("GET", f"{ROOMS}?member_id={bob['id']}")).json()

@@ -123,6 +123,7 @@ class RoomView(Struct):
     mine: MineView | UnsetType = UNSET
     last_message: MessageView | UnsetType | None = UNSET
     settings: dict[str, Any] | UnsetType = UNSET
+    message_count: int | UnsetType = UNSET
 
 
 class MemberView(Struct):
@@ -278,6 +279,8 @@ def room(one: Room, *, for_member: bool = True) -> RoomView:
         view.settings = {name: one.settings[name] for name in SETTINGS if name in one.settings}
     if one.external_id is not None:
         view.external_id = one.external_id
+    if one.message_count:
+        view.message_count = one.message_count
     if one.kind == "direct":
         view.members = [public_user(user) for user in one.members]
     if one.mine is not None:

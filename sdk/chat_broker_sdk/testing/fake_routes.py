@@ -369,6 +369,8 @@ def _messages(
             if message["deleted_at"] is None:
                 fake_messages.delete(store, message)
                 fake_reactions.forget(store, message)
+                if store.features:
+                    store.rooms[room_id]["message_count"] -= 1
                 store.change(room_id, "message", message_id, message)
                 store.publish("message_deleted", room_id, message)
             return 204, None

@@ -367,6 +367,8 @@ class FakeStore:
             **more,
         }
         self.messages[room_id].append(message)
+        if self.features:
+            room["message_count"] = room.get("message_count", 0) + 1
         self.publish("message", room_id, message)
         return message
 

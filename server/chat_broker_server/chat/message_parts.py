@@ -15,6 +15,11 @@ from chat_broker_server.chat.models import Message, Quote, Reaction
 from chat_broker_server.database.rows import metadata_of
 from chat_broker_server.errors import NotFound
 
+MESSAGE_COUNT: Final = (
+    "coalesce({room}.message_count, {room}.last_seq - (SELECT count(*) FROM deletions d"
+    " WHERE d.project_id = {room}.project_id AND d.room_id = {room}.id))"
+)
+"""How many messages of a room are not deleted. A room counts them from its first deletion on, or if it is new."""
 # Without room_id, which the caller knows.
 COLUMNS: Final = (
     "g.id, g.seq, g.user_id, u.username, u.display_name, g.content, g.client_msg_id,"

@@ -49,7 +49,7 @@ from chat_broker_server.errors import Changed, Conflict, Forbidden, NotFound
 
 # created_at never decreases within a room, even if clocks of servers differ.
 _NEXT_SEQ = (
-    "last_seq = last_seq + 1, last_message_at ="
+    "last_seq = last_seq + 1, message_count = message_count + 1, last_message_at ="
     " CASE WHEN last_message_at > $3 THEN last_message_at ELSE $3 END"
 )
 _NEXT = f"{_NEXT_SEQ}, counted = counted + 1"
@@ -59,6 +59,10 @@ _TAKE = {
     counts: f"UPDATE rooms SET {assigned} WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL"
     for counts, assigned in ((True, _NEXT), (False, _NEXT_UNCOUNTED))
 }
+_ONE_LESS = (
+    f"UPDATE rooms SET message_count = {message_parts.MESSAGE_COUNT.format(room='rooms')} - 1"
+    " WHERE project_id = $1 AND id = $2"
+)
 _INSERT = (
     "INSERT INTO messages (project_id, room_id, seq, id, user_id, content, client_msg_id,"
     " metadata, created_at, author_seq, counted)"
@@ -76,7 +80,7 @@ _INSERT_WITH_MORE = (
 # For Postgres, made in each session that wants it. Each statement of a function that may change something sees what was
 # committed before it, so all that follows the lock is as it is when this commits. Another text needs another name.
 _POSTING = f"""
-CREATE OR REPLACE FUNCTION pg_temp.post_5(
+CREATE OR REPLACE FUNCTION pg_temp.post_6(
   text, text, text, text, text, text, text, text, text, text, text, bigint, text[]
 ) RETURNS TABLE (number bigint, author text, shown text, said_at text, avatar text) LANGUAGE plpgsql AS $$
 DECLARE
@@ -111,7 +115,7 @@ BEGIN
 END $$"""
 _CALL_POSTING = (
     "SELECT number, author, shown, said_at, avatar"
-    " FROM pg_temp.post_5($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+    " FROM pg_temp.post_6($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 _GAP = msgspec.Raw(b"\0")
 
@@ -557,6 +561,7 @@ def delete(
         yield from mentions.remove(pid, room_id, message.seq)
     if flags & HAS_REACTIONS:
         yield from reactions.forget(pid, room_id, message.seq)
+    yield Query(_ONE_LESS, pid, room_id)
     if not flags & UNCOUNTED:
         yield Query(
             "INSERT INTO deletions (project_id, room_id, seq, user_id) VALUES ($1, $2, $3, $4)",

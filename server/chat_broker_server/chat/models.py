@@ -253,6 +253,8 @@ class Room(msgspec.Struct, frozen=True):
     """None if there is none, or none that the member sees."""
     settings: RoomSettings | UnsetType = UNSET
     """Not there while it has none of its own."""
+    message_count: int | UnsetType = UNSET
+    """Of messages that are not deleted; not there for none."""
 
 
 class Reason(msgspec.Struct, frozen=True):

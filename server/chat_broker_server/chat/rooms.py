@@ -47,10 +47,10 @@ from chat_broker_server.errors import Conflict, NotFound
 COLUMNS = (
     "r.id, r.project_id, r.name, r.description, r.private, r.created_by, r.member_count,"
     " r.last_seq, r.last_message_at, r.metadata, r.created_at, r.updated_at, coalesce(r.kind, 'room'),"
-    f" {members.SMALL}, r.rev, r.external_id, r.settings"
+    f" {members.SMALL}, r.rev, r.external_id, r.settings, {message_parts.MESSAGE_COUNT.format(room='r')}"
 )
 # SQLite accepts no table alias in RETURNING.
-RETURNED = COLUMNS.replace("r.", "")
+RETURNED = COLUMNS.replace("r.", "rooms.")
 SEARCHED = ("name", "description")
 # A room as it is listed for a member, with `mine` and the last message that the member sees.
 MEMBER_COLUMNS = f"{COLUMNS}, {mine.COLUMNS}, {message_parts.COLUMNS}"
@@ -62,7 +62,7 @@ MEMBER_SOURCE = (
 )
 ACTIVITY = "coalesce(r.last_message_at, r.created_at)"
 """When the newest message was posted, or the room was created."""
-WIDTH = 17
+WIDTH = 18
 """How many columns `COLUMNS` has."""
 _OWN_ROOMS = (
     f"(SELECT {mine.STORED} FROM members WHERE project_id = $1"
@@ -112,11 +112,15 @@ def from_row(row: Sequence[Any]) -> Room:
     values[9] = metadata_of(values[9])
     values[13] = bool(values[13])
     values[14:16] = [UNSET if value is None else value for value in values[14:16]]
-    settings = values.pop()
+    message_count, settings = values.pop(), values.pop()
     room = Room(*values)
-    if settings is None:
+    if settings is None and not message_count:
         return room
-    return msgspec.structs.replace(room, settings=room_settings.from_text(settings))
+    return msgspec.structs.replace(
+        room,
+        settings=UNSET if settings is None else room_settings.from_text(settings),
+        message_count=message_count or UNSET,
+    )
 
 
 Parts = tuple[Room, Mine, Message | None]
@@ -221,8 +225,8 @@ def insert(pid: str, draft: RoomDraft, *, direct_key: str | None = None) -> Step
     rows = yield Query(
         "INSERT INTO rooms (project_id, id, name, description, private, created_by,"
         " member_count, metadata, created_at, updated_at, name_folded, description_folded,"
-        " kind, external_id, direct_key)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14)"
+        " kind, external_id, direct_key, message_count)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, 0)"
         f" ON CONFLICT DO NOTHING RETURNING {RETURNED}",
         pid,
         room_id,

@@ -61,7 +61,7 @@ P, R, U = "project", "room", "user"
 CLAIMS = Claims("i", "chat", U, P, "e", "n", "s", "j", 0, 1, 0)
 LOCKED = members.LockedRoom(False, "room", 5, RoomSettings())
 
-DIRECT_ROOM = (R, P, "", None, True, U, 2, 5, None, "{}", "", "", "direct", 1, None, None, None)
+DIRECT_ROOM = (R, P, "", None, True, U, 2, 5, None, "{}", "", "", "direct", 1, None, None, None, 5)
 DRAFT = RoomDraft(name="n", created_by=U, external_id="e")
 ACTOR = Actor(U, by_token=True)
 CROWDED = Message(
@@ -203,7 +203,7 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "idempotency": partial(idempotency.claim, P, IdempotencyKey("s", "k", "f")),
 }
 
-ROOM = (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", "room", 1, 500, None, None)
+ROOM = (R, P, "n", None, False, U, 5, 500, None, "{}", "", "", "room", 1, 500, None, None, 500)
 # Rows that let a rule go on to its next query, by its beginning and, behind "…", its end.
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "UPDATE rooms SET member_count = member_count +": [(500,)],

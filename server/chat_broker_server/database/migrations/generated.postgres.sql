@@ -163,6 +163,7 @@ CREATE TABLE rooms (
     rev bigint,
     forgotten_rev bigint,
     light boolean,
+    message_count bigint,
     kind text,
     external_id text,
     direct_key text,

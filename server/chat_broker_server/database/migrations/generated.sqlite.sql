@@ -151,7 +151,7 @@ CREATE TABLE rooms (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     -- A deleted room waits here until its messages have been removed, a few at a time.
-    deleted_at TEXT, name_folded TEXT, description_folded TEXT, rev BIGINT, forgotten_rev BIGINT, light BOOLEAN, kind TEXT, external_id TEXT, direct_key TEXT, settings TEXT, counted BIGINT,
+    deleted_at TEXT, name_folded TEXT, description_folded TEXT, rev BIGINT, forgotten_rev BIGINT, light BOOLEAN, message_count BIGINT, kind TEXT, external_id TEXT, direct_key TEXT, settings TEXT, counted BIGINT,
     CONSTRAINT pk_rooms PRIMARY KEY (project_id, id),
     CONSTRAINT fk_rooms_projects FOREIGN KEY(project_id) REFERENCES projects (id)
 );

@@ -29,8 +29,8 @@ from tests.model.virtual_time import VirtualClockLoop
 
 HEALED = 10.0
 """Seconds after which a client lacks nothing, whatever the bus has lost."""
-MARKED = 3.0
-"""Seconds after which sockets have marked what was delivered to them, and have heard of it."""
+MARKED = 12.0
+"""Seconds after which sockets have marked what was delivered to them late, and other devices have heard of it without the bus."""
 _URL = "http://127.0.0.1:1"
 _REFUSALS = {400, 403, 404, 409}
 _NOT_OF_THE_STATE = {"username", "display_name", "change"}

@@ -61,7 +61,7 @@ async def test_join_room_answers_with_the_room(node: LiveNode) -> None:
     answer = await socket.call("joinRoom", room.id)
     assert answer.keys() == {
         *("ok", "room", "members_online", "last_seq", "missed", "has_more"),
-        *("rev", "epoch", "reset", "changed", "mine"),
+        *("rev", "epoch", "reset", "changed", "mine", "receipts"),
     }
     assert answer["room"].keys() == ROOM_FIELDS
     assert answer["members_online"] == 1
@@ -231,7 +231,8 @@ async def test_typing_is_told_to_others_and_ends_by_itself(node: LiveNode) -> No
         "username": "alice",
         "display_name": "Alice A.",
     }
-    assert await reader.hears("userTyping") == [who]
+    soon = 0  # in whole seconds, of the half second that these nodes wait
+    assert await reader.hears("userTyping") == [{**who, "expires_in": soon}]
     began = time.monotonic()
     assert await reader.hears("userStoppedTyping") == [who]
     assert time.monotonic() - began < 2

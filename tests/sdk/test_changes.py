@@ -49,7 +49,7 @@ async def test_features_are_asked_for_once_and_shared_by_copies(
     client: AsyncChatClient, fake_chat: FakeChatApi
 ) -> None:
     assert await client.supports("changes")
-    assert not await client.supports("reactions")
+    assert not await client.supports("threads")
     project = await client.project()
     assert project.epoch
     assert project.limits["content"] == 8000

@@ -327,7 +327,7 @@ class FakeStore:
 
     # -- messages -------------------------------------------------------------------------------
 
-    def post(self, room_id: str, user_id: str, body: Json, more: Json) -> Json:
+    def post(self, room_id: str, user_id: str, body: Json, more: Json | None = None) -> Json:
         """Create a message with the fields *more*. A repeated client_msg_id returns the first one. 403 for who only reads."""
         room = _get_or_404(self.rooms, room_id)
         if user_id not in self.members[room_id]:
@@ -364,7 +364,7 @@ class FakeStore:
             "edited_at": None,
             "deleted_at": None,
             **({"avatar_url": user["avatar_url"]} if user["avatar_url"] else {}),
-            **more,
+            **(more or {}),
         }
         self.messages[room_id].append(message)
         if self.features:

@@ -122,7 +122,8 @@ class Description(NamedTuple):
         if self.answer is not None:
             done["content"] = {"application/json": {"schema": _answer_schema(self.answer)}}
         if self.body is not None:
-            schema = self.body.model_json_schema()
+            schema = self.body.model_json_schema(ref_template="{model}")
+            schema = _inline(schema, schema.pop("$defs", {}))
             schema.pop("description", None)
             operation["requestBody"] = {
                 "required": not self.optional,

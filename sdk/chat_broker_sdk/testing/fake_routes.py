@@ -337,7 +337,8 @@ def _messages(
     body = request.body or {}
     messages = store.messages[room_id]
     first = fake_roles.seen_from(store, request, room_id, caller)
-    messages = [each for each in messages if each["seq"] >= first]
+    if first > 1:
+        messages = [each for each in messages if each["seq"] >= first]
     match request.method, rest:
         case "POST", []:
             if caller and body.get("user_id", caller) != caller:

@@ -1,5 +1,6 @@
 """Features that keep a client's copy of its rooms right, over the Chat API in memory; and a server without them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -310,6 +311,7 @@ async def test_a_newcomer_starts_read(client: AsyncChatClient) -> None:
 async def test_rooms_by_activity(client: AsyncChatClient) -> None:
     ann = await client.users.create(username="ann", external_user_id="1")
     rooms = [await client.rooms.create(name=str(n), created_by=ann.id) for n in range(5)]
+    await asyncio.sleep(0.002)  # activity is told apart by the millisecond
     await client.messages.create(rooms[2].id, content="a", user_id=ann.id)
     first = await client.rooms.list(member_id=ann.id, sort="activity", limit=3)
     assert first.items[0].name == "2"

@@ -62,7 +62,7 @@ async def block(user: UserReference, me: MeWriting, _: Empty, broker: TheBroker)
 
 @router.delete("/me/blocks/{user:path}", **describe(status=204))
 async def unblock(user: UserReference, me: MeWriting, _: Empty, broker: TheBroker) -> Response:
-    """End a block."""
+    """End the caller's block of a user, if there is one."""
     await broker.people.unblock(me, user)
     return nothing()
 

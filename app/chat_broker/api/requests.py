@@ -32,9 +32,9 @@ MOST_MENTIONS = 50
 MOST_OF_A_DIRECT_ROOM = 8
 LARGEST_SEQ = 2**53
 LONGEST_EDIT_WINDOW = 10 * 365 * 24 * 3600
-"""Seconds."""
+"""Seconds for which messages may be edited, ten years at the most."""
 LONGEST_RETENTION = 100 * 365
-"""Days."""
+"""Days for which messages may be kept, a hundred years at the most."""
 LONGEST_SOMEONE = 264
 LONGEST_SEARCH = 128
 LONGEST_CURSOR = 512

@@ -58,7 +58,7 @@ class Authors:
     async def look_up(self, room_id: str, message_id: str) -> str:
         """The author's chat user id, looked for from the newest message back. Raises NotFound.
 
-        The contract has no route for one message.
+        Not every Chat API has a route for one message.
         """
         before: int | None = None
         for _ in range(PAGES_SEARCHED):

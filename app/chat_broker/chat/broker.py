@@ -293,7 +293,7 @@ class Broker:
             await self._memberships.changed(room_id)
 
     async def remove_member(self, me: Principal, room_id: str, who: str) -> None:
-        """Remove a member of a lower rank from a room that the caller moderates, anybody from one they own, or the caller."""
+        """Remove a member of a lower rank from a room that the caller moderates, any from one they own, or the caller."""
         user_id, role = await self._role(me, room_id)
         own = who in (user_id, EXTERNAL + me.external_id)
         decision = decide(Action.REMOVE_MEMBER, Facts(role=role, own=own))
@@ -508,7 +508,7 @@ class Broker:
         return user_id
 
     async def _may_change_members(self, me: Principal, room_id: str, action: Action) -> str:
-        """As `_may`. In a direct room nobody may, which is another answer than that others may."""
+        """As `_may`. In a direct room no member may, which is another answer than that others may."""
         user_id, role = await self._role(me, room_id)
         decision = decide(action, Facts(role=role))
         if not decision.allowed:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 Role = Literal["owner", "moderator", "member", "guest"]
 Refusal = Literal["user_suspended", "room_not_found", "owner_only", "author_only", "read_only"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-"""The highest first."""
+"""All roles, the highest rank first."""
 
 
 class Action(StrEnum):

@@ -50,7 +50,7 @@ def receipt(of: Receipt) -> ReceiptView:
 
 
 def presences(users: Iterable[Presence]) -> PresencesView:
-    """Who is online."""
+    """The users of whom the caller may know whether they are online."""
     return PresencesView([_presence(one) for one in users])
 
 

@@ -33,7 +33,7 @@ async def _shape(world: World) -> None:
     expect((room.kind, room.private, room.name) == ("direct", True, ""), "kind, private or name")
     expect({user.id for user in room.members} == {user.id for user in people}, "other members")
     members = (await world.client.rooms.members(room.id)).items
-    expect({member.role for member in members} == {"member"}, "somebody has another role")
+    expect({member.role for member in members} == {"member"}, "a member has another role")
     listed = await world.client.rooms.list(member_id=people[0].id, kind="direct", limit=200)
     expect(room.id in {each.id for each in listed.items}, "kind=direct does not list it")
 

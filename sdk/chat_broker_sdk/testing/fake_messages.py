@@ -76,7 +76,7 @@ def edit(store: FakeStore, message: Json, body: Json) -> None:
 
 
 def delete(store: FakeStore, message: Json) -> None:
-    """Empty the message."""
+    """Empty the message, which keeps its place and its seq."""
     for name in ("reply_to", "mentions", "mention_room", "event"):
         message.pop(name, None)
     message.update(content="", metadata={}, deleted_at=store.timestamp())

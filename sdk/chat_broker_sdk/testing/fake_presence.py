@@ -16,13 +16,13 @@ _NAME = re.compile(r"[a-z0-9._-]{1,32}")
 
 
 class Live(Protocol):
-    """The live connections."""
+    """All live connections: what presence asks of them."""
 
     def is_online(self, user_id: str) -> bool: ...
 
 
 class Watcher(Protocol):
-    """One of them."""
+    """One live connection, and the users it watches."""
 
     user_id: str
     watched_users: frozenset[str]

@@ -74,7 +74,7 @@ def reactors(store: FakeStore, request: Seen, room_id: str, message_id: str) -> 
 
 
 def pin(store: FakeStore, room_id: str, message_id: str, user_id: str | None) -> Json:
-    """Pin the message."""
+    """Pin the message, if it is not pinned yet."""
     message = _pinnable(store, room_id, message_id, user_id)
     if message["deleted_at"] is not None:
         raise Problem(409, "message_deleted")

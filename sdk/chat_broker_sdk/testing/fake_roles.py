@@ -6,7 +6,7 @@ from typing import Any
 from .fake_store import FakeStore, Json, Problem, Seen, number
 
 ROLES = ("owner", "moderator", "member", "guest")
-"""The highest first."""
+"""All roles, the highest rank first."""
 _DEFAULTS: Json = {
     "read_only": False,
     "slow_mode": 0,

@@ -160,7 +160,7 @@ class ReceiptsMoved(msgspec.Struct, frozen=True):
 
     project_id: str
     receipts: dict[str, Receipt]
-    """By room."""
+    """The marks as they are now, by the id of the room."""
 
 
 class UserSignalled(msgspec.Struct, frozen=True):
@@ -169,7 +169,7 @@ class UserSignalled(msgspec.Struct, frozen=True):
     project_id: str
     user_id: str
     payload: bytes
-    """JSON."""
+    """The event's payload, encoded as JSON."""
 
 
 class PrivacyChanged(msgspec.Struct, frozen=True):

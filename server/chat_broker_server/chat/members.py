@@ -134,21 +134,6 @@ class LockedRoom(NamedTuple):
         return self._replace(member_count=total, small=is_small(total, was_small=self.small))
 
 
-def role_and_settings(
-    pid: str, room_id: str, user_id: str
-) -> Steps[tuple[str, RoomSettings] | None]:
-    """What decides about a member's rights: their role, and the room's settings. None if the user is no member."""
-    rows = yield Query(
-        "SELECT m.role, r.settings FROM members m"
-        " JOIN rooms r ON r.project_id = m.project_id AND r.id = m.room_id"
-        " WHERE m.project_id = $1 AND m.room_id = $2 AND m.user_id = $3",
-        pid,
-        room_id,
-        user_id,
-    )
-    return (rows[0][0], room_settings.from_text(rows[0][1])) if rows else None
-
-
 def join(
     pid: str, room_id: str, user_id: str, *, may_enter_private: bool
 ) -> Steps[tuple[Member, list[Noted]]]:

@@ -26,7 +26,7 @@ class Actor(NamedTuple):
     """Who changes the state of a message."""
 
     user_id: str | None
-    """None for the API key in nobody's name."""
+    """None for the API key that names no user."""
     by_token: bool
     """Whether the user asks, not the API key."""
 
@@ -35,7 +35,7 @@ class Locked(NamedTuple):
     """A message of a locked room, and what its change depends on."""
 
     rev: int
-    """Of the change."""
+    """The room's rev that the change takes."""
     message: Message
     from_seq: int
     """The first message that the actor sees."""

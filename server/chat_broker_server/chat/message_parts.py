@@ -38,7 +38,7 @@ MENTIONS: Final = 16
 REPLY: Final = 32
 SYSTEM: Final = 64
 UNCOUNTED: Final = SILENT | SYSTEM
-"""Messages with one of these are not unread for anybody."""
+"""Messages with one of these flags count as unread for no member."""
 
 QUOTED_CHARACTERS: Final = 200
 SHOWN_USERS: Final = 10

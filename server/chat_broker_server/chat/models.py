@@ -36,7 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
     page: int
     """Items of a page."""
     pins: int
-    """Of a room."""
+    """Pinned messages of one room."""
     reactions: int
     """Different ones to a message."""
 
@@ -133,7 +133,7 @@ class Message(msgspec.Struct, frozen=True):
     mention_room: bool | UnsetType = UNSET
     """It names everybody in the room."""
     silent: bool | UnsetType = UNSET
-    """It is not unread for anybody."""
+    """It counts as unread for no member."""
     reactions: "list[Reaction] | UnsetType" = UNSET
     """By first use; not there for none."""
     pinned_at: str | UnsetType = UNSET
@@ -264,7 +264,7 @@ class Reason(msgspec.Struct, frozen=True):
     user_id: str | UnsetType = UNSET
     """Who did it, or whose reaction it is; not there for the key."""
     emoji: str | UnsetType = UNSET
-    """Of a reaction."""
+    """What the user reacted with; there for a reaction alone."""
     added: bool | UnsetType = UNSET
     """Of a reaction: false for one that was taken back."""
 
@@ -273,7 +273,7 @@ class ReadMessage(Message, frozen=True):
     """A message as one reader gets it."""
 
     mine: OwnReactions | UnsetType = UNSET
-    """As in Page."""
+    """The reader's own reactions, as in Page."""
 
 
 class Pins(msgspec.Struct, frozen=True):
@@ -281,11 +281,11 @@ class Pins(msgspec.Struct, frozen=True):
 
     items: list[Message]
     mine: OwnReactions | UnsetType = UNSET
-    """As in Page."""
+    """The reader's own reactions, as in Page."""
 
 
 class ChangedMessage(Message, frozen=True):
-    """Payload of messageUpdated."""
+    """The payload of messageUpdated: the message as it is now, and why it is told."""
 
     change: Reason | UnsetType = UNSET
 
@@ -300,7 +300,7 @@ class Change(msgspec.Struct, frozen=True):
     member: Member | UnsetType | None = UNSET
     """None for a user who is no member any more."""
     user_id: str | UnsetType = UNSET
-    """Of a member."""
+    """Whose membership it is; there for a member alone."""
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -313,7 +313,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     reset: bool
     """The rev is not one of this room's, or too long ago: the client has to read the room again."""
     mine: OwnReactions | UnsetType = UNSET
-    """As in Page."""
+    """The reader's own reactions, as in Page."""
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -342,7 +342,7 @@ class Sync(msgspec.Struct, frozen=True, kw_only=True):
     """A page of what a user's client lacks of all its rooms."""
 
     deltas: list[Delta]
-    """Newest activity first."""
+    """One of each room, the newest activity first."""
     removed: list[str]
     """Rooms that the client has and the user has no more."""
     unread: Totals
@@ -394,7 +394,7 @@ class CursorPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
     has_more: bool
     mine: OwnReactions | UnsetType = UNSET
-    """As in Page."""
+    """The reader's own reactions, as in Page."""
 
 
 class ReadMark(msgspec.Struct, frozen=True):
@@ -429,7 +429,7 @@ class Presence(msgspec.Struct, frozen=True):
 
 
 class Signal(msgspec.Struct, frozen=True):
-    """Payload of `signal`."""
+    """The payload of the event `signal`."""
 
     room_id: str | None
     """None for one to a user."""

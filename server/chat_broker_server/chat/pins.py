@@ -17,7 +17,7 @@ from chat_broker_server.chat.models import Message, Reason
 from chat_broker_server.errors import Conflict
 
 MOST_PINS: Final = 50
-"""Of a room."""
+"""Pinned messages of one room."""
 
 # Not `IS NOT NULL`, for which SQLite does not take the index of pinned messages.
 _PINNED = "project_id = $1 AND room_id = $2 AND pinned_at > ''"
@@ -94,7 +94,7 @@ def listed(pid: str, room_id: str, from_seq: int) -> Steps[list[Message]]:
 
 
 def _locked(pid: str, room_id: str, message_id: str, actor: Actor) -> Steps[Locked]:
-    """The message, if *actor* may pin and unpin in the room. The API key in nobody's name may."""
+    """The message, if *actor* may pin and unpin in the room. The API key that names no user may."""
     locked = yield from message_lock.lock(pid, room_id, message_id, actor)
     if actor.user_id is not None:
         role = yield from message_lock.require_acting_member(pid, room_id, locked, actor)

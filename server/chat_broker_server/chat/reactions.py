@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
     """Whose reactions to list."""
 
     emoji: str | None = None
-    """None for all."""
+    """The one emoji to list; None for reactions with any."""
     cursor: str | None = None
     limit: int = 50
 

@@ -34,7 +34,7 @@ Action = Literal[
 ]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-"""The highest first."""
+"""All roles, the highest rank first."""
 _RANKS: Final = {role: rank for rank, role in enumerate(reversed(ROLES))}
 
 _ANYBODY: Final[frozenset[Action]] = frozenset(
@@ -54,7 +54,7 @@ def rank(role: str) -> int:
 
 
 def outranks(role: str, other: str) -> bool:
-    """Whether somebody with *role* may act on somebody with the role *other*. Owners act on owners, too."""
+    """Whether a member with *role* may act on a member with the role *other*. Owners act on owners, too."""
     return role == "owner" or rank(role) > rank(other)
 
 

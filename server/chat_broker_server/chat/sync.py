@@ -57,7 +57,7 @@ class Had(NamedTuple):
     last_seq: int
     rev: int
     version: int
-    """Of `mine`."""
+    """How often the user's own side has changed, as `Mine.version` counts."""
 
 
 class SyncQuery(NamedTuple):

@@ -65,21 +65,21 @@ class MineHint(msgspec.Struct, frozen=True, tag="mine", omit_defaults=True):
 
 
 class ProfileHint(msgspec.Struct, frozen=True, tag="profile"):
-    """A `ProfileChanged`."""
+    """What `ProfileChanged` says, for the other nodes."""
 
     project_id: str
     user_id: str
 
 
 class ReceiptHint(msgspec.Struct, frozen=True, tag="receipt"):
-    """A `ReceiptsMoved`."""
+    """What `ReceiptsMoved` says, for the other nodes."""
 
     project_id: str
     receipts: dict[str, Receipt]
 
 
 class SignalHint(msgspec.Struct, frozen=True, tag="signal"):
-    """A `UserSignalled`."""
+    """What `UserSignalled` says, for the other nodes."""
 
     project_id: str
     user_id: str
@@ -87,7 +87,7 @@ class SignalHint(msgspec.Struct, frozen=True, tag="signal"):
 
 
 class PrivacyHint(msgspec.Struct, frozen=True, tag="privacy"):
-    """A `PrivacyChanged`."""
+    """What `PrivacyChanged` says, for the other nodes."""
 
     project_id: str
     user_id: str

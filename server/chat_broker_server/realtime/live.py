@@ -76,7 +76,7 @@ class LazyRealtime:
     async def close_user(
         self, pid: str, user_id: str, code: str, *, session_id: str | None = None
     ) -> CloseResult:
-        """As Realtime.close_user."""
+        """As Realtime.close_user; 0 sockets before it is loaded."""
         if self._realtime is None:
             return CloseResult()
         return await self._realtime.close_user(pid, user_id, code, session_id=session_id)
@@ -84,7 +84,7 @@ class LazyRealtime:
     async def presence(
         self, pid: str, user_ids: Sequence[str], reader_id: str | None
     ) -> list[Presence]:
-        """As Realtime.presence."""
+        """As Realtime.presence, which is loaded for it."""
         realtime = self._realtime or await self._loaded()
         return await realtime.presence(pid, user_ids, reader_id)
 

@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class MineEvent(msgspec.Struct, frozen=True):
-    """Payload of `mine`."""
+    """The payload of the event `mine`."""
 
     room_id: str
     mine: Mine

@@ -24,7 +24,7 @@ ReadReceipts = Callable[[str, str], Awaitable[list[Receipt]]]
 
 
 class ReceiptEvent(msgspec.Struct, frozen=True):
-    """Payload of `receipt`."""
+    """The payload of the event `receipt`."""
 
     room_id: str
     user_id: str

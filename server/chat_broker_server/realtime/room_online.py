@@ -18,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RoomOnlineEvent(msgspec.Struct, frozen=True):
-    """Payload of `roomOnline`."""
+    """The payload of the event `roomOnline`."""
 
     room_id: str
     members_online: int

@@ -46,7 +46,7 @@ class WatchAcknowledgement(Sync, frozen=True, kw_only=True):
 
 
 class RoomRemoved(msgspec.Struct, frozen=True):
-    """Payload of `roomRemoved`."""
+    """The payload of the event `roomRemoved`."""
 
     room_id: str
     reason: Departure

@@ -139,7 +139,6 @@ HOT: dict[str, Callable[[], Steps[Any]]] = {
     "leave": partial(members.leave, P, R, U, hide_private=False),
     "remove": partial(members.leave, P, R, U, hide_private=False, by="other"),
     "role": partial(members.put, P, R, U, "guest"),
-    "role and settings": partial(members.role_and_settings, P, R, U),
     "settings": partial(rooms.update, P, R, RoomChanges(settings={"slow_mode": 5})),
     "room fields": partial(rooms.update, P, R, RoomChanges(name="n")),
     "message": partial(lookups.one, P, R, "m", 1),
